@@ -1,0 +1,158 @@
+"""The one error family: who is to blame, which HTTP status says so, and whether another try is safe.
+
+It never knows a wire format: `wires` turns an error into bytes, here it is only a value that can be raised.
+Messages name what was wrong and what to do. They never contain keys or prompts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Blame = Literal["caller", "provider", "us"]
+
+
+class InfronError(Exception):
+    """Something ended a request. Raised as one of the children below, never as itself.
+
+    `message`: a sentence for the person who reads it. `param`: the request field it is about.
+    `metadata`: further members of `error.metadata`. `retry_after`: seconds, or None.
+    `headers`: extra HTTP headers, sent when the error is an HTTP answer.
+    """
+
+    status = 500
+    error_type = "server"
+    blame: Blame = "us"
+    safe_to_retry = False  # may another candidate be tried with this request?
+    should_retry: bool | None = None  # what `x-should-retry` tells the client's library; None leaves it to the status
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        provider: str | None = None,
+        retry_after: float | None = None,
+        headers: dict[str, str] | None = None,
+        **metadata: Any,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.provider = provider
+        self.retry_after = retry_after
+        self.headers = headers or {}
+        self.metadata = metadata
+
+
+# ---- the caller's
+
+
+class InvalidRequest(InfronError):
+    status, error_type, blame = 400, "invalid_request", "caller"
+
+
+class Unauthenticated(InfronError):
+    status, error_type, blame = 401, "authentication", "caller"
+
+
+class Forbidden(InfronError):
+    status, error_type, blame = 403, "permission_denied", "caller"
+
+
+class NotFound(InfronError):
+    status, error_type, blame = 404, "not_found", "caller"
+
+
+class MethodNotAllowed(InfronError):
+    status, error_type, blame = 405, "method_not_allowed", "caller"
+
+
+class RequestTimeout(InfronError):
+    status, error_type, blame = 408, "request_timeout", "caller"
+
+
+class PayloadTooLarge(InfronError):
+    status, error_type, blame = 413, "payload_too_large", "caller"
+
+
+class UnsupportedMediaType(InfronError):
+    status, error_type, blame = 415, "unsupported_media_type", "caller"
+
+
+class RateLimited(InfronError):
+    status, error_type, blame = 429, "rate_limit_exceeded", "caller"
+
+
+# ---- the provider's
+
+
+class ProviderError(InfronError):
+    """The provider answered with an error. It keeps the provider's status, message and retry-after."""
+
+    status, error_type, blame = 502, "provider_unavailable", "provider"
+
+    def __init__(self, message: str, *, status: int, error_type: str, safe_to_retry: bool, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.status = status
+        self.error_type = error_type
+        self.safe_to_retry = safe_to_retry
+        if status < 429:
+            self.blame = "caller"
+
+
+class ProviderMisconfigured(InfronError):
+    """The provider refused *our* key, account or permission: the operator must act, the caller cannot."""
+
+    status, error_type, blame = 502, "provider_configuration", "us"
+    safe_to_retry = True
+    should_retry = False
+
+
+class ProviderUnavailable(InfronError):
+    """No connection, or one that broke, or an answer that made no sense. `sent`: whether request bytes left us."""
+
+    status, error_type, blame = 502, "provider_unavailable", "provider"
+    safe_to_retry = True
+
+
+class ProviderTimeout(InfronError):
+    """One of the attempt's own clocks ran out: connect, first token, stall."""
+
+    status, error_type, blame = 504, "timeout", "provider"
+    safe_to_retry = True
+
+
+class ProviderClosed(InfronError):
+    """The row of this provider says that its service is gone."""
+
+    status, error_type, blame = 404, "provider_closed", "caller"
+    should_retry = False
+
+
+# ---- ours
+
+
+class DeadlineExceeded(InfronError):
+    status, error_type, blame = 504, "timeout", "us"
+
+
+class ShuttingDown(InfronError):
+    status, error_type, blame = 503, "shutting_down", "us"
+
+
+class Overloaded(InfronError):
+    status, error_type, blame = 503, "overloaded", "us"
+
+
+class LedgerUnavailable(InfronError):
+    status, error_type, blame = 503, "ledger_unavailable", "us"
+
+
+class InternalError(InfronError):
+    status, error_type, blame = 500, "server", "us"
+
+
+class ConfigError(InfronError):
+    """The configuration cannot be used; the message names the file, the line and what to write instead."""
+
+    status, error_type, blame = 500, "configuration", "us"
