@@ -5,6 +5,8 @@ It never knows a wire format, a provider, or a clock.
 
 from __future__ import annotations
 
+from __future__ import annotations
+
 from enum import StrEnum
 
 from msgspec import Struct

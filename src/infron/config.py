@@ -1,0 +1,243 @@
+"""The settings: their names, types, defaults and help, read from one TOML file and the environment.
+
+It never knows what a setting is used for. A wrong one is refused with the line to mend.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+from infron.errors import ConfigError
+
+Seconds = Annotated[float, Meta(ge=0)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file. Every field carries its help text; the docs and `--help` are made from them."""
+
+
+class Server(Section):
+    host: Annotated[str, Meta(description="Address to listen on. Any but a loopback one needs an API key to exist.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, Meta(description="Port to listen on; 0 picks a free one.")] = 8080
+    workers: Annotated[Count, Meta(description="Processes that serve; they share the port and the ledger.")] = 1
+    drain_seconds: Annotated[
+        Seconds, Meta(description="After SIGTERM or Ctrl-C: how long running streams may go on.")
+    ] = 600.0
+    max_streams: Annotated[Count, Meta(description="Exchanges at once in one process; more are answered 503.")] = 20_000
+    cors_origins: Annotated[
+        list[str], Meta(description='Origins whose pages may call the API, or ["*"]. None by default.')
+    ] = []
+
+
+class LedgerSection(Section):
+    url: Annotated[
+        str, Meta(description="Where exchanges and keys are kept. A relative path is relative to this file.")
+    ] = "sqlite:///infron.db"
+    synchronous: Annotated[
+        Literal["normal", "full"],
+        Meta(description="SQLite durability: normal survives a killed process, full a power cut too."),
+    ] = "normal"
+
+
+class KeepAlive(Section):
+    first_seconds: Annotated[
+        Seconds, Meta(description="Silence towards the client after which the first comment is sent. 0: no comments.")
+    ] = 2.0
+    every_seconds: Annotated[Seconds, Meta(description="Silence after which each further comment is sent. 0: none.")] = 10.0
+
+
+class Limits(Section):
+    max_body_bytes: Annotated[Count, Meta(description="Largest request body; a larger one is answered 413.")] = 32 << 20
+    max_header_bytes: Annotated[Count, Meta(description="Largest request head, in all; a larger one is answered 431.")] = (
+        64 << 10
+    )
+    max_frame_bytes: Annotated[Count, Meta(description="Largest single frame that a provider may send.")] = 16 << 20
+
+
+class Timeouts(Section):
+    header_seconds: Annotated[Seconds, Meta(description="A request's head must be here by then.")] = 30.0
+    body_seconds: Annotated[Seconds, Meta(description="Longest pause between two parts of a request's body.")] = 30.0
+    connect_seconds: Annotated[Seconds, Meta(description="Connecting to a provider, TLS included.")] = 10.0
+    first_token_seconds: Annotated[Seconds, Meta(description="From the request to a provider to its first content.")] = 300.0
+    stall_seconds: Annotated[
+        Seconds, Meta(description="Longest pause between two frames; comments do not count as frames.")
+    ] = 120.0
+    total_seconds: Annotated[Seconds, Meta(description="The whole exchange, all attempts included.")] = 3600.0
+    client_stall_seconds: Annotated[
+        Seconds, Meta(description="A reader that takes no byte for so long is taken for gone.")
+    ] = 60.0
+
+
+class Drain(Section):
+    seconds: Annotated[Seconds, Meta(description="How long an answer is read on after its client left.")] = 300.0
+    max_concurrent: Annotated[int, Meta(ge=0, description="Answers read on at once, over all workers.")] = 100
+    max_per_key: Annotated[int, Meta(ge=0, description="The same for one API key; above it the key gets 429.")] = 20
+
+
+class Billing(Section):
+    charge_failed: Annotated[bool, Meta(description="Charge the caller for what a failed answer delivered.")] = False
+    allow_cancel_override: Annotated[
+        bool, Meta(description="Let callers cancel where the provider bills on: the operator pays the rest.")
+    ] = False
+
+
+class Local(Section):
+    enabled: Annotated[bool, Meta(description="Offer the model in the box, if it is installed.")] = True
+    gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the one in the box.")] = ""
+    threads: Annotated[Count, Meta(description="Threads that compute.")] = 1
+    slots: Annotated[Count, Meta(description="Answers at once; further ones wait for a slot.")] = 4
+    context_tokens: Annotated[Count, Meta(description="Prompt and answer of one slot together.")] = 2048
+
+
+class Config(Section):
+    """All settings, checked. `providers`: rows as in `providers.toml`, whole or some fields; `path`: the file, if any."""
+
+    server: Server = Server()
+    ledger: LedgerSection = LedgerSection()
+    keepalive: KeepAlive = KeepAlive()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    drain: Drain = Drain()
+    billing: Billing = Billing()
+    local: Local = Local()
+    providers: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any]] = {}
+    path: Path | None = None
+
+    def ledger_url(self) -> str:
+        """The ledger's address with a relative SQLite path made absolute (relative to the file, else to here)."""
+        scheme, _, name = self.ledger.url.partition(":///")
+        if scheme != "sqlite":
+            return self.ledger.url
+        base = self.path.resolve().parent if self.path else Path.cwd()
+        return f"sqlite:///{base / name}"
+
+
+class Setting(NamedTuple):
+    """One row of the settings table."""
+
+    section: str
+    name: str
+    type: str
+    default: Any
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return f"INFRON_{self.section}_{self.name}".upper()
+
+
+_SECTIONS = ("server", "ledger", "keepalive", "limits", "timeouts", "drain", "billing", "local")
+
+
+def settings() -> Iterator[Setting]:
+    """Every setting outside `[providers]` and `[models]`, in the order of the file."""
+    for section in _SECTIONS:
+        kind = type(getattr(Config(), section))
+        hints = get_type_hints(kind, include_extras=True)
+        for field in msgspec.structs.fields(kind):
+            hint = hints[field.name]
+            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[operator]
+            yield Setting(section, field.name, _plain(hint), default, _help(hint))
+
+
+def load(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the settings: the file (`path`, else `INFRON_CONFIG`), then `INFRON_<SECTION>_<NAME>` over it.
+
+    Raises ConfigError with the line to mend.
+    """
+    environ = os.environ if environ is None else environ
+    chosen = path or environ.get("INFRON_CONFIG") or None
+    text, where, data = "", "the environment", {}
+    if chosen:
+        where = str(chosen)
+        try:
+            text = Path(chosen).read_text(encoding="utf-8")
+            data = tomllib.loads(text)
+        except OSError as error:
+            raise ConfigError(f"{where}: cannot be read ({error.strerror}).") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: not valid TOML: {error}.") from error
+    if "path" in data:
+        raise ConfigError(f"{where}: unknown setting `path`.")
+    for setting in settings():
+        raw = environ.get(setting.variable)
+        if raw is None:
+            continue
+        table = data.setdefault(setting.section, {})
+        if isinstance(table, dict):
+            table[setting.name] = _from_environment(setting, raw)
+    try:
+        config = msgspec.convert(data, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(str(error), text, where)) from error
+    return msgspec.structs.replace(config, path=Path(chosen) if chosen else None)
+
+
+def _from_environment(setting: Setting, raw: str) -> Any:
+    if isinstance(setting.default, list):
+        return [part.strip() for part in raw.split(",") if part.strip()]
+    try:
+        if isinstance(setting.default, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[raw.strip().lower()]
+        if isinstance(setting.default, int | float):
+            return type(setting.default)(raw)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{setting.variable}={raw!r}: expected {setting.type}.") from error
+    return raw
+
+
+def _explain(message: str, text: str, where: str) -> str:
+    """msgspec's complaint with the setting's full name and the line of the file that it is about."""
+    what, _, place = message.partition(" - at ")
+    keys = re.findall(r"\.(\w+)|\[\.\.\.\]", place)
+    if unknown := re.search(r"unknown field `(\w+)`", what):
+        keys.append(unknown[1])
+        what = "no such setting"
+    keys = [key for key in keys if key]
+    line = _line_of(keys, text)
+    return f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}: {what[:1].lower()}{what[1:]}."
+
+
+def _line_of(keys: list[str], text: str) -> int | None:
+    section, found = "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([\w.\"'-]+)\s*\]+", line):
+            section = header[1].replace('"', "").replace("'", "")
+            if section == ".".join(keys):
+                found = number
+        elif (pair := re.match(r"\s*([\w.\"'-]+)\s*=", line)) and (
+            f"{section}.{pair[1]}".strip(".").split(".") == keys
+        ):
+            return number
+    return found
+
+
+def _plain(hint: Any) -> str:
+    origin = get_origin(hint)
+    if origin is Annotated:
+        return _plain(get_args(hint)[0])
+    if origin is Literal:
+        return " or ".join(f'"{value}"' for value in get_args(hint))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_plain(part) for part in get_args(hint))
+    if origin is list:
+        return f"list of {_plain(get_args(hint)[0])}s"
+    return {"str": "string", "int": "integer", "float": "number", "bool": "true or false"}.get(hint.__name__, hint.__name__)
+
+
+def _help(hint: Any) -> str:
+    return next((part.description for part in get_args(hint)[1:] if isinstance(part, Meta) and part.description), "")
