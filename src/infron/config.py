@@ -208,11 +208,12 @@ def _explain(message: str, text: str, where: str) -> str:
         keys.append(unknown[1])
         what = "no such setting"
     keys = [key for key in keys if key]
-    line = _line_of(keys, text)
+    line = line_of(keys, text)
     return f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}: {what[:1].lower()}{what[1:]}."
 
 
-def _line_of(keys: list[str], text: str) -> int | None:
+def line_of(keys: list[str], text: str) -> int | None:
+    """The line of a TOML `text` on which the setting with this path of names stands, or its table's header."""
     section, found = "", None
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[+\s*([\w.\"'-]+)\s*\]+", line):

@@ -55,6 +55,10 @@ class Unauthenticated(InfronError):
     status, error_type, blame = 401, "authentication", "caller"
 
 
+class PaymentRequired(InfronError):
+    status, error_type, blame = 402, "payment_required", "caller"
+
+
 class Forbidden(InfronError):
     status, error_type, blame = 403, "permission_denied", "caller"
 
@@ -77,6 +81,10 @@ class PayloadTooLarge(InfronError):
 
 class UnsupportedMediaType(InfronError):
     status, error_type, blame = 415, "unsupported_media_type", "caller"
+
+
+class HeadTooLarge(InfronError):
+    status, error_type, blame = 431, "head_too_large", "caller"
 
 
 class RateLimited(InfronError):

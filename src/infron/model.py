@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from msgspec import Struct
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from infron.errors import InfronError
 
 # Money is whole picodollars (1e-12 USD) everywhere; it is turned into dollars once, where it is shown.
 PICODOLLARS = 10**12
@@ -108,3 +112,61 @@ class Settlement(Struct, frozen=True, kw_only=True):
     frames: int = 0
     on_disconnect: str | None = None  # what was done when the client left, and why
     attempts: tuple[str, ...] = ()  # "provider: error_type" of each failed candidate
+
+
+class Preferences(Struct, frozen=True, kw_only=True):
+    """The request's `provider` object, as far as it chooses candidates: lists of provider ids."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    allow_fallbacks: bool = True
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What the caller wants. `fields`: the root members that go on to the provider, each as its own JSON."""
+
+    model: str
+    stream: bool
+    include_usage: bool
+    fields: dict[str, Raw]
+    models: tuple[str, ...] = ()  # to be tried after `model`
+    preferences: Preferences = Preferences()
+    user: str | None = None
+    session_id: str | None = None
+
+
+# ---- one step of an answer
+
+
+class Chunk(Struct, gc=False):
+    """A frame of the provider's own JSON, by root member. `text`: what of it the meter counts as delivered tokens."""
+
+    members: dict[str, Raw]
+    content: bool
+    text: str
+
+
+class UsageReported(Struct, gc=False):
+    """The provider's running or final token counts, as it wrote them."""
+
+    raw: dict[str, Any]
+
+
+class Finished(Struct, gc=False):
+    """Every choice seen so far has a finish reason. `reason`: that of the last one."""
+
+    reason: str
+
+
+class Done(Struct, gc=False):
+    """The provider said that its stream is over."""
+
+
+class Failed(Struct, gc=False):
+    """The provider said, inside its stream, that it failed."""
+
+    error: InfronError
+
+
+Event = Chunk | UsageReported | Finished | Done | Failed

@@ -1,0 +1,50 @@
+# Everything starts here: `make help` lists it. Only Python 3.11 or newer and a package registry are needed.
+
+PYTHON ?= python3
+ASK ?= How would you build the tallest building ever?
+
+bin := .venv/bin
+# The first Python that is new enough makes .venv; what is installed already is not installed again.
+candidates := $(PYTHON) python3.13 python3.14 python3.12 python3.11
+new_enough := import sys; sys.exit(sys.version_info < (3, 11))
+define install
+@for python in $(candidates); do \
+	if "$$python" -c '$(new_enough)' >/dev/null 2>&1; then exec "$$python" requirements/install.py $(1); fi; \
+done; \
+echo "Infron needs Python 3.11 or newer, and none was found; name it like this: make run PYTHON=/path/to/python3" >&2; exit 1
+endef
+compile = $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+
+.PHONY: help run test check bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## Start the gateway with a real model behind it, and ask it a first question
+	$(call install,base local)
+	@exec $(bin)/infron serve --ask "$(ASK)"
+
+test: check ## Run every check and every test
+	@$(bin)/python -m pytest --durations=5
+
+check: ## Run the checks alone: ruff and mypy
+	$(call install,base local dev)
+	@$(bin)/ruff check .
+	@$(bin)/mypy src requirements/install.py
+
+bench: ## Measure everything that bench/README.md publishes
+	$(call install,base local dev)
+	@$(bin)/python bench/run.py
+
+lock: ## Renew the hash-pinned locks in requirements/
+	$(call install,base lock)
+	@$(compile) pyproject.toml requirements/base.in -o requirements/base.txt
+	@$(compile) --no-deps requirements/local.in -o requirements/local.txt
+	@$(compile) requirements/dev.in -o requirements/dev.txt
+	@$(compile) requirements/lock.in -o requirements/lock.txt
+
+clean: ## Remove what the commands above have made
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist bench/build
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,288 @@
+"""How to start what is measured, put load on it, and read what it used: processes, cores, /proc.
+
+It never knows a figure or a bar; `run.py` decides what is measured and what is good enough.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE / "build"
+TOOL = BUILD / "streamload"
+MEASURED_CORE, LOAD_CORE = 0, 1
+MOCK, NGINX, GATEWAY = 9901, 9902, 9903  # ports, all on 127.0.0.1
+TICKS = os.sysconf("SC_CLK_TCK")
+
+NGINX_CONF = """
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile {files};
+pid {dir}/nginx.pid;
+error_log {dir}/nginx.log warn;
+events {{ worker_connections {files}; }}
+http {{
+  access_log off;
+  client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;
+  uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
+  keepalive_requests 1000000000;
+  upstream mock {{ server 127.0.0.1:{mock}; keepalive 1024; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://mock;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+      proxy_read_timeout 1h;
+    }}
+  }}
+}}
+"""
+
+GATEWAY_CONF = """
+[server]
+port = {port}
+[ledger]
+url = "sqlite:///ledger.db"
+[local]
+enabled = false
+[providers.mock]
+wire = "openai-chat"
+base_url = "http://127.0.0.1:{mock}/v1"
+api_key = "x"
+on_disconnect = "cancel"
+"""
+
+
+class Broken(Exception):
+    """The measurement could not be made; the message says why."""
+
+
+class Subject(NamedTuple):
+    """Something that stands between the clients and the provider. `pid` is 0 for nothing at all."""
+
+    name: str
+    port: int
+    pid: int
+    headers: tuple[str, ...] = ()
+
+
+DIRECT = Subject("direct", MOCK, 0)
+
+
+def prepare() -> None:
+    """Compile the load tool if its source is newer, and move this process to the core of the load."""
+    if len(os.sched_getaffinity(0)) < 2:
+        raise Broken("two cores are needed: one for what is measured, one for the load.")
+    for program in ("gcc", "nginx", "taskset"):
+        if not shutil.which(program):
+            raise Broken(f"`{program}` must be on PATH.")
+    BUILD.mkdir(exist_ok=True)
+    source = HERE / "streamload.c"
+    if not TOOL.exists() or TOOL.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", TOOL, source, "-lm"], check=True)
+    os.sched_setaffinity(0, {LOAD_CORE})
+
+
+# ---- what is measured
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[Subject]:
+    """nginx as a plain reverse proxy without buffering: the floor to compare with."""
+    conf = folder / "nginx.conf"
+    conf.write_text(NGINX_CONF.format(dir=folder, files=_raise_files(), mock=MOCK, port=NGINX))
+    with _running(["nginx", "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(conf)], folder) as pid:
+        _wait_for(NGINX, "/", {502, 504}, pid)
+        yield Subject("nginx", NGINX, pid)
+
+
+@contextmanager
+def gateway(folder: Path, config: str = "") -> Iterator[Subject]:
+    """The gateway of this checkout with everything on: a key that is asked for, ledger on disk, keep-alive, metrics."""
+    file = folder / "infron.toml"
+    file.write_text(GATEWAY_CONF.format(mock=MOCK, port=GATEWAY) + config)
+    create = _infron("keys", "create", "--config", str(file))
+    made = subprocess.run(create, env=_environment(), capture_output=True, text=True)
+    key = re.search(r"sk-infron-\S+", made.stdout)
+    if not key:
+        raise Broken(f"`infron keys create` printed no key: {made.stdout}{made.stderr}")
+    _raise_files()
+    with _running(_infron("serve", "--config", str(file)), folder) as pid:
+        _wait_for(GATEWAY, "/readyz", {200}, pid)
+        yield Subject("gateway", GATEWAY, pid, (f"Authorization: Bearer {key[0]}",))
+
+
+def start_seconds(folder: Path) -> float:
+    """Wall time from starting `infron serve` until `/readyz` answers 200."""
+    file = folder / "infron.toml"
+    file.write_text(GATEWAY_CONF.format(mock=MOCK, port=GATEWAY))
+    begin = time.monotonic()
+    with _running(_infron("serve", "--config", str(file)), folder) as pid:
+        return _wait_for(GATEWAY, "/readyz", {200}, pid) - begin
+
+
+def _infron(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "infron", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(HERE.parent / "src")}
+
+
+def _raise_files() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+@contextmanager
+def _running(command: list[str], folder: Path) -> Iterator[int]:
+    log = folder / f"{Path(command[0]).name}.out"
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(MEASURED_CORE), *command], env=_environment(), cwd=folder, stdout=out, stderr=out
+        )
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            print(f"  {command[0]} did not stop within 20 s after SIGTERM", file=sys.stderr)
+
+
+def _wait_for(port: int, path: str, wanted: set[int], pid: int, limit: float = 20.0) -> float:
+    """Poll until the status is one of `wanted`; the moment at which it was, in seconds of the monotonic clock."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            raise Broken(f"the server on port {port} ended at once; its output is in {BUILD}.")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with suppress(OSError, http.client.HTTPException):
+            connection.request("GET", path)
+            if connection.getresponse().status in wanted:
+                return time.monotonic()
+        connection.close()
+        time.sleep(0.005)
+    raise Broken(f"nothing answered on port {port} within {limit:.0f} s.")
+
+
+# ---- what it used
+
+
+def _family(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def cpu_us(pid: int) -> float:
+    """User and system time of all threads of the process and its descendants so far, in microseconds."""
+    ticks = 0
+    for member in _family(pid):
+        with suppress(OSError):
+            fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks * 1e6 / TICKS
+
+
+def rss_kib(pid: int) -> int:
+    """Resident memory of the process and its descendants, in KiB."""
+    return sum(
+        int(line.split()[1])
+        for member in _family(pid)
+        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+        if line.startswith("Rss:")
+    )
+
+
+# ---- the load
+
+
+def load(subject: Subject, mode: str, **options: float) -> dict[str, Any]:
+    """Run the tool against the subject. Its result, with what the subject used within the measured window (`cpu_us`),
+    what strangers used on the same cores meanwhile (`strangers_us`), and the counts of answers that went `wrong`.
+    """
+    with _tool(subject, mode, options) as tool:
+        begin = _marked(tool, "begin", subject)
+        end = _marked(tool, "end", subject)
+        result: dict[str, Any] = json.loads(_line(tool, subject))
+    wrong = {name: result[name] for name in ("refused", "broken", "lost", "unanswered") if result[name]}
+    used = end.subject - begin.subject
+    strangers = max(end.everybody - begin.everybody - used - result["tool_cpu_us"], 0.0)
+    return {**result, "cpu_us": used, "strangers_us": strangers, "wrong": wrong}
+
+
+def hold(subject: Subject, seconds: float, **options: float) -> int:
+    """Open the streams, wait until all are there and `seconds` more; the subject's resident memory then, in KiB."""
+    with _tool(subject, "hold", options) as tool:
+        _marked(tool, "held", subject)
+        time.sleep(seconds)
+        return rss_kib(subject.pid)
+
+
+@contextmanager
+def _tool(subject: Subject, mode: str, options: dict[str, float]) -> Iterator[subprocess.Popen[str]]:
+    flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    headers = [part for header in subject.headers for part in ("--header", header)]
+    target = ["--port", str(MOCK), "--target", f"127.0.0.1:{subject.port}"]
+    command = ["taskset", "-c", str(LOAD_CORE), str(TOOL), mode, *target, *headers, *flags]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tool:
+        try:
+            yield tool
+        finally:
+            tool.kill()
+    time.sleep(0.3)  # what it left behind is tidied up before the next run
+
+
+def _line(tool: subprocess.Popen[str], subject: Subject) -> str:
+    assert tool.stdout is not None
+    line = tool.stdout.readline()
+    if not line:
+        raise Broken(f"the load tool ended early against {subject.name}; its words are above.")
+    return line
+
+
+class Moment(NamedTuple):
+    """CPU time so far, in microseconds: of the subject, and of everybody on the two cores."""
+
+    subject: float
+    everybody: float
+
+
+def _marked(tool: subprocess.Popen[str], name: str, subject: Subject) -> Moment:
+    if json.loads(_line(tool, subject)).get("mark") != name:
+        raise Broken(f"the load tool did not reach `{name}`.")
+    return Moment(cpu_us(subject.pid) if subject.pid else 0.0, _busy_us())
+
+
+def _busy_us() -> float:
+    """User, nice and system time of the two cores so far, in microseconds."""
+    wanted = {f"cpu{MEASURED_CORE}", f"cpu{LOAD_CORE}"}
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    return sum(sum(map(int, line[1:4])) for line in lines if line[0] in wanted) * 1e6 / TICKS

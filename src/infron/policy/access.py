@@ -1,0 +1,161 @@
+"""API keys: what one looks like, how its hash finds it, and whether a caller may go on.
+
+It never knows where keys are kept, what time it is, or what a request asks for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+from msgspec import Struct
+
+from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
+from infron.model import PICODOLLARS
+
+PREFIX = "sk-infron-"
+SECRET_BYTES = 32
+SECRET_LENGTH = len(PREFIX) + 43  # 32 bytes in base64 without padding
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """An API key without its secret. `hint` shows both ends of the secret; `limit` is in picodollars, for ever."""
+
+    id: str  # key_…
+    name: str
+    hint: str
+    created_at: float
+    revoked_at: float | None = None
+    limit: int | None = None
+
+
+class KeyRing(Struct, frozen=True):
+    """All usable keys at one moment, found by the keyed hash of their secret.
+
+    `required`: whether requests need a key at all; true from the first key on, even if all were revoked since.
+    `spent`: picodollars charged so far, for keys with a limit; it goes on changing after the ring was made.
+    """
+
+    pepper: bytes
+    keys: Mapping[bytes, Key]
+    required: bool
+    spent: Mapping[str, int]
+
+    def find(self, credential: str) -> Key | None:
+        """The key with this secret. What is looked up is a keyed hash, so timing tells nothing about secrets."""
+        if len(credential) != SECRET_LENGTH or not credential.isascii():
+            return None
+        return self.keys.get(hash_secret(self.pepper, credential))
+
+    def over_limit(self, key: Key) -> bool:
+        return key.limit is not None and self.spent.get(key.id, 0) >= key.limit
+
+
+# Nobody gets in by this one: what stands in for a ring that has not been read yet.
+CLOSED = KeyRing(pepper=b"", keys={}, required=True, spent={})
+
+
+# ---- secrets
+
+
+def new_secret(randomness: bytes) -> str:
+    """The secret made of 32 random bytes."""
+    if len(randomness) != SECRET_BYTES:
+        raise ValueError(f"a secret takes {SECRET_BYTES} bytes, not {len(randomness)}")
+    return PREFIX + base64.urlsafe_b64encode(randomness).decode().rstrip("=")
+
+
+def hash_secret(pepper: bytes, secret: str) -> bytes:
+    """What is stored in the secret's place: useless without the pepper, and no guess can be tested without it."""
+    return hmac.digest(pepper, secret.encode("utf-8", "replace"), "sha256")
+
+
+def hint(secret: str) -> str:
+    """Both ends of a secret: enough to recognise it in a list, too little to guess it."""
+    return f"{secret[: len(PREFIX) + 4]}…{secret[-4:]}"
+
+
+def credential_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """The credential in a request's headers (names in lower case): `Authorization: Bearer …`, else `x-api-key`."""
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            scheme, _, rest = value.partition(b" ")
+            if scheme.lower() == b"bearer" and (token := rest.strip()):
+                return token.decode("latin-1")
+        elif name == b"x-api-key" and (token := value.strip()):
+            found = token.decode("latin-1")
+    return found
+
+
+# ---- may the caller go on?
+
+
+def identify(ring: KeyRing, credential: str | None) -> Key | None:
+    """The caller's key; None while no key exists and anyone may ask. Raises Unauthenticated."""
+    if not ring.required:
+        return None
+    if not credential:
+        raise Unauthenticated(
+            "An API key is needed: send it as `Authorization: Bearer sk-infron-…`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+    key = ring.find(credential)
+    if key is None:
+        raise Unauthenticated("This API key is unknown or was revoked.", headers={"WWW-Authenticate": "Bearer"})
+    return key
+
+
+def check_limit(ring: KeyRing, key: Key | None) -> None:
+    """Raises PaymentRequired if the key has spent what it may."""
+    if key is not None and key.limit is not None and ring.over_limit(key):
+        raise PaymentRequired(f"This API key has used up its limit of ${key.limit / PICODOLLARS:.2f}.")
+
+
+def check_keyless(host: str | None, content_type: str | None, *, has_body: bool) -> None:
+    """What a gateway without keys asks of each request, so that no web page can use it through its visitor's browser.
+
+    A page's own name in `Host` means DNS rebinding; a body that is not JSON is one that browsers send across origins
+    without asking. Raises Forbidden or UnsupportedMediaType.
+    """
+    if host is not None and not is_loopback(host_name(host)):
+        raise Forbidden(
+            "Without an API key this gateway answers to loopback names only; create one with `infron keys create`."
+        )
+    if has_body and not is_json(content_type):
+        raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
+
+
+def check_listen(host: str, *, keys_exist: bool) -> None:
+    """Raises ConfigError where strangers could use the gateway without a key."""
+    if not keys_exist and not is_loopback(host):
+        raise ConfigError(
+            f"Listening on {host or 'every address'} needs an API key to exist: create one with `infron keys create`, "
+            "or listen on 127.0.0.1."
+        )
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0]
+
+
+def is_loopback(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def is_json(content_type: str | None) -> bool:
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))

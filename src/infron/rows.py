@@ -1,0 +1,213 @@
+"""The shape of a row of `providers.toml` and `models.toml`, and of the same rows in the configuration.
+
+It never reads a file or the environment, and never decides anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from infron.model import Price
+
+OnDisconnect = Literal["cancel", "drain", "call"]
+
+
+class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A row or a part of one."""
+
+
+class Fact(Row):
+    """One thing that hanging up does at a provider: `yes`, `no` or `unknown`, and where that is known from."""
+
+    value: Literal["yes", "no", "unknown"] = "unknown"
+    source: str = ""
+    date: str = ""
+
+
+class Auth(Row):
+    """How our key goes into a request: `header: scheme key`. `env`: the first of these variables that is set."""
+
+    header: str = "Authorization"
+    scheme: str = "Bearer"
+    env: list[str] = []
+
+
+class Rate(Row):
+    """A price as a row states it: decimal strings, USD per million tokens; `request` is USD per request.
+
+    An empty string: this kind of token has no price of its own. Above `tier_from` prompt tokens `tier` holds instead.
+    """
+
+    prompt: str | int | float
+    completion: str | int | float
+    cached: str | int | float = ""
+    cache_write: str | int | float = ""
+    reasoning: str | int | float = ""
+    request: str | int | float = "0"
+    tier_from: int = 0
+    tier: Rate | None = None
+
+
+class Quirks(Row):
+    """Where a provider of the OpenAI chat wire differs from OpenAI. Requests:
+
+    `max_tokens`: the one of the two names that it takes ("" = both) · `roles`: role to send instead ·
+    `rename`, `drop`, `defaults` (where absent), `only` (empty = all): root members of the request, in this order ·
+    `stream_options`: further members of `stream_options`, wherever we send that one · `integer_logprobs`: `logprobs`
+    is the number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` ·
+    `strip_message`, `strip_tool`: members dropped from each message, each tool function · `plain_content`: content
+    that is a list of text parts only is sent as one string (joined by line feeds), null content as an empty string ·
+    `tool_id_length`: each tool call id in the history is replaced, the same by the same, by so many letters and digits.
+
+    Answers: `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`:
+    `completion_tokens` must be raised by the reasoning tokens · `cached_header`: the response header that counts cached
+    prompt tokens where usage does not · `cost_path`: where usage holds what the provider bills, dotted, in units of
+    which `cost_per_usd` make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish reasons that
+    mean one of OpenAI's, for the record only; an empty one ends a choice only where it is named here · `error_path`: a member, dotted, that reports a failure unless it is
+    absent, empty or zero; `error_message_path`: its text, if it is not the text itself · `skip_frames`: a frame with
+    this root member is progress, nothing else · `drop_members`: root members never passed on · `drop_choice`: members
+    never passed on in a choice (one left without `delta` gets an empty one) · `split_content`: `delta.content` may be a
+    list of parts: `text` is passed on as content, `thinking` as `reasoning_content`.
+    """
+
+    max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = ""
+    roles: dict[str, str] = {}
+    rename: dict[str, str] = {}
+    drop: list[str] = []
+    only: list[str] = []
+    defaults: dict[str, Any] = {}
+    stream_options: dict[str, Any] = {}
+    integer_logprobs: bool = False
+    strip_message: list[str] = []
+    strip_tool: list[str] = []
+    plain_content: bool = False
+    tool_id_length: int = 0
+    usage_path: str = ""
+    usage_excludes_reasoning: bool = False
+    cached_header: str = ""
+    cost_path: str = ""
+    cost_per_usd: int = 1
+    error_finish: list[str] = []
+    finish: dict[str, str] = {}
+    error_path: str = ""
+    error_message_path: str = ""
+    skip_frames: list[str] = []
+    drop_members: list[str] = []
+    drop_choice: list[str] = []
+    split_content: bool = False
+
+
+class Provider(Row):
+    """One row: who serves, where, on which wire, and what hanging up does there.
+
+    `base_url` may hold `{name}` for each of `variables` (name -> environment variables, the first set wins).
+    `headers_env`: header -> environment variable, sent where that is set. `models_path`: empty where there is no list.
+    `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
+    if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
+    request is sent: `since` and `successor` say so to whoever asks. `api_key` comes from the configuration only.
+    `price_list`: the provider's id in genai-prices; `prices`: its own id of a model ("*": any) -> what it costs.
+    """
+
+    id: str
+    name: str
+    aliases: list[str] = []
+    wire: str = "openai-chat"
+    base_url: str | None = None
+    chat_path: str = "/chat/completions"
+    models_path: str | None = "/models"
+    auth: Auth = Auth()
+    api_key: str | None = None
+    headers: dict[str, str] = {}
+    headers_env: dict[str, str] = {}
+    variables: dict[str, list[str]] = {}
+    usage: Literal["ask", "try", "always", "never"] = "try"
+    on_disconnect: OnDisconnect = "cancel"
+    stops_work: Fact = Fact()
+    stops_billing: Fact = Fact()
+    reports_partial_usage: Fact = Fact()
+    status: Literal["operating", "uncertain", "closed"] = "operating"
+    since: str = ""
+    successor: str = ""
+    tokenizer: str = ""
+    price_list: str = ""
+    prices: dict[str, Rate] = {}
+    max_connections: int = 10_000
+    quirks: Quirks = Quirks()
+    notes: str = ""
+    source: str = ""
+
+    def __repr__(self) -> str:  # the generated one would show the key
+        return f"Provider({self.id!r})"
+
+
+class Offer(Row):
+    """One provider that serves a model, `id` being its own id of it; limits only where they differ from the model's."""
+
+    provider: str
+    id: str
+    price: Rate | None = None
+    context_length: int | None = None
+    max_output: int | None = None
+
+
+class Model(Row):
+    """A public model id (`author/slug`) and who serves it, best first. Limits in tokens, None where unknown.
+
+    `input` and `output` are kinds of content (`text`, `image`, `audio`, `video`, `file`) that are known to work: they
+    inform, nothing is refused by them.
+    """
+
+    id: str
+    name: str
+    served_by: list[Offer]
+    context_length: int | None = None
+    max_output: int | None = None
+    input: tuple[str, ...] = ("text",)
+    output: tuple[str, ...] = ("text",)
+    released: datetime.date | None = None
+    description: str = ""
+
+    @property
+    def created(self) -> int:
+        """Midnight (UTC) of the day it was released, in unix seconds; 0 where that is unknown."""
+        if self.released is None:
+            return 0
+        return int(datetime.datetime.combine(self.released, datetime.time(), datetime.UTC).timestamp())
+
+
+def per_token(usd_per_million: Decimal) -> int:
+    """USD per million tokens as picodollars per token; a fraction of one is rounded half to even."""
+    return int((usd_per_million * 1_000_000).to_integral_value(ROUND_HALF_EVEN))
+
+
+def price_from(rate: Rate, source: str) -> Price:
+    """A row's price in picodollars. Raises ValueError for what is not a decimal number of at least 0."""
+
+    def own(amount: str | int | float) -> int | None:
+        return None if amount == "" else per_token(_decimal(amount))
+
+    return Price(
+        prompt=per_token(_decimal(rate.prompt)),
+        completion=per_token(_decimal(rate.completion)),
+        cached=own(rate.cached),
+        cache_write=own(rate.cache_write),
+        reasoning=own(rate.reasoning),
+        request=per_token(_decimal(rate.request) * 1_000_000),
+        source=source,
+        tier_from=rate.tier_from,
+        tier=price_from(rate.tier, source) if rate.tier else None,
+    )
+
+
+def _decimal(amount: str | int | float) -> Decimal:
+    try:
+        value = Decimal(str(amount))
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or not 0 <= value <= 10**6:
+        raise ValueError(f"{amount!r} is not a price: write USD per million tokens, such as \"0.25\"")
+    return value

@@ -1,0 +1,170 @@
+"""Everything over HTTP that is not a stream: models, receipts, the calling key, health, metrics. A Starlette application.
+
+It never starts an exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from infron.catalog import Model
+from infron.errors import InfronError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
+from infron.model import PICODOLLARS
+from infron.policy.access import Key
+from infron.runtime.exchange import error_answer
+from infron.runtime.relay import Relay
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(relay: Relay) -> Starlette:
+    """The application. Every path but the health ones also stands under `/api`."""
+
+    def caller(request: Request) -> Key | None:
+        return relay.admit(request.scope["headers"], request.headers.get("host"), None, has_body=False)
+
+    async def models(request: Request) -> Response:
+        caller(request)
+        return _json({"object": "list", "data": [_model(model) for model in relay.offered()]})
+
+    async def model(request: Request) -> Response:
+        caller(request)
+        wanted = request.path_params["id"]
+        for known in relay.offered():
+            if known.id == wanted:
+                return _json(_model(known))
+        nearest = relay.catalog.nearest(wanted)
+        hint = f" Did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
+        raise NotFound(f"No model `{wanted[:200]}` is served here.{hint}", param="model", nearest=nearest)
+
+    async def generation(request: Request) -> Response:
+        key = caller(request)
+        id = request.query_params.get("id")
+        if not id:
+            raise InvalidRequest("Name the exchange: GET /v1/generation?id=gen-….", param="id")
+        receipt = await relay.ledger.receipt(id, key.id if key else None)
+        if receipt is None:
+            raise NotFound("There is no exchange with this id, or it is not yours.", param="id")
+        return _json({"data": receipt})
+
+    async def key(request: Request) -> Response:
+        mine = caller(request)
+        spend = await relay.ledger.spend(mine.id if mine else None)
+        limit = mine.limit if mine else None
+        return _json(
+            {
+                "data": {
+                    "label": mine.name if mine else None,
+                    "hint": mine.hint if mine else None,
+                    "limit": _usd(limit),
+                    "limit_reset": None,
+                    "limit_remaining": None if limit is None else _usd(max(0, limit - spend.ever)),
+                    "usage": _usd(spend.ever),
+                    "usage_daily": _usd(spend.today),
+                    "usage_weekly": _usd(spend.week),
+                    "usage_monthly": _usd(spend.month),
+                    "is_free_tier": False,
+                    "expires_at": None,
+                    "created_at": datetime.fromtimestamp(mine.created_at, UTC).isoformat() if mine else None,
+                }
+            }
+        )
+
+    async def healthz(request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        why = "shutting down" if relay.shutting_down else relay.ledger.healthy
+        headers = {"retry-after": "5"} if why else {}
+        return _json({"status": why or "ready"}, 503 if why else 200, headers)
+
+    async def metrics(request: Request) -> Response:
+        caller(request)
+        return Response(relay.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def failed(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            error = _as_ours(error, request)
+        if not isinstance(error, InfronError):
+            relay.report_bug(f"answering {request.url.path}", error)
+            error = InternalError("The gateway failed; its log says where.")
+        relay.metrics.refused(error.error_type)
+        status, headers, body = error_answer(error)
+        return Response(
+            body, status, {name.decode(): value.decode() for name, value in headers}, media_type="application/json"
+        )
+
+    api: list[tuple[str, Endpoint]] = [
+        ("/models", models),
+        ("/models/{id:path}", model),
+        ("/generation", generation),
+        ("/key", key),
+    ]
+    routes = [Route(prefix + path, call, methods=["GET"]) for prefix in ("/v1", "/api/v1") for path, call in api]
+    routes += [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+    ]
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=relay.config.server.cors_origins,
+        allow_methods=["GET", "POST", "OPTIONS"],
+        allow_headers=["*"],
+        expose_headers=["x-generation-id"],
+        max_age=600,
+    )
+    return Starlette(
+        routes=routes,
+        middleware=[cors] if relay.config.server.cors_origins else [],
+        exception_handlers={HTTPException: failed, InfronError: failed, Exception: failed},
+    )
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
+
+
+def _usd(picodollars: int | None) -> float | None:
+    return None if picodollars is None else picodollars / PICODOLLARS
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.id.partition("/")[0],
+        "name": model.name,
+        "description": model.description,
+        "context_length": model.context_length,
+        "architecture": {"input_modalities": model.input, "output_modalities": model.output},
+        "top_provider": {"context_length": model.context_length, "max_completion_tokens": model.max_output},
+        "providers": [{"provider_slug": offer.provider, "model": offer.id} for offer in model.served_by],
+        "supports_streaming": True,
+    }
+
+
+def _as_ours(error: HTTPException, request: Request) -> InfronError:
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET")
+        return MethodNotAllowed(f"{path} does not take {request.method}; it takes {allowed}.", headers={"Allow": allowed})
+    if error.status_code == 404:
+        return NotFound(
+            f"There is nothing at {path[:200]}. Chat is at POST /v1/chat/completions, the models at GET /v1/models."
+        )
+    return InvalidRequest(str(error.detail))
+
+

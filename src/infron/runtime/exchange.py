@@ -1,0 +1,612 @@
+"""One exchange: the only code that moves the bytes of a stream. It runs the table of `policy.exchange` on callbacks.
+
+It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire looks like inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from typing import Any, Protocol
+
+from infron.catalog import Provider
+from infron.errors import (
+    DeadlineExceeded,
+    InfronError,
+    InternalError,
+    LedgerUnavailable,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RateLimited,
+    ShuttingDown,
+)
+from infron.model import Chunk, Done, Event, Failed, Finished, Opening, Outcome, Request, Usage, UsageReported
+from infron.policy.exchange import Action, Input, Phase, Settle, State, step, when_client_leaves
+from infron.policy.routing import Candidate
+from infron.runtime.settling import Bill, Meter
+from infron.runtime.upstream import Attempt
+from infron.wires import WIRES, openai_chat
+
+MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
+MAX_ERROR_BYTES = 64 << 10
+MAX_FOLDED_BYTES = 64 << 20
+USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
+TAG = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+class Responder(Protocol):
+    """Where the answer goes; the server's side of a request."""
+
+    def start(self, headers: list[tuple[bytes, bytes]]) -> None: ...
+    def write(self, data: bytes) -> None: ...
+    def finish(self, data: bytes) -> None: ...
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None: ...
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+
+def new_id(now: float) -> str:
+    """`gen-<unix seconds>-<20 random characters>`: nearly in order, so that the ledger's index grows at its end."""
+    random = int.from_bytes(secrets.token_bytes(15))
+    letters = []
+    for _ in range(20):
+        random, index = divmod(random, 55)
+        letters.append(TAG[index])
+    return f"gen-{int(now)}-{''.join(letters)}"
+
+
+class Exchange:
+    """One request and all that is done for it until it is settled. It is the reader of its own attempt."""
+
+    def __init__(
+        self,
+        relay: Any,
+        request: Request,
+        key_id: str | None,
+        candidates: tuple[Candidate, ...],
+        responder: Responder,
+        asked: str | None,
+    ) -> None:
+        self.relay = relay
+        self.request = request
+        self.key_id = key_id
+        self.candidates = candidates
+        self.responder: Responder = responder
+        self.asked = asked
+        self.bucket = 0
+        self.state = State()
+        self.created_at = time.time()
+        self.id = new_id(self.created_at)
+        self.encoder = openai_chat.Encoder(self.id, int(self.created_at), request.model)
+        self.folder = None if request.stream else openai_chat.Folder()
+        self.folded = 0
+        self.meter = Meter(request)
+        self.bill: Bill | None = None
+        self.outcome: Outcome | None = None
+        self.ended = 0.0
+        self.error: InfronError | None = None
+        self.attempts: list[str] = []
+        self.next = 0
+        self.candidate = candidates[0]
+        self.attempt: Attempt | None = None
+        self.opening: asyncio.Task[None] | None = None  # while the model in the box starts
+        self.ask_usage = True
+        self.decoder: openai_chat.Decoder | None = None
+        self.status = 0
+        self.response_headers: list[tuple[bytes, bytes]] = []
+        self.body: list[bytes] | None = None  # of an answer that is no stream
+        self.body_bytes = 0
+        self.held: list[bytes] = []
+        self.held_bytes = 0
+        self.finished_at = 0.0
+        self.ending = False
+        now = relay.loop.time()
+        self.started = self.attempt_started = self.last_frame = self.last_write = now
+        self.first_content = 0.0
+        self.comments = 0
+        self.paused_at = 0.0
+        self.unsent = 0
+        self.taken_at = 0.0
+        self.drain_started = 0.0
+        self.left_at = 0.0
+        self.closed_at = 0.0
+        self.leaving: str | None = None
+        self.slow_reader = False
+
+    # ---- begin
+
+    def begin(self) -> None:
+        """Write the ledger's row and try the first candidate. Everything later comes in by callbacks."""
+        self.relay.active.add(self)
+        self.relay.ledger.open(
+            Opening(
+                id=self.id,
+                key_id=self.key_id,
+                model=self.request.model,
+                provider=self.candidate.provider.id,
+                provider_model=self.candidate.own_id,
+                streamed=self.request.stream,
+                created_at=self.created_at,
+                price=self.relay.price(self.candidate),
+                user=self.request.user,
+                session_id=self.request.session_id,
+            ),
+            self._recorded,
+        )
+        self._open_next()
+        if self.state.phase is not Phase.SETTLED:
+            self.relay.clock.add(self, self._next_due())
+
+    def _recorded(self, durable: bool) -> None:
+        if not durable and self.error is None:
+            self.error = LedgerUnavailable("The ledger cannot be written, so nothing can be billed; try again later.")
+        self._take(Input.RECORDED if durable else Input.UNRECORDED)
+
+    def _open_next(self) -> None:
+        self.candidate = self.candidates[self.next]
+        self.next += 1
+        self._open(openai_chat.asks_usage(self.candidate.provider) and self.relay.takes_usage(self.candidate.provider))
+
+    def _open(self, ask_usage: bool) -> None:
+        provider = self.candidate.provider
+        self.ask_usage = ask_usage
+        self.attempt_started = self.last_frame = self.relay.loop.time()
+        self.decoder = openai_chat.Decoder(provider, self.relay.config.limits.max_frame_bytes)
+        self.status, self.body, self.body_bytes, self.finished_at, self.ending = 0, None, 0, 0.0, False
+        self.meter.begin_attempt(provider, self.candidate.own_id)
+        body = WIRES[provider.wire].encode_request(self.request, provider, self.candidate.own_id, ask_usage)
+        if provider.id == "local":
+            self.opening = self.relay.loop.create_task(self._open_local(body))
+        else:
+            self.attempt = self.relay.upstream.send(self.relay.endpoint(provider), body, self)
+
+    async def _open_local(self, body: bytes) -> None:
+        try:
+            endpoint = await self.relay.local_endpoint()
+        except InfronError as error:
+            self.opening = None
+            self.request_failed(error)
+        else:
+            self.opening = None
+            self.attempt = self.relay.upstream.send(endpoint, body, self)
+
+    # ---- the provider's side
+
+    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status = status
+        self.response_headers = headers
+        kind = next((value for name, value in headers if name == b"content-type"), b"text/event-stream")
+        if status != 200 or not kind.lower().startswith(b"text/event-stream"):
+            self.body = []
+
+    def data_received(self, data: bytes) -> None:
+        if self.body is not None:
+            self._collect(data)
+            return
+        assert self.decoder is not None
+        try:
+            events = self.decoder.feed(data)
+        except InfronError as error:
+            self._fail(error)
+            return
+        except Exception:  # a bug in a decoder must end this exchange alone, settled like any other
+            self.relay.report_bug("decoding a frame")
+            self._fail(InternalError("The gateway could not read the provider's answer."))
+            return
+        if events:
+            self._events(events)
+
+    def response_ended(self) -> None:
+        assert self.decoder is not None
+        self.attempt = None
+        if self.body is not None:
+            self._whole()
+            return
+        try:
+            events = self.decoder.close()
+        except InfronError as error:
+            self._fail(error)
+            return
+        if not any(isinstance(event, Done) for event in events):
+            events.append(Done())
+        self._events(events)
+
+    def request_failed(self, error: InfronError) -> None:
+        self.attempt = None
+        if error.provider is None:
+            error.provider = self.candidate.provider.id
+        if self.finished_at:  # the answer was complete, only its end got lost
+            self._end()
+        else:
+            self._fail(error)
+
+    def _collect(self, data: bytes) -> None:
+        assert self.body is not None
+        self.body_bytes += len(data)
+        if self.body_bytes > (MAX_ERROR_BYTES if self.status != 200 else self.relay.config.limits.max_frame_bytes):
+            if self.status == 200:
+                self._fail(self._unavailable("sent an answer that is too large"))
+            elif self.attempt is not None:
+                self.attempt.abort()
+                self.attempt = None
+                self._whole()
+            return
+        self.body.append(data)
+
+    def _whole(self) -> None:
+        """An answer that was no stream: an error, or a completion in one JSON."""
+        assert self.body is not None and self.decoder is not None
+        body, provider = b"".join(self.body), self.candidate.provider
+        if self.status == 200:
+            try:
+                events = self._sniffed(body)
+            except InfronError as error:
+                self._fail(error)
+                return
+            self._events(events)
+            return
+        if self.ask_usage and provider.usage == "try" and self.status in (400, 422) and b"stream_options" in body:
+            self.relay.refuses_usage(provider)
+            self._open(False)
+            return
+        error = openai_chat.parse_error(
+            self.status, self.response_headers, body, provider, self.relay.key_of(provider), time.time()
+        )
+        self._fail(error)
+
+    def _sniffed(self, body: bytes) -> list[Event]:
+        assert self.decoder is not None
+        start = body.lstrip()[:6]
+        if start.startswith((b"data:", b"event:", b":")):  # a stream under a wrong content type
+            events = self.decoder.feed(body) + self.decoder.close()
+            return events if any(isinstance(event, Done) for event in events) else [*events, Done()]
+        return self.decoder.whole(body)
+
+    def _events(self, events: list[Event]) -> None:
+        meter, encode, held = self.meter, self.encoder.encode, self.held
+        discard = self.state.phase is Phase.DRAINING
+        content = done = False
+        size = 0
+        for event in events:
+            if event.__class__ is Chunk:
+                if event.text:
+                    meter.add(event.text)
+                if event.content:
+                    content = True
+                if discard:
+                    continue
+                if self.folder is not None:
+                    self._fold(event)
+                    continue
+                data = encode(event)
+                size += len(data)
+                held.append(data)
+            elif isinstance(event, UsageReported):
+                meter.report(event.raw)
+            elif isinstance(event, Finished):
+                meter.finish_reason = event.reason
+            elif isinstance(event, Done):
+                done = True
+            elif isinstance(event, Failed):
+                self._flush_before_failure(content)
+                self._fail(event.error)
+                return
+        self.last_frame = self.relay.loop.time()
+        meter.frames += len(events)
+        if content and not self.first_content:
+            self.first_content = self.last_frame
+        finished = self.decoder is not None and self.decoder.finished
+        if finished and not self.finished_at:
+            self.finished_at = self.last_frame
+            self.relay.clock.add(self, self._next_due())
+        if self.folder is None and not discard:
+            if self.state.phase is Phase.STREAMING:
+                # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
+                if held and not done:
+                    self._write()
+            elif content:
+                self.held_bytes += size
+                self._take(Input.CONTENT)
+            else:
+                self._bound_held(size)
+        if done:
+            if finished:
+                self._end()
+            else:
+                self._fail(self._unavailable("ended the stream before the answer was finished"))
+
+    def _flush_before_failure(self, content: bool) -> None:
+        """Frames that came before the error in the same read are the client's."""
+        if content and self.folder is None and self.state.phase is not Phase.DRAINING:
+            self._take(Input.CONTENT)
+
+    def _fold(self, chunk: Chunk) -> None:
+        assert self.folder is not None
+        self.folded += sum(len(bytes(raw)) for raw in chunk.members.values())
+        if self.folded > MAX_FOLDED_BYTES:
+            raise self._unavailable("sent an answer that is too large to hold")
+        self.folder.add(chunk)
+
+    def _bound_held(self, size: int) -> None:
+        self.held_bytes += size
+        while self.held_bytes > MAX_HELD_BYTES and self.held:
+            self.held_bytes -= len(self.held.pop(0))
+
+    def _end(self) -> None:
+        """The answer is complete. Its usage is the provider's or, where it never gives one, counted first."""
+        if self.ending:
+            return
+        self.ending = True
+        if self.attempt is not None:
+            self.attempt.release()
+            self.attempt = None
+        if self.meter.usage is not None:
+            self._ended(None)
+        else:
+            self.relay.count(self.meter, self._ended)
+
+    def _ended(self, counted: Usage | None) -> None:
+        if self.state.phase is not Phase.SETTLED:
+            self.meter.counted = counted or self.meter.counted
+            self._take(Input.ENDED)
+
+    def _unavailable(self, what: str) -> ProviderUnavailable:
+        provider = self.candidate.provider
+        return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
+
+    def _fail(self, error: InfronError) -> None:
+        if self.attempt is not None:
+            self.attempt.abort()
+            self.attempt = None
+        if self.state.phase is Phase.SETTLED:
+            return
+        self.error = error
+        self.attempts.append(f"{self.candidate.provider.id}: {error.error_type} ({error.status})")
+        over = error.safe_to_retry and self.next < len(self.candidates) and not self.slow_reader
+        self._take(Input.FAILED_OVER if over else Input.FAILED)
+
+    # ---- the client's side
+
+    def client_gone(self, reason: str = "") -> None:
+        """The client's connection is gone, or its reader is taken for gone."""
+        if self.state.phase in (Phase.SETTLED, Phase.DRAINING):
+            return
+        self.left_at = self.relay.loop.time()
+        leaving = when_client_leaves(
+            self.candidate.provider, self.asked, self.request.stream, self.relay.config.billing.allow_cancel_override
+        )
+        self.leaving = f"{reason}{leaving.reason}"
+        if self.attempt is not None and self.paused_at:
+            self.attempt.resume()
+        self.paused_at = 0.0
+        self._take(Input.GONE_DRAIN if leaving.drain else Input.GONE)
+        if self.state.phase is Phase.DRAINING:
+            self.held.clear()
+            self.drain_started = self.left_at
+            self.relay.ledger.claim_drain(
+                self.id, max_concurrent=self.relay.config.drain.max_concurrent, done=self._drain_claimed
+            )
+            self.relay.clock.add(self, self._next_due())
+
+    def _drain_claimed(self, granted: bool) -> None:
+        if not granted and self.state.phase is Phase.DRAINING:
+            self.leaving = f"{self.leaving}; cut short: too many answers are being read on already"
+            self._take(Input.DEADLINE)
+
+    def client_paused(self) -> None:
+        """The client takes no more for now: neither do we from the provider."""
+        if self.paused_at or self.state.phase in (Phase.SETTLED, Phase.DRAINING):
+            return
+        self.paused_at = self.taken_at = self.relay.loop.time()
+        self.unsent = self.responder.unsent()
+        if self.attempt is not None:
+            self.attempt.pause()
+        self.relay.clock.add(self, self._next_due())
+
+    def client_resumed(self) -> None:
+        if not self.paused_at:
+            return
+        now = self.relay.loop.time()
+        # While we did not read, the provider's stall clock stood still.
+        self.last_frame += now - self.paused_at
+        self.paused_at = 0.0
+        self.slow_reader = False
+        if self.attempt is not None:
+            self.attempt.resume()
+
+    # ---- clocks
+
+    def shut_down(self) -> None:
+        """The process must end: so must this exchange, settled."""
+        self.error = self.error or ShuttingDown("The gateway is shutting down.", retry_after=5)
+        self._take(Input.DEADLINE)
+
+    def tick(self, now: float) -> float:
+        timeouts = self.relay.config.timeouts
+        phase = self.state.phase
+        if phase is Phase.SETTLED:
+            return 0.0
+        drain = self.relay.config.drain.seconds
+        if self.finished_at and not self.ending and now >= self.finished_at + USAGE_WAIT_SECONDS:
+            self._end()
+        elif phase is Phase.DRAINING and drain and now >= self.drain_started + drain:
+            self.leaving = f"{self.leaving}; cut short after {drain:g} s"
+            self._take(Input.DEADLINE)
+        elif timeouts.total_seconds and now >= self.started + timeouts.total_seconds:
+            self.error = DeadlineExceeded(f"The answer was not complete after {timeouts.total_seconds:g} s.")
+            self._take(Input.DEADLINE)
+        elif self.paused_at:
+            self._check_reader(now)
+        elif not self.ending and (late := self._late(now)):
+            self._time_out(late)
+        elif (due := self._comment_due()) and now >= due:
+            self._take(Input.KEEP_ALIVE)
+        return 0.0 if self.state.phase is Phase.SETTLED else self._next_due()
+
+    def _late(self, now: float) -> str:
+        timeouts = self.relay.config.timeouts
+        if not self.meter.frames or not self.meter.delivered:
+            if timeouts.first_token_seconds and now >= self.attempt_started + timeouts.first_token_seconds:
+                return f"sent no content within {timeouts.first_token_seconds:g} s"
+        elif timeouts.stall_seconds and now >= self.last_frame + timeouts.stall_seconds:
+            return f"sent nothing more for {timeouts.stall_seconds:g} s"
+        return ""
+
+    def _time_out(self, what: str) -> None:
+        provider = self.candidate.provider
+        if self.opening is not None:
+            self.opening.cancel()
+            self.opening = None
+        self._fail(ProviderTimeout(f"{provider.name} {what}.", provider=provider.id))
+
+    def _check_reader(self, now: float) -> None:
+        unsent = self.responder.unsent()
+        if unsent < self.unsent:
+            self.unsent, self.taken_at = unsent, now
+        stall = self.relay.config.timeouts.client_stall_seconds
+        self.slow_reader = True
+        if stall and now >= self.taken_at + stall:
+            self.client_gone(f"the client took no byte for {stall:g} s; ")
+
+    def _comment_due(self) -> float:
+        keepalive = self.relay.config.keepalive
+        if self.folder is not None or self.paused_at or self.ending or self.state.phase is Phase.DRAINING:
+            return 0.0
+        pause = keepalive.every_seconds if self.comments else keepalive.first_seconds
+        return self.last_write + pause if keepalive.first_seconds and pause else 0.0
+
+    def _next_due(self) -> float:
+        timeouts, drain = self.relay.config.timeouts, self.relay.config.drain
+        times = [self.started + timeouts.total_seconds if timeouts.total_seconds else 0.0, self._comment_due()]
+        if self.state.phase is Phase.DRAINING and drain.seconds:
+            times.append(self.drain_started + drain.seconds)
+        if self.finished_at and not self.ending:
+            times.append(self.finished_at + USAGE_WAIT_SECONDS)
+        if self.paused_at:
+            times.append(self.relay.loop.time() + max(0.1, timeouts.client_stall_seconds / 20))
+        elif self.meter.delivered:
+            times.append(self.last_frame + timeouts.stall_seconds if timeouts.stall_seconds else 0.0)
+        elif timeouts.first_token_seconds:
+            times.append(self.attempt_started + timeouts.first_token_seconds)
+        return min((time for time in times if time), default=self.relay.loop.time() + 60)
+
+    # ---- the table, run
+
+    def _take(self, given: Input) -> None:
+        self.state, actions = step(self.state, given)
+        for action in actions:
+            if action.__class__ is Settle:
+                self._settle(action.outcome)
+            else:
+                _DEEDS[action](self)
+
+    def _hold(self) -> None:
+        pass  # what came is in `held` already, bounded by the provider's own pace until the row is durable
+
+    def _drop(self) -> None:
+        self.held.clear()
+        self.held_bytes = 0
+        self.first_content = 0.0
+        if self.folder is not None:
+            self.folder, self.folded = openai_chat.Folder(), 0
+
+    def _head(self) -> None:
+        if self.folder is None:
+            self.responder.start([(b"x-generation-id", self.id.encode())])
+
+    def _write(self) -> None:
+        held = self.held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        self.held_bytes = 0
+        self.comments = 0
+        self.last_write = self.relay.loop.time()
+        self.responder.write(data)
+
+    def _comment(self) -> None:
+        self.comments += 1
+        self.last_write = self.relay.loop.time()
+        self.relay.metrics.comments.inc()
+        self.responder.write(self.encoder.keep_alive())
+
+    def _finish(self) -> None:
+        meter = self.meter
+        self.bill = bill = self.relay.bill_of(self, Outcome.COMPLETED)
+        usage = openai_chat.usage_object(bill.usage, meter.raw, bill.charge, bill.estimated)
+        cost = openai_chat.cost_members(bill.charge)
+        if self.folder is not None:
+            body = self.folder.answer(
+                self.id,
+                int(self.created_at),
+                self.request.model,
+                self.candidate.provider.id,
+                usage=usage,
+                **cost,
+            )
+            self.responder.answer(200, [(b"x-generation-id", self.id.encode())], body)
+            return
+        if self.request.include_usage:
+            self.held.append(self.encoder.usage(usage, cost, self.candidate.provider.id))
+        self.held.append(self.encoder.close())
+        data = b"".join(self.held)
+        self.held.clear()
+        self.responder.finish(data)
+
+    def _answer(self) -> None:
+        assert self.error is not None
+        self.responder.answer(*error_answer(self.error, self.id))
+
+    def _frame(self) -> None:
+        assert self.error is not None
+        # What was delivered to us before the failure is the reader's too.
+        held = b"".join(self.held) if self.state.phase is Phase.SETTLED and self.first_content else b""
+        self.held.clear()
+        self.responder.finish(held + self.encoder.fail(self.error))
+
+    def _abort(self) -> None:
+        if self.opening is not None:
+            self.opening.cancel()
+            self.opening = None
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None:
+            self.meter.fully_sent = attempt.fully_sent
+            self.closed_at = -1.0
+            attempt.abort(self._closed)
+
+    def _closed(self) -> None:
+        self.closed_at = self.relay.loop.time()
+        self.relay.settle_when_known(self)
+
+    def _settle(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.relay.clock.remove(self)
+        self.ended = self.relay.loop.time()
+        self.held.clear()
+        self.relay.settle_when_known(self)
+
+
+_DEEDS = {
+    Action.HOLD: Exchange._hold,
+    Action.DROP: Exchange._drop,
+    Action.HEAD: Exchange._head,
+    Action.WRITE: Exchange._write,
+    Action.COMMENT: Exchange._comment,
+    Action.FINISH: Exchange._finish,
+    Action.ANSWER: Exchange._answer,
+    Action.FRAME: Exchange._frame,
+    Action.ABORT: Exchange._abort,
+    Action.OPEN_NEXT: Exchange._open_next,
+}
+
+
+def error_answer(error: InfronError, id: str | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """(status, headers, body) of an error as an HTTP answer."""
+    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if id:
+        headers.append((b"x-generation-id", id.encode()))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    return error.status, headers, openai_chat.render_error(error)

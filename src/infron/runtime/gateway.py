@@ -1,0 +1,300 @@
+"""The process: it puts the parts together, listens, obeys signals, and ends only when every exchange is settled.
+
+It never looks at a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from infron import catalog
+from infron.config import Config
+from infron.errors import ConfigError
+from infron.policy import access, metering
+from infron.runtime import app, server
+from infron.runtime.ledger import Ledger
+from infron.runtime.local import LocalModel
+from infron.runtime.metrics import Metrics
+from infron.runtime.relay import Relay
+from infron.wires import WIRES
+
+Ready = Callable[[str], None]
+logger = logging.getLogger("infron")
+SECOND_LOOK = 0.1  # seconds between two looks at the connections' clocks
+
+
+def serve(config: Config, *, ready: Ready | None = None) -> int:
+    """Serve until a signal says otherwise. `ready(base_url)` is called once requests are answered.
+
+    Returns the exit code. Raises ConfigError with one sentence where it cannot start.
+    """
+    rows = catalog.load(config.providers, config.models, os.environ, wires=WIRES, path=config.path)
+    _raise_file_limit()
+    listener = _listen(config.server.host, config.server.port)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{_shown(config.server.host, host)}:{port}"
+    local = LocalModel.prepare(config.local) if config.local.enabled else None
+    if config.server.workers == 1:
+        return _run_worker(config, rows, listener, local, None, (lambda: ready(url)) if ready else None)
+    return _run_parent(config, rows, listener, local, url, ready)
+
+
+# ---- one worker
+
+
+def _run_worker(
+    config: Config,
+    rows: catalog.Catalog,
+    listener: socket.socket,
+    local: LocalModel | None,
+    shared: Path | None,
+    ready: Callable[[], None] | None,
+) -> int:
+    try:
+        import uvloop  # not on every platform
+
+        new_loop = uvloop.new_event_loop
+    except ImportError:
+        new_loop = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(_Worker(config, rows, listener, local, shared).run(ready))
+
+
+class _Worker:
+    def __init__(
+        self,
+        config: Config,
+        rows: catalog.Catalog,
+        listener: socket.socket,
+        local: LocalModel | None,
+        shared: Path | None,
+    ) -> None:
+        self.config = config
+        self.rows = rows
+        self.listener = listener
+        self.local = local
+        self.shared = shared
+        self.signals = 0
+        self.stopping = asyncio.Event()
+        self.now = asyncio.Event()
+
+    async def run(self, ready: Callable[[], None] | None) -> int:
+        loop = asyncio.get_running_loop()
+        config = self.config
+        ledger = Ledger(
+            config.ledger_url(), synchronous=config.ledger.synchronous, charge_failed=config.billing.charge_failed
+        )
+        await ledger.start()
+        try:
+            access.check_listen(config.server.host, keys_exist=ledger.keys.required)
+        except ConfigError:
+            await ledger.stop()
+            raise
+        metering.warm()
+        metrics = Metrics(self.shared)
+        relay = Relay(config, self.rows, ledger, self.local, metrics, os.environ)
+        metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))
+        uvicorn_server = _uvicorn(config, relay)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        serving = loop.create_task(uvicorn_server._serve([self.listener]))
+        watching = loop.create_task(self._watch(metrics))
+        while not uvicorn_server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        if ready is not None:
+            ready()
+        await self.stopping.wait()
+        await self._drain(relay)
+        uvicorn_server.should_exit = True
+        uvicorn_server.force_exit = True
+        await asyncio.wait_for(serving, 10)
+        watching.cancel()
+        await relay.close()
+        await ledger.stop()
+        metrics.publish()
+        if self.local is not None:
+            self.local.close()
+        return 0
+
+    def _signalled(self) -> None:
+        self.signals += 1
+        self.stopping.set()
+        if self.signals > 1:
+            self.now.set()
+
+    async def _drain(self, relay: Relay) -> None:
+        """No live stream is cut by a deploy: they go on up to `drain_seconds`, or until a second signal."""
+        relay.begin_shutdown()
+        if relay.active:
+            logger.info("Shutting down: waiting for %d exchanges; a second signal ends them now.", len(relay.active))
+        idle = asyncio.ensure_future(relay.idle.wait())
+        now = asyncio.ensure_future(self.now.wait())
+        await asyncio.wait({idle, now}, timeout=self.config.server.drain_seconds, return_when="FIRST_COMPLETED")
+        relay.end_all()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(relay.idle.wait(), 5)
+        idle.cancel()
+        now.cancel()
+
+    async def _watch(self, metrics: Metrics) -> None:
+        """One look for all connections: who receives too slowly, who is idle for too long."""
+        loop = asyncio.get_running_loop()
+        published = 0.0
+        while True:
+            await asyncio.sleep(SECOND_LOOK)
+            now = loop.time()
+            for connection in list(server.GatewayProtocol.timed):
+                connection.check_clock(now)
+            if now >= published + 1:
+                published = now
+                metrics.publish()
+
+
+def _uvicorn(config: Config, relay: Relay) -> uvicorn.Server:
+    server.GatewayProtocol.relay = relay
+    server.GatewayProtocol.timed = set()
+    settings: dict[str, Any] = {
+        "http": server.GatewayProtocol,
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "backlog": 4096,
+        "timeout_graceful_shutdown": 1,
+    }
+    return uvicorn.Server(uvicorn.Config(app.build(relay), **settings))
+
+
+# ---- several workers
+
+
+def _run_parent(
+    config: Config,
+    rows: catalog.Catalog,
+    listener: socket.socket,
+    local: LocalModel | None,
+    url: str,
+    ready: Ready | None,
+) -> int:
+    """Fork the workers, pass signals on, replace one that dies. The last exit code that was not 0 is ours."""
+    shared = Path(tempfile.mkdtemp(prefix="infron-"))
+    workers: set[int] = set()
+    stopping = False
+
+    def start() -> None:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            code = 1
+            try:
+                code = _run_worker(config, rows, listener, local, shared, None)
+            except ConfigError as error:
+                print(f"infron: {error.message}", file=sys.stderr)
+                code = 3
+            finally:
+                os._exit(code)
+        workers.add(pid)
+
+    def forward(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, forward)
+    signal.signal(signal.SIGINT, forward)
+    for _ in range(config.server.workers):
+        start()
+    result = 0
+    if ready is not None and _wait_ready(url, workers):
+        ready(url)
+    while workers:
+        pid, status = os.wait()
+        workers.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
+        if code == 3 or (stopping and code):
+            result = code if code > 0 else 1
+        if code == 3 and not stopping:
+            forward(signal.SIGTERM, None)
+        elif not stopping:
+            logger.error("Worker %d ended with code %d; a new one takes its place.", pid, code)
+            start()
+    if local is not None:
+        local.close()
+    shutil.rmtree(shared, ignore_errors=True)
+    return result
+
+
+def _wait_ready(url: str, workers: set[int]) -> bool:
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+                if answer.status == 200:
+                    return True
+        signal.sigtimedwait([], 0.05) if hasattr(signal, "sigtimedwait") else None
+        if not workers:
+            return False
+    return False
+
+
+# ---- sockets
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError(f"server.host {host!r} is no address of this machine ({error.strerror}).") from error
+    family, kind, protocol, _, address = found[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or server.port."
+        ) from error
+    listener.listen(4096)
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
+
+
+def _shown(configured: str, bound: str) -> str:
+    name = configured if configured in ("localhost",) else bound
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    return f"[{name}]" if ":" in name else name
+
+
+def _raise_file_limit() -> None:
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

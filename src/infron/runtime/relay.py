@@ -1,0 +1,260 @@
+"""What all exchanges of a process share: who may start one, where it goes, and how it is billed and settled.
+
+It never touches the bytes of a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from infron.catalog import Catalog, Model, Provider
+from infron.config import Config
+from infron.errors import InfronError, NotFound, Overloaded, ProviderError, RateLimited, ShuttingDown
+from infron.model import Outcome, Price, Request, Settlement, Usage
+from infron.policy import access, metering, routing
+from infron.policy.access import Key
+from infron.policy.routing import Candidate
+from infron.runtime.clock import Clock
+from infron.runtime.exchange import Exchange, Responder
+from infron.runtime.ledger import Ledger
+from infron.runtime.local import LocalModel
+from infron.runtime.metrics import Metrics
+from infron.runtime.settling import Bill, Meter, bill, needs_count
+from infron.runtime.upstream import Client, Endpoint
+from infron.wires import openai_chat
+
+logger = logging.getLogger("infron")
+
+
+class Relay:
+    """Built once the loop runs. `active`: every exchange that is not settled yet."""
+
+    def __init__(
+        self,
+        config: Config,
+        catalog: Catalog,
+        ledger: Ledger,
+        local: LocalModel | None,
+        metrics: Metrics,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.config = config
+        self.catalog = catalog
+        self.ledger = ledger
+        self.local = local
+        self.metrics = metrics
+        self.environ = environ
+        self.loop = asyncio.get_running_loop()
+        self.clock = Clock(self.loop)
+        self.upstream = Client(connect_seconds=config.timeouts.connect_seconds, environ=environ)
+        self.active: set[Exchange] = set()
+        self.shutting_down = False
+        self.idle = asyncio.Event()  # set whenever nothing is active
+        self.idle.set()
+        self._counter = ThreadPoolExecutor(1, thread_name_prefix="count")
+        self._endpoints: dict[str, Endpoint] = {}
+        self._missing = local.missing() if local else None
+        self._local_endpoint: tuple[str, Endpoint] | None = None
+        self._refusing_usage: set[str] = set()
+        self._prices: dict[tuple[str, str], Price | None] = {}
+
+    # ---- admission
+
+    def admit(
+        self, headers: list[tuple[bytes, bytes]], host: str | None, content_type: str | None, *, has_body: bool = True
+    ) -> Key | None:
+        """The caller's key, or None on a gateway without keys. `headers`: names in lower case. Raises InfronError."""
+        ring = self.ledger.keys
+        if not ring.required:
+            access.check_keyless(host, content_type, has_body=has_body)
+            return None
+        return access.identify(ring, access.credential_of(headers))
+
+    def begin(self, request: Request, key: Key | None, responder: Responder, asked: str | None) -> Exchange:
+        """Start the exchange. Raises InfronError where the request can be served by nobody, or not now."""
+        if self.shutting_down:
+            raise ShuttingDown("The gateway is shutting down; try again in a moment.", retry_after=5)
+        if len(self.active) >= self.config.server.max_streams:
+            raise Overloaded(f"The gateway runs {len(self.active):,} streams already.", retry_after=5)
+        access.check_limit(self.ledger.keys, key)
+        candidates = routing.route(request, self.catalog, self.why_not)
+        key_id = key.id if key else None
+        cap = self.config.drain.max_per_key
+        drains = any(candidate.provider.on_disconnect != "cancel" for candidate in candidates)
+        if drains and cap and self.ledger.drains_of(key_id) >= cap:
+            raise RateLimited(
+                f"{cap} answers that you hung up on are still running at providers that cannot be stopped; "
+                "wait for them to end.",
+                retry_after=10,
+            )
+        exchange = Exchange(self, request, key_id, candidates, responder, asked)
+        self.active.add(exchange)
+        self.idle.clear()
+        return exchange
+
+    # ---- providers
+
+    def why_not(self, provider: Provider) -> str | None:
+        """None where requests can be sent there, else the sentence that says why not."""
+        if provider.id == "local":
+            return "The model in the box is switched off ([local] enabled)." if self.local is None else self._missing
+        found = self.catalog.usable(provider)
+        return found if isinstance(found, str) else None
+
+    def offered(self) -> list[Model]:
+        """The models that somebody can serve with what is configured."""
+        usable = {row.id for row in self.catalog.providers.values() if self.why_not(row) is None}
+        return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
+
+    def endpoint(self, provider: Provider) -> Endpoint:
+        endpoint = self._endpoints.get(provider.id)
+        if endpoint is None:
+            found = self.catalog.usable(provider)
+            assert not isinstance(found, str), found  # routing leaves such rows out
+            headers = _stream_headers(tuple(found.headers.items()))
+            endpoint = Endpoint(found.chat_url, headers, max_connections=provider.max_connections)
+            self._endpoints[provider.id] = endpoint
+        return endpoint
+
+    async def local_endpoint(self) -> Endpoint:
+        if self.local is None:
+            raise NotFound("The model in the box is switched off.")
+        url, key = await self.local.ensure()
+        if self._local_endpoint is None or self._local_endpoint[0] != url + key:
+            headers = _stream_headers((("authorization", f"Bearer {key}"),))
+            self._local_endpoint = (url + key, Endpoint(f"{url}/chat/completions", headers))
+        return self._local_endpoint[1]
+
+    def key_of(self, provider: Provider) -> str:
+        """Our key at this provider, so that it can be kept out of what the provider says."""
+        endpoint = self._endpoints.get(provider.id)
+        value = dict(endpoint.headers).get(provider.auth.header, "") if endpoint else ""
+        return value.removeprefix(provider.auth.scheme).strip()
+
+    def takes_usage(self, provider: Provider) -> bool:
+        return provider.id not in self._refusing_usage
+
+    def refuses_usage(self, provider: Provider) -> None:
+        self._refusing_usage.add(provider.id)
+
+    # ---- money
+
+    def price(self, candidate: Candidate) -> Price | None:
+        name = (candidate.provider.id, candidate.own_id)
+        if name not in self._prices:
+            if len(self._prices) > 10_000:
+                self._prices.clear()
+            self._prices[name] = metering.price_of(candidate.provider, candidate.model, candidate.own_id, self.catalog)
+        return self._prices[name]
+
+    def count(self, meter: Meter, done: Callable[[Usage | None], None]) -> None:
+        """Count prompt and delivered text in a thread; `done` comes on the loop, with None if it failed."""
+
+        def counted(future: asyncio.Future[Usage]) -> None:
+            if future.exception() is not None:
+                self.report_bug("counting tokens", future.exception())
+                done(None)
+            else:
+                done(future.result())
+
+        self.loop.run_in_executor(self._counter, meter.count).add_done_callback(counted)
+
+    def bill_of(self, exchange: Exchange, outcome: Outcome) -> Bill:
+        return bill(
+            outcome,
+            exchange.meter,
+            self.price(exchange.candidate),
+            slow_reader=exchange.slow_reader,
+            charge_failed=self.config.billing.charge_failed,
+        )
+
+    # ---- the end
+
+    def settle_when_known(self, exchange: Exchange) -> None:
+        """Settle once the outcome, the counts and the moment of the upstream's closing are all known."""
+        outcome = exchange.outcome
+        if outcome is None or exchange.closed_at < 0:
+            return
+        meter = exchange.meter
+        if exchange.bill is None and needs_count(outcome, meter):
+
+            def counted(usage: Usage | None) -> None:
+                meter.counted = usage or Usage()
+                self.settle_when_known(exchange)
+
+            self.count(meter, counted)
+            return
+        if exchange not in self.active:
+            return
+        self.active.discard(exchange)
+        settlement = self._settlement(exchange, outcome, exchange.bill or self.bill_of(exchange, outcome))
+        self.ledger.settle(settlement)
+        self.metrics.settled(
+            outcome,
+            settlement.provider,
+            frames=settlement.frames,
+            prompt=settlement.usage.prompt,
+            completion=settlement.usage.completion,
+            first_s=None if settlement.latency_ms is None else settlement.latency_ms / 1000,
+            closed_s=None if settlement.upstream_closed_ms is None else settlement.upstream_closed_ms / 1000,
+        )
+        if not self.active:
+            self.idle.set()
+
+    def _settlement(self, exchange: Exchange, outcome: Outcome, due: Bill) -> Settlement:
+        first, error = exchange.first_content, exchange.error
+        closed = exchange.closed_at - exchange.left_at if exchange.closed_at > 0 and exchange.left_at else None
+        if outcome in (Outcome.COMPLETED, Outcome.DRAINED):
+            error = None
+        decoder = exchange.decoder
+        return Settlement(
+            id=exchange.id,
+            outcome=outcome,
+            provider=exchange.candidate.provider.id,
+            provider_model=exchange.candidate.own_id,
+            price=due.price,
+            usage=due.usage,
+            estimated=due.estimated,
+            cost=due.cost.total if due.cost else None,
+            charge=due.charge.total if due.charge else None,
+            finish_reason=exchange.meter.finish_reason,
+            error_type=error.error_type if error else None,
+            # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
+            error=None if error is None else _kept(error),
+            upstream_id=decoder.upstream_id if decoder else None,
+            latency_ms=(first - exchange.started) * 1000 if first else None,
+            generation_ms=(exchange.ended - first) * 1000 if first else None,
+            upstream_closed_ms=None if closed is None else max(0.0, closed * 1000),
+            frames=exchange.meter.frames,
+            on_disconnect=exchange.leaving,
+            attempts=tuple(exchange.attempts),
+        )
+
+    def begin_shutdown(self) -> None:
+        self.shutting_down = True
+
+    def end_all(self) -> None:
+        """End every exchange that still runs: with an error for its client, and settled."""
+        for exchange in list(self.active):
+            exchange.shut_down()
+
+    async def close(self) -> None:
+        await self.upstream.close()
+        self._counter.shutdown(wait=False)
+
+    def report_bug(self, doing: str, error: BaseException | None = None) -> None:
+        """Log a failure of our own, with its place in the code and nothing of what was said."""
+        logger.error("a bug while %s", doing, exc_info=error or True)
+
+
+def _kept(error: InfronError) -> str:
+    if isinstance(error, ProviderError):
+        return f"{error.provider or 'the provider'} answered with HTTP {error.status} ({error.error_type})."
+    return error.message
+
+
+def _stream_headers(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    return (*headers, ("content-type", "application/json"), ("accept", "text/event-stream"))
