@@ -11,12 +11,13 @@ import toktok
 # What answers are made of. The last three are for the spread only: they are not in the ratio.
 SAMPLES = {
     "prose": """
-The tallest building would begin far below the street. Engineers first drill to bedrock and test how the soil settles, because
-a tower that leans by a few centimetres at its base leans by metres at its crown. A raft of concrete, poured in one long night so
-that it cures without seams, spreads the load over hundreds of piles. Above it rises a core of lifts and stairs, braced by
-outriggers to columns at the edge, and the whole form twists and tapers so that the wind never finds one rhythm to push against.
-Nobody lives at the very top: the last two hundred metres hold dampers, antennas and water. I'd budget roughly nine years, $4.2
-billion, and a good deal of patience. What would you change first, if the site were an island?
+The tallest building would begin far below the street. Engineers first drill to bedrock and test how the soil settles,
+because a tower that leans by a few centimetres at its base leans by metres at its crown. A raft of concrete, poured
+in one long night so that it cures without seams, spreads the load over hundreds of piles. Above it rises a core of
+lifts and stairs, braced by outriggers to columns at the edge, and the whole form twists and tapers so that the wind
+never finds one rhythm to push against. Nobody lives at the very top: the last two hundred metres hold dampers,
+antennas and water. I'd budget roughly nine years, $4.2 billion, and a good deal of patience. What would you change
+first, if the site were an island?
 """,
     "markdown": """
 ## Three ways to cool a server room
@@ -59,27 +60,33 @@ export async function* lines(body: ReadableStream<Uint8Array>): AsyncGenerator<s
 SELECT day, SUM(charge) / 1e12 AS usd FROM entry WHERE settled_at >= ? GROUP BY day ORDER BY day DESC LIMIT 30;
 """,
     "json": """
-{"tool": "book_flight", "arguments": {"from": "LIS", "to": "OSL", "date": "2026-12-04", "passengers": [{"name": "A. Moreira",
-"age": 41, "meal": "vegetarian"}, {"name": "J. Moreira", "age": 9, "meal": null}], "max_price": 412.50, "flexible": true,
-"request_id": "9f86d081-884c-4d65-9a2f-eaa0c55ad015", "tags": ["family", "window_seat"], "retries": 0}}
+{"tool": "book_flight", "arguments": {"from": "LIS", "to": "OSL", "date": "2026-12-04", "passengers": [{"name": "A.
+Moreira", "age": 41, "meal": "vegetarian"}, {"name": "J. Moreira", "age": 9, "meal": null}], "max_price": 412.50,
+"flexible": true, "request_id": "9f86d081-884c-4d65-9a2f-eaa0c55ad015", "tags": ["family", "window_seat"], "retries":
+0}}
 """,
     "european": """
-Ein Turm dieser Höhe beginnt tief unter der Straße: Zuerst prüfen die Ingenieure, wie sich der Boden setzt, denn was unten
-Zentimeter sind, werden oben Meter. Le noyau porte les ascenseurs et les escaliers ; au-delà de six cents mètres, c'est le vent,
-et non plus le poids, qui décide de la forme. ¿Quién viviría allí arriba? Nadie: los últimos doscientos metros guardan agua,
-antenas y contrapesos. O orçamento seria de quatro mil milhões, e a paciência não tem preço. Il cantiere durerebbe nove anni.
+Ein Turm dieser Höhe beginnt tief unter der Straße: Zuerst prüfen die Ingenieure, wie sich der Boden setzt, denn was
+unten Zentimeter sind, werden oben Meter. Le noyau porte les ascenseurs et les escaliers ; au-delà de six cents
+mètres, c'est le vent, et non plus le poids, qui décide de la forme. ¿Quién viviría allí arriba? Nadie: los últimos
+doscientos metros guardan agua, antenas y contrapesos. O orçamento seria de quatro mil milhões, e a paciência não tem
+preço. Il cantiere durerebbe nove anni.
 """,
     "cyrillic": """
-Самое высокое здание начинается глубоко под улицей: сначала инженеры проверяют, как оседает грунт, потому что сантиметры внизу
-превращаются в метры наверху. Ядро несёт лифты и лестницы, а форму выше шестисот метров определяет уже не вес, а ветер.
+Самое высокое здание начинается глубоко под улицей: сначала инженеры проверяют, как оседает грунт, потому что
+сантиметры внизу превращаются в метры наверху. Ядро несёт лифты и лестницы, а форму выше шестисот метров определяет
+уже не вес, а ветер.
 """,
     "cjk": """
-最高的建筑从地下很深的地方开始：工程师先检查土壤如何沉降，因为底部的几厘米到了顶部就会变成几米。六百米以上，决定形状的不再是重量，而是风。
-最も高い建物は、通りのはるか下から始まります。技術者はまず地盤の沈み方を調べます。가장 높은 건물은 거리 아래 깊은 곳에서 시작됩니다.
+最高的建筑从地下很深的地方开始：工程师先检查土壤如何沉降，因为底部的几厘米
+到了顶部就会变成几米。六百米以上，决定形状的不再是重量，而是风。
+最も高い建物は、通りのはるか下から始まります。
+技術者はまず地盤の沈み方を調べます。
+가장 높은 건물은 거리 아래 깊은 곳에서 시작됩니다.
 """,
     "hindi_arabic": """
-सबसे ऊँची इमारत सड़क के बहुत नीचे से शुरू होती है, क्योंकि नीचे के कुछ सेंटीमीटर ऊपर कई मीटर बन जाते हैं।
-يبدأ أعلى مبنى في العالم من عمق كبير تحت الشارع، لأن بضعة سنتيمترات في الأسفل تصبح أمتارا في الأعلى.
+सबसे ऊँची इमारत सड़क के बहुत नीचे से शुरू होती है, क्योंकि नीचे के कुछ सेंटीमीटर ऊपर कई मीटर बन जाते हैं। يبدأ أعلى
+مبنى في العالم من عمق كبير تحت الشارع، لأن بضعة سنتيمترات في الأسفل تصبح أمتارا في الأعلى.
 """,
 }
 MIX = {"prose": 35, "markdown": 20, "code": 25, "json": 10, "european": 10}  # parts in a hundred, in characters

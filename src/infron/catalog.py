@@ -39,6 +39,7 @@ __all__ = [
     "load",
 ]
 
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """Where a request to a provider goes, and the headers that it needs, our key among them."""
 
@@ -55,7 +56,11 @@ class Catalog:
     """All rows. `providers` by id, `models` by public id, `alias`: every name of a provider in lower case -> its id."""
 
     def __init__(
-        self, providers: dict[str, Provider], models: dict[str, Model], alias: dict[str, str], environ: Mapping[str, str]
+        self,
+        providers: dict[str, Provider],
+        models: dict[str, Model],
+        alias: dict[str, str],
+        environ: Mapping[str, str],
     ) -> None:
         self.providers = providers
         self.models = models
@@ -163,7 +168,10 @@ def load(
     environ = os.environ if environ is None else environ
     shipped = _shipped("providers.toml")
     names = {alias: key for key, row in shipped.items() for alias in row.get("aliases", [])}
-    rows = {key: _convert(Provider, {"name": key, **row, "id": key}, "providers.toml", [key]) for key, row in shipped.items()}
+    rows = {
+        key: _convert(Provider, {"name": key, **row, "id": key}, "providers.toml", [key])
+        for key, row in shipped.items()
+    }
     for given, table in (config_providers or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["providers", given]
         key = names.get(given, given)
@@ -174,9 +182,8 @@ def load(
                     raise _wrong(where, keys, f"a new provider needs `{field}`", path)
         rows[key] = _convert(Provider, merged, where, keys, path)
         _check_provider(rows[key], wires, where, keys, path)
-    alias = {
-        name.lower(): row.id for row in rows.values() for name in (row.name, *row.aliases)
-    } | {row.id.lower(): row.id for row in rows.values()}
+    alias = {name.lower(): row.id for row in rows.values() for name in (row.name, *row.aliases)}
+    alias.update({row.id.lower(): row.id for row in rows.values()})
     models = _shipped("models.toml")
     checked = {key: _model(key, row, alias, "models.toml", [key]) for key, row in models.items()}
     for key, table in (config_models or {}).items():

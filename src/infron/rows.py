@@ -20,7 +20,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A row or a part of one."""
 
 
-class Fact(Row):
+class Fact(Row, frozen=True):
     """One thing that hanging up does at a provider: `yes`, `no` or `unknown`, and where that is known from."""
 
     value: Literal["yes", "no", "unknown"] = "unknown"
@@ -28,7 +28,7 @@ class Fact(Row):
     date: str = ""
 
 
-class Auth(Row):
+class Auth(Row, frozen=True):
     """How our key goes into a request: `header: scheme key`. `env`: the first of these variables that is set."""
 
     header: str = "Authorization"
@@ -36,7 +36,7 @@ class Auth(Row):
     env: list[str] = []
 
 
-class Rate(Row):
+class Rate(Row, frozen=True):
     """A price as a row states it: decimal strings, USD per million tokens; `request` is USD per request.
 
     An empty string: this kind of token has no price of its own. Above `tier_from` prompt tokens `tier` holds instead.
@@ -52,26 +52,27 @@ class Rate(Row):
     tier: Rate | None = None
 
 
-class Quirks(Row):
+class Quirks(Row, frozen=True):
     """Where a provider of the OpenAI chat wire differs from OpenAI. Requests:
 
-    `max_tokens`: the one of the two names that it takes ("" = both) · `roles`: role to send instead ·
-    `rename`, `drop`, `defaults` (where absent), `only` (empty = all): root members of the request, in this order ·
+    `max_tokens`: the one of the two names that it takes ("" = both) · `roles`: role to send instead · `rename`,
+    `drop`, `defaults` (where absent), `only` (empty = all): root members of the request, in this order ·
     `stream_options`: further members of `stream_options`, wherever we send that one · `integer_logprobs`: `logprobs`
-    is the number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` ·
-    `strip_message`, `strip_tool`: members dropped from each message, each tool function · `plain_content`: content
-    that is a list of text parts only is sent as one string (joined by line feeds), null content as an empty string ·
-    `tool_id_length`: each tool call id in the history is replaced, the same by the same, by so many letters and digits.
+    is the number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `strip_message`,
+    `strip_tool`: members dropped from each message, each tool function · `plain_content`: content that is a list of
+    text parts only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`:
+    each tool call id in the history is replaced, the same by the same, by so many letters and digits.
 
     Answers: `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`:
-    `completion_tokens` must be raised by the reasoning tokens · `cached_header`: the response header that counts cached
-    prompt tokens where usage does not · `cost_path`: where usage holds what the provider bills, dotted, in units of
-    which `cost_per_usd` make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish reasons that
-    mean one of OpenAI's, for the record only; an empty one ends a choice only where it is named here · `error_path`: a member, dotted, that reports a failure unless it is
-    absent, empty or zero; `error_message_path`: its text, if it is not the text itself · `skip_frames`: a frame with
-    this root member is progress, nothing else · `drop_members`: root members never passed on · `drop_choice`: members
-    never passed on in a choice (one left without `delta` gets an empty one) · `split_content`: `delta.content` may be a
-    list of parts: `text` is passed on as content, `thinking` as `reasoning_content`.
+    `completion_tokens` must be raised by the reasoning tokens · `cached_header`: the response header that counts
+    cached prompt tokens where usage does not · `cost_path`: where usage holds what the provider bills, dotted, in
+    units of which `cost_per_usd` make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish
+    reasons that mean one of OpenAI's, for the record only; an empty one ends a choice only where it is named here ·
+    `error_path`: a member, dotted, that reports a failure unless it is absent, empty or zero; `error_message_path`:
+    its text, if it is not the text itself · `skip_frames`: a frame with this root member is progress, nothing else ·
+    `drop_members`: root members never passed on · `drop_choice`: members never passed on in a choice (one left without
+    `delta` gets an empty one) · `split_content`: `delta.content` may be a list of parts: `text` is passed on as
+    content, `thinking` as `reasoning_content`.
     """
 
     max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = ""
@@ -101,7 +102,7 @@ class Quirks(Row):
     split_content: bool = False
 
 
-class Provider(Row):
+class Provider(Row, frozen=True):
     """One row: who serves, where, on which wire, and what hanging up does there.
 
     `base_url` may hold `{name}` for each of `variables` (name -> environment variables, the first set wins).
@@ -144,7 +145,7 @@ class Provider(Row):
         return f"Provider({self.id!r})"
 
 
-class Offer(Row):
+class Offer(Row, frozen=True):
     """One provider that serves a model, `id` being its own id of it; limits only where they differ from the model's."""
 
     provider: str
@@ -154,7 +155,7 @@ class Offer(Row):
     max_output: int | None = None
 
 
-class Model(Row):
+class Model(Row, frozen=True):
     """A public model id (`author/slug`) and who serves it, best first. Limits in tokens, None where unknown.
 
     `input` and `output` are kinds of content (`text`, `image`, `audio`, `video`, `file`) that are known to work: they
@@ -209,5 +210,5 @@ def _decimal(amount: str | int | float) -> Decimal:
     except InvalidOperation:
         value = Decimal(-1)
     if not value.is_finite() or not 0 <= value <= 10**6:
-        raise ValueError(f"{amount!r} is not a price: write USD per million tokens, such as \"0.25\"")
+        raise ValueError(f'{amount!r} is not a price: write USD per million tokens, such as "0.25"')
     return value

@@ -16,7 +16,7 @@ import socket
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from infron.wires import WIRES
 
 Ready = Callable[[str], None]
 logger = logging.getLogger("infron")
-SECOND_LOOK = 0.1  # seconds between two looks at the connections' clocks
+LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
 
 
 def serve(config: Config, *, ready: Ready | None = None) -> int:
@@ -45,7 +45,7 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
     """
     rows = catalog.load(config.providers, config.models, os.environ, wires=WIRES, path=config.path)
     _raise_file_limit()
-    listener = _listen(config.server.host, config.server.port)
+    listener = listen(config.server.host, config.server.port)
     host, port = listener.getsockname()[:2]
     url = f"http://{_shown(config.server.host, host)}:{port}"
     local = LocalModel.prepare(config.local) if config.local.enabled else None
@@ -72,107 +72,112 @@ def _run_worker(
     except ImportError:
         new_loop = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(_Worker(config, rows, listener, local, shared).run(ready))
+        return runner.run(_serve_until_told(config, rows, listener, local, shared, ready))
 
 
-class _Worker:
-    def __init__(
-        self,
-        config: Config,
-        rows: catalog.Catalog,
-        listener: socket.socket,
-        local: LocalModel | None,
-        shared: Path | None,
-    ) -> None:
-        self.config = config
-        self.rows = rows
-        self.listener = listener
-        self.local = local
-        self.shared = shared
-        self.signals = 0
-        self.stopping = asyncio.Event()
-        self.now = asyncio.Event()
+@contextlib.asynccontextmanager
+async def running(
+    config: Config,
+    rows: catalog.Catalog,
+    listener: socket.socket,
+    local: LocalModel | None = None,
+    shared: Path | None = None,
+) -> AsyncIterator[Relay]:
+    """A whole gateway on this loop, answering on `listener` until the block ends; then every entry is settled.
 
-    async def run(self, ready: Callable[[], None] | None) -> int:
-        loop = asyncio.get_running_loop()
-        config = self.config
-        ledger = Ledger(
-            config.ledger_url(), synchronous=config.ledger.synchronous, charge_failed=config.billing.charge_failed
-        )
-        await ledger.start()
-        try:
-            access.check_listen(config.server.host, keys_exist=ledger.keys.required)
-        except ConfigError:
-            await ledger.stop()
-            raise
+    `shared`: where several workers keep their metrics. Raises ConfigError where it cannot start.
+    """
+    loop = asyncio.get_running_loop()
+    ledger = Ledger(
+        config.ledger_url(), synchronous=config.ledger.synchronous, charge_failed=config.billing.charge_failed
+    )
+    await ledger.start()
+    try:
+        access.check_listen(config.server.host, keys_exist=ledger.keys.required)
         metering.warm()
-        metrics = Metrics(self.shared)
-        relay = Relay(config, self.rows, ledger, self.local, metrics, os.environ)
+        metrics = Metrics(shared)
+        relay = Relay(config, rows, ledger, local, metrics)
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))
-        uvicorn_server = _uvicorn(config, relay)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
+        connections: set[server.GatewayProtocol] = set()
+        uvicorn_server = _uvicorn(config, relay, connections)
+        serving = loop.create_task(uvicorn_server._serve([listener]))
+        watching = loop.create_task(_watch(connections, metrics))
+        while not uvicorn_server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        try:
+            yield relay
+        finally:
+            relay.begin_shutdown()
+            relay.end_all()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(relay.idle.wait(), 5)
+            uvicorn_server.should_exit = uvicorn_server.force_exit = True
+            await asyncio.wait_for(serving, 10)
+            watching.cancel()
+            await relay.close()
+            metrics.publish()
+    finally:
+        await ledger.stop()
+
+
+async def _serve_until_told(
+    config: Config,
+    rows: catalog.Catalog,
+    listener: socket.socket,
+    local: LocalModel | None,
+    shared: Path | None,
+    ready: Callable[[], None] | None,
+) -> int:
+    loop = asyncio.get_running_loop()
+    stop, now = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (now if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    async with running(config, rows, listener, local, shared) as relay:
+        # What lives now lives to the end: the collector need not look at it again while streams run.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
-        serving = loop.create_task(uvicorn_server._serve([self.listener]))
-        watching = loop.create_task(self._watch(metrics))
-        while not uvicorn_server.started and not serving.done():
-            await asyncio.sleep(0.005)
         if ready is not None:
             ready()
-        await self.stopping.wait()
-        await self._drain(relay)
-        uvicorn_server.should_exit = True
-        uvicorn_server.force_exit = True
-        await asyncio.wait_for(serving, 10)
-        watching.cancel()
-        await relay.close()
-        await ledger.stop()
-        metrics.publish()
-        if self.local is not None:
-            self.local.close()
-        return 0
-
-    def _signalled(self) -> None:
-        self.signals += 1
-        self.stopping.set()
-        if self.signals > 1:
-            self.now.set()
-
-    async def _drain(self, relay: Relay) -> None:
-        """No live stream is cut by a deploy: they go on up to `drain_seconds`, or until a second signal."""
-        relay.begin_shutdown()
-        if relay.active:
-            logger.info("Shutting down: waiting for %d exchanges; a second signal ends them now.", len(relay.active))
-        idle = asyncio.ensure_future(relay.idle.wait())
-        now = asyncio.ensure_future(self.now.wait())
-        await asyncio.wait({idle, now}, timeout=self.config.server.drain_seconds, return_when="FIRST_COMPLETED")
-        relay.end_all()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(relay.idle.wait(), 5)
-        idle.cancel()
-        now.cancel()
-
-    async def _watch(self, metrics: Metrics) -> None:
-        """One look for all connections: who receives too slowly, who is idle for too long."""
-        loop = asyncio.get_running_loop()
-        published = 0.0
-        while True:
-            await asyncio.sleep(SECOND_LOOK)
-            now = loop.time()
-            for connection in list(server.GatewayProtocol.timed):
-                connection.check_clock(now)
-            if now >= published + 1:
-                published = now
-                metrics.publish()
+        await stop.wait()
+        await _drain(relay, now, config.server.drain_seconds)
+    if local is not None:
+        local.close()
+    return 0
 
 
-def _uvicorn(config: Config, relay: Relay) -> uvicorn.Server:
-    server.GatewayProtocol.relay = relay
-    server.GatewayProtocol.timed = set()
+async def _drain(relay: Relay, now: asyncio.Event, seconds: float) -> None:
+    """No live stream is cut by a deploy: they go on up to `seconds`, or until a second signal sets `now`."""
+    relay.begin_shutdown()
+    if relay.active:
+        logger.info("Shutting down: waiting for %d exchanges; a second signal ends them now.", len(relay.active))
+    waits = {asyncio.ensure_future(relay.idle.wait()), asyncio.ensure_future(now.wait())}
+    await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
+    for wait in waits:
+        wait.cancel()
+
+
+async def _watch(connections: set[server.GatewayProtocol], metrics: Metrics) -> None:
+    """One look for all connections: who receives too slowly, who is idle for too long."""
+    loop = asyncio.get_running_loop()
+    published = 0.0
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        now = loop.time()
+        for connection in list(connections):
+            connection.check_clock(now)
+        if now >= published + 1:
+            published = now
+            metrics.publish()
+
+
+def _uvicorn(config: Config, relay: Relay, connections: set[server.GatewayProtocol]) -> uvicorn.Server:
     settings: dict[str, Any] = {
-        "http": server.GatewayProtocol,
+        "http": server.protocol_for(relay, connections),
         "ws": "none",
         "lifespan": "off",
         "log_config": None,
@@ -262,7 +267,8 @@ def _wait_ready(url: str, workers: set[int]) -> bool:
 # ---- sockets
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError with one sentence."""
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:

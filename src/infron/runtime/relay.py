@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from infron.catalog import Catalog, Model, Provider
@@ -39,17 +39,15 @@ class Relay:
         ledger: Ledger,
         local: LocalModel | None,
         metrics: Metrics,
-        environ: Mapping[str, str],
     ) -> None:
         self.config = config
         self.catalog = catalog
         self.ledger = ledger
         self.local = local
         self.metrics = metrics
-        self.environ = environ
         self.loop = asyncio.get_running_loop()
         self.clock = Clock(self.loop)
-        self.upstream = Client(connect_seconds=config.timeouts.connect_seconds, environ=environ)
+        self.upstream = Client(connect_seconds=config.timeouts.connect_seconds)
         self.active: set[Exchange] = set()
         self.shutting_down = False
         self.idle = asyncio.Event()  # set whenever nothing is active

@@ -448,3 +448,8 @@ class GatewayProtocol(HttpToolsProtocol):
             (b"access-control-expose-headers", b"x-generation-id"),
             (b"vary", b"origin"),
         ]
+
+
+def protocol_for(relay: Relay, timed: set[GatewayProtocol]) -> type[GatewayProtocol]:
+    """The class that uvicorn makes connections of, for one gateway."""
+    return type("GatewayProtocol", (GatewayProtocol,), {"relay": relay, "timed": timed})
