@@ -576,7 +576,7 @@ static void report(void) {
     uint64_t unanswered = 0, unseen = 0, unreached = 0, cancelled = 0;
     for (size_t i = 0; i < streams.n; i++) {
         Stream *s = &streams.s[i];
-        if (in_window(s->asked) && !s->first && !s->left) unanswered++;
+        if (s->asked < window_end && !s->first && !s->left) unanswered++;
         if (!in_window(s->left)) continue;
         cancelled++;
         if (!s->accepted) unreached++;

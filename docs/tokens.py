@@ -6,7 +6,7 @@ Run by hand, never by the gateway: `pip install toktok-rs splintr-rs && python d
 from __future__ import annotations
 
 import splintr
-import toktok
+import toktok  # type: ignore[import-untyped]
 
 # What answers are made of. The last three are for the spread only: they are not in the ratio.
 SAMPLES = {

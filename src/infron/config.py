@@ -27,8 +27,8 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the file. Every field carries its help text; the docs and `--help` are made from them."""
 
 
-class Server(Section):
-    host: Annotated[str, Meta(description="Address to listen on. Any but a loopback one needs an API key to exist.")] = (
+class Server(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: Annotated[str, Meta(description="Address to listen on. Any but loopback needs an API key to exist.")] = (
         "127.0.0.1"
     )
     port: Annotated[Port, Meta(description="Port to listen on; 0 picks a free one.")] = 8080
@@ -42,7 +42,7 @@ class Server(Section):
     ] = []
 
 
-class LedgerSection(Section):
+class LedgerSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: Annotated[
         str, Meta(description="Where exchanges and keys are kept. A relative path is relative to this file.")
     ] = "sqlite:///infron.db"
@@ -52,26 +52,30 @@ class LedgerSection(Section):
     ] = "normal"
 
 
-class KeepAlive(Section):
+class KeepAlive(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     first_seconds: Annotated[
         Seconds, Meta(description="Silence towards the client after which the first comment is sent. 0: no comments.")
     ] = 2.0
-    every_seconds: Annotated[Seconds, Meta(description="Silence after which each further comment is sent. 0: none.")] = 10.0
+    every_seconds: Annotated[
+        Seconds, Meta(description="Silence after which each further comment is sent. 0: none.")
+    ] = 10.0
 
 
-class Limits(Section):
+class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_body_bytes: Annotated[Count, Meta(description="Largest request body; a larger one is answered 413.")] = 32 << 20
-    max_header_bytes: Annotated[Count, Meta(description="Largest request head, in all; a larger one is answered 431.")] = (
-        64 << 10
-    )
+    max_header_bytes: Annotated[
+        Count, Meta(description="Largest request head, in all; a larger one is answered 431.")
+    ] = 64 << 10
     max_frame_bytes: Annotated[Count, Meta(description="Largest single frame that a provider may send.")] = 16 << 20
 
 
-class Timeouts(Section):
+class Timeouts(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     header_seconds: Annotated[Seconds, Meta(description="A request's head must be here by then.")] = 30.0
     body_seconds: Annotated[Seconds, Meta(description="Longest pause between two parts of a request's body.")] = 30.0
     connect_seconds: Annotated[Seconds, Meta(description="Connecting to a provider, TLS included.")] = 10.0
-    first_token_seconds: Annotated[Seconds, Meta(description="From the request to a provider to its first content.")] = 300.0
+    first_token_seconds: Annotated[
+        Seconds, Meta(description="From the request to a provider to its first content.")
+    ] = 300.0
     stall_seconds: Annotated[
         Seconds, Meta(description="Longest pause between two frames; comments do not count as frames.")
     ] = 120.0
@@ -81,20 +85,20 @@ class Timeouts(Section):
     ] = 60.0
 
 
-class Drain(Section):
+class Drain(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seconds: Annotated[Seconds, Meta(description="How long an answer is read on after its client left.")] = 300.0
     max_concurrent: Annotated[int, Meta(ge=0, description="Answers read on at once, over all workers.")] = 100
     max_per_key: Annotated[int, Meta(ge=0, description="The same for one API key; above it the key gets 429.")] = 20
 
 
-class Billing(Section):
+class Billing(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     charge_failed: Annotated[bool, Meta(description="Charge the caller for what a failed answer delivered.")] = False
     allow_cancel_override: Annotated[
         bool, Meta(description="Let callers cancel where the provider bills on: the operator pays the rest.")
     ] = False
 
 
-class Local(Section):
+class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Offer the model in the box, if it is installed.")] = True
     gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the one in the box.")] = ""
     threads: Annotated[Count, Meta(description="Threads that compute.")] = 1
@@ -102,8 +106,8 @@ class Local(Section):
     context_tokens: Annotated[Count, Meta(description="Prompt and answer of one slot together.")] = 2048
 
 
-class Config(Section):
-    """All settings, checked. `providers`: rows as in `providers.toml`, whole or some fields; `path`: the file, if any."""
+class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings, checked. `providers`: rows as in `providers.toml`, whole or some fields. `path`: the file, if any."""
 
     server: Server = Server()
     ledger: LedgerSection = LedgerSection()
@@ -150,7 +154,7 @@ def settings() -> Iterator[Setting]:
         hints = get_type_hints(kind, include_extras=True)
         for field in msgspec.structs.fields(kind):
             hint = hints[field.name]
-            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[operator]
+            default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
             yield Setting(section, field.name, _plain(hint), default, _help(hint))
 
 
@@ -237,8 +241,10 @@ def _plain(hint: Any) -> str:
         return " or ".join(_plain(part) for part in get_args(hint))
     if origin is list:
         return f"list of {_plain(get_args(hint)[0])}s"
-    return {"str": "string", "int": "integer", "float": "number", "bool": "true or false"}.get(hint.__name__, hint.__name__)
+    name = str(hint.__name__)
+    return {"str": "string", "int": "integer", "float": "number", "bool": "true or false"}.get(name, name)
 
 
 def _help(hint: Any) -> str:
-    return next((part.description for part in get_args(hint)[1:] if isinstance(part, Meta) and part.description), "")
+    described = [part.description for part in get_args(hint)[1:] if isinstance(part, Meta) and part.description]
+    return described[0] if described else ""

@@ -97,7 +97,8 @@ class RateLimited(InfronError):
 class ProviderError(InfronError):
     """The provider answered with an error. It keeps the provider's status, message and retry-after."""
 
-    status, error_type, blame = 502, "provider_unavailable", "provider"
+    status, error_type = 502, "provider_unavailable"
+    blame: Blame = "provider"
 
     def __init__(self, message: str, *, status: int, error_type: str, safe_to_retry: bool, **more: Any) -> None:
         super().__init__(message, **more)

@@ -5,10 +5,7 @@ It never knows a wire format, a provider, or a clock.
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 from enum import StrEnum
-
 from typing import Any
 
 from msgspec import Raw, Struct

@@ -60,7 +60,7 @@ def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | No
     """A provider's `usage` object as counts, in the sense of `Usage`; None if it counts nothing.
 
     What is not a count (negative, text, a fraction, absurdly large) is taken for absent. `headers`: those of the
-    answer, lower-case names, for providers that count cached tokens there. The last report of an answer is the true one.
+    answer, lower-case names, for providers that count cached tokens there. An answer's last report is the true one.
     """
     if not isinstance(raw, dict):
         return None

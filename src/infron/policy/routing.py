@@ -25,7 +25,7 @@ class Candidate(Struct, frozen=True):
 def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str | None]) -> tuple[Candidate, ...]:
     """The candidates in order. `why_not(provider)`: None if it can be used, else a sentence why it cannot.
 
-    Raises NotFound (with the nearest names) for a model that nobody serves, ProviderClosed for one whose service is gone.
+    Raises NotFound (with the nearest names) for a model that nobody serves, ProviderClosed where the service is gone.
     """
     found: list[Candidate] = []
     first_error: NotFound | ProviderClosed | None = None

@@ -250,10 +250,8 @@ class Exchange:
             self.relay.refuses_usage(provider)
             self._open(False)
             return
-        error = openai_chat.parse_error(
-            self.status, self.response_headers, body, provider, self.relay.key_of(provider), time.time()
-        )
-        self._fail(error)
+        key = self.relay.key_of(provider)
+        self._fail(openai_chat.parse_error(self.status, self.response_headers, body, provider, key, time.time()))
 
     def _sniffed(self, body: bytes) -> list[Event]:
         assert self.decoder is not None
@@ -357,6 +355,7 @@ class Exchange:
 
     def _fail(self, error: InfronError) -> None:
         if self.attempt is not None:
+            self.meter.fully_sent = self.attempt.fully_sent and isinstance(error, ProviderTimeout)
             self.attempt.abort()
             self.attempt = None
         if self.state.phase is Phase.SETTLED:
@@ -496,7 +495,7 @@ class Exchange:
     def _take(self, given: Input) -> None:
         self.state, actions = step(self.state, given)
         for action in actions:
-            if action.__class__ is Settle:
+            if isinstance(action, Settle):
                 self._settle(action.outcome)
             else:
                 _DEEDS[action](self)

@@ -15,12 +15,20 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+
+try:  # neither is on every platform
+    import resource
+
+    import uvloop
+except ImportError:
+    resource = uvloop = None  # type: ignore[assignment]
 
 from infron import catalog
 from infron.config import Config
@@ -65,13 +73,7 @@ def _run_worker(
     shared: Path | None,
     ready: Callable[[], None] | None,
 ) -> int:
-    try:
-        import uvloop  # not on every platform
-
-        new_loop = uvloop.new_event_loop
-    except ImportError:
-        new_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
         return runner.run(_serve_until_told(config, rows, listener, local, shared, ready))
 
 
@@ -100,10 +102,9 @@ async def running(
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))
         connections: set[server.GatewayProtocol] = set()
         uvicorn_server = _uvicorn(config, relay, connections)
-        serving = loop.create_task(uvicorn_server._serve([listener]))
+        await uvicorn_server.startup(sockets=[listener])
+        ticking = loop.create_task(uvicorn_server.main_loop())
         watching = loop.create_task(_watch(connections, metrics))
-        while not uvicorn_server.started and not serving.done():
-            await asyncio.sleep(0.005)
         try:
             yield relay
         finally:
@@ -112,7 +113,8 @@ async def running(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(relay.idle.wait(), 5)
             uvicorn_server.should_exit = uvicorn_server.force_exit = True
-            await asyncio.wait_for(serving, 10)
+            await ticking
+            await uvicorn_server.shutdown(sockets=[listener])
             watching.cancel()
             await relay.close()
             metrics.publish()
@@ -187,7 +189,11 @@ def _uvicorn(config: Config, relay: Relay, connections: set[server.GatewayProtoc
         "backlog": 4096,
         "timeout_graceful_shutdown": 1,
     }
-    return uvicorn.Server(uvicorn.Config(app.build(relay), **settings))
+    loaded = uvicorn.Config(app.build(relay), **settings)
+    loaded.load()
+    uvicorn_server = uvicorn.Server(loaded)
+    uvicorn_server.lifespan = loaded.lifespan_class(loaded)
+    return uvicorn_server
 
 
 # ---- several workers
@@ -254,11 +260,10 @@ def _run_parent(
 
 def _wait_ready(url: str, workers: set[int]) -> bool:
     for _ in range(200):
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
-                if answer.status == 200:
-                    return True
-        signal.sigtimedwait([], 0.05) if hasattr(signal, "sigtimedwait") else None
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            if answer.status == 200:
+                return True
+        time.sleep(0.05)
         if not workers:
             return False
     return False
@@ -296,9 +301,7 @@ def _shown(configured: str, bound: str) -> str:
 
 
 def _raise_file_limit() -> None:
-    try:
-        import resource  # POSIX only
-    except ImportError:
+    if resource is None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

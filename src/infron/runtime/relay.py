@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from infron.catalog import Catalog, Model, Provider
 from infron.config import Config
@@ -22,11 +23,11 @@ from infron.runtime.exchange import Exchange, Responder
 from infron.runtime.ledger import Ledger
 from infron.runtime.local import LocalModel
 from infron.runtime.metrics import Metrics
-from infron.runtime.settling import Bill, Meter, bill, needs_count
+from infron.runtime.settling import Bill, Meter, bill
 from infron.runtime.upstream import Client, Endpoint
-from infron.wires import openai_chat
 
 logger = logging.getLogger("infron")
+PRICE_SECONDS = 60.0
 
 
 class Relay:
@@ -57,7 +58,7 @@ class Relay:
         self._missing = local.missing() if local else None
         self._local_endpoint: tuple[str, Endpoint] | None = None
         self._refusing_usage: set[str] = set()
-        self._prices: dict[tuple[str, str], Price | None] = {}
+        self._prices: dict[tuple[str, str], tuple[float, Price | None]] = {}
 
     # ---- admission
 
@@ -141,12 +142,17 @@ class Relay:
     # ---- money
 
     def price(self, candidate: Candidate) -> Price | None:
+        """What this candidate's tokens cost now. Prices depend on the hour, so none is kept for long."""
         name = (candidate.provider.id, candidate.own_id)
-        if name not in self._prices:
+        now = self.loop.time()
+        known = self._prices.get(name)
+        if known is None or now > known[0]:
             if len(self._prices) > 10_000:
                 self._prices.clear()
-            self._prices[name] = metering.price_of(candidate.provider, candidate.model, candidate.own_id, self.catalog)
-        return self._prices[name]
+            override = self.catalog.price(*name)
+            price = metering.price_of(candidate.provider, candidate.own_id, override, datetime.now(UTC))
+            known = self._prices[name] = (now + PRICE_SECONDS, price)
+        return known[1]
 
     def count(self, meter: Meter, done: Callable[[Usage | None], None]) -> None:
         """Count prompt and delivered text in a thread; `done` comes on the loop, with None if it failed."""
@@ -177,7 +183,7 @@ class Relay:
         if outcome is None or exchange.closed_at < 0:
             return
         meter = exchange.meter
-        if exchange.bill is None and needs_count(outcome, meter):
+        if exchange.bill is None and meter.needs_count(outcome):
 
             def counted(usage: Usage | None) -> None:
                 meter.counted = usage or Usage()

@@ -1,4 +1,4 @@
-"""From what an exchange delivered to what is recorded of it: the meter, the bill, and the settlement.
+"""From what an exchange delivered to what is recorded of it: the meter and the bill.
 
 It never knows how the answer travelled, and writes nothing itself: the ledger does.
 """
@@ -12,35 +12,36 @@ from msgspec import Struct
 
 from infron.catalog import Provider
 from infron.model import Charge, Outcome, Price, Request, Usage
-from infron.policy import metering
-
-FLUSH_CHARACTERS = 64 << 10
+from infron.policy import metering, tokens
 
 
 class Meter:
-    """Folds an answer: the provider's last usage report, and the text that was delivered, for when there is none."""
+    """Folds an answer: the provider's last usage report, and the text that was delivered, for when there is none.
+
+    `delivered`: characters. `fully_sent`: the whole request went out on the attempt that counts.
+    """
 
     def __init__(self, request: Request) -> None:
-        self.request = request
-        self.frames = 0
-        self.finish_reason: str | None = None
-        self.fully_sent = True
-        self.counted: Usage | None = None
+        self._request = request
         self._provider: Provider | None = None
         self._family = ""
-        self.begin()
-
-    def begin(self) -> None:
+        self._text: list[str] = []
+        self.frames = 0
+        self.delivered = 0
+        self.fully_sent = False
+        self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.raw: dict[str, Any] | None = None
-        self.delivered = 0  # characters
-        self._text: list[str] = []
-        self._tokens_before = 0  # counted already, so that a long answer is not held whole
+        self.counted: Usage | None = None
 
     def begin_attempt(self, provider: Provider, own_id: str) -> None:
-        self.begin()
+        """A new candidate: what the one before said or delivered is nobody's any more."""
         self._provider = provider
-        self._family = metering.family_of(provider, own_id)
+        self._family = tokens.family_of(provider, own_id)
+        self._text.clear()
+        self.delivered = 0
+        self.fully_sent = False
+        self.finish_reason = self.usage = self.raw = None
 
     def add(self, text: str) -> None:
         self._text.append(text)
@@ -53,13 +54,23 @@ class Meter:
         if usage is not None:
             self.usage, self.raw = usage, raw
 
+    def needs_count(self, outcome: Outcome) -> bool:
+        """Whether money stands on our own count: of an answer without a report, or of one that was cut."""
+        if self.counted is not None:
+            return False
+        if outcome in (Outcome.COMPLETED, Outcome.DRAINED):
+            return self.usage is None
+        return bool(self.delivered) or (self.fully_sent and outcome is not Outcome.FAILED)
+
     def count(self) -> Usage:
-        """Our own count of prompt and delivered text. Slow (milliseconds): never on the event loop."""
-        fields = self.request.fields
+        """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
+        fields = self._request.fields
         messages = msgspec.json.decode(fields["messages"])
         tools = msgspec.json.decode(fields["tools"]) if "tools" in fields else None
-        prompt = metering.count_prompt(messages, tools, self._family)
-        return Usage(prompt=prompt or 0, completion=metering.count_text("".join(self._text), self._family))
+        return Usage(
+            prompt=tokens.count_prompt(messages, tools, self._family),
+            completion=tokens.count_text("".join(self._text), self._family),
+        )
 
 
 class Bill(Struct, frozen=True):
@@ -72,15 +83,21 @@ class Bill(Struct, frozen=True):
     charge: Charge | None
 
 
-def needs_count(outcome: Outcome, meter: Meter) -> bool:
-    """Whether the answer has to be counted by us: it cost something, and the provider gave no figures."""
-    if meter.usage is not None or meter.counted is not None:
-        return False
-    return bool(meter.delivered) or (outcome is Outcome.CANCELLED and meter.fully_sent)
-
-
 def bill(outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool, charge_failed: bool) -> Bill:
-    """The bill of an exchange that ended so, by the rules of `metering`."""
-    usage = meter.usage or meter.counted or Usage()
-    charge = metering.charge_of(usage, price)
-    return Bill(usage=usage, estimated=meter.usage is None, price=price, cost=charge, charge=charge)
+    """The bill of an exchange that ended so, by the rules of `metering.who_pays`."""
+    bases = metering.who_pays(
+        outcome,
+        content_delivered=meter.delivered > 0,
+        fully_sent=meter.fully_sent,
+        usage=meter.usage,
+        counted=meter.counted,
+        slow_reader=slow_reader,
+        charge_failed=charge_failed,
+    )
+    return Bill(
+        usage=bases.usage,
+        estimated=bases.estimated,
+        price=price,
+        cost=metering.owed(bases.cost, price),
+        charge=metering.owed(bases.charge, price),
+    )

@@ -1,0 +1,304 @@
+"""The shipped rows keep what the page promises, and configured rows are taken or refused with a useful sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from infron.catalog import Catalog, Endpoint, load
+from infron.errors import ConfigError
+from infron.model import Price
+
+# The page's table of who supports stream cancellation, by our ids.
+CANCEL = """openai azure fireworks mancer recursal anyscale lepton octoai novita deepinfra together hyperbolic infermatic avian
+xai cloudflare sfcompute nineteen liquid friendli chutes deepseek""".split()
+DRAIN = """groq modal minimax huggingface perplexity mistral ai21 featherless lynn lambda reflection sambanova inflection
+zero-one-ai aion-labs alibaba nebius kluster targon inference-net""".split()
+CLOSED = {"recursal", "anyscale", "lepton", "octoai", "sfcompute", "nineteen", "lynn", "reflection", "kluster"}
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load(environ={})
+
+
+def every_variable(catalog: Catalog) -> dict[str, str]:
+    names = [name for row in catalog.providers.values() for name in row.auth.env]
+    names += [name for row in catalog.providers.values() for group in row.variables.values() for name in group]
+    return {name: "value-1" for name in names}
+
+
+# ---- the shipped rows
+
+
+def test_every_openai_shaped_provider_of_the_page_has_a_row(catalog: Catalog) -> None:
+    assert set(CANCEL) | set(DRAIN) <= set(catalog.providers)
+
+
+def test_hanging_up_does_what_the_page_says_except_where_the_provider_bills_on(catalog: Catalog) -> None:
+    found = {name: catalog.providers[name].on_disconnect for name in (*CANCEL, *DRAIN)}
+    expected = {**dict.fromkeys(CANCEL, "cancel"), **dict.fromkeys(DRAIN, "drain"), "novita": "drain"}
+    assert found == expected
+    novita = catalog.providers["novita"]
+    assert novita.stops_billing.value == "no"
+    assert "charges" in novita.notes
+
+
+def test_a_row_cancels_only_where_it_is_said_to_stop_work_and_billing(catalog: Catalog) -> None:
+    for row in catalog.providers.values():
+        if row.on_disconnect == "cancel":
+            assert (row.stops_work.value, row.stops_billing.value) == ("yes", "yes"), row.id
+
+
+def test_every_fact_that_is_known_names_its_source_and_date(catalog: Catalog) -> None:
+    for row in catalog.providers.values():
+        for fact in (row.stops_work, row.stops_billing, row.reports_partial_usage):
+            assert fact.value == "unknown" or (fact.source and fact.date), row.id
+        assert row.source, row.id
+
+
+def test_closed_services_keep_their_row_and_say_so(catalog: Catalog) -> None:
+    assert {row.id for row in catalog.providers.values() if row.status == "closed"} == CLOSED
+    open_environment = load(environ=every_variable(catalog))
+    for name in CLOSED:
+        reason = open_environment.usable(open_environment.providers[name])
+        assert isinstance(reason, str)
+        assert "is closed" in reason
+    octoai = open_environment.usable(open_environment.providers["octoai"])
+    assert isinstance(octoai, str)
+    assert "2024-10-31" in octoai
+    assert "NVIDIA NIM" in octoai
+
+
+def test_every_open_row_is_usable_once_its_variables_are_set(catalog: Catalog) -> None:
+    ready = load(environ=every_variable(catalog))
+    for row in ready.providers.values():
+        if row.status != "closed" and row.id != "local":
+            endpoint = ready.usable(row)
+            assert isinstance(endpoint, Endpoint), endpoint
+            assert endpoint.chat_url.startswith("https://")
+            assert "{" not in endpoint.chat_url
+            assert "//" not in endpoint.chat_url.removeprefix("https://")
+
+
+def test_no_two_rows_share_a_name(catalog: Catalog) -> None:
+    names = [name.lower() for row in catalog.providers.values() for name in {row.id, *row.aliases, row.name.lower()}]
+    assert len({name for name in names if names.count(name) > 1} - set(catalog.providers)) == 0
+    for row in catalog.providers.values():
+        assert {catalog.alias[name.lower()] for name in (row.id, row.name, *row.aliases)} == {row.id}
+
+
+def test_the_local_model_is_a_row_that_costs_nothing_and_waits_for_its_address(catalog: Catalog) -> None:
+    row = catalog.providers["local"]
+    assert "no address" in str(catalog.usable(row))
+    started = msgspec.structs.replace(row, base_url="http://127.0.0.1:4001/v1", api_key="secret")
+    endpoint = catalog.usable(started)
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.headers == {"Authorization": "Bearer secret"}
+    assert catalog.price("local", "any-other.gguf") == Price(prompt=0, completion=0, source="providers.local.prices")
+
+
+# ---- the shipped models
+
+
+def test_the_catalogue_of_models_is_large_enough_and_every_offer_names_a_row(catalog: Catalog) -> None:
+    assert len(catalog.models) >= 70
+    assert len({offer.provider for model in catalog.models.values() for offer in model.served_by}) >= 16
+    for model in catalog.models.values():
+        served = [(offer.provider, offer.id) for offer in model.served_by]
+        assert len(set(served)) == len(served)
+        assert all(provider in catalog.providers for provider, _ in served)
+        assert model.context_length is None or model.context_length >= (model.max_output or 0)
+        assert not any(catalog.providers[offer.provider].status == "closed" for offer in model.served_by)
+
+
+def test_open_models_can_fail_over_to_another_host(catalog: Catalog) -> None:
+    for name in ("openai/gpt-oss-120b", "deepseek/deepseek-v4-flash", "meta-llama/llama-3.3-70b-instruct"):
+        assert len(catalog.models[name].served_by) >= 8
+
+
+def test_the_model_in_the_box_is_listed_with_its_limits(catalog: Catalog) -> None:
+    model = catalog.models["local/smollm2-135m"]
+    assert (model.context_length, model.max_output, model.served_by[0].provider) == (2048, 512, "local")
+
+
+def test_the_day_of_release_is_unix_time_and_zero_where_unknown(catalog: Catalog) -> None:
+    assert catalog.models["openai/gpt-6-astra"].created == 1_788_480_000
+    assert catalog.models["local/smollm2-135m"].created == 0
+
+
+def test_the_nearest_names_to_a_misspelt_model_come_first(catalog: Catalog) -> None:
+    assert catalog.nearest("openai/gpt4o")[0] == "openai/gpt-4o"
+    assert catalog.nearest("deepseek-v4-flash", n=1) == ["deepseek/deepseek-v4-flash"]
+    assert catalog.nearest("xyzzy") == []
+    assert len(catalog.nearest("x" * 1_000_000)) <= 3
+
+
+# ---- keys and variables
+
+
+def test_the_first_variable_that_is_set_is_the_key() -> None:
+    catalog = load(environ={"DEEPINFRA_TOKEN": " second ", "DEEPINFRA_API_KEY": ""})
+    endpoint = catalog.usable(catalog.providers["deepinfra"])
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.headers["Authorization"] == "Bearer second"
+
+
+def test_a_missing_key_or_variable_is_named() -> None:
+    catalog = load(environ={"CLOUDFLARE_API_KEY": "k"})
+    assert "OPENAI_API_KEY" in str(catalog.usable(catalog.providers["openai"]))
+    assert "CLOUDFLARE_ACCOUNT_ID" in str(catalog.usable(catalog.providers["cloudflare"]))
+
+
+def test_azure_takes_its_resource_and_its_own_header() -> None:
+    catalog = load(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": "contoso"})
+    endpoint = catalog.usable(catalog.providers["azure"])
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.chat_url == "https://contoso.openai.azure.com/openai/v1/chat/completions"
+    assert endpoint.headers == {"api-key": "k"}
+    assert endpoint.models_url is None
+
+
+@pytest.mark.parametrize("value", ["evil.example/", "a b", "x@y", "..", "ü"])
+def test_a_variable_cannot_lead_the_address_elsewhere(value: str) -> None:
+    catalog = load(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": value})
+    assert "cannot be part of an address" in str(catalog.usable(catalog.providers["azure"]))
+
+
+def test_a_key_that_no_header_can_carry_is_refused_without_being_shown() -> None:
+    catalog = load(environ={"OPENAI_API_KEY": "sk-1\r\nX-Evil: 1"})
+    reason = catalog.usable(catalog.providers["openai"])
+    assert isinstance(reason, str)
+    assert "sk-1" not in reason
+
+
+def test_optional_headers_are_sent_where_their_variable_is_set() -> None:
+    catalog = load(environ={"OPENAI_API_KEY": "k", "OPENAI_ORG_ID": "org-1"})
+    endpoint = catalog.usable(catalog.providers["openai"])
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.headers == {"OpenAI-Organization": "org-1", "Authorization": "Bearer k"}
+
+
+def test_no_key_appears_when_a_row_or_an_endpoint_is_printed() -> None:
+    catalog = load({"mock": {"wire": "openai-chat", "base_url": "http://h/v1", "api_key": "sk-secret"}}, environ={})
+    row = catalog.providers["mock"]
+    assert "sk-secret" not in f"{row!r} {row} {catalog.usable(row)!r} {[catalog.usable(row)]}"
+
+
+# ---- configured rows
+
+
+def test_a_whole_row_can_be_added() -> None:
+    mock = {"wire": "openai-chat", "base_url": "http://127.0.0.1:9901/v1/", "api_key": "x", "on_disconnect": "cancel"}
+    catalog = load({"mock": mock}, environ={})
+    endpoint = catalog.usable(catalog.providers["mock"])
+    assert isinstance(endpoint, Endpoint)
+    assert endpoint.chat_url == "http://127.0.0.1:9901/v1/chat/completions"
+    assert catalog.find_provider("MOCK") is catalog.providers["mock"]
+
+
+def test_an_open_host_needs_no_key_and_a_configured_variable_is_required() -> None:
+    wire = {"wire": "openai-chat", "base_url": "http://h/v1"}
+    catalog = load({"open": wire, "shut": {**wire, "api_key_env": "MY_KEY"}}, environ={})
+    assert isinstance(catalog.usable(catalog.providers["open"]), Endpoint)
+    assert "MY_KEY" in str(catalog.usable(catalog.providers["shut"]))
+
+
+def test_single_fields_of_a_shipped_row_can_be_overridden_under_an_alias_too() -> None:
+    catalog = load({"together_ai": {"on_disconnect": "drain", "quirks": {"roles": {}}}}, environ={})
+    row = catalog.providers["together"]
+    assert row.on_disconnect == "drain"
+    assert row.quirks.roles == {}
+    assert row.quirks.max_tokens == "max_tokens"
+    assert row.auth.env[0] == "TOGETHER_API_KEY"
+    assert "together_ai" not in catalog.providers
+
+
+def test_an_address_of_ones_own_needs_no_variables() -> None:
+    catalog = load({"azure": {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}}, environ={})
+    assert isinstance(catalog.usable(catalog.providers["azure"]), Endpoint)
+
+
+def test_a_closed_service_can_be_opened_again_with_an_address_of_ones_own() -> None:
+    own = {"base_url": "https://my.anyscale.example/v1", "status": "operating", "api_key": "k"}
+    catalog = load({"anyscale": own}, environ={})
+    assert isinstance(catalog.usable(catalog.providers["anyscale"]), Endpoint)
+
+
+def test_prices_can_be_configured_for_one_model_or_for_all_of_a_provider() -> None:
+    prices = {"*": {"prompt": "1", "completion": 2}, "big": {"prompt": "0.435", "completion": "0.000001", "cached": "0"}}
+    catalog = load({"m": {"wire": "openai-chat", "base_url": "http://h", "prices": prices}}, environ={})
+    big, other = catalog.price("m", "big"), catalog.price("m", "small")
+    assert big is not None
+    assert other is not None
+    assert (big.prompt, big.completion, big.cached, big.cache_write) == (435_000, 1, 0, None)
+    assert (other.prompt, other.completion) == (1_000_000, 2_000_000)
+    assert catalog.price("openai", "gpt-4o") is None
+
+
+def test_models_can_be_added_and_changed() -> None:
+    served = [{"provider": "OpenAI", "id": "gpt-4o", "price": {"prompt": "9", "completion": "9"}}]
+    models = {"me/mine": {"served_by": served}, "openai/gpt-4o": {"name": "Old one"}}
+    catalog = load(None, models, environ={})
+    assert catalog.models["me/mine"].served_by[0].provider == "openai"
+    assert catalog.models["openai/gpt-4o"].name == "Old one"
+    assert catalog.models["openai/gpt-4o"].context_length == 128_000
+    price = catalog.price("openai", "gpt-4o")
+    assert price is not None
+    assert price.prompt == 9_000_000
+
+
+WIRE = {"wire": "openai-chat", "base_url": "http://h/v1"}
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"base_url": "http://h/v1"}, ["providers.x", "needs `wire`"]),
+        ({"wire": "openai-chat"}, ["providers.x", "needs `base_url`"]),
+        ({**WIRE, "on_disconnect": "hang"}, ["providers.x.on_disconnect", '"cancel" or "drain" or "call"', "'hang'"]),
+        ({**WIRE, "usage": 3}, ["providers.x.usage"]),
+        ({**WIRE, "base_ulr": "y"}, ["providers.x.base_ulr", "did you mean base_url"]),
+        ({**WIRE, "quirks": {"max_tokens": "both"}}, ["providers.x.quirks.max_tokens", '"max_completion_tokens"']),
+        ({**WIRE, "wire": "smoke"}, ["providers.x.wire", "openai-chat", "'smoke'"]),
+        ({**WIRE, "base_url": "ftp://h"}, ["providers.x.base_url", "http(s)://"]),
+        ({**WIRE, "base_url": "http://k:s@h"}, ["providers.x.base_url", "without a key"]),
+        ({**WIRE, "base_url": "http://{host}/v1"}, ["providers.x.base_url", "{host}", "variables"]),
+        ({**WIRE, "chat_path": "chat"}, ["providers.x.chat_path", "/"]),
+        ({**WIRE, "max_connections": 0}, ["providers.x.max_connections", "at least 1"]),
+        ({**WIRE, "prices": {"*": {"prompt": "cheap", "completion": "1"}}}, ["providers.x.prices.*", "'cheap'"]),
+        ({**WIRE, "prices": {"*": {"prompt": "-1", "completion": "1"}}}, ["'-1'"]),
+        ({**WIRE, "prices": {"*": {"prompt": "NaN", "completion": "1"}}}, ["'NaN'"]),
+        ({**WIRE, "api_key_env": 3}, ["providers.x.auth.env"]),
+        ("no table", ["providers.x", "table"]),
+    ],
+)
+def test_a_wrong_row_is_refused_with_its_name_its_field_and_the_choice(row: object, told: list[str]) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load({"x": row}, environ={}, wires=("openai-chat",))  # type: ignore[dict-item]
+    for words in told:
+        assert words in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "told"),
+    [
+        ("no-author", {"served_by": [{"provider": "openai", "id": "x"}]}, "author/slug"),
+        ("a/b", {}, "served_by"),
+        ("a/b", {"served_by": [{"provider": "opnai", "id": "x"}]}, "did you mean openai"),
+        ("a/b", {"served_by": [{"provider": "openai"}]}, "models.a/b.served_by"),
+    ],
+)
+def test_a_wrong_model_is_refused(key: str, row: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError, match=told.replace("(", r"\(")):
+        load(None, {key: row}, environ={})
+
+
+def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "infron.toml"
+    file.write_text('[server]\nport = 1\n[providers.x]\nwire = "openai-chat"\nbase_url = "http://h"\nusage = "sometimes"\n')
+    row = {"wire": "openai-chat", "base_url": "http://h", "usage": "sometimes"}
+    with pytest.raises(ConfigError, match=r"infron\.toml, line 6: providers\.x\.usage: expected .*\"always\""):
+        load({"x": row}, environ={}, path=file)
