@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -40,11 +42,17 @@ class Pause(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The first step of an answer that is no stream, or not 200. `length`: send content-length, else chunked."""
+    """The first step of an answer that is no stream, or not 200. Without `body` the steps after it are its body."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("content-type", "text/event-stream"),)
     body: bytes | None = None  # with it the answer is complete
+
+
+class Raw(NamedTuple):
+    """A step: these bytes as they are, outside the framing of HTTP; what follows is the script's to get right."""
+
+    data: bytes
 
 
 class _Cut(NamedTuple):
@@ -53,7 +61,7 @@ class _Cut(NamedTuple):
 
 CUT = _Cut(reset=False)  # close in the middle of the body
 RESET = _Cut(reset=True)  # the same, by a reset
-Step = bytes | Wait | Pause | Answer | _Cut
+Step = bytes | Wait | Pause | Answer | Raw | _Cut
 Script = Sequence[Step]
 
 
@@ -76,17 +84,25 @@ FINISH = delta("stop")
 USAGE = frame(choices=[], usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10})
 DONE = b"data: [DONE]\n\n"
 
+_STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds
+
 
 class Call:
-    """One request that the provider got. `closed` is set when the other side has closed the connection."""
+    """One request that the provider got.
+
+    `closed` is set when the other side has closed or reset the connection, `finished` when the script ran to its end;
+    `sent` counts the bytes of the script that were handed to the socket.
+    """
 
     def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
         self.method = method
         self.path = path
         self.headers = headers
         self.body = body
+        self.sent = 0
         self.closed = asyncio.Event()
-        self.finished = asyncio.Event()  # the script ran to its end
+        self.finished = asyncio.Event()
 
     @property
     def json(self) -> Any:
@@ -100,22 +116,24 @@ class ScriptedProvider:
     """
 
     def __init__(self, script: Script | Callable[[Call], Script]) -> None:
-        self._script = script
+        self.script: Callable[[Call], Script] = script if callable(script) else lambda call: script
         self.calls: list[Call] = []
+        self.connections: set[_Connection] = set()
         self._more = asyncio.Condition()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> ScriptedProvider:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 26)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        connections = list(self.connections)
+        for connection in connections:
+            connection.transport.abort()
+        await asyncio.gather(*(connection.lost.wait() for connection in connections))
 
     def row(self, **fields: Any) -> dict[str, Any]:
         """A `[providers.<id>]` table for it."""
@@ -127,87 +145,123 @@ class ScriptedProvider:
             await self._more.wait_for(lambda: len(self.calls) >= count)
         return self.calls[count - 1]
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            while (call := await _read_call(reader)) is not None:
-                async with self._more:
-                    self.calls.append(call)
-                    self._more.notify_all()
-                watch = asyncio.create_task(_watch(reader, call))
-                try:
-                    script = self._script(call) if callable(self._script) else self._script
-                    if not await self._play(script, writer, call):
-                        return
-                finally:
-                    watch.cancel()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
+    async def heard(self, call: Call) -> Script:
+        """Take a request and tell who waits for it."""
+        async with self._more:
+            self.calls.append(call)
+            self._more.notify_all()
+        return self.script(call)
 
-    async def _play(self, script: Script, writer: asyncio.StreamWriter, call: Call) -> bool:
-        """Play it; True if the connection can take another request."""
-        started = False
-        for step in script:
+
+class _Connection(asyncio.Protocol):
+    """One connection of a scripted provider. It reads on while a script plays, so a hang-up is noticed as it comes."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, provider: ScriptedProvider) -> None:
+        self._provider = provider
+        self._received = bytearray()
+        self._call: Call | None = None
+        self._playing: asyncio.Task[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.lost = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._provider.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        self._next()
+
+    def eof_received(self) -> bool:
+        if self._call is not None:
+            self._call.closed.set()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._call is not None:
+            self._call.closed.set()
+        if self._playing is not None:
+            self._playing.cancel()
+        self._provider.connections.discard(self)
+        self.lost.set()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def _next(self) -> None:
+        """Play the next request's script, if a request is here and none is being played."""
+        if self._playing is None and (call := _take_call(self._received)) is not None:
+            self._call = call
+            self._playing = asyncio.get_running_loop().create_task(self._play(call))
+
+    async def _play(self, call: Call) -> None:
+        framed = started = False
+        for step in await self._provider.heard(call):
             if isinstance(step, Wait):
                 await step.event.wait()
             elif isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
             elif isinstance(step, _Cut):
-                if step.reset:
-                    writer.transport.abort()
-                else:
-                    await writer.drain()
-                return False
+                self._close(reset=step.reset)
+                return
             elif isinstance(step, Answer):
+                started, framed = True, step.body is None
+                await self._write(call, _head(step) + (step.body or b""))
+            elif isinstance(step, Raw):
                 started = True
-                lines = [f"HTTP/1.1 {step.status} Status", *(f"{name}: {value}" for name, value in step.headers)]
-                if step.body is not None:
-                    head = "\r\n".join((*lines, f"content-length: {len(step.body)}", "", "")).encode()
-                    writer.write(head + step.body)
-                    await writer.drain()
-                    call.finished.set()
-                    return True
-                writer.write("\r\n".join((*lines, "transfer-encoding: chunked", "", "")).encode())
+                await self._write(call, step.data)
             else:
-                if not started:
-                    started = True
-                    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-                writer.write(b"%x\r\n%b\r\n" % (len(step), step))
-                await writer.drain()
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
+                head = b"" if started else _STREAM_HEAD
+                framed = framed or not started
+                started = True
+                await self._write(call, b"%b%x\r\n%b\r\n" % (head, len(step), step))
+        if framed:
+            await self._write(call, b"0\r\n\r\n")
         call.finished.set()
-        return True
+        self._playing = None
+        self._next()
+
+    async def _write(self, call: Call, data: bytes) -> None:
+        call.sent += len(data)
+        self.transport.write(data)
+        await self._writable.wait()
+
+    def _close(self, *, reset: bool) -> None:
+        if reset:
+            peer: socket.socket = self.transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.transport.abort()
+        else:
+            self.transport.close()
 
 
-async def _read_call(reader: asyncio.StreamReader) -> Call | None:
-    try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    except asyncio.IncompleteReadError:
+def _head(answer: Answer) -> bytes:
+    length = "transfer-encoding: chunked" if answer.body is None else f"content-length: {len(answer.body)}"
+    fields = (f"{name}: {value}" for name, value in answer.headers)
+    return "\r\n".join((f"HTTP/1.1 {answer.status} Status", *fields, length, "", "")).encode()
+
+
+def _take_call(received: bytearray) -> Call | None:
+    """The first request in `received`, taken out of it, if it is there as a whole."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
         return None
-    first, *lines = head.rstrip().split("\r\n")
+    first, *lines = received[:end].decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    start, length = end + 4, int(headers.get("content-length", "0"))
+    if len(received) < start + length:
+        return None
+    body = bytes(received[start : start + length])
+    del received[: start + length]
     method, path, _ = first.split(" ", 2)
     return Call(method, path, headers, body)
-
-
-async def _watch(reader: asyncio.StreamReader, call: Call) -> None:
-    """Nothing may come while a script plays, so what ends this read is the other side's leaving."""
-    with contextlib.suppress(ConnectionError):
-        # Looks without taking: what a next request on this connection begins with stays there.
-        while not reader.at_eof() and reader.exception() is None:
-            waiter = getattr(reader, "_waiter", None)
-            if waiter is None and not reader._buffer:  # type: ignore[attr-defined]
-                await reader._wait_for_data("watch")  # type: ignore[attr-defined]
-            else:
-                await asyncio.sleep(0.001)
-    call.closed.set()
 
 
 class RunningGateway(NamedTuple):

@@ -6,6 +6,7 @@ It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire 
 from __future__ import annotations
 
 import asyncio
+import base64
 import secrets
 import time
 from typing import Any, Protocol
@@ -32,7 +33,6 @@ MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for
 MAX_ERROR_BYTES = 64 << 10
 MAX_FOLDED_BYTES = 64 << 20
 USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
-TAG = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
 class Responder(Protocol):
@@ -48,12 +48,8 @@ class Responder(Protocol):
 
 def new_id(now: float) -> str:
     """`gen-<unix seconds>-<20 random characters>`: nearly in order, so that the ledger's index grows at its end."""
-    random = int.from_bytes(secrets.token_bytes(15))
-    letters = []
-    for _ in range(20):
-        random, index = divmod(random, 55)
-        letters.append(TAG[index])
-    return f"gen-{int(now)}-{''.join(letters)}"
+    random = base64.b64encode(secrets.token_bytes(15), b"xy").decode()
+    return f"gen-{int(now)}-{random}"
 
 
 class Exchange:
@@ -530,23 +526,23 @@ class Exchange:
         self.responder.write(self.encoder.keep_alive())
 
     def _finish(self) -> None:
-        meter = self.meter
         self.bill = bill = self.relay.bill_of(self, Outcome.COMPLETED)
-        usage = openai_chat.usage_object(bill.usage, meter.raw, bill.charge, bill.estimated)
-        cost = openai_chat.cost_members(bill.charge)
+        provider, raw = self.candidate.provider.id, self.meter.raw
         if self.folder is not None:
+            usage = openai_chat.usage_object(bill.usage, raw, bill.charge, bill.estimated)
             body = self.folder.answer(
                 self.id,
                 int(self.created_at),
                 self.request.model,
-                self.candidate.provider.id,
+                provider,
                 usage=usage,
-                **cost,
+                **openai_chat.cost_members(bill.charge),
             )
             self.responder.answer(200, [(b"x-generation-id", self.id.encode())], body)
             return
         if self.request.include_usage:
-            self.held.append(self.encoder.usage(usage, cost, self.candidate.provider.id))
+            usage = openai_chat.usage_object(bill.usage, raw, bill.charge, bill.estimated)
+            self.held.append(self.encoder.usage(usage, openai_chat.cost_members(bill.charge), provider))
         self.held.append(self.encoder.close())
         data = b"".join(self.held)
         self.held.clear()

@@ -24,7 +24,7 @@ class Meter:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._provider: Provider | None = None
-        self._family = ""
+        self._own_id = ""
         self._text: list[str] = []
         self.frames = 0
         self.delivered = 0
@@ -37,7 +37,7 @@ class Meter:
     def begin_attempt(self, provider: Provider, own_id: str) -> None:
         """A new candidate: what the one before said or delivered is nobody's any more."""
         self._provider = provider
-        self._family = tokens.family_of(provider, own_id)
+        self._own_id = own_id
         self._text.clear()
         self.delivered = 0
         self.fully_sent = False
@@ -64,12 +64,14 @@ class Meter:
 
     def count(self) -> Usage:
         """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
+        assert self._provider is not None
+        family = tokens.family_of(self._provider, self._own_id)
         fields = self._request.fields
         messages = msgspec.json.decode(fields["messages"])
         tools = msgspec.json.decode(fields["tools"]) if "tools" in fields else None
         return Usage(
-            prompt=tokens.count_prompt(messages, tools, self._family),
-            completion=tokens.count_text("".join(self._text), self._family),
+            prompt=tokens.count_prompt(messages, tools, family),
+            completion=tokens.count_text("".join(self._text), family),
         )
 
 

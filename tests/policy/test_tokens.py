@@ -1,0 +1,198 @@
+"""Our own count: exact where it can be, linear on hostile text, and never fooled by media."""
+
+from __future__ import annotations
+
+import string
+import threading
+import time
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infron.catalog import Provider, load
+from infron.policy.tokens import FAMILIES, count_prompt, count_text, family_of, uncounted_media
+
+CATALOG = load(environ={})
+PLAIN = Provider(id="plain", name="Plain")
+
+
+@pytest.mark.parametrize(
+    ("text", "o200k", "cl100k"),
+    [
+        ("", 0, 0),
+        ("hello world", 2, 2),
+        ("tiktoken is great!", 6, 6),
+        ("antidisestablishmentarianism", 6, 6),
+        ("2 + 2 = 4", 7, 7),
+        ("お誕生日おめでとう", 8, 9),
+        ("<|endoftext|>", 7, 7),
+    ],
+)
+def test_openai_families_are_counted_exactly(text: str, o200k: int, cl100k: int) -> None:
+    assert (count_text(text, "gpt"), count_text(text, "gpt-4")) == (o200k, cl100k)
+
+
+def test_other_families_are_a_ratio_of_it() -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 100
+    exact = count_text(text, "gpt")
+    for family, (vocabulary, ratio) in FAMILIES.items():
+        if vocabulary == "o200k_base":
+            assert count_text(text, family) == (exact * ratio + 500) // 1000
+    assert count_text(text, "claude") > exact
+    assert count_text(text, "no such family") == count_text(text, "other")
+
+
+def hostile(size: int) -> dict[str, str]:
+    random = Random(7)
+    return {
+        "one letter": "a" * size,
+        "spaces": " " * size,
+        "line feeds": "\n" * size,
+        "a space at the end": " " * (size - 1) + "a",
+        "random letters": "".join(random.choices(string.ascii_letters, k=size)),
+        "digits": "".join(random.choices(string.digits, k=size)),
+        "emoji": "".join(random.choices("😀🧠👩‍👧🔥🏳️‍🌈", k=size // 4)),
+        "combining marks": "e" + "\u0301" * (size // 2),
+        "punctuation": "".join(random.choices(string.punctuation, k=size)),
+        "special tokens": "<|endoftext|>" * (size // 13),
+    }
+
+
+def test_a_megabyte_of_hostile_text_takes_linear_time() -> None:
+    """Byte-pair encoders have been quadratic in a run without word ends: minutes for 1 MB, not milliseconds."""
+    for name, text in hostile(1_000_000).items():
+        started = time.perf_counter()
+        assert count_text(text, "gpt") > 0
+        assert time.perf_counter() - started < 3, name
+
+
+@given(st.text(max_size=200), st.sampled_from([*FAMILIES, "unknown"]))
+def test_any_text_can_be_counted(text: str, family: str) -> None:
+    assert count_text(text, family) <= 4 * len(text.encode("utf-8", "replace")) + 1
+
+
+def test_lone_surrogates_are_counted_not_refused() -> None:
+    assert count_text("ok \ud800 \udfff", "gpt") > 0
+    assert count_prompt([{"role": "user", "content": "\ud800"}], None, "gpt") > 0
+
+
+def test_a_prompt_is_its_text_and_the_template_around_it() -> None:
+    """Three tokens a message, one for a name, three for the answer, as OpenAI documents it for its chat models."""
+    messages = [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "name": "ann", "content": "hello world"},
+    ]
+    text = sum(
+        count_text(text, "gpt") for text in ("system", "You are a helpful assistant.", "user", "ann", "hello world")
+    )
+    assert count_prompt(messages, None, "gpt") == text + 3 + 3 + 1 + 3
+
+
+def test_tools_and_tool_calls_are_counted() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Oslo"}'}}
+    plain = count_prompt([{"role": "assistant", "content": None}], None, "gpt")
+    called = count_prompt([{"role": "assistant", "content": None, "tool_calls": [call]}], None, "gpt")
+    assert called - plain == count_text("get_weather", "gpt") + count_text('{"city":"Oslo"}', "gpt")
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    assert count_prompt([], tools, "gpt") > count_prompt([], None, "gpt") + 10
+
+
+def picture(detail: str | None = None) -> dict[str, Any]:
+    image = {"url": "data:image/png;base64," + "iVBORw0KGgo" * 20_000}
+    return {"type": "image_url", "image_url": {**image, **({"detail": detail} if detail else {})}}
+
+
+def test_media_are_never_counted_as_their_base64_text() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGR" * 50_000, "format": "wav"}}
+    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": "JVBERi0" * 50_000}}
+    bare = count_prompt([{"role": "user", "content": [{"type": "text", "text": "see"}]}], None, "gpt")
+    for part, most in ((picture(), 85), (sound, 0), (file, 0)):
+        messages = [{"role": "user", "content": [{"type": "text", "text": "see"}, part]}]
+        assert count_prompt(messages, None, "gpt") == bare + most
+        assert uncounted_media(messages)
+
+
+def test_a_picture_in_low_detail_has_a_known_count() -> None:
+    assert not uncounted_media([{"role": "user", "content": [picture("low")]}])
+    assert uncounted_media([{"role": "user", "content": [picture("high")]}])
+    assert not uncounted_media([{"role": "user", "content": "only text"}])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = [
+    "role",
+    "content",
+    "name",
+    "type",
+    "text",
+    "tool_calls",
+    "function",
+    "arguments",
+    "image_url",
+    "detail",
+    "function_call",
+]
+SHAPED = st.recursive(
+    JSON, lambda i: st.lists(i, max_size=3) | st.dictionaries(st.sampled_from(NAMES), i), max_leaves=8
+)
+
+
+@given(SHAPED | st.lists(st.dictionaries(st.sampled_from(NAMES), SHAPED), max_size=3), SHAPED)
+def test_no_request_can_break_the_count(messages: object, tools: object) -> None:
+    assert count_prompt(messages, tools, "gpt") >= 3
+    assert uncounted_media(messages) in (True, False)
+
+
+def test_counting_is_safe_on_several_threads_at_once() -> None:
+    text, counts = "counting on threads " * 2_000, []
+    threads = [threading.Thread(target=lambda: counts.append(count_text(text, "gpt"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [count_text(text, "gpt")] * 8
+
+
+@pytest.mark.parametrize(
+    ("own_id", "family"),
+    [
+        ("gpt-6.1-sol", "gpt"),
+        ("o3-mini", "gpt"),
+        ("accounts/fireworks/models/gpt-oss-120b", "gpt"),
+        ("gpt-35-turbo", "gpt-4"),
+        ("gpt-4-turbo", "gpt-4"),
+        ("gpt-4.1-mini", "gpt"),
+        ("deepseek-ai/DeepSeek-V4-Flash-0731", "deepseek"),
+        ("deepseek-r1-distill-llama-70b", "llama"),
+        ("@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "qwen-3"),
+        ("Qwen/Qwen3-32B-TEE", "qwen-3"),
+        ("accounts/fireworks/models/qwen3p8-max", "qwen"),
+        ("qwen3.7-plus", "qwen"),
+        ("mistral-large-2512", "mistral"),
+        ("ministral-8b-2512", "mistral"),
+        ("zai-org/GLM-5.3", "glm"),
+        ("moonshotai/kimi-k3", "kimi"),
+        ("google/gemma-4-31B-it", "gemma"),
+        ("claude-haiku-4-5", "claude-4.6"),
+        ("claude-opus-4-20250514", "claude-4.6"),
+        ("claude-opus-4-7", "claude"),
+        ("claude-sonnet-5", "claude"),
+        ("grok-4.7", "other"),
+        ("x" * 100_000, "other"),
+    ],
+)
+def test_a_models_name_tells_its_family(own_id: str, family: str) -> None:
+    assert family_of(PLAIN, own_id) == family
+    assert family in FAMILIES
+
+
+def test_a_row_may_name_the_family() -> None:
+    assert family_of(CATALOG.providers["local"], "anything.gguf") == "smollm"
+    assert family_of(Provider(id="p", name="P", tokenizer="no such family"), "gpt-4o") == "other"
