@@ -48,46 +48,68 @@ class InfronError(Exception):
 
 
 class InvalidRequest(InfronError):
+    """The request is not what the API takes: JSON, fields, headers."""
+
     status, error_type, blame = 400, "invalid_request", "caller"
 
 
 class Unauthenticated(InfronError):
+    """No API key, or one that is unknown or revoked."""
+
     status, error_type, blame = 401, "authentication", "caller"
 
 
 class PaymentRequired(InfronError):
+    """The API key has spent what it may."""
+
     status, error_type, blame = 402, "payment_required", "caller"
 
 
 class Forbidden(InfronError):
+    """Refused whatever the key: a foreign Host on a gateway without keys."""
+
     status, error_type, blame = 403, "permission_denied", "caller"
 
 
 class NotFound(InfronError):
+    """No such path, model or exchange."""
+
     status, error_type, blame = 404, "not_found", "caller"
 
 
 class MethodNotAllowed(InfronError):
+    """The path takes other methods; `Allow` lists them."""
+
     status, error_type, blame = 405, "method_not_allowed", "caller"
 
 
 class RequestTimeout(InfronError):
+    """The request's head or body came too slowly."""
+
     status, error_type, blame = 408, "request_timeout", "caller"
 
 
 class PayloadTooLarge(InfronError):
+    """The body is over `limits.max_body_bytes`."""
+
     status, error_type, blame = 413, "payload_too_large", "caller"
 
 
 class UnsupportedMediaType(InfronError):
+    """The body's content type is not JSON."""
+
     status, error_type, blame = 415, "unsupported_media_type", "caller"
 
 
 class HeadTooLarge(InfronError):
+    """The request's head is over `limits.max_header_bytes`."""
+
     status, error_type, blame = 431, "head_too_large", "caller"
 
 
 class RateLimited(InfronError):
+    """Too many answers that were hung up on are still running; wait for them."""
+
     status, error_type, blame = 429, "rate_limit_exceeded", "caller"
 
 
@@ -142,22 +164,32 @@ class ProviderClosed(InfronError):
 
 
 class DeadlineExceeded(InfronError):
+    """The whole exchange took longer than `timeouts.total_seconds`."""
+
     status, error_type, blame = 504, "timeout", "us"
 
 
 class ShuttingDown(InfronError):
+    """The gateway is shutting down."""
+
     status, error_type, blame = 503, "shutting_down", "us"
 
 
 class Overloaded(InfronError):
+    """The process runs `server.max_streams` exchanges already."""
+
     status, error_type, blame = 503, "overloaded", "us"
 
 
 class LedgerUnavailable(InfronError):
+    """The ledger cannot be written, so nothing could be billed."""
+
     status, error_type, blame = 503, "ledger_unavailable", "us"
 
 
 class InternalError(InfronError):
+    """A bug of the gateway; its log says where."""
+
     status, error_type, blame = 500, "server", "us"
 
 

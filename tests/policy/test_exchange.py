@@ -112,6 +112,10 @@ def test_held_content_of_a_failed_attempt_is_dropped_with_it():
     [
         (Phase.STREAMING, Input.ENDED, Outcome.COMPLETED),
         (Phase.STREAMING, Input.FAILED, Outcome.FAILED),
+        (Phase.OPENING, Input.TIMED_OUT, Outcome.TIMED_OUT),
+        (Phase.WAITING, Input.TIMED_OUT, Outcome.TIMED_OUT),
+        (Phase.STREAMING, Input.TIMED_OUT, Outcome.TIMED_OUT),
+        (Phase.DRAINING, Input.TIMED_OUT, Outcome.CANCELLED),
         (Phase.STREAMING, Input.GONE, Outcome.CANCELLED),
         (Phase.WAITING, Input.GONE, Outcome.CANCELLED),
         (Phase.OPENING, Input.GONE, Outcome.CANCELLED),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sqlite3
 import struct
+from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Any
 
+from infron import testing
 from infron.testing import RunningGateway
 
 COMMENT = b": Infron AI PROCESSING\n\n"
@@ -21,6 +24,25 @@ async def within(awaitable: Any, seconds: float = BOUND) -> Any:
         return await awaitable
 
 
+_opened: list[Client] = []
+
+
+@contextlib.asynccontextmanager
+async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
+    """A gateway whose clients have all left when it ends."""
+    async with testing.gateway(**sections) as running:
+        try:
+            yield running
+        finally:
+            close_all()
+
+
+def close_all() -> None:
+    for client in _opened:
+        client.close()
+    _opened.clear()
+
+
 class Client:
     """One request on a connection of its own. `received`: the body so far, transfer coding removed."""
 
@@ -30,6 +52,7 @@ class Client:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.received = b""
+        _opened.append(self)
 
     @property
     def id(self) -> str:

@@ -28,6 +28,7 @@ class Input(Enum):
     ENDED = auto()  # a finish reason for every choice, and the end of the stream
     FAILED_OVER = auto()  # the attempt failed and another candidate is left
     FAILED = auto()  # the attempt failed, and it was the last
+    TIMED_OUT = auto()  # the same, and it was one of the attempt's own clocks that ended it
     GONE = auto()  # the client left, and leaving cancels
     GONE_DRAIN = auto()  # the client left, and the answer is to be read on
     KEEP_ALIVE = auto()  # silence towards the client has lasted long enough
@@ -77,6 +78,7 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.OPENING, Input.ENDED): (Phase.SETTLED, (Action.HEAD, Action.FINISH, _COMPLETED)),
     (Phase.OPENING, Input.FAILED_OVER): (Phase.OPENING, (Action.DROP, Action.OPEN_NEXT)),
     (Phase.OPENING, Input.FAILED): (Phase.SETTLED, (Action.ANSWER, _FAILED)),
+    (Phase.OPENING, Input.TIMED_OUT): (Phase.SETTLED, (Action.ANSWER, _TIMED_OUT)),
     (Phase.OPENING, Input.GONE): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
     (Phase.OPENING, Input.GONE_DRAIN): (Phase.DRAINING, ()),
     (Phase.OPENING, Input.KEEP_ALIVE): (Phase.WAITING, (Action.HEAD, Action.COMMENT)),
@@ -86,6 +88,7 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.WAITING, Input.ENDED): (Phase.SETTLED, (Action.FINISH, _COMPLETED)),
     (Phase.WAITING, Input.FAILED_OVER): (Phase.WAITING, (Action.DROP, Action.OPEN_NEXT)),
     (Phase.WAITING, Input.FAILED): (Phase.SETTLED, (Action.FRAME, _FAILED)),
+    (Phase.WAITING, Input.TIMED_OUT): (Phase.SETTLED, (Action.FRAME, _TIMED_OUT)),
     (Phase.WAITING, Input.GONE): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
     (Phase.WAITING, Input.GONE_DRAIN): (Phase.DRAINING, ()),
     (Phase.WAITING, Input.KEEP_ALIVE): (Phase.WAITING, (Action.COMMENT,)),
@@ -95,6 +98,7 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.STREAMING, Input.ENDED): (Phase.SETTLED, (Action.FINISH, _COMPLETED)),
     (Phase.STREAMING, Input.FAILED_OVER): (Phase.SETTLED, (Action.FRAME, _FAILED)),
     (Phase.STREAMING, Input.FAILED): (Phase.SETTLED, (Action.FRAME, _FAILED)),
+    (Phase.STREAMING, Input.TIMED_OUT): (Phase.SETTLED, (Action.FRAME, _TIMED_OUT)),
     (Phase.STREAMING, Input.GONE): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
     (Phase.STREAMING, Input.GONE_DRAIN): (Phase.DRAINING, ()),
     (Phase.STREAMING, Input.KEEP_ALIVE): (Phase.STREAMING, (Action.COMMENT,)),
@@ -102,6 +106,7 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.DRAINING, Input.ENDED): (Phase.SETTLED, (_DRAINED,)),
     (Phase.DRAINING, Input.FAILED_OVER): (Phase.SETTLED, (_CANCELLED,)),
     (Phase.DRAINING, Input.FAILED): (Phase.SETTLED, (_CANCELLED,)),
+    (Phase.DRAINING, Input.TIMED_OUT): (Phase.SETTLED, (_CANCELLED,)),
     (Phase.DRAINING, Input.DEADLINE): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
     (Phase.DRAINING, Input.UNRECORDED): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
 }

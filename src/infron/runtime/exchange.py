@@ -23,7 +23,7 @@ from infron.errors import (
     ShuttingDown,
 )
 from infron.model import Chunk, Done, Event, Failed, Finished, Opening, Outcome, Request, Usage, UsageReported
-from infron.policy.exchange import Action, Input, Phase, Settle, State, step, when_client_leaves
+from infron.policy.exchange import Action, Input, Leaving, Phase, Settle, State, step, when_client_leaves
 from infron.policy.routing import Candidate
 from infron.runtime.settling import Bill, Meter
 from infron.runtime.upstream import Attempt
@@ -44,6 +44,9 @@ class Responder(Protocol):
     def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None: ...
     def unsent(self) -> int:
         """Bytes that the client has not taken yet."""
+
+    def hang_up(self) -> None:
+        """Close the connection; what the client has not taken yet is lost."""
 
 
 def new_id(now: float) -> str:
@@ -135,11 +138,12 @@ class Exchange:
             self.relay.clock.add(self, self._next_due())
 
     def _recorded(self, durable: bool) -> None:
-        if not durable and self.error is None:
+        if not durable:
             self.error = LedgerUnavailable("The ledger cannot be written, so nothing can be billed; try again later.")
         self._take(Input.RECORDED if durable else Input.UNRECORDED)
 
     def _open_next(self) -> None:
+        self.error = None
         self.candidate = self.candidates[self.next]
         self.next += 1
         self._open(openai_chat.asks_usage(self.candidate.provider) and self.relay.takes_usage(self.candidate.provider))
@@ -271,7 +275,9 @@ class Exchange:
                 if discard:
                     continue
                 if self.folder is not None:
-                    self._fold(event)
+                    if not self._fold(event):
+                        self._fail(self._unavailable("sent an answer that is too large to hold"))
+                        return
                     continue
                 data = encode(event)
                 size += len(data)
@@ -290,6 +296,7 @@ class Exchange:
         meter.frames += len(events)
         if content and not self.first_content:
             self.first_content = self.last_frame
+            self._hasten()  # from the clock of the first token to that of the next frame
         finished = self.decoder is not None and self.decoder.finished
         if finished and not self.finished_at:
             self.finished_at = self.last_frame
@@ -313,14 +320,17 @@ class Exchange:
     def _flush_before_failure(self, content: bool) -> None:
         """Frames that came before the error in the same read are the client's."""
         if content and self.folder is None and self.state.phase is not Phase.DRAINING:
+            self.first_content = self.first_content or self.relay.loop.time()
             self._take(Input.CONTENT)
 
-    def _fold(self, chunk: Chunk) -> None:
+    def _fold(self, chunk: Chunk) -> bool:
+        """False: there is more of the answer than is held."""
         assert self.folder is not None
         self.folded += sum(len(bytes(raw)) for raw in chunk.members.values())
         if self.folded > MAX_FOLDED_BYTES:
-            raise self._unavailable("sent an answer that is too large to hold")
+            return False
         self.folder.add(chunk)
+        return True
 
     def _bound_held(self, size: int) -> None:
         self.held_bytes += size
@@ -358,8 +368,11 @@ class Exchange:
             return
         self.error = error
         self.attempts.append(f"{self.candidate.provider.id}: {error.error_type} ({error.status})")
-        over = error.safe_to_retry and self.next < len(self.candidates) and not self.slow_reader
-        self._take(Input.FAILED_OVER if over else Input.FAILED)
+        early = self.state.phase in (Phase.OPENING, Phase.WAITING)
+        if early and error.safe_to_retry and self.next < len(self.candidates):
+            self._take(Input.FAILED_OVER)
+        else:
+            self._take(Input.TIMED_OUT if isinstance(error, ProviderTimeout) else Input.FAILED)
 
     # ---- the client's side
 
@@ -367,22 +380,24 @@ class Exchange:
         """The client's connection is gone, or its reader is taken for gone."""
         if self.state.phase in (Phase.SETTLED, Phase.DRAINING):
             return
+        self.client_resumed()
         self.left_at = self.relay.loop.time()
         leaving = when_client_leaves(
             self.candidate.provider, self.asked, self.request.stream, self.relay.config.billing.allow_cancel_override
         )
+        if self.ending:  # only its count is still awaited
+            leaving = Leaving(True, "drain: the answer was complete already")
         self.leaving = f"{reason}{leaving.reason}"
-        if self.attempt is not None and self.paused_at:
-            self.attempt.resume()
-        self.paused_at = 0.0
         self._take(Input.GONE_DRAIN if leaving.drain else Input.GONE)
-        if self.state.phase is Phase.DRAINING:
-            self.held.clear()
-            self.drain_started = self.left_at
+        if self.state.phase is not Phase.DRAINING:
+            return
+        self.held.clear()
+        self.drain_started = self.left_at
+        self._hasten()
+        if not self.ending:
             self.relay.ledger.claim_drain(
                 self.id, max_concurrent=self.relay.config.drain.max_concurrent, done=self._drain_claimed
             )
-            self.relay.clock.add(self, self._next_due())
 
     def _drain_claimed(self, granted: bool) -> None:
         if not granted and self.state.phase is Phase.DRAINING:
@@ -441,7 +456,7 @@ class Exchange:
 
     def _late(self, now: float) -> str:
         timeouts = self.relay.config.timeouts
-        if not self.meter.frames or not self.meter.delivered:
+        if not self.first_content:
             if timeouts.first_token_seconds and now >= self.attempt_started + timeouts.first_token_seconds:
                 return f"sent no content within {timeouts.first_token_seconds:g} s"
         elif timeouts.stall_seconds and now >= self.last_frame + timeouts.stall_seconds:
@@ -463,6 +478,7 @@ class Exchange:
         self.slow_reader = True
         if stall and now >= self.taken_at + stall:
             self.client_gone(f"the client took no byte for {stall:g} s; ")
+            self.responder.hang_up()
 
     def _comment_due(self) -> float:
         keepalive = self.relay.config.keepalive
@@ -480,11 +496,16 @@ class Exchange:
             times.append(self.finished_at + USAGE_WAIT_SECONDS)
         if self.paused_at:
             times.append(self.relay.loop.time() + max(0.1, timeouts.client_stall_seconds / 20))
-        elif self.meter.delivered:
+        elif self.first_content:
             times.append(self.last_frame + timeouts.stall_seconds if timeouts.stall_seconds else 0.0)
         elif timeouts.first_token_seconds:
             times.append(self.attempt_started + timeouts.first_token_seconds)
         return min((time for time in times if time), default=self.relay.loop.time() + 60)
+
+    def _hasten(self) -> None:
+        """Something has become due earlier than the clock was last told."""
+        if self.bucket:
+            self.relay.clock.hasten(self, self._next_due())
 
     # ---- the table, run
 
@@ -515,8 +536,10 @@ class Exchange:
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
         self.held_bytes = 0
-        self.comments = 0
         self.last_write = self.relay.loop.time()
+        if self.comments:
+            self.comments = 0
+            self._hasten()  # the next comment is due after the shorter pause again
         self.responder.write(data)
 
     def _comment(self) -> None:

@@ -98,6 +98,9 @@ class Turn:
     def unsent(self) -> int:
         return self.client.transport.get_write_buffer_size()
 
+    def hang_up(self) -> None:
+        self.client.transport.abort()
+
     def refuse(self, error: InfronError) -> None:
         self.client.relay.metrics.refused(error.error_type)
         self.answer(*error_answer(error))
