@@ -165,18 +165,7 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] | None = Non
     """
     environ = os.environ if environ is None else environ
     chosen = path or environ.get("INFRON_CONFIG") or None
-    text, where, data = "", "the environment", {}
-    if chosen:
-        where = str(chosen)
-        try:
-            text = Path(chosen).read_text(encoding="utf-8")
-            data = tomllib.loads(text)
-        except OSError as error:
-            raise ConfigError(f"{where}: cannot be read ({error.strerror}).") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}: not valid TOML: {error}.") from error
-    if "path" in data:
-        raise ConfigError(f"{where}: unknown setting `path`.")
+    text, where, data = _read(chosen)
     for setting in settings():
         raw = environ.get(setting.variable)
         if raw is None:
@@ -189,6 +178,49 @@ def load(path: str | Path | None = None, environ: Mapping[str, str] | None = Non
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(str(error), text, where)) from error
     return msgspec.structs.replace(config, path=Path(chosen) if chosen else None)
+
+
+def problems(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> list[str]:
+    """One sentence for each setting that is wrong, where `load` raises the first one only; empty if `load` works."""
+    environ = os.environ if environ is None else environ
+    try:
+        text, where, data = _read(path or environ.get("INFRON_CONFIG") or None)
+    except ConfigError as error:
+        return [error.message]
+    found: list[str] = []
+    for section, table in data.items():
+        inner = table.items() if isinstance(table, dict) else ()
+        for part in [{section: {name: value}} for name, value in inner] or [{section: table}]:
+            try:
+                msgspec.convert(part, Config)
+            except msgspec.ValidationError as error:
+                found.append(_explain(str(error), text, where))
+    for setting in settings():
+        if (raw := environ.get(setting.variable)) is not None:
+            try:
+                msgspec.convert({setting.section: {setting.name: _from_environment(setting, raw)}}, Config)
+            except ConfigError as error:
+                found.append(error.message)
+            except msgspec.ValidationError as error:
+                found.append(_explain(str(error), "", f"{setting.variable}={raw!r}"))
+    return found
+
+
+def _read(chosen: str | Path | None) -> tuple[str, str, dict[str, Any]]:
+    """The file's text, its name for messages, and what it says. Raises ConfigError."""
+    if not chosen:
+        return "", "the environment", {}
+    where = str(chosen)
+    try:
+        text = Path(chosen).read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read ({error.strerror}).") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}.") from error
+    if "path" in data:
+        raise ConfigError(f"{where}: unknown setting `path`.")
+    return text, where, data
 
 
 def _from_environment(setting: Setting, raw: str) -> Any:

@@ -131,6 +131,7 @@ class Request(Struct, frozen=True, kw_only=True):
     preferences: Preferences = Preferences()
     user: str | None = None
     session_id: str | None = None
+    service_tier: str | None = None  # it changes the price
 
 
 # ---- one step of an answer

@@ -8,7 +8,7 @@ import json
 import socket
 import sqlite3
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from typing import Any
 
@@ -41,6 +41,13 @@ def close_all() -> None:
     for client in _opened:
         client.close()
     _opened.clear()
+
+
+async def true(condition: Callable[[], Any], seconds: float = BOUND) -> None:
+    """Wait until it holds: for what has no event of its own."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 class Client:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from rawclient import COMMENT, Client, ask, entries, gateway, settled, within
+from rawclient import COMMENT, Client, ask, entries, gateway, settled, true, within
 
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, ScriptedProvider, Wait, text
 
@@ -69,8 +69,7 @@ async def test_a_client_that_leaves_without_having_read_closes_the_upstream(leav
         client = await (await ask(running.port, buffer=4096)).head()
         call = await provider.called()
         (exchange,) = running.relay.active
-        while not exchange.paused_at:
-            await asyncio.sleep(0.01)
+        await true(lambda: exchange.paused_at)
         leave(client)
         await within(call.closed.wait(), CLOSED_WITHIN)
         assert_cancelled(await settled(running, client.id), tokens=True)
@@ -114,8 +113,7 @@ async def test_a_drained_answer_is_read_to_its_end_and_billed_in_full(
         call = await provider.called()
         (exchange,) = running.relay.active
         client.close()
-        while not exchange.left_at:
-            await asyncio.sleep(0.005)
+        await true(lambda: exchange.left_at)
         go_on.set()
         await within(call.finished.wait())
         found = await settled(running, client.id)
@@ -159,8 +157,7 @@ async def test_a_request_that_is_not_streamed_is_drained_when_its_client_leaves(
         call = await within(provider.called())
         (exchange,) = running.relay.active
         client.close()
-        while not exchange.left_at:
-            await asyncio.sleep(0.005)
+        await true(lambda: exchange.left_at)
         go_on.set()
         await within(call.finished.wait())
         found = await settled(running)
@@ -193,11 +190,9 @@ async def test_no_more_answers_are_drained_at_once_than_allowed() -> None:
         await second.until(b"Hello")
         by_id = {exchange.id: exchange for exchange in running.relay.active}
         first.close()
-        while not by_id[first.id].left_at:
-            await asyncio.sleep(0.005)
+        await true(lambda: by_id[first.id].left_at)
         second.close()
-        while by_id[second.id] in running.relay.active:
-            await asyncio.sleep(0.005)
+        await true(lambda: by_id[second.id] not in running.relay.active)
         assert "too many answers" in (by_id[second.id].leaving or "")
         assert by_id[second.id].outcome == "cancelled"
         assert by_id[first.id] in running.relay.active
@@ -229,8 +224,7 @@ async def test_a_key_with_too_many_drains_gets_429_at_providers_that_drain() -> 
         await client.until(b"Hello")
         (exchange,) = running.relay.active
         client.close()
-        while not exchange.left_at:
-            await asyncio.sleep(0.005)
+        await true(lambda: exchange.left_at)
         refused = await (await ask(running.port)).head()
         assert refused.status == 429
         assert "retry-after" in refused.headers

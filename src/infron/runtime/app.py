@@ -1,4 +1,4 @@
-"""Everything over HTTP that is not a stream: models, receipts, the calling key, health, metrics. A Starlette application.
+"""Everything over HTTP that is no stream: models, receipts, the calling key, health, metrics. A Starlette application.
 
 It never starts an exchange.
 """
@@ -12,8 +12,6 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -117,19 +115,11 @@ def build(relay: Relay) -> Starlette:
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics, methods=["GET"]),
     ]
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=relay.config.server.cors_origins,
-        allow_methods=["GET", "POST", "OPTIONS"],
-        allow_headers=["*"],
-        expose_headers=["x-generation-id"],
-        max_age=600,
+    application = Starlette(
+        routes=routes, exception_handlers={HTTPException: failed, InfronError: failed, Exception: failed}
     )
-    return Starlette(
-        routes=routes,
-        middleware=[cors] if relay.config.server.cors_origins else [],
-        exception_handlers={HTTPException: failed, InfronError: failed, Exception: failed},
-    )
+    application.router.redirect_slashes = False  # a path with a slash too many is told so, not sent round
+    return application
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -160,11 +150,10 @@ def _as_ours(error: HTTPException, request: Request) -> InfronError:
     path = request.url.path
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "GET")
-        return MethodNotAllowed(f"{path} does not take {request.method}; it takes {allowed}.", headers={"Allow": allowed})
+        what = f"{path} does not take {request.method}; it takes {allowed}."
+        return MethodNotAllowed(what, headers={"Allow": allowed})
     if error.status_code == 404:
         return NotFound(
             f"There is nothing at {path[:200]}. Chat is at POST /v1/chat/completions, the models at GET /v1/models."
         )
     return InvalidRequest(str(error.detail))
-
-

@@ -97,15 +97,14 @@ class Attempt:
         """
         self.reader = None
         self.body = b""
-        give_up, self.give_up = self.give_up, None
         if self.connection is not None:
             self.connection.abort(closed)
+            return
+        self.closed = closed or self.closed
+        if self.give_up is None:
+            self.gone()
         else:
-            self.closed = closed
-            if give_up is None:
-                self.gone()
-            else:
-                give_up()
+            self.give_up()
 
     def release(self) -> None:
         """The answer is complete for us; the Reader hears nothing more.
@@ -121,13 +120,13 @@ class Attempt:
 
     def gone(self) -> None:
         """Nothing of it is left open: tell whoever aborted it."""
-        closed, self.closed = self.closed, None
+        closed, self.closed, self.give_up = self.closed, None, None
         if closed is not None:
             closed()
 
     def fail(self, error: InfronError) -> None:
         """Tell the Reader, if it still listens, that this attempt has failed without a connection."""
         reader, self.reader = self.reader, None
-        self.body, self.give_up = b"", None
+        self.body = b""
         if reader is not None:
             reader.request_failed(error)

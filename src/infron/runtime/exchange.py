@@ -127,7 +127,7 @@ class Exchange:
                 provider_model=self.candidate.own_id,
                 streamed=self.request.stream,
                 created_at=self.created_at,
-                price=self.relay.price(self.candidate),
+                price=self.relay.price(self.candidate, self.request),
                 user=self.request.user,
                 session_id=self.request.session_id,
             ),
@@ -283,7 +283,7 @@ class Exchange:
                 size += len(data)
                 held.append(data)
             elif isinstance(event, UsageReported):
-                meter.report(event.raw)
+                meter.report(event.raw, self.response_headers)
             elif isinstance(event, Finished):
                 meter.finish_reason = event.reason
             elif isinstance(event, Done):

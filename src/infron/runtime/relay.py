@@ -58,7 +58,7 @@ class Relay:
         self._missing = local.missing() if local else None
         self._local_endpoint: tuple[str, Endpoint] | None = None
         self._refusing_usage: set[str] = set()
-        self._prices: dict[tuple[str, str], tuple[float, Price | None]] = {}
+        self._prices: dict[tuple[str, str, str], tuple[float, Price | None]] = {}
 
     # ---- admission
 
@@ -141,16 +141,17 @@ class Relay:
 
     # ---- money
 
-    def price(self, candidate: Candidate) -> Price | None:
+    def price(self, candidate: Candidate, request: Request) -> Price | None:
         """What this candidate's tokens cost now. Prices depend on the hour, so none is kept for long."""
-        name = (candidate.provider.id, candidate.own_id)
+        tier = request.service_tier or ""
+        name = (candidate.provider.id, candidate.own_id, tier)
         now = self.loop.time()
         known = self._prices.get(name)
         if known is None or now > known[0]:
             if len(self._prices) > 10_000:
                 self._prices.clear()
-            override = self.catalog.price(*name)
-            price = metering.price_of(candidate.provider, candidate.own_id, override, datetime.now(UTC))
+            override = self.catalog.price(candidate.provider.id, candidate.own_id)
+            price = metering.price_of(candidate.provider, candidate.own_id, override, datetime.now(UTC), tier)
             known = self._prices[name] = (now + PRICE_SECONDS, price)
         return known[1]
 
@@ -170,7 +171,7 @@ class Relay:
         return bill(
             outcome,
             exchange.meter,
-            self.price(exchange.candidate),
+            self.price(exchange.candidate, exchange.request),
             slow_reader=exchange.slow_reader,
             charge_failed=self.config.billing.charge_failed,
         )
@@ -222,8 +223,8 @@ class Relay:
             price=due.price,
             usage=due.usage,
             estimated=due.estimated,
-            cost=due.cost.total if due.cost else None,
-            charge=due.charge.total if due.charge else None,
+            cost=due.cost,
+            charge=None if due.charge is None else due.charge.total,
             finish_reason=exchange.meter.finish_reason,
             error_type=error.error_type if error else None,
             # A provider's own words may repeat the prompt, so they are told to the caller and not kept.

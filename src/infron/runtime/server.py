@@ -2,17 +2,21 @@
 
 It never knows what a request means. Everything that is not a stream goes to the ASGI application beside it. What an
 application cannot see lives here: limits and deadlines of heads and bodies, HTTP/1.0, pipelining, hang-ups.
+
+Requests of one connection wait in `turns` and are answered one after the other. What cannot be parsed is answered in
+its turn too: a broken second request never cuts the answer to the first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http
 import urllib.parse
+from collections import deque
 from typing import Any, ClassVar
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import uvicorn
+from uvicorn.server import ServerState
 
 from infron.errors import (
     HeadTooLarge,
@@ -26,150 +30,104 @@ from infron.errors import (
 )
 from infron.policy.access import is_json
 from infron.policy.routing import asked_on_disconnect
-from infron.runtime.exchange import Exchange, error_answer
 from infron.runtime.relay import Relay
+from infron.runtime.turn import Headers, Turn, preflight
 from infron.wires import openai_chat
 
 STREAM_PATHS = frozenset((b"/v1/chat/completions", b"/api/v1/chat/completions"))
+MAX_HEADERS = 256
 MAX_PIPELINE_BYTES = 64 << 10
 KEEP_ALIVE_SECONDS = 75.0
-LINGER_SECONDS = 2.0
-_SSE_HEAD = (
-    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n"
-)
-_REASONS = {status.value: status.phrase.encode() for status in http.HTTPStatus}
+LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it
+LINGER_TOTAL_SECONDS = 30.0
 
 
-class Turn:
-    """One chat request on a connection, and the way its answer takes. It is the exchange's responder."""
-
-    __slots__ = (
-        "body", "chunked", "client", "complete", "exchange", "expects", "headers", "keep_alive", "method", "pending", "size",
-    )  # fmt: skip
-
-    def __init__(self, client: GatewayProtocol, headers: list[tuple[bytes, bytes]], method: bytes, keep_alive: bool) -> None:
-        self.client = client
-        self.headers = headers
-        self.method = method
-        self.keep_alive = keep_alive
-        self.chunked = client.http_version != "1.0"
-        self.expects = client.expect_100_continue
-        self.body: list[bytes] = []
-        self.size = 0
-        self.complete = False  # the request's body is here
-        self.exchange: Exchange | None = None
-        self.pending = b""  # the head, until the first bytes of the body go with it
-
-    # ---- the responder's side
-
-    def start(self, headers: list[tuple[bytes, bytes]]) -> None:
-        lines = [b"HTTP/1.1 200 OK\r\n", _SSE_HEAD]
-        if self.chunked:
-            lines.append(b"transfer-encoding: chunked\r\n")
-        self.pending = b"".join((*lines, self._common(headers)))
-
-    def write(self, data: bytes) -> None:
-        if self.chunked:
-            self.client.transport.write(b"%b%x\r\n%b\r\n" % (self.pending, len(data), data))
-        else:
-            self.client.transport.write(self.pending + data)
-        self.pending = b""
-
-    def finish(self, data: bytes) -> None:
-        if self.chunked:
-            self.client.transport.write(b"%b%x\r\n%b\r\n0\r\n\r\n" % (self.pending, len(data), data))
-        else:
-            self.client.transport.write(self.pending + data)
-            self.keep_alive = False
-        self.pending = b""
-        self.client.turn_over(self)
-
-    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (
-            status,
-            _REASONS.get(status, b""),
-            len(body),
-        )
-        if not self.complete:  # the rest of the body will not be read
-            self.keep_alive = False
-        self.client.transport.write(b"".join((head, self._common(headers), body)))
-        self.client.turn_over(self)
-
-    def unsent(self) -> int:
-        return self.client.transport.get_write_buffer_size()
-
-    def hang_up(self) -> None:
-        self.client.transport.abort()
-
-    def refuse(self, error: InfronError) -> None:
-        self.client.relay.metrics.refused(error.error_type)
-        self.answer(*error_answer(error))
-
-    def _common(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        lines = [*self.client.server_state.default_headers, *headers, *self.client.cors(self.headers)]
-        if not self.keep_alive:
-            lines.append((b"connection", b"close"))
-        return b"".join([b"%b: %b\r\n" % line for line in lines]) + b"\r\n"
-
-
-class GatewayProtocol(HttpToolsProtocol):
-    """One connection. Requests are parsed as they come and answered one after the other."""
+class GatewayProtocol(asyncio.Protocol):
+    """One connection. `receiving`: what its clock is for: head, body, idle, linger, close, or nothing."""
 
     relay: ClassVar[Relay]
-    # Connections with a clock of the server's running: a head or body that is being received, or idle.
-    timed: ClassVar[set[GatewayProtocol]]
+    timed: ClassVar[set[GatewayProtocol]]  # connections whose clock runs
 
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.waiting: list[Turn | RequestResponseCycle] = []
-        self.current: Turn | RequestResponseCycle | None = None
-        self.turn: Turn | None = None  # whose body is being received
-        self.receiving = ""  # "head", "body" or ""
-        self.deadline = 0.0
-        self.head_bytes = 0
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.app: Any = config.loaded_app
+        self.loop = _loop or asyncio.get_running_loop()
+        self.server_state = server_state
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.parser: Any = httptools.HttpRequestParser(self)
+        # the request that is being received
+        self.turn: Turn | None = None
+        self.url = b""
+        self.headers: Headers = []
+        self.head_size = 0
+        self.begun = False  # a first byte of it is here
+        self.unparsed = 0  # bytes received since the parser last made something of them
+        self.raw_left = 0  # bytes of a body that the parser must not see
+        # the requests that wait, and the one that is being answered
+        self.turns: deque[Turn] = deque()
+        self.current: Turn | None = None
+        self.advancing = False
+        self.write_paused = False
+        self.half_closed = False
+        self.deaf = False  # nothing that comes can be understood any more
         self.ahead = 0  # bytes received while an answer is under way
-        self.refused: InfronError | None = None
-        self.lingering = False
-        self.http_version = "1.1"
+        self.receiving = ""
+        self.deadline = 0.0
+        self.linger_until = 0.0
 
     # ---- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self.transport = transport
+        self.server_state.connections.add(self)  # type: ignore[arg-type]
         self._expect_within("head", self.relay.config.timeouts.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
         self.timed.discard(self)
         self._client_gone()
-        super().connection_lost(exc)
-        self.waiting.clear()
-        self.current = self.turn = None
+        self.parser = None  # it refers back to us
 
-    def eof_received(self) -> None:
-        # A client that closes its half has hung up as far as a stream is concerned.
+    def eof_received(self) -> bool:
+        """Whoever closes its half has hung up on an exchange; a small answer it still gets."""
+        if self.current is not None and not self.current.streams:
+            self.half_closed = True
+            return True
         self._client_gone()
+        return False
 
     def _client_gone(self) -> None:
-        turn = self.current
-        if isinstance(turn, Turn):
-            self.current = None
-            if turn.exchange is not None:
-                turn.exchange.client_gone()
-        elif turn is not None and not turn.response_complete:
-            turn.disconnected = True
-            turn.message_event.set()
+        self.deaf = True
+        self.turns.clear()
+        turn, self.current, self.turn = self.current, None, None
+        if turn is not None and turn.exchange is not None:
+            turn.exchange.client_gone()
+
+    def abort(self) -> None:
+        """Close at once; what the client has not taken yet is lost."""
+        self._client_gone()
+        self.transport.abort()
 
     def pause_writing(self) -> None:
-        super().pause_writing()
-        if isinstance(self.current, Turn) and self.current.exchange is not None:
+        self.write_paused = True
+        if self.current is not None and self.current.exchange is not None:
             self.current.exchange.client_paused()
 
     def resume_writing(self) -> None:
-        super().resume_writing()
-        if isinstance(self.current, Turn) and self.current.exchange is not None:
+        self.write_paused = False
+        if self.current is not None and self.current.exchange is not None:
             self.current.exchange.client_resumed()
+        self._advance()
 
     def shutdown(self) -> None:
+        """Uvicorn's: the server ends."""
         if self.current is None:
             self.transport.close()
         else:
@@ -178,181 +136,226 @@ class GatewayProtocol(HttpToolsProtocol):
     # ---- bytes in
 
     def data_received(self, data: bytes) -> None:
-        if self.lingering or self.parser is None:
+        if self.receiving == "linger":
+            self.deadline = min(self.loop.time() + LINGER_SECONDS, self.linger_until)
+            return
+        # Reading never stops while an answer is under way: a hang-up would go unseen.
+        if self.current is not None or self.write_paused:
+            self.ahead += len(data)
+            if self.ahead > MAX_PIPELINE_BYTES:
+                self.abort()
+                return
+        if self.deaf:
             return
         if self.receiving == "idle":
             self._expect_within("head", self.relay.config.timeouts.header_seconds)
         elif self.receiving == "body":
             self.deadline = self.loop.time() + self.relay.config.timeouts.body_seconds
-        if self.receiving == "head":
-            self.head_bytes += len(data)
-        current = self.current
-        if current is not None and current is not self.turn and (isinstance(current, Turn) or not current.more_body):
-            self.ahead += len(data)
-            if self.ahead > MAX_PIPELINE_BYTES:
-                self.transport.abort()
+        self.unparsed += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserCallbackError as error:
+            self._fail(error.__context__)
+        except httptools.HttpParserError as error:
+            self._fail(InvalidRequest(f"This is not a valid HTTP/1.1 request: {error}."))
+        except InfronError as error:
+            self._fail(error)
+        else:
+            if self.unparsed > self.relay.config.limits.max_header_bytes:
+                self._fail(self._too_much_head())
+        self._advance()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            if self.raw_left:
+                part, data = data[: self.raw_left], data[self.raw_left :]
+                self.raw_left -= len(part)
+                self.on_body(part)
+                if not self.raw_left:
+                    self.on_message_complete()
+                continue
+            try:
+                self.parser.feed_data(data)
                 return
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no upgrade is offered; the request is answered as it stands
-        except httptools.HttpParserError:
-            self._refuse(InvalidRequest("This is not a valid HTTP/1.1 request."))
-            return
-        if self.refused is not None:
-            self._refuse(self.refused)
-        elif self.receiving == "head" and self.head_bytes > self.relay.config.limits.max_header_bytes:
-            self._refuse(self._too_much_head())
+            except httptools.HttpParserUpgrade as upgrade:
+                # No upgrade is offered, so the request is answered as it stands and the next one follows it.
+                data = data[upgrade.args[0] :]
 
-    def _too_much_head(self) -> InfronError:
-        return HeadTooLarge(f"The request's head is larger than {self.relay.config.limits.max_header_bytes:,} bytes.")
-
-    def _refuse(self, error: InfronError) -> None:
-        """Answer what cannot be parsed further, and close. Behind a running answer there is no room for an error."""
-        self.refused = None
-        if self.current is not None:
-            if isinstance(self.current, Turn) and self.current.exchange is None:
-                self.current.refuse(error)
-            else:
-                self.transport.abort()
-            return
-        turn = Turn(self, [], b"", keep_alive=False)
-        self.current = turn
-        turn.refuse(error)
-
-    # ---- parser callbacks
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.head_bytes = 0
-        if self.receiving != "head":
-            self._expect_within("head", self.relay.config.timeouts.header_seconds)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        if len(self.headers) > 256 and self.refused is None:
-            self.refused = self._too_much_head()
-
-    def on_headers_complete(self) -> None:
-        self.http_version = self.parser.get_http_version()
-        if self.refused is None and self.http_version == "1.1" and not any(name == b"host" for name, _ in self.headers):
-            self.refused = InvalidRequest("An HTTP/1.1 request needs a Host header.")
-        if self.refused is not None:
-            return
-        self._expect_within("body", self.relay.config.timeouts.body_seconds)
-        path = self.url.partition(b"?")[0]
-        if path not in STREAM_PATHS or self.parser.get_method() == b"OPTIONS":
-            self._asgi()
-            return
-        keep_alive = self.http_version != "1.0" and self.parser.should_keep_alive()
-        turn = Turn(self, self.headers, self.parser.get_method(), keep_alive)
-        self.turn = turn
-        if self.current is None:
-            self.current = turn
-            self._check_head(turn)
-        else:
-            self.waiting.append(turn)
-
-    def _asgi(self) -> None:
-        """Everything that is no stream: an ASGI request of uvicorn's, one after the other."""
-        try:
-            url = httptools.parse_url(self.url)
-            path = (url.path or b"/").decode("ascii")
-        except (httptools.HttpParserError, UnicodeDecodeError):
-            self.refused = InvalidRequest("The request's path is not valid.")
-            return
-        self.scope.update(
-            method=self.parser.get_method().decode("ascii"),
-            http_version=self.http_version,
-            path=urllib.parse.unquote(path),
-            raw_path=url.path or b"/",
-            query_string=url.query or b"",
-        )
-        cycle = RequestResponseCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=self.http_version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        self.cycle = cycle
-        if self.current is None:
-            self.current = cycle
-            self._start_asgi_task(cycle, self.app)
-        else:
-            self.waiting.append(cycle)
-
-    def on_body(self, body: bytes) -> None:
-        if self.refused is not None:
-            return
-        turn = self.turn
-        if turn is None:
-            if self.cycle is not None:
-                super().on_body(body)
-            return
-        turn.size += len(body)
-        if turn.size > self.relay.config.limits.max_body_bytes:
-            self.refused = self._too_much_body()
-            return
-        turn.body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self.refused is not None:
-            return
+    def _fail(self, error: BaseException | None) -> None:
+        """What follows cannot be understood: it is answered after everything before it, and the connection ends."""
+        if not isinstance(error, InfronError):
+            self.relay.report_bug("reading a request", error)
+            error = InternalError("The gateway failed; its log says where.")
+        self.deaf = True
         self._expect_within("", 0)
         turn, self.turn = self.turn, None
         if turn is None:
-            if self.cycle is not None:
-                super().on_message_complete()
-            return
-        turn.complete = True
-        if turn is self.current:
-            self._begin(turn)
+            turn = Turn(self, b"", [], keep_alive=False, chunked=False)
+            self.turns.append(turn)
+        turn.keep_alive = False
+        turn.error = turn.error or error
 
-    # ---- a chat request
+    def _too_much_head(self) -> InfronError:
+        return HeadTooLarge(
+            f"The request's head is larger than {self.relay.config.limits.max_header_bytes:,} bytes"
+            f" or has more than {MAX_HEADERS} fields."
+        )
 
     def _too_much_body(self) -> InfronError:
         return PayloadTooLarge(f"The body is larger than {self.relay.config.limits.max_body_bytes:,} bytes.")
 
-    def _check_head(self, turn: Turn) -> None:
-        """What the head alone decides, before the body is read; then, if asked, the leave to send it."""
-        headers = dict(turn.headers)
-        length = headers.get(b"content-length", b"0")
-        try:
-            if turn.method != b"POST":
-                raise MethodNotAllowed("Chat completions are asked for with POST.", headers={"Allow": "POST, OPTIONS"})
-            if int(length) > self.relay.config.limits.max_body_bytes:
-                raise self._too_much_body()
-            if turn.expects:
-                self._admit(headers, turn)
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        except InfronError as error:
-            self.refused = error
+    # ---- parser callbacks; an error raised in one ends the parsing
 
-    def _admit(self, headers: dict[bytes, bytes], turn: Turn) -> Any:
-        content_type = headers.get(b"content-type", b"").decode("latin-1")
-        if content_type and not is_json(content_type):
-            raise UnsupportedMediaType(
-                f"The content type {content_type[:80]!r} is not JSON: send `Content-Type: application/json`."
-            )
-        host = headers.get(b"host", b"").decode("latin-1")
-        return self.relay.admit(turn.headers, host or None, content_type)
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.head_size = 0
+        self.begun = True
+        if self.receiving != "head":
+            self._expect_within("head", self.relay.config.timeouts.header_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.turn is not None:  # a trailer: nothing that could count once the head was judged
+            return
+        self.headers.append((name.lower(), value))
+        self.head_size += len(name) + len(value) + 4
+        if len(self.headers) > MAX_HEADERS or self.head_size > self.relay.config.limits.max_header_bytes:
+            raise self._too_much_head()
+
+    def on_headers_complete(self) -> None:
+        self.unparsed = 0
+        version = self.parser.get_http_version()
+        turn = Turn(
+            self,
+            self.parser.get_method(),
+            self.headers,
+            keep_alive=version == "1.1" and self.parser.should_keep_alive(),
+            chunked=version == "1.1",
+        )
+        self.turn = turn
+        self.turns.append(turn)
+        if len(self.url) + self.head_size > self.relay.config.limits.max_header_bytes:
+            raise self._too_much_head()
+        self._check_framing(turn, version)
+        turn.path, turn.query, authority = _target(self.url)
+        if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
+            turn.named[b"host"] = authority
+        turn.streams = turn.path in STREAM_PATHS
+        turn.expects = version == "1.1" and turn.named.get(b"expect", b"").lower() == b"100-continue"
+        if self.parser.should_upgrade() and turn.method != b"CONNECT":
+            self.raw_left = int(turn.named.get(b"content-length", b"0"))  # the parser believes that there is no body
+        self._expect_within("body", self.relay.config.timeouts.body_seconds)
+
+    def _check_framing(self, turn: Turn, version: str) -> None:
+        """What the parser lets pass though another server in the chain may read it differently."""
+        if version not in ("1.0", "1.1"):
+            raise InvalidRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
+        hosts = sum(name == b"host" for name, _ in turn.headers)
+        if hosts > 1 or (not hosts and version == "1.1"):
+            raise InvalidRequest("An HTTP/1.1 request needs one Host header.")
+        encoding = turn.named.get(b"transfer-encoding")
+        if encoding is None:
+            return
+        if encoding.strip().lower() != b"chunked" or version == "1.0" or self.parser.should_upgrade():
+            raise InvalidRequest("The only transfer encoding that is understood is `chunked`, and only in HTTP/1.1.")
+
+    def on_chunk_header(self) -> None:
+        self.unparsed = 0
+
+    def on_body(self, body: bytes) -> None:
+        self.unparsed = 0
+        turn = self.turn
+        assert turn is not None
+        turn.size += len(body)
+        if turn.size > self.relay.config.limits.max_body_bytes:
+            raise self._too_much_body()
+        if turn.streams and turn.error is None:  # the application takes no bodies
+            turn.body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.raw_left:
+            return
+        self.begun = False
+        self.unparsed = 0
+        self._expect_within("", 0)
+        turn, self.turn = self.turn, None
+        assert turn is not None
+        turn.complete = True
+
+    # ---- one turn after the other
+
+    def _advance(self) -> None:
+        """Begin with the next turn, if none is under way and it can be."""
+        if self.advancing:  # a turn that is over at once comes back here
+            return
+        self.advancing = True
+        while self.turns and self.current is None and not self.write_paused:
+            turn = self.turns[0]
+            if not turn.judged:
+                self._judge(turn)
+            if turn.error is None and not turn.complete:
+                break
+            self.turns.popleft()
+            self.current = turn
+            self._begin(turn)
+        self.advancing = False
+        if self.current is None and not self.turns and not self.transport.is_closing():
+            self.ahead = 0
+            if self.half_closed:
+                self._close()
+            elif self.receiving == "":
+                self._expect_within("idle", KEEP_ALIVE_SECONDS)
+
+    def _judge(self, turn: Turn) -> None:
+        """What the head alone decides, before a body is read; then, if asked, the leave to send it."""
+        turn.judged = True
+        if turn.error is not None:
+            return
+        try:
+            if turn.streams:
+                self._admit(turn)
+            if int(turn.named.get(b"content-length", b"0")) > self.relay.config.limits.max_body_bytes:
+                raise self._too_much_body()
+        except InfronError as error:
+            turn.error = error
+            turn.body.clear()
+            return
+        if turn.expects and not turn.complete and not turn.size:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _admit(self, turn: Turn) -> None:
+        if turn.method == b"OPTIONS" and preflight(turn, self.relay.config.server.cors_origins) is not None:
+            return
+        if turn.method != b"POST":
+            raise MethodNotAllowed("Chat completions are asked for with POST.", headers={"Allow": "POST"})
+        host = turn.named.get(b"host")
+        content_type = turn.named.get(b"content-type", b"").decode("latin-1")
+        turn.key = self.relay.admit(turn.headers, None if host is None else host.decode("latin-1"), content_type)
+        if not is_json(content_type):
+            raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
 
     def _begin(self, turn: Turn) -> None:
-        headers = dict(turn.headers)
+        if turn.error is not None:
+            turn.refuse(turn.error)
+        elif (granted := preflight(turn, self.relay.config.server.cors_origins)) is not None:
+            turn.send(204, granted, b"")
+        elif turn.streams:
+            self._begin_exchange(turn)
+        else:
+            task = self.loop.create_task(self._ask_application(turn))
+            self.server_state.tasks.add(task)
+            task.add_done_callback(self.server_state.tasks.discard)
+
+    def _begin_exchange(self, turn: Turn) -> None:
         try:
-            key = self._admit(headers, turn)
-            asked = asked_on_disconnect(headers.get(b"x-infron-on-disconnect", b"").decode("latin-1") or None)
+            asked = asked_on_disconnect(turn.named.get(b"x-infron-on-disconnect", b"").decode("latin-1") or None)
             body = turn.body[0] if len(turn.body) == 1 else b"".join(turn.body)
             turn.body.clear()
             request = openai_chat.parse_request(body)
-            turn.exchange = self.relay.begin(request, key, turn, asked)
+            turn.exchange = self.relay.begin(request, turn.key, turn, asked)
             turn.exchange.begin()
         except InfronError as error:
             turn.exchange = None
@@ -361,6 +364,33 @@ class GatewayProtocol(HttpToolsProtocol):
             self.relay.report_bug("starting an exchange")
             turn.refuse(InternalError("The gateway failed; its log says where."))
 
+    async def _ask_application(self, turn: Turn) -> None:
+        """Everything that is no stream is a small answer, sent in one piece."""
+        start: dict[str, Any] = {}
+        body: list[bytes] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.append(message.get("body", b""))
+
+        try:
+            await self.app(_scope(turn, self.transport), receive, send)
+        except Exception as error:  # starlette raises what it has answered, and has told us of, once more
+            if not start:
+                self.relay.report_bug("answering a request", error)
+        if turn is not self.current:  # the client left
+            return
+        if not start:
+            turn.refuse(InternalError("The gateway failed; its log says where."))
+            return
+        headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+        turn.send(start["status"], headers, b"".join(body))
+
     def turn_over(self, turn: Turn) -> None:
         """The answer of `turn` is handed to the transport: close, or go on with what came meanwhile."""
         turn.exchange = None
@@ -368,46 +398,11 @@ class GatewayProtocol(HttpToolsProtocol):
         if self.current is not turn:
             return
         self.current = None
-        self.ahead = 0
-        if turn.keep_alive and not self.transport.is_closing():
-            self._next_turn()
-        elif turn.complete:
-            self.transport.close()
-        else:
-            self._linger()
-
-    def on_response_complete(self) -> None:
-        """Uvicorn's: an ASGI answer is complete."""
-        self.server_state.total_requests += 1
-        self.current = None
-        self.ahead = 0
-        if not self.transport.is_closing():
-            self._next_turn()
-
-    def _next_turn(self) -> None:
-        self.flow.resume_reading()
-        if not self.waiting:
-            if self.turn is None and self.receiving == "":
-                self._expect_within("idle", KEEP_ALIVE_SECONDS)
-            return
-        following = self.waiting.pop(0)
-        self.current = following
-        if not isinstance(following, Turn):
-            self._start_asgi_task(following, self.app)
-        elif following.complete:
-            self.loop.call_soon(self._begin_if_current, following)
-        else:
-            self._check_head(following)
-            if self.refused is not None:
-                self._refuse(self.refused)
-
-    def _begin_if_current(self, turn: Turn) -> None:
-        if turn is self.current:
-            self._check_head(turn)
-            if self.refused is not None:
-                self._refuse(self.refused)
-            else:
-                self._begin(turn)
+        if not turn.keep_alive:
+            self.deaf = True
+            self.turns.clear()
+            self._close() if turn.complete else self._linger()
+        self._advance()
 
     # ---- clocks and closing
 
@@ -424,33 +419,64 @@ class GatewayProtocol(HttpToolsProtocol):
         if now < self.deadline:
             return
         self.timed.discard(self)
-        if self.lingering or self.receiving == "idle" or (self.receiving == "head" and not self.head_bytes):
-            self.transport.abort() if self.lingering else self.transport.close()
-        elif self.turn is not None or self.receiving == "head":
-            self._refuse(RequestTimeout(f"The request's {self.receiving} did not come in time."))
+        if self.receiving in ("linger", "close"):
+            self.transport.abort()
+        elif self.receiving == "idle" or not self.begun:
+            self._close()
         else:
-            self.transport.close()
+            self._fail(RequestTimeout(f"The rest of the request's {self.receiving} did not come in time."))
+            self._advance()
+
+    def _close(self) -> None:
+        if self.transport.get_write_buffer_size():  # a client that takes nothing must not keep the connection for ever
+            self._expect_within("close", self.relay.config.timeouts.client_stall_seconds)
+        self.transport.close()
 
     def _linger(self) -> None:
         """Close without losing the answer: a reset while the client still sends would take it away."""
-        self.lingering = True
+        if self.transport.is_closing() or self.half_closed:
+            self.transport.close()
+            return
         self._expect_within("linger", LINGER_SECONDS)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.linger_until = self.loop.time() + LINGER_TOTAL_SECONDS
+        self.transport.write_eof()
 
-    def cors(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """CORS headers for a stream; everything else gets them from the application."""
-        allowed = self.relay.config.server.cors_origins
-        if not allowed:
-            return []
-        origin = next((value for name, value in headers if name == b"origin"), b"")
-        if not origin or ("*" not in allowed and origin.decode("latin-1") not in allowed):
-            return []
-        return [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"x-generation-id"),
-            (b"vary", b"origin"),
-        ]
+
+def _target(url: bytes) -> tuple[bytes, bytes, bytes]:
+    """(path without percent-encoding, query, authority) of a request's target. Raises InvalidRequest."""
+    authority = b""
+    if url[:1] not in (b"/", b"*"):
+        try:
+            parsed = httptools.parse_url(url)
+        except httptools.HttpParserError:
+            raise InvalidRequest("The request's target is neither a path nor an address.") from None
+        authority = parsed.host or b""
+        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+    path, _, query = url.partition(b"#")[0].partition(b"?")
+    return (urllib.parse.unquote_to_bytes(path) if b"%" in path else path), query, authority
+
+
+def _scope(turn: Turn, transport: asyncio.Transport) -> dict[str, Any]:
+    host, port = (transport.get_extra_info("sockname") or ("", 0))[:2]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1" if turn.chunked else "1.0",
+        "method": turn.method.decode("latin-1"),
+        "scheme": "http",
+        "path": turn.path.decode("utf-8", "replace"),
+        "raw_path": turn.path,
+        "query_string": turn.query,
+        "root_path": "",
+        "headers": [(name, value) for name, value in turn.headers if name != b"host"] + _host(turn),
+        "client": None,
+        "server": (host, port),
+        "state": {},
+    }
+
+
+def _host(turn: Turn) -> Headers:
+    return [(b"host", turn.named[b"host"])] if b"host" in turn.named else []
 
 
 def protocol_for(relay: Relay, timed: set[GatewayProtocol]) -> type[GatewayProtocol]:

@@ -47,12 +47,19 @@ class Meter:
         self._text.append(text)
         self.delivered += len(text)
 
-    def report(self, raw: dict[str, Any]) -> None:
-        """A usage report: the last one wins, none is ever summed."""
+    def report(self, raw: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
+        """A usage report, with the headers of its answer: the last one wins, none is ever summed."""
         assert self._provider is not None
-        usage = metering.parse_usage(raw, self._provider)
+        known = None
+        if self._provider.quirks.cached_header:
+            known = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        usage = metering.parse_usage(raw, self._provider, known)
         if usage is not None:
             self.usage, self.raw = usage, raw
+
+    def reported_cost(self) -> int | None:
+        """What the provider itself says that the answer costs, in picodollars."""
+        return metering.reported_cost(self.raw, self._provider) if self._provider is not None else None
 
     def needs_count(self, outcome: Outcome) -> bool:
         """Whether money stands on our own count: of an answer without a report, or of one that was cut."""
@@ -76,12 +83,15 @@ class Meter:
 
 
 class Bill(Struct, frozen=True):
-    """What is recorded and shown of an exchange's money. `cost`: the provider's to us; `charge`: ours to the caller."""
+    """What is recorded and shown of an exchange's money.
+
+    `cost`: the provider's to us, picodollars, by its own word where it gave one; `charge`: ours to the caller.
+    """
 
     usage: Usage
     estimated: bool
     price: Price | None
-    cost: Charge | None
+    cost: int | None
     charge: Charge | None
 
 
@@ -96,10 +106,12 @@ def bill(outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bo
         slow_reader=slow_reader,
         charge_failed=charge_failed,
     )
+    cost = metering.owed(bases.cost, price)
+    reported = meter.reported_cost() if bases.cost is not None and not bases.estimated else None
     return Bill(
         usage=bases.usage,
         estimated=bases.estimated,
         price=price,
-        cost=metering.owed(bases.cost, price),
+        cost=reported if reported is not None else cost.total if cost is not None else None,
         charge=metering.owed(bases.charge, price),
     )

@@ -229,7 +229,7 @@ class _Pool:
 
     def _dialled(self, attempt: Attempt, task: asyncio.Task[Connection]) -> None:
         del self._dials[attempt]
-        if task.cancelled():
+        if task.cancelled() or self._client.closed:
             attempt.fail(ShuttingDown("The gateway is shutting down."))  # unheard where `abort` cancelled
         elif (error := task.exception()) is not None:
             attempt.fail(error if isinstance(error, InfronError) else self._surprise(error))

@@ -6,6 +6,7 @@ It never knows what the data of an event means, and never reads from a connectio
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -14,6 +15,7 @@ from infron.errors import ProviderUnavailable
 MAX_FRAME_BYTES = 16 << 20
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
+_DATA = len(b"data: ")
 
 
 class Event(Struct, gc=False):
@@ -21,6 +23,7 @@ class Event(Struct, gc=False):
 
     `data`: the data lines joined with LF, still UTF-8 bytes. `event`: its name, "" if none was given.
     `id`: the last event id at that moment, "" if none. `retry`: milliseconds, on the event that carried it.
+    `stray`: `data` is a line that begins with `{` and so is no field at all: some hosts write errors like this.
     """
 
     data: bytes = b""
@@ -28,22 +31,26 @@ class Event(Struct, gc=False):
     id: str = ""
     retry: int | None = None
     comment: bytes | None = None
+    stray: bool = False
 
 
 class Decoder:
     """Feed it the bytes of a stream as they come; it gives the events that they complete.
 
-    Linear in the number of bytes however they are split; holds at most `max_frame_bytes` of an unfinished event and
-    raises ProviderUnavailable above it, from then on at every call. An unfinished event at the end is dropped, as the
-    standard asks. `stray` is the first line that began with `{`: no field at all, yet some hosts write errors so.
+    Linear in the number of bytes however they are split. The data lines of an unfinished event (a line end counted
+    for each) and the line under way may together have `max_frame_bytes` and the six of `data: `; above that it raises
+    ProviderUnavailable, from then on at every call. `whole`: says of a data line that opens an event whether it is an
+    event by itself, for hosts that forget the blank line; without it only blank lines end events, as the standard asks.
     """
 
-    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        self.stray = b""
+    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, whole: Callable[[bytes], bool] | None = None) -> None:
         self._max = max_frame_bytes
+        self._whole = whole
+        self._broken = False
         self._fragments: list[bytes] = []  # of the line that has not ended yet
-        self._size = 0  # bytes held in the fragments and the data lines
+        self._partial = 0  # bytes in them
         self._data: list[bytes] = []
+        self._held = 0  # bytes in those, a line end counted for each
         self._name = ""
         self._id = self._last_id = ""
         self._retry: int | None = None
@@ -52,15 +59,35 @@ class Decoder:
         self._clean = False  # nothing at all is held: the next bytes begin an event
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events that `data` completes, comments among them, in order."""
+        """The events that `data` completes, comments and stray lines among them, in order."""
         # What nearly every provider sends nearly always: whole events of one data line each.
-        if self._clean and data[:6] == b"data: " and data[-2:] == b"\n\n" and len(data) <= self._max:
+        if self._clean and data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= self._max:
+            lines = data.count(b"\n")
+            if lines == 2 and b"\r" not in data:
+                return [Event(data[6:-2], "", self._last_id)]
             parts = data[6:-2].split(b"\n\ndata: ")
-            if data.count(b"\n") == 2 * len(parts) and b"\r" not in data:
+            if lines == 2 * len(parts) and b"\r" not in data:
                 return [Event(part, "", self._last_id) for part in parts]
         return self._feed_lines(data)
 
+    def close(self) -> list[Event]:
+        """The stream has ended: the event that lacked its blank line, if any, with what there is of its last line.
+
+        The standard discards it. It is given nevertheless, since hosts forget the last blank line; whoever takes it
+        must see for himself whether it is complete. Call it once, after the last `feed`.
+        """
+        events: list[Event] = []
+        if self._start:
+            self._fragments.append(self._start)
+        if self._fragments:
+            self._line(b"".join(self._fragments), events)
+            self._fragments.clear()
+        self._dispatch(events)
+        return events
+
     def _feed_lines(self, data: bytes) -> list[Event]:
+        if self._broken:
+            raise self._too_large()
         if self._start is not None:
             data = self._start + data
             if len(data) < 3 and _BOM.startswith(data):
@@ -72,10 +99,7 @@ class Decoder:
             return []
         if self._after_cr and data[:1] == b"\n":
             data = data[1:]
-        if data:
-            self._after_cr = data[-1:] == b"\r"
-        else:
-            self._after_cr = False
+        self._after_cr = data[-1:] == b"\r"
         events: list[Event] = []
         *lines, rest = _LINE_END.split(data)
         for line in lines:
@@ -83,52 +107,62 @@ class Decoder:
                 self._fragments.append(line)
                 line = b"".join(self._fragments)
                 self._fragments.clear()
+                self._partial = 0
             self._line(line, events)
         if rest:
             self._fragments.append(rest)
-            self._grow(len(rest))
-        self._clean = not (self._fragments or self._data or self._name or self._after_cr or self._retry is not None)
+            self._partial += len(rest)
+            self._check(self._partial)
+        waiting = self._fragments or self._data or self._name or self._after_cr or self._retry is not None
+        self._clean = not waiting and self._id == self._last_id
         return events
 
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._max:
-            raise ProviderUnavailable(f"The stream held a frame of more than {self._max:,} bytes.")
+    def _check(self, size: int) -> None:
+        """Refuse a line of `size` bytes on top of the data that is held."""
+        if self._held + size > self._max + _DATA:
+            self._broken, self._clean = True, False
+            self._fragments.clear()
+            self._data.clear()
+            raise self._too_large()
+
+    def _too_large(self) -> ProviderUnavailable:
+        return ProviderUnavailable(f"The stream held a frame of more than {self._max:,} bytes.")
 
     def _line(self, line: bytes, events: list[Event]) -> None:
         if not line:
             self._dispatch(events)
             return
+        self._check(len(line))
         field, colon, value = line.partition(b":")
-        if colon and not field:
-            events.append(Event(comment=value.removeprefix(b" ")))
-            if not self._data:
-                self._size = 0
-            return
         value = value.removeprefix(b" ")
         if field == b"data":
+            if self._whole is not None and not self._data and self._whole(value):
+                events.append(Event(value, self._name, self._id, self._retry))
+                self._last_id, self._retry = self._id, None
+                return
             self._data.append(value)
-            # Fragments of this line were counted as they came; count every data line once more is harmless and simple.
-            self._grow(len(value))
+            self._held += len(value) + 1
+        elif colon and not field:
+            events.append(Event(comment=value))
         elif field == b"event":
             self._name = value.decode("utf-8", "replace")
         elif field == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
         elif field == b"retry":
-            if value.isdigit():
+            if value.isdigit() and len(value) < 16:
                 self._retry = int(value)
-        elif line[:1] == b"{" and not self.stray:
-            self.stray = line
+        elif line[:1] == b"{":
+            events.append(Event(data=line, stray=True))
 
     def _dispatch(self, events: list[Event]) -> None:
         self._last_id = self._id
         if self._data:
             events.append(Event(b"\n".join(self._data), self._name, self._last_id, self._retry))
             self._data.clear()
+            self._held = 0
         self._name = ""
         self._retry = None
-        self._size = 0
 
 
 def encode(data: bytes, event: str = "") -> bytes:

@@ -29,6 +29,8 @@ class Peer:
         self.number = number
         self.reader = reader
         self.writer = writer
+        self.heard = asyncio.Event()  # something came while it waited for the client to go
+        self.left = asyncio.Event()
 
     async def request(self) -> tuple[bytes, bytes]:
         """(head, body) of the next request. Raises IncompleteReadError at the end of the connection."""
@@ -59,7 +61,8 @@ class Peer:
         """Wait until the client has closed."""
         with suppress(ConnectionError, ssl.SSLError):
             while await self.reader.read(1 << 16):
-                pass
+                self.heard.set()
+        self.left.set()
 
 
 Script = Callable[[Peer], Awaitable[None]]

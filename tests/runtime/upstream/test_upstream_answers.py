@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import CHUNKED, HELLO, OK, Host, Notes, Peer, chunk, counts, fetch, send
+from scripted import CHUNKED, HELLO, OK, Host, Peer, chunk, counts, fetch, send
 
 from infron.errors import InfronError, InternalError, ProviderUnavailable
 from infron.runtime.upstream import Client
@@ -244,8 +244,9 @@ async def test_a_reader_that_breaks_ends_its_own_attempt_and_is_to_blame_itself(
 
 
 async def test_nothing_is_called_back_from_inside_send(client: Client, host: Start) -> None:
-    there = await host(saying(HELLO))
-    for endpoint in (there.endpoint(), there.endpoint(), Notes and there.endpoint(headers=(("x", "a\r\nb"),))):
+    there = await host(Peer.answer_all)
+    new_connection, used_connection = there.endpoint(), there.endpoint()
+    for endpoint in (new_connection, used_connection, there.endpoint(headers=(("x", "a\r\nb"),))):
         _, notes = send(client, endpoint)
         assert not notes.news.is_set()
         await notes.over.wait()

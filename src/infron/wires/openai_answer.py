@@ -1,0 +1,138 @@
+"""The whole answer of the OpenAI chat wire: chunks folded to one JSON, and the members that carry counts and money.
+
+It never knows how an answer arrived, and never computes a price.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from infron.model import PICODOLLARS, Charge, Chunk, Usage
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+# Members of a delta that are said again rather than continued.
+_SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signature"))
+
+
+class Folder:
+    """Chunks to the one JSON of an answer that is not streamed."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def add(self, chunk: Chunk) -> None:
+        members = {name: _decode(raw) for name, raw in chunk.members.items()}
+        for choice in members.pop("choices", None) or []:
+            index = choice.get("index") or 0
+            folded = self._choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
+            _merge(folded["message"], choice.pop("delta", None) or {})
+            for name, value in choice.items():
+                if name == "logprobs" and isinstance(value, dict):
+                    old = folded.get(name)
+                    folded[name] = old = old if isinstance(old, dict) else {}
+                    _merge(old, value)
+                elif name != "index" and value is not None:
+                    folded[name] = value
+        self._members.update({name: value for name, value in members.items() if value is not None})
+
+    def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
+        """The JSON. `created`: unix s. `more`: further root members, over those of the provider."""
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        for choice in choices:
+            message = choice["message"] = {"role": "assistant", "content": None, **choice["message"]}
+            calls = message.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                if isinstance(call, dict):
+                    _finish_call(call)
+        own = {"id": id, "object": "chat.completion", "created": created, "model": model, "provider": provider}
+        rest = {name: value for name, value in self._members.items() if name not in own}
+        return _encode({**own, **rest, "choices": choices, **more})
+
+
+def _finish_call(call: dict[str, Any]) -> None:
+    call.pop("index", None)
+    function = call.get("function")
+    if isinstance(function, dict) and not function.get("arguments"):
+        function["arguments"] = "{}"  # clients parse it
+
+
+def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Fold one delta into what came before: strings and lists go on, objects are merged, items of a list matched."""
+    for name, value in delta.items():
+        old = into.get(name)
+        if value is None:
+            into.setdefault(name, None)
+        elif isinstance(old, str) and isinstance(value, str):
+            if name not in _SAID_ONCE:
+                into[name] = old + value
+            elif value:
+                into[name] = value
+        elif isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value)
+        elif isinstance(value, list):
+            items = into[name] = old if isinstance(old, list) else []
+            for item in value:
+                same = _same(items, item, by_place=name == "tool_calls")
+                if same is None:
+                    items.append(item)
+                else:
+                    _merge(same, item)
+        else:
+            into[name] = value
+
+
+def _same(items: list[Any], item: Any, by_place: bool) -> dict[str, Any] | None:
+    """The item that this one goes on with: that of its `index`, or, `by_place`, of its id, or the last one without."""
+    if not isinstance(item, dict):
+        return None
+    index = item.get("index")
+    known = [old for old in items if isinstance(old, dict)]
+    if index is not None:
+        return next((old for old in known if old.get("index") == index), None)
+    if not by_place:
+        return None
+    if item.get("id"):
+        return next((old for old in known if old.get("id") == item["id"]), None)
+    return known[-1] if known else None
+
+
+def usage_object(usage: Usage, raw: dict[str, Any] | None, charge: Charge | None, estimated: bool) -> dict[str, Any]:
+    """`usage` as the client sees it: the provider's own members, with the counts that were billed over them."""
+    shown: dict[str, Any] = dict(raw or {})
+    shown.update(
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.completion,
+        total_tokens=usage.prompt + usage.completion,
+    )
+    for name, member, count in (
+        ("prompt_tokens_details", "cached_tokens", usage.cached),
+        ("completion_tokens_details", "reasoning_tokens", usage.reasoning),
+    ):
+        old = shown.get(name)
+        shown[name] = {**(old if isinstance(old, dict) else {}), member: count}
+    if estimated:
+        shown["estimated"] = True
+    shown["cost"] = None if charge is None else charge.total / PICODOLLARS
+    return shown
+
+
+def cost_members(charge: Charge | None) -> dict[str, Any]:
+    """`cost` and `cost_details`, USD, for the root of the usage frame; null where no price is known."""
+    if charge is None:
+        return {"cost": None, "cost_details": None}
+    parts = {
+        "prompt_cost": charge.prompt,
+        "completion_cost": charge.completion,
+        "prompt_cache_read_cost": charge.cached,
+        "prompt_cache_write_cost": charge.cache_write,
+        "request_cost": charge.request,
+    }
+    return {
+        "cost": charge.total / PICODOLLARS,
+        "cost_details": {name: value / PICODOLLARS for name, value in parts.items()},
+    }

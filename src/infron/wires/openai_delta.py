@@ -1,0 +1,123 @@
+"""What one delta of the OpenAI chat wire says: whether it is content, what of it is counted, how a row rewrites it.
+
+It never knows which frame a delta came in, nor what came before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from infron.catalog import Quirks
+
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+class Delta(Struct, gc=False):
+    content: Any = None
+    role: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    reasoning_details: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+    images: Any = None
+
+
+def content_of(delta: Delta) -> tuple[bool, str]:
+    """Whether a delta commits us, and the text of it that is counted."""
+    content = delta.content
+    if (
+        content.__class__ is str
+        and content
+        and delta.tool_calls is None
+        and delta.reasoning_content is None
+        and delta.reasoning is None
+    ):
+        return True, content
+    words: list[str] = []
+    found = bool(delta.audio or delta.images)
+    reasoning = delta.reasoning_content or delta.reasoning or delta.reasoning_details
+    for part in (content, reasoning, delta.refusal):
+        if part:
+            words.extend(_strings_in(part))
+            found = found or _has_data(part)
+    calls = delta.tool_calls if isinstance(delta.tool_calls, list) else []
+    for call in [*calls, {"function": delta.function_call}]:
+        function = (call.get("function") or call.get("custom")) if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            words.extend(str(function[name]) for name in ("name", "arguments", "input") if function.get(name))
+            found = True
+    text = "".join(words)
+    return found or bool(text), text
+
+
+_TEXTS = ("text", "thinking", "summary")
+
+
+def _strings_in(part: Any) -> Iterable[str]:
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, list):
+        for item in part:
+            yield from _strings_in(item)
+    elif isinstance(part, dict):
+        for name in _TEXTS:
+            yield from _strings_in(part.get(name))
+
+
+def _has_data(part: Any) -> bool:
+    """Whether a list of parts holds something that is not text: an image, encrypted reasoning."""
+    if not isinstance(part, list):
+        return False
+    beside = ("type", "id", "format", "index", *_TEXTS)
+    return any(isinstance(item, dict) and any(item[name] for name in item if name not in beside) for item in part)
+
+
+def rewritten(raw: Raw, quirks: Quirks) -> Raw:
+    """`choices` without what the row drops in each, and with parts of content told apart; else byte for byte."""
+    choices: list[dict[str, Any]] = list(_objects(raw))
+    changed = False
+    for choice in choices:
+        for name in quirks.drop_choice:
+            if name in choice:
+                del choice[name]
+                changed = True
+                choice.setdefault("delta", {})
+        if quirks.split_content and bytes(choice.get("delta", b""))[:1] == b"{":
+            delta: dict[str, Any] = _members(choice["delta"])
+            if bytes(delta.get("content", b""))[:1] == b"[":
+                _split(delta)
+                choice["delta"] = delta
+                changed = True
+    return Raw(_encode(choices)) if changed else raw
+
+
+def _split(delta: dict[str, Any]) -> None:
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in msgspec.json.decode(delta.pop("content")):
+        if isinstance(part, dict) and part.get("type") == "thinking":
+            thoughts.extend(_strings_in(part.get("thinking")))
+        else:
+            texts.extend(_strings_in(part))
+    if texts or not thoughts:
+        delta["content"] = "".join(texts)
+    if thoughts:
+        delta["reasoning_content"] = "".join(thoughts)
+
+
+def as_delta(message: Raw) -> Any:
+    """A message as the delta that says all of it at once: tool calls get their place as `index`."""
+    members: dict[str, Any] = _members(message)
+    if bytes(members.get("tool_calls", b""))[:1] == b"[":
+        calls = _objects(members["tool_calls"])
+        members["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    return members

@@ -1,0 +1,293 @@
+"""Requests on the OpenAI chat wire: a client's body to a Request, and a Request to the body for one provider.
+
+It never knows who the caller is, and never chooses the provider.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import string
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from infron.catalog import Provider, Quirks
+from infron.errors import InvalidRequest
+from infron.model import Preferences, Request
+
+# Fields of the gateway itself: consumed by name, never sent to a provider.
+GATEWAY_FIELDS = frozenset(
+    (
+        "debug",
+        "fallback_models",
+        "fallback_rules",
+        "models",
+        "plugins",
+        "preset",
+        "provider",
+        "route",
+        "session_id",
+        "stop_server_tools_when",
+        "trace",
+        "transforms",
+        "usage",
+    )
+)
+MAX_DEPTH = 200  # of arrays and objects inside each other
+
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+_NULL = Raw(b"null")
+
+
+# ---- a client's body
+
+
+def parse_request(body: bytes) -> Request:
+    """The request in a body. Raises InvalidRequest that names the field or the place in the JSON."""
+    values = _json_object(body)
+    model = _field(values, "model", str, required=True)
+    if not model:
+        raise InvalidRequest("`model` is empty; name a model, for example one of GET /v1/models.", param="model")
+    _check_messages(_field(values, "messages", list, required=True))
+    _field(values, "tools", list)
+    stream_options = _field(values, "stream_options", dict) or {}
+    usage = _field(values, "usage", dict) or {}
+    return Request(
+        model=model,
+        stream=bool(_field(values, "stream", bool)),
+        include_usage=stream_options.get("include_usage") is True or usage.get("include") is True,
+        fields={name: raw for name, raw in _members(body).items() if name not in GATEWAY_FIELDS},
+        models=_strings(values, "models") or _strings(values, "fallback_models"),
+        preferences=_preferences(_field(values, "provider", dict) or {}),
+        user=_field(values, "user", str),
+        session_id=_field(values, "session_id", str),
+        service_tier=_field(values, "service_tier", str),
+    )
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        name = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        name = name[:100].encode("utf-8", "replace").decode()
+        raise InvalidRequest(f"The body names `{name}` twice in one object; send it once.", param=name)
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidRequest(f"The body holds {name}, which is not JSON; send a number or null.")
+
+
+_strict = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant).decode
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8.") from None
+    too_deep = InvalidRequest(f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects.")
+    try:
+        values = _strict(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        ) from None
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        raise InvalidRequest("The body holds a number of thousands of digits.") from None
+    except RecursionError:
+        raise too_deep from None
+    if not isinstance(values, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(values, MAX_DEPTH):
+        raise too_deep
+    if "\\u" in text:
+        _refuse_surrogates(values)
+    return values
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    level = [value]
+    while level and depth:
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        depth -= 1
+    return bool(level)
+
+
+def _refuse_surrogates(values: Any) -> None:
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("The body holds half of a surrogate pair (\\ud800-\\udfff) in a string.") from None
+
+
+def _field(values: dict[str, Any], name: str, kind: type, required: bool = False) -> Any:
+    value = values.get(name)
+    if value is None:
+        if required:
+            raise InvalidRequest(f"`{name}` is missing.", param=name)
+        return None
+    if not isinstance(value, kind):
+        wanted = {str: "a string", list: "an array", dict: "an object", bool: "true or false"}[kind]
+        raise InvalidRequest(f"`{name}` must be {wanted}.", param=name)
+    return value
+
+
+def _strings(values: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = _field(values, name, list) or []
+    if not all(isinstance(item, str) for item in value):
+        raise InvalidRequest(f"`{name}` must be an array of strings.", param=name)
+    return tuple(value)
+
+
+def _preferences(values: dict[str, Any]) -> Preferences:
+    return Preferences(
+        order=_strings(values, "order"),
+        only=_strings(values, "only"),
+        ignore=_strings(values, "ignore"),
+        allow_fallbacks=values.get("allow_fallbacks") is not False,
+    )
+
+
+def _check_messages(messages: list[Any]) -> None:
+    if not messages:
+        raise InvalidRequest("`messages` is empty; send at least one message.", param="messages")
+    for index, message in enumerate(messages):
+        place = f"messages[{index}]"
+        if not isinstance(message, dict):
+            raise InvalidRequest(f"`{place}` must be an object.", param=place)
+        if not isinstance(message.get("role"), str):
+            raise InvalidRequest(f"`{place}.role` must be a string such as user.", param=f"{place}.role")
+        if not isinstance(message.get("content"), str | list | None):
+            raise InvalidRequest(
+                f"`{place}.content` must be a string or an array of parts.", param=f"{place}.content"
+            )
+
+
+# ---- a provider's body
+
+
+def asks_usage(provider: Provider) -> bool:
+    """Whether token counts have to be asked for at this provider."""
+    return provider.usage in ("ask", "try")
+
+
+def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> bytes:
+    """The body for one provider: always streamed, in the names that its row says it takes, the rest byte for byte."""
+    quirks = provider.quirks
+    fields: dict[str, Any] = dict(request.fields)
+    fields["model"] = own_id
+    fields["stream"] = True
+    _set_stream_options(fields, provider, ask_usage)
+    if quirks.max_tokens:
+        other = "max_tokens" if quirks.max_tokens == "max_completion_tokens" else "max_completion_tokens"
+        _rename(fields, other, quirks.max_tokens)
+    for old, new in quirks.rename.items():
+        _rename(fields, old, new)
+    if quirks.integer_logprobs:
+        _set_integer_logprobs(fields)
+    for name in quirks.drop:
+        fields.pop(name, None)
+    for name, value in quirks.defaults.items():
+        fields.setdefault(name, value)
+    if quirks.only:
+        fields = {name: value for name, value in fields.items() if name in quirks.only}
+    if quirks.roles or quirks.strip_message or quirks.plain_content or quirks.tool_id_length:
+        fields["messages"] = [_message(message, quirks) for message in _objects(fields["messages"])]
+    if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
+        fields["tools"] = [_tool(tool, quirks.strip_tool) for tool in _items(fields["tools"])]
+    return _encode(fields)
+
+
+def _set_stream_options(fields: dict[str, Any], provider: Provider, ask_usage: bool) -> None:
+    raw = fields.pop("stream_options", _NULL)
+    options: dict[str, Any] = {} if raw == _NULL else dict(_members(raw))
+    options.pop("include_usage", None)
+    if ask_usage:
+        options["include_usage"] = True
+    # A row that has to be asked and is not asked now has refused the field.
+    if options and (ask_usage or provider.usage == "always"):
+        fields["stream_options"] = {**provider.quirks.stream_options, **options}
+
+
+def _rename(fields: dict[str, Any], old: str, new: str) -> None:
+    """Send `old` as `new`; where both are given `new` stands, unless it is null."""
+    value = fields.pop(old, None)
+    if value is not None and fields.get(new, _NULL) == _NULL:
+        fields[new] = value
+
+
+def _set_integer_logprobs(fields: dict[str, Any]) -> None:
+    wanted, top = bytes(fields.pop("logprobs", _NULL)), bytes(fields.pop("top_logprobs", _NULL))
+    if wanted == b"true":
+        fields["logprobs"] = 1 if top in (b"null", b"0") else Raw(top)
+    elif wanted[:1].isdigit():
+        fields["logprobs"] = Raw(wanted)
+
+
+def _message(message: dict[str, Raw], quirks: Quirks) -> dict[str, Any]:
+    kept: dict[str, Any] = {name: raw for name, raw in message.items() if name not in quirks.strip_message}
+    if quirks.roles:
+        role = msgspec.json.decode(message["role"], type=str)
+        if role in quirks.roles:
+            kept["role"] = quirks.roles[role]
+    if quirks.plain_content and "content" in kept:
+        kept["content"] = _plain(kept["content"])
+    if quirks.tool_id_length:
+        if "tool_call_id" in kept:
+            kept["tool_call_id"] = _tool_id(kept["tool_call_id"], quirks.tool_id_length)
+        if kept.get("tool_calls", _NULL) != _NULL:
+            kept["tool_calls"] = _tool_calls(kept["tool_calls"], quirks.tool_id_length)
+    return kept
+
+
+def _plain(raw: Raw) -> Any:
+    content = bytes(raw)
+    if content == b"null":
+        return ""
+    if content[:1] != b"[":
+        return raw
+    parts = msgspec.json.decode(content)
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    strings = [text for text in texts if isinstance(text, str)]
+    return "\n".join(strings) if len(strings) == len(parts) else raw
+
+
+def _tool_calls(raw: Raw, length: int) -> Any:
+    try:
+        calls: list[dict[str, Any]] = list(_objects(raw))
+    except msgspec.ValidationError:
+        return raw  # the provider says best what is wrong with it
+    for call in calls:
+        if "id" in call:
+            call["id"] = _tool_id(call["id"], length)
+    return calls
+
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def _tool_id(raw: Raw, length: int) -> Any:
+    """An id of `length` letters and digits, always the same for the same one; one that is so already stays."""
+    value = msgspec.json.decode(raw)
+    if not isinstance(value, str) or (len(value) == length and value.isascii() and value.isalnum()):
+        return raw
+    number = int.from_bytes(hashlib.sha256(value.encode()).digest())
+    return "".join(_ALPHABET[number // 62**place % 62] for place in range(length))
+
+
+def _tool(raw: Raw, names: Iterable[str]) -> Any:
+    try:
+        tool: dict[str, Any] = _members(raw)
+        tool["function"] = {name: value for name, value in _members(tool["function"]).items() if name not in names}
+    except (msgspec.ValidationError, KeyError):
+        return raw
+    return tool

@@ -1,0 +1,299 @@
+"""Silence towards the client, silence of the provider, and a client that takes nothing: each has its clock."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+from rawclient import COMMENT, ask, gateway, settled, true, within
+
+from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, Pause, ScriptedProvider, Wait, delta, text
+
+NEVER = asyncio.Event
+CLOCK = 0.1  # what every clock resolves to, in seconds
+
+
+
+# ---- comments
+
+
+async def test_comments_come_before_the_first_token_first_soon_and_then_regularly() -> None:
+    keepalive = {"first_seconds": 0.2, "every_seconds": 0.4}
+    async with (
+        ScriptedProvider([Wait(NEVER())]) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        asked = time.monotonic()
+        client = await (await ask(running.port)).head()
+        at = []
+        for _ in range(3):
+            assert await client.piece() == COMMENT
+            at.append(time.monotonic() - asked)
+    assert client.status == 200
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert 0.2 <= at[0] <= 0.2 + 3 * CLOCK
+    assert 0.4 <= at[1] - at[0] <= 0.4 + 3 * CLOCK
+    assert 0.4 <= at[2] - at[1] <= 0.4 + 3 * CLOCK
+
+
+async def test_comments_come_between_tokens_after_the_shorter_pause_again() -> None:
+    """After one comment the next is due late; content in between makes it due early again."""
+    more = asyncio.Event()
+    keepalive = {"first_seconds": 0.1, "every_seconds": 30}
+    script = [Answer(), ROLE, Wait(more), text("Hello"), Wait(NEVER())]
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        assert await client.piece() == COMMENT
+        more.set()
+        await client.until(b"Hello")
+        written = time.monotonic()
+        assert await client.piece() == COMMENT
+        assert time.monotonic() - written <= 0.1 + 3 * CLOCK
+
+
+async def test_comments_stand_between_whole_frames_only() -> None:
+    """The provider stops in the middle of a frame: the half that is here must not reach the client."""
+    half, more = len(text("Hello")) // 2, asyncio.Event()
+    script = [text("First"), text("Hello")[:half], Wait(more), text("Hello")[half:], FINISH, DONE]
+    keepalive = {"first_seconds": 0.05, "every_seconds": 0.05}
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        await client.until(COMMENT, 2)
+        more.set()
+        body = await client.rest()
+    assert client.words() == "FirstHello"
+    assert all(block == COMMENT.strip() or block.startswith(b"data: {") for block in body.split(b"\n\n")[:-2])
+    assert b"\nid:" not in body
+
+
+async def test_an_early_error_keeps_its_status_because_the_head_is_held_back() -> None:
+    script = [Answer(429, (("retry-after", "7"),), b'{"error":{"message":"slow down"}}')]
+    keepalive = {"first_seconds": 1, "every_seconds": 1}
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        assert (client.status, client.headers["retry-after"]) == (429, "7")
+        assert COMMENT not in await client.rest()
+
+
+@pytest.mark.parametrize(
+    ("keepalive", "comments"),
+    [
+        ({"first_seconds": 0, "every_seconds": 0.05}, 0),
+        ({"first_seconds": 0.05, "every_seconds": 0}, 1),
+    ],
+)
+async def test_zero_switches_comments_off(keepalive: dict, comments: int) -> None:
+    script = [Pause(0.5), text("Hello"), FINISH, DONE]
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        assert (await client.rest()).count(COMMENT) == comments
+
+
+async def test_an_answer_that_is_not_streamed_has_no_comments() -> None:
+    script = [Pause(0.3), text("Hello"), FINISH, USAGE, DONE]
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive={"first_seconds": 0.05}) as running,
+    ):
+        client = await (await ask(running.port, stream=False)).head()
+        assert client.headers["content-type"] == "application/json"
+        assert (await client.rest()).startswith(b"{")
+
+
+# ---- the provider's clocks
+
+
+async def test_no_first_token_in_time_is_a_504_and_timed_out() -> None:
+    script = [Answer(), b": thinking\n\n", ROLE, Wait(NEVER())]
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, timeouts={"first_token_seconds": 0.1}) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        error = await client.error()
+        await within((await provider.called()).closed.wait(), 1)
+        found = await settled(running, client.id)
+    assert (client.status, error["code"], error["metadata"]["error_type"]) == (504, 504, "timeout")
+    assert "no content within 0.1 s" in error["message"]
+    assert (found["outcome"], found["error"]["type"]) == ("timed_out", "timeout")
+    assert found["total_cost"] in (0, None)
+
+
+async def test_no_first_token_after_comments_is_told_in_the_stream() -> None:
+    async with (
+        ScriptedProvider([Wait(NEVER())]) as provider,
+        gateway(
+            providers={"mock": provider.row()},
+            timeouts={"first_token_seconds": 0.3},
+            keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
+        ) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        await client.rest()
+        found = await settled(running, client.id)
+    *_, last, done = client.frames()
+    assert client.status == 200
+    assert (last["error"]["code"], "choices" in last, done) == (504, False, "[DONE]")
+    assert found["outcome"] == "timed_out"
+
+
+async def test_a_stall_between_tokens_ends_the_stream_although_the_provider_sends_comments() -> None:
+    comments = [step for _ in range(100) for step in (b": alive\n\n", Pause(0.02))]
+    async with (
+        ScriptedProvider([text("Hello"), *comments, Wait(NEVER())]) as provider,
+        gateway(
+            providers={"mock": provider.row()}, timeouts={"stall_seconds": 0.2}, keepalive={"first_seconds": 0}
+        ) as running,
+    ):
+        begun = time.monotonic()
+        client = await (await ask(running.port)).head()
+        await client.rest()
+        took = time.monotonic() - begun
+        found = await settled(running, client.id)
+    *_, last, done = client.frames()
+    assert (client.words(), done) == ("Hello", "[DONE]")
+    assert (last["error"]["code"], last["error"]["metadata"]["error_type"]) == (504, "timeout")
+    assert "nothing more for 0.2 s" in last["error"]["message"]
+    assert 0.2 <= took < 1.5
+    assert (found["outcome"], found["estimated"]) == ("timed_out", True)
+    assert found["tokens_completion"] > 0
+
+
+async def test_frames_that_come_in_time_never_stall() -> None:
+    tokens = [step for _ in range(8) for step in (text("x"), Pause(0.1))]
+    async with (
+        ScriptedProvider([*tokens, FINISH, DONE]) as provider,
+        gateway(providers={"mock": provider.row()}, timeouts={"stall_seconds": 0.4}) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        await client.rest()
+    assert (client.words(), client.frames()[-1]) == ("x" * 8, "[DONE]")
+    assert not any("error" in frame for frame in client.frames()[:-1])
+
+
+async def test_the_total_time_ends_a_stream_that_never_stalls() -> None:
+    tokens = [step for _ in range(200) for step in (text("x "), Pause(0.02))]
+    async with (
+        ScriptedProvider(tokens) as provider,
+        gateway(providers={"mock": provider.row()}, timeouts={"total_seconds": 0.3}) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        await client.rest()
+        await within((await provider.called()).closed.wait(), 1)
+        found = await settled(running, client.id)
+    *_, last, done = client.frames()
+    assert (last["error"]["code"], last["error"]["metadata"]["error_type"], done) == (504, "timeout", "[DONE]")
+    assert found["outcome"] == "timed_out"
+    assert found["tokens_completion"] > 0
+
+
+async def test_the_total_time_before_content_is_an_http_error() -> None:
+    async with (
+        ScriptedProvider([Wait(NEVER())]) as provider,
+        gateway(providers={"mock": provider.row()}, timeouts={"total_seconds": 0.1}) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        found = await settled(running, client.id)
+    assert (client.status, found["outcome"]) == (504, "timed_out")
+
+
+async def test_a_connection_that_cannot_be_made_in_time_is_a_504_and_timed_out() -> None:
+    """A listener whose backlog is full leaves a new connection without an answer."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        row = {"wire": "openai-chat", "base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "api_key": "k"}
+        try:
+            async with gateway(providers={"mock": row}, timeouts={"connect_seconds": 0.1}) as running:
+                client = await (await ask(running.port)).head()
+                error = await client.error()
+                found = await settled(running, client.id)
+        finally:
+            for filler in fillers:
+                filler.close()
+    assert (client.status, error["metadata"]["error_type"]) == (504, "timeout")
+    assert (found["outcome"], found["tokens_prompt"], found["total_cost"]) == ("timed_out", 0, 0)
+
+
+# ---- a reader that takes nothing
+
+
+async def test_a_reader_that_takes_nothing_pauses_the_provider_and_is_gone_after_a_while() -> None:
+    script = [text("x" * 60_000)] * 1_000
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(
+            providers={"mock": provider.row()},
+            timeouts={"client_stall_seconds": 0.3, "stall_seconds": 0.1},
+            keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
+        ) as running,
+    ):
+        client = await (await ask(running.port, buffer=4096)).head()
+        call = await provider.called()
+        (exchange,) = running.relay.active
+        await true(lambda: exchange.paused_at)
+        unsent = exchange.responder.unsent()
+        await within(call.closed.wait(), 2)
+        found = await settled(running, client.id)
+        assert call.sent < 20 << 20, "the provider was not paused"
+        assert unsent < 1 << 20, "what the reader does not take piles up"
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await client.rest()
+    assert (found["outcome"], found["estimated"]) == ("cancelled", True)
+    assert found["on_disconnect"].startswith("the client took no byte for 0.3 s; cancel")
+
+
+async def test_a_slow_reader_gets_everything_and_the_stall_clock_stands_still_meanwhile() -> None:
+    pieces = [text(f"{number:06d}" * 10_000) for number in range(500)]
+    async with (
+        ScriptedProvider([*pieces, FINISH, DONE]) as provider,
+        gateway(
+            providers={"mock": provider.row()},
+            timeouts={"stall_seconds": 0.2, "client_stall_seconds": 10},
+            keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
+        ) as running,
+    ):
+        client = await (await ask(running.port, buffer=4096)).head()
+        (exchange,) = running.relay.active
+        await true(lambda: exchange.paused_at)
+        await asyncio.sleep(0.5)  # longer than the provider may stall
+        sent = provider.calls[0].sent
+        await client.rest()
+        found = await settled(running, client.id)
+    assert sent < 20 << 20
+    assert client.words() == "".join(f"{number:06d}" * 10_000 for number in range(500))
+    assert found["outcome"] == "completed"
+
+
+async def test_finish_without_an_end_is_complete_after_two_seconds() -> None:
+    async with (
+        ScriptedProvider([text("Hello"), delta("stop"), Wait(NEVER())]) as provider,
+        gateway(providers={"mock": provider.row()}) as running,
+    ):
+        client = await (await ask(running.port)).head()
+        await client.until(b'"stop"')
+        begun = time.monotonic()
+        await client.rest()
+        took = time.monotonic() - begun
+        found = await settled(running, client.id)
+    assert client.frames()[-1] == "[DONE]"
+    assert 1.9 < took < 2.5
+    assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")

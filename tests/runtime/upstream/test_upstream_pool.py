@@ -1,0 +1,425 @@
+"""Which connection takes a request, who waits, and which connections are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from scripted import CHUNKED, HELLO, OK, Host, Notes, Peer, chunk, counts, emptied, fetch, send
+
+from infron.errors import ProviderUnavailable
+from infron.runtime.upstream import Client
+
+Start = Callable[..., Any]
+
+
+class Turns:
+    """A script that answers each request with the number of its connection, one request per `go`."""
+
+    def __init__(self) -> None:
+        self.arrived: asyncio.Queue[tuple[Peer, bytes]] = asyncio.Queue()
+
+    async def __call__(self, peer: Peer) -> None:
+        try:
+            while True:
+                _, body = await peer.request()
+                self.arrived.put_nowait((peer, body))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+
+    async def go(self) -> bytes:
+        """Answer the request that arrived first; returns its body."""
+        peer, body = await self.arrived.get()
+        await peer.send(OK + b"content-length: 1\r\n\r\n%d" % peer.number)
+        return body
+
+
+async def test_the_connection_used_last_is_used_first(client: Client, host: Start) -> None:
+    turns = Turns()
+    there = await host(turns)
+    both = [send(client, there.endpoint())[1] for _ in range(2)]
+    for notes in both:
+        await turns.go()
+    for notes in both:
+        await notes.over.wait()
+    assert counts(client, there) == (2, 2, 0, 0)
+    used = []
+    for _ in range(5):
+        _, notes = send(client, there.endpoint())
+        assert counts(client, there) == (2, 1, 0, 0)
+        await turns.go()
+        await notes.over.wait()
+        used.append(notes.body)
+    assert len(set(used)) == 1
+    assert len(there.peers) == 2
+
+
+async def test_the_next_request_may_come_from_inside_the_end_of_the_last_and_use_its_connection(
+    client: Client, host: Start
+) -> None:
+    there = await host(Peer.answer_all)
+    _, first = send(client, there.endpoint())
+    following: list[Notes] = []
+
+    def react(call: str) -> None:
+        if call == "response_ended":
+            following.append(send(client, there.endpoint())[1])
+
+    first.react = react
+    await first.over.wait()
+    await following[0].over.wait()
+    assert following[0].body == b"hello"
+    assert len(there.peers) == 1
+
+
+async def test_requests_over_the_limit_are_served_in_their_order(client: Client, host: Start) -> None:
+    turns = Turns()
+    there = await host(turns)
+    endpoint = there.endpoint(max_connections=2)
+    every = [send(client, endpoint, b"%d" % number) for number in range(6)]
+    assert counts(client, there) == (2, 0, 2, 4)
+    served = []
+    for _ in range(6):
+        served.append(int(await turns.go()))
+        assert counts(client, there)[0] <= 2
+    for _, notes in every:
+        await notes.over.wait()
+    assert sorted(served[:2]) == [0, 1]
+    assert served[2:] == [2, 3, 4, 5]
+    assert counts(client, there) == (2, 2, 0, 0)
+
+
+async def test_who_waits_gets_a_new_connection_when_an_old_one_is_closed(client: Client, host: Start) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + b"connection: close\r\ncontent-length: 1\r\n\r\n%d" % peer.number)
+
+    there = await host(script)
+    every = [send(client, there.endpoint(max_connections=1))[1] for _ in range(3)]
+    for notes in every:
+        await notes.over.wait()
+    assert [notes.body for notes in every] == [b"1", b"2", b"3"]
+
+
+async def test_who_waits_is_served_though_those_before_gave_up_or_failed(client: Client, host: Start) -> None:
+    turns = Turns()
+    there = await host(turns)
+    endpoint = there.endpoint(max_connections=1)
+    first, _ = send(client, endpoint, b"first")
+    gone, _ = send(client, endpoint, b"gone")
+    _, last = send(client, endpoint, b"last")
+    peer, _ = await turns.arrived.get()
+    gone.abort()
+    assert counts(client, there) == (1, 0, 0, 1)
+    peer.reset()
+    assert await turns.go() == b"last"
+    await last.over.wait()
+    assert last.ended
+    first.abort()
+
+
+async def test_one_who_waits_longer_than_others_need_does_not_hold_up_those_with_a_higher_limit(
+    client: Client, host: Start
+) -> None:
+    turns = Turns()
+    there = await host(turns)
+    running, _ = send(client, there.endpoint(max_connections=1))
+    waiting, _ = send(client, there.endpoint(max_connections=1))
+    _, more = send(client, there.endpoint(max_connections=2))
+    await there.connected.wait()
+    await turns.arrived.get()
+    await turns.go()
+    await more.over.wait()
+    assert more.body == b"2"
+    running.abort()
+    waiting.abort()
+
+
+async def test_a_connection_idle_for_too_long_is_closed(clients: Start, host: Start) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.answer_all()
+        gone.set()
+
+    gone = asyncio.Event()
+    there = await host(script)
+    client = clients(idle_seconds=0.05)
+    await fetch(client, there.endpoint())
+    assert counts(client, there) == (1, 1, 0, 0)
+    await gone.wait()
+    await emptied(client, there)
+
+
+async def test_an_idle_connection_that_the_host_closes_leaves_the_pool(client: Client, host: Start) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HELLO)
+
+    there = await host(script)
+    await fetch(client, there.endpoint())
+    await emptied(client, there)
+
+
+@pytest.mark.parametrize("extra", [b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"x", b"\r\n\r\n\r\n"])
+async def test_an_idle_connection_on_which_the_host_speaks_is_closed(
+    client: Client, host: Start, extra: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HELLO)
+        await idle.wait()
+        await peer.send(extra)
+        await peer.gone()
+
+    idle = asyncio.Event()
+    there = await host(script)
+    await fetch(client, there.endpoint())
+    idle.set()
+    await emptied(client, there)
+
+
+async def test_a_second_answer_to_one_request_is_dropped_and_the_connection_with_it(
+    client: Client, host: Start
+) -> None:
+    there = await host(lambda peer: peer.answer_all(HELLO + OK + b"content-length: 4\r\n\r\nevil"))
+    for _ in range(3):
+        notes = await fetch(client, there.endpoint())
+        assert (notes.body, notes.ended) == (b"hello", True)
+        await emptied(client, there)
+    assert len(there.peers) == 3
+
+
+class Blind:
+    """A host that closes its connection while the client's loop is busy and cannot see it: a thread-free race."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)
+        self.at = "http://127.0.0.1:{}/x".format(self.listener.getsockname()[1])
+
+    async def serve_one(self) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        sock, _ = await loop.sock_accept(self.listener)
+        await loop.sock_recv(sock, 65536)
+        await loop.sock_sendall(sock, HELLO)
+        return sock
+
+
+async def test_a_pooled_connection_closed_unseen_is_found_out_before_a_byte_is_written(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infron.runtime import connection
+    from infron.runtime.upstream import Endpoint
+
+    monkeypatch.setattr(connection, "_FRESH_SECONDS", 0.0)
+    blind = Blind()
+    _, first = send(client, Endpoint(blind.at, ()))
+    accepted = await blind.serve_one()
+    await first.over.wait()
+    accepted.close()  # and no turn of the loop from here …
+    attempt, second = send(client, Endpoint(blind.at, ()))
+    assert not attempt.sent  # … to here: it was the system that knew
+    accepted = await blind.serve_one()
+    await second.over.wait()
+    assert second.ended
+    accepted.close()
+    blind.listener.close()
+
+
+async def test_a_pooled_connection_lost_after_the_request_was_written_is_not_tried_again(
+    client: Client, host: Start
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(HELLO)
+        await peer.request()
+
+    there = await host(script)
+    await fetch(client, there.endpoint())
+    attempt, notes = send(client, there.endpoint())
+    assert attempt.sent
+    await notes.over.wait()
+    assert isinstance(notes.error, ProviderUnavailable)
+    assert "closed the connection before it answered" in notes.error.message
+    assert len(there.peers) == 1
+
+
+# ---- release
+
+
+async def stream_until_done(client: Client, there: Host) -> Any:
+    attempt, notes = send(client, there.endpoint())
+    await notes.until(lambda notes: b"[DONE]" in notes.body)
+    return attempt, notes
+
+
+async def test_a_released_answer_whose_end_follows_gives_its_connection_back(client: Client, host: Start) -> None:
+    async def script(peer: Peer) -> None:
+        for _ in range(2):
+            await peer.request()
+            await peer.send(CHUNKED + chunk(b"data: [DONE]\n\n"))
+            await released.wait()
+            await peer.send(chunk(b"more that nobody reads") + chunk(b""))
+        await peer.gone()
+
+    released = asyncio.Event()
+    there = await host(script)
+    attempt, notes = await stream_until_done(client, there)
+    attempt.pause()
+    attempt.release()
+    assert counts(client, there) == (1, 0, 0, 0)
+    released.set()
+    while counts(client, there)[1] == 0:
+        await asyncio.sleep(0)
+    assert not notes.over.is_set()
+    again, notes = await stream_until_done(client, there)
+    assert len(there.peers) == 1
+    again.abort()
+
+
+async def test_a_release_from_inside_the_callback_that_saw_the_end_gives_the_connection_back_at_once(
+    client: Client, host: Start
+) -> None:
+    there = await host(lambda peer: peer.answer_all(CHUNKED + chunk(b"data: [DONE]\n\n") + chunk(b"")))
+    for _ in range(3):
+        attempt, notes = send(client, there.endpoint())
+        notes.react = lambda call, attempt=attempt: attempt.release() if call == "data_received" else None  # type: ignore[misc]
+        await notes.until(lambda notes: notes.pieces)
+        assert counts(client, there) == (1, 1, 0, 0)
+        assert not notes.over.is_set()
+    assert len(there.peers) == 1
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [chunk(bytes(65_000)) + chunk(bytes(600)), b"garbage\r\n", None],
+    ids=["too much", "garbage", "closed"],
+)
+async def test_a_released_answer_that_does_not_end_well_closes_its_connection(
+    client: Client, host: Start, tail: bytes | None
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(b"data: [DONE]\n\n"))
+        await released.wait()
+        if tail is not None:
+            await peer.send(tail)
+            await peer.gone()
+
+    released = asyncio.Event()
+    there = await host(script)
+    attempt, _ = await stream_until_done(client, there)
+    attempt.release()
+    released.set()
+    await emptied(client, there)
+
+
+async def test_a_released_answer_that_does_not_end_is_waited_for_two_seconds(
+    client: Client, host: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infron.runtime import upstream
+
+    assert upstream.LINGER_SECONDS == 2.0
+    monkeypatch.setattr(upstream, "LINGER_SECONDS", 0.05)
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(b"data: [DONE]\n\n"))
+        await peer.gone()
+        gone.set()
+
+    gone = asyncio.Event()
+    there = await host(script)
+    attempt, _ = await stream_until_done(client, there)
+    attempt.release()
+    assert counts(client, there) == (1, 0, 0, 0)
+    await gone.wait()
+    await emptied(client, there)
+
+
+async def test_a_released_answer_can_still_be_aborted(client: Client, host: Start) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(b"data: [DONE]\n\n"))
+        await peer.gone()
+
+    there = await host(script)
+    attempt, _ = await stream_until_done(client, there)
+    closed = asyncio.Event()
+    attempt.release()
+    attempt.abort(closed.set)
+    await closed.wait()
+    assert counts(client, there) == (0, 0, 0, 0)
+
+
+async def test_a_released_answer_that_only_the_close_can_end_is_closed_at_once(client: Client, host: Start) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + b"\r\ndata: [DONE]\n\n")
+        await peer.gone()
+
+    there = await host(script)
+    attempt, _ = await stream_until_done(client, there)
+    attempt.release()
+    await emptied(client, there)
+
+
+# ---- back-pressure
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("framed", [True, False], ids=["length", "till close"])
+async def test_a_paused_answer_stops_the_host_and_loses_nothing_though_the_host_closes(
+    clients: Start, host: Start, tls: Any, trusted: dict[str, str], secure: bool, framed: bool
+) -> None:
+    size = 24 << 20
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK + (b"content-length: %d\r\n\r\n" % size if framed else b"\r\n"))
+        for number in range(24):
+            await peer.send(bytes([number]) * (1 << 20))
+            progress.append(number)
+        finished.set()
+
+    progress: list[int] = []
+    finished = asyncio.Event()
+    there = await host(script, tls=tls if secure else None)
+    attempt, notes = send(clients(environ=trusted), there.endpoint())
+    await notes.until(lambda notes: notes.pieces)
+    attempt.pause()
+    before = len(notes.body)
+    for _ in range(50):
+        await asyncio.sleep(0.002)  # the host may write until every buffer on the way is full, and no further
+    assert len(notes.body) == before
+    assert not finished.is_set()
+    attempt.resume()
+    while not finished.is_set():  # stop and go, and a pause just when the host closes
+        await notes.until(lambda notes, seen=len(notes.pieces): len(notes.pieces) > seen or notes.over.is_set())
+        attempt.pause()
+        await asyncio.sleep(0)
+        attempt.resume()
+    attempt.pause()
+    await asyncio.sleep(0.05)
+    attempt.resume()
+    await notes.over.wait()
+    assert notes.ended
+    assert notes.body == b"".join(bytes([number]) * (1 << 20) for number in range(24))
+
+
+async def test_a_pause_before_the_answer_holds_for_it_and_not_for_the_next_one(client: Client, host: Start) -> None:
+    there = await host(Peer.answer_all)
+    await fetch(client, there.endpoint())
+    attempt, notes = send(client, there.endpoint())
+    attempt.pause()
+    await asyncio.sleep(0.02)
+    assert not notes.news.is_set()
+    attempt.resume()
+    await notes.over.wait()
+    attempt, notes = send(client, there.endpoint())
+    notes.react = lambda call: attempt.pause() if call == "response_started" else None
+    await notes.over.wait()
+    assert (await fetch(client, there.endpoint())).ended
+    assert len(there.peers) == 1
