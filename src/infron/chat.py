@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ class Gateway:
 
     @contextlib.contextmanager
     def open(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[http.client.HTTPResponse]:
-        """The response to a request, if it is a 200. Leaving the block closes the connection, whatever is still coming."""
+        """The response to a request, if it is a 200. Leaving the block closes the connection. Raises GatewayError."""
         connection = self._connect(self._host, self._port, timeout=SILENCE_SECONDS)
         response = None
         try:
@@ -118,7 +119,7 @@ class Answer(msgspec.Struct):
 
 
 class Screen:
-    """The answer goes to standard output and nothing else does, so that it can be piped; all the rest to standard error."""
+    """The answer goes to standard output, so that it can be piped, and all else to standard error."""
 
     def __init__(self) -> None:
         self._out = Console(highlight=False)
@@ -140,7 +141,11 @@ class Screen:
         if self._thinking:
             self._thinking = False
             print("\n")
-        print(text.translate(_CONTROLS) if self._out.is_terminal else text, end="", flush=True)
+        try:
+            print(text.translate(_CONTROLS) if self._out.is_terminal else text, end="", flush=True)
+        except BrokenPipeError:  # whoever read the answer has left: so do we
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise KeyboardInterrupt from None
         self._column = 0 if text.endswith("\n") else 1
 
     def end(self) -> None:
@@ -281,12 +286,12 @@ def _cancelled(gateway: Gateway, answer: Answer) -> str:
 
 
 def dollars(amount: float | None) -> str:
-    """USD to read: at least cents, at most the millionth part of one."""
+    """USD to read, as many digits as the amount needs, eight at most."""
     if amount is None:
         return "unknown"
-    if amount and amount < 0.01:
+    if amount < 0.01:
         return f"${amount:.8f}".rstrip("0").rstrip(".")
-    return f"${amount:,.4f}".rstrip("0").rstrip(".")
+    return f"${amount:,.4f}" if round(amount, 2) != round(amount, 4) else f"${amount:,.2f}"
 
 
 def _decoded(data: bytes) -> dict[str, Any]:

@@ -1,43 +1,389 @@
-"""The `infron` command. A first `serve`, until the whole command line stands here.
+"""The `infron` command: its subcommands, their options and help, and the tables they print.
 
-It never knows how a request is answered.
+It never decides anything: each command reads the settings, asks the module that knows, and shows the answer.
 """
 
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+import os
+import re
+import subprocess
 import sys
-from typing import Annotated
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from infron import config
-from infron.errors import ConfigError
-from infron.runtime import gateway
+from infron import __version__, catalog, chat, check, config
+from infron.errors import InfronError
+from infron.model import PICODOLLARS
+from infron.policy import metering
+from infron.policy.access import Key
+from infron.runtime import gateway, ledger, local
+from infron.wires import WIRES
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    help="A streaming gateway for language models: one OpenAI-compatible API in front of any provider.",
+    epilog="Start with `infron serve`, then `infron chat` in a second terminal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+keys = typer.Typer(help="Make, list and revoke the API keys that callers of this gateway use.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="INFRON_CONFIG", metavar="FILE", help="The settings (TOML). Without it, the defaults hold."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    try:
+        app(prog_name="infron")
+    except InfronError as error:
+        stop(error.message)
+
+
+def stop(sentence: str) -> NoReturn:
+    sys.exit(f"infron: {sentence}")
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"infron {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def infron() -> None:
-    """A streaming gateway for language models."""
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+# ---- serve and chat
 
 
 @app.command()
 def serve(
-    config_file: Annotated[str | None, typer.Option("--config")] = None,
-    host: str | None = None,
-    port: int | None = None,
-    workers: int | None = None,
+    config_file: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of server.host (127.0.0.1).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on, instead of server.port (8080).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that serve, instead of server.workers (1).")
+    ] = None,
+    ask: Annotated[str | None, typer.Option(metavar="TEXT", help="Once ready, ask the model in the box this.")] = None,
 ) -> None:
-    """Start the gateway."""
+    """Start the gateway. Ctrl-C lets running streams end, then stops it; a second one stops it at once."""
+    settings = config.load(config_file)
+    given = {"host": host, "port": port, "workers": workers}
+    server = msgspec.structs.replace(settings.server, **{name: v for name, v in given.items() if v is not None})
+    settings = msgspec.structs.replace(settings, server=server)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    asking: list[threading.Thread] = []
+
+    def ready(url: str) -> None:
+        print(f"Infron serves at {url}/v1 (Ctrl-C stops it).", flush=True)
+        reason = local.missing(settings.local)
+        if reason:
+            print(f"{reason} Set a provider's key to use its models: `infron providers` names them.", flush=True)
+        if not ask or reason:
+            return
+        if server.workers > 1:  # the parent has nothing else to do, and would mistake our child for a worker
+            ask_first(url, ask)
+        else:
+            asking.append(threading.Thread(target=ask_first, args=(url, ask)))
+            asking[0].start()
+
+    code = gateway.serve(settings, ready=ready)
+    for thread in asking:
+        thread.join()
+    raise typer.Exit(code)
+
+
+def ask_first(url: str, text: str) -> None:
+    """Ask over the gateway's own API, in a process of its own, and say how to go on from a shell."""
+    print(f"\n> {text}\n", flush=True)
+    subprocess.run([sys.executable, "-m", "infron", "chat", "--base-url", url, text], check=False)
+    messages = '[{"role": "user", "content": "Hello!"}]'
+    body = f'{{"model": "{chat.DEFAULT_MODEL}", "stream": true, "messages": {messages}}}'
+    curl = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
+    print(f"\nThe same from a shell:\n\n{curl}\n", flush=True)
+
+
+@app.command("chat")
+def chat_(
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask. Without it, a conversation begins.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Which model to ask; `infron models` lists them.")] = chat.DEFAULT_MODEL,
+    base_url: Annotated[
+        str | None,
+        typer.Option(envvar="INFRON_BASE_URL", metavar="URL", help="The gateway; by default the one on this machine."),
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="INFRON_API_KEY", metavar="KEY", help="A key made by `infron keys create`.")
+    ] = None,
+    config_file: ConfigFile = None,
+) -> None:
+    """Ask a model through a running gateway and watch the answer come. Ctrl-C stops it and shows its receipt."""
+    if base_url is None:
+        server = config.load(config_file).server
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(server.host, server.host)
+        base_url = f"http://[{host}]:{server.port}" if ":" in host else f"http://{host}:{server.port}"
+    raise typer.Exit(chat.run(base_url, api_key, model, " ".join(text) if text else None))
+
+
+# ---- keys and usage
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What to call it, such as the program that will use it.")] = "key",
+    limit: Annotated[float | None, typer.Option(min=0, metavar="USD", help="What it may spend in all.")] = None,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key and print it, this once. From the first key on, every request to the gateway needs one."""
+    key, secret = ledger.create_key(config.load(config_file).ledger_url(), name, limit)
+    if as_json:
+        show_json({**key_members(key), "secret": secret})
+        return
+    print(secret)
+    say("Keep it now: it is not stored, and cannot be shown again. Callers send it as `Authorization: Bearer …`.")
+
+
+@keys.command("list")
+def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+    """List the API keys, revoked ones too; never their secrets."""
+    found = ledger.list_keys(config.load(config_file).ledger_url())
+    if as_json:
+        show_json([key_members(key) for key in found])
+    elif not found:
+        say("There is no key yet: anyone on this machine may use the gateway. `infron keys create` makes one.")
+    else:
+        rows = [[k.id, k.name, k.hint, when(k.created_at), money(k.limit, "none"), when(k.revoked_at)] for k in found]
+        show("API keys", ["id", "name", "key", "created", "limit", "revoked"], rows)
+
+
+@keys.command()
+def revoke(
+    which: Annotated[str, typer.Argument(metavar="KEY", help="Its id, name or secret, or how one of these begins.")],
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke an API key: within a second it is refused everywhere. Running streams go on."""
+    key = ledger.revoke_key(config.load(config_file).ledger_url(), which)
+    if as_json:
+        show_json(key_members(key))
+    else:
+        say(f"{key.id} ({key.name}) is revoked.")
+
+
+@app.command()
+def usage(
+    by: Annotated[Literal["model", "key", "day", "provider"], typer.Option(help="What to sum over.")] = "model",
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="A date (2026-11-01) or how long ago (7d, 12h); else all.")
+    ] = None,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was used and what it cost, from the ledger."""
+    found = ledger.usage_rows(config.load(config_file).ledger_url(), by, moment(since, time.time()))
+    if as_json:
+        show_json([{**msgspec.structs.asdict(u), "cost": usd(u.cost), "charge": usd(u.charge)} for u in found])
+    elif not found:
+        say("Nothing was used yet.")
+    else:
+        rows = [
+            [u.name, f"{u.exchanges:,}", f"{u.prompt:,}", f"{u.completion:,}", money(u.cost), money(u.charge), notes(u)]
+            for u in found
+        ]
+        show(f"Usage by {by}", [by, "exchanges", "prompt", "completion", "cost", "charge", ""], rows, right=range(1, 6))
+
+
+def notes(row: ledger.UsageRow) -> str:
+    parts = [(row.unpriced, "without a known price"), (row.estimated, "estimated")]
+    return ", ".join(f"{count:,} {what}" for count, what in parts if count)
+
+
+# ---- providers and models
+
+
+@app.command()
+def providers(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+    """List the providers: which can be used now, what the others need, what hanging up does at each."""
+    settings = config.load(config_file)
+    rows = load_rows(settings)
+    found = [(row, why_not(row, rows, settings)) for row in rows.providers.values()]
+    if as_json:
+        show_json(
+            [
+                {
+                    "id": row.id,
+                    "name": row.name,
+                    "usable": why is None,
+                    "why_not": why,
+                    "status": row.status,
+                    "wire": row.wire,
+                    "base_url": row.base_url,
+                    "env": row.auth.env,
+                    "on_disconnect": row.on_disconnect,
+                    "stops_work": row.stops_work.value,
+                    "stops_billing": row.stops_billing.value,
+                    "reports_partial_usage": row.reports_partial_usage.value,
+                }
+                for row, why in found
+            ]
+        )
+        return
+    found.sort(key=lambda each: each[1] is not None)
+    table = [[row.id, row.name, row.on_disconnect, row.stops_billing.value, why or "ready"] for row, why in found]
+    show("Providers", ["id", "name", "hang-up", "stops billing", "state"], table)
+
+
+@app.command()
+def models(
+    everything: Annotated[bool, typer.Option("--all", help="Also those that nobody configured here serves.")] = False,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that can be asked now. `<provider>/<its own id>` works for any other model of a provider."""
+    settings = config.load(config_file)
+    rows = load_rows(settings)
+    usable = {row.id for row in rows.providers.values() if why_not(row, rows, settings) is None}
+    found = [m for m in rows.models.values() if everything or any(o.provider in usable for o in m.served_by)]
+    if as_json:
+        show_json([{**msgspec.to_builtins(model), "price": prices(model, rows)} for model in found])
+        return
+    table = []
+    for model in found:
+        served = [o.provider if o.provider in usable else f"({o.provider})" for o in model.served_by]
+        price = prices(model, rows)
+        cells = [number(model.context_length), *(f"${price[p]:g}" if price else "" for p in ("prompt", "completion"))]
+        table.append([model.id, *cells, ", ".join(served)])
+    show("Models", ["id", "context", "$/M in", "$/M out", "served by (if its key is set)"], table, right=range(1, 4))
+    if not everything and len(found) < len(rows.models):
+        say(f"{len(rows.models) - len(found)} more need a provider's key: see --all, and `infron providers`.")
+
+
+def prices(model: catalog.Model, rows: catalog.Catalog) -> dict[str, float] | None:
+    """USD per million tokens at the first provider of the model; None if unknown."""
+    offer, now = model.served_by[0], datetime.datetime.now(datetime.UTC)
+    provider = rows.providers[offer.provider]
+    price = metering.price_of(provider, offer.id, rows.price(provider.id, offer.id), now)
+    return {"prompt": price.prompt / 1e6, "completion": price.completion / 1e6} if price else None
+
+
+def load_rows(settings: config.Config) -> catalog.Catalog:
+    return catalog.load(settings.providers, settings.models, os.environ, wires=WIRES, path=settings.path)
+
+
+def why_not(row: catalog.Provider, rows: catalog.Catalog, settings: config.Config) -> str | None:
+    if row.id == "local":
+        return local.missing(settings.local)
+    found = rows.usable(row)
+    return found if isinstance(found, str) else None
+
+
+# ---- check
+
+
+@app.command("check")
+def check_(
+    config_file: ConfigFile = None,
+    live: Annotated[bool, typer.Option("--live", help="Also ask each provider whether it takes its key.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check the settings and say what is wrong, line by line; the exit code is 0 if nothing is."""
+    problems = check.settings(config_file)
+    answers: list[check.Answer] = []
+    if live and not problems:
+        answers = asyncio.run(check.live(config.load(config_file)))
+    if as_json:
+        show_json({"problems": problems, "providers": answers})
+    else:
+        for problem in problems:
+            print(problem)
+        if answers:
+            rows = [[a.provider, "yes" if a.good else "no", f"{a.milliseconds:,.0f} ms", a.sentence] for a in answers]
+            show("Providers asked", ["provider", "good", "time", "answer"], rows, right=[2])
+        if not problems:
+            print("The settings are right.")
+    raise typer.Exit(1 if problems or not all(answer.good for answer in answers) else 0)
+
+
+# ---- showing
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def show(title: str, columns: list[str], rows: list[list[str]], right: Any = ()) -> None:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 240  # whatever reads it is no screen: do not cut
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def show_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def key_members(key: Key) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(key), "limit": usd(key.limit)}
+
+
+def usd(picodollars: int | None) -> float | None:
+    return None if picodollars is None else picodollars / PICODOLLARS
+
+
+def money(picodollars: int | None, unknown: str = "") -> str:
+    return unknown if picodollars is None else chat.dollars(picodollars / PICODOLLARS)
+
+
+def number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def when(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def moment(text: str | None, now: float) -> float | None:
+    """`--since` as unix seconds: a date (from 00:00 UTC on, as days are summed), or a time before `now`."""
+    if text is None:
+        return None
+    if ago := re.fullmatch(r"(\d{1,6})([dhm])", text):
+        return now - int(ago[1]) * {"d": 86400, "h": 3600, "m": 60}[ago[2]]
     try:
-        settings = config.load(config_file)
-        given = {name: value for name, value in (("host", host), ("port", port), ("workers", workers)) if value is not None}
-        settings = msgspec.structs.replace(settings, server=msgspec.structs.replace(settings.server, **given))
-        sys.exit(gateway.serve(settings, ready=lambda url: print(f"Infron listens on {url}", flush=True)))
-    except ConfigError as error:
-        print(f"infron: {error.message}", file=sys.stderr)
-        sys.exit(2)
-
-
-def main() -> None:
-    app()
+        found = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        stop(f"--since {text}: write a date such as 2026-11-01, or 7d, 12h, 30m.")
+    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()

@@ -291,5 +291,6 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
             async with running(config, rows, listener, local) as relay:
                 yield RunningGateway(f"http://127.0.0.1:{port}", port, relay)
         finally:
+            listener.close()
             if local is not None:
                 local.close()

@@ -7,6 +7,7 @@ import gc
 import re
 
 import pytest
+import pytest_asyncio
 from rawconnection import CHAT, ask, chat, connected, request
 
 from infron.runtime.server import GatewayProtocol
@@ -16,16 +17,26 @@ HELLO = [ROLE, text("Hello"), FINISH, USAGE, DONE]
 JSON = "Content-Type: application/json"
 
 
-@pytest.fixture
-async def provider():
-    async with ScriptedProvider(HELLO) as provider:
-        yield provider
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def playing():
+    async with ScriptedProvider(HELLO) as playing:
+        yield playing
 
 
 @pytest.fixture
-async def running(provider):
+def provider(playing):
+    """The provider behind the gateway, without the calls of other tests."""
+    playing.calls.clear()
+    return playing
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(playing):
     limits = {"max_body_bytes": 100_000, "max_header_bytes": 8_000}
-    async with gateway(providers={"mock": provider.row()}, limits=limits) as running:
+    async with gateway(providers={"mock": playing.row()}, limits=limits) as running:
         yield running
 
 
@@ -50,8 +61,10 @@ async def running(provider):
         b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc" % CHAT.encode(),
         b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc" % CHAT.encode(),
         b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n" % CHAT.encode(),
-        b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % CHAT.encode(),
-        b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" % CHAT.encode(),
+        b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        % CHAT.encode(),
+        b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"
+        % CHAT.encode(),
         b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n" % CHAT.encode(),
         b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" % CHAT.encode(),
         b"POST %b HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % CHAT.encode(),
@@ -72,7 +85,11 @@ async def test_what_is_no_valid_request_is_told_so_and_ends_the_connection(runni
 
 @pytest.mark.parametrize(
     "lines",
-    ["X-Big: " + "a" * 9_000, "\r\n".join(f"X-{n}: {'a' * 90}" for n in range(100)), "\r\n".join("a: b" for _ in range(300))],
+    [
+        "X-Big: " + "a" * 9_000,
+        "\r\n".join(f"X-{n}: {'a' * 90}" for n in range(100)),
+        "\r\n".join("a: b" for _ in range(300)),
+    ],
 )
 async def test_a_head_that_is_too_large_or_has_too_many_fields_is_answered_431(running, lines):
     async with connected(running.port) as connection:
@@ -129,7 +146,9 @@ async def test_a_wrong_method_is_told_the_right_one(running, method, path, allow
         assert (await connection.reply()).status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/chat/completions/", "//v1/models", "/v2/models", "/%ff%00", "/v1/models/../key"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/chat/completions/", "//v1/models", "/v2/models", "/%ff%00", "/v1/models/../key"]
+)
 async def test_an_unknown_path_is_404_and_says_what_there_is(running, path):
     reply = await ask(running.port, request("POST", path, JSON, body=b"{}"))
     assert reply.status in (404, 405)
@@ -153,7 +172,9 @@ async def test_the_host_of_an_absolute_target_counts_whatever_the_header_says(ru
     assert (reply.status, reply.error_type) == (403, "permission_denied")
 
 
-@pytest.mark.parametrize("line", ["Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded", "X-No: type"])
+@pytest.mark.parametrize(
+    "line", ["Content-Type: text/plain", "Content-Type: application/x-www-form-urlencoded", "X-No: type"]
+)
 async def test_a_body_of_another_type_than_json_is_answered_415(running, provider, line):
     async with connected(running.port) as connection:
         connection.send(request("POST", CHAT, line, body=b"{}"), request())
@@ -323,7 +344,15 @@ async def test_a_client_that_closes_its_half_still_gets_a_small_answer(running):
 
 
 async def test_pipelined_requests_are_answered_in_order(running):
-    kinds = [chat(), request(), chat(stream=False), request("GET", "/nowhere"), chat(model="nobody/none"), request(), chat()]
+    kinds = [
+        chat(),
+        request(),
+        chat(stream=False),
+        request("GET", "/nowhere"),
+        chat(model="nobody/none"),
+        request(),
+        chat(),
+    ]
     async with connected(running.port) as connection:
         connection.send(*kinds)
         replies = [await connection.reply() for _ in kinds]
@@ -370,7 +399,7 @@ async def test_a_slow_request_behind_a_running_stream_does_not_cut_it():
         connection.send(chat(), b"GET /hea")
         await connection.head()
         (protocol,) = _connections(running)
-        while not protocol.deaf:
+        while not protocol.deaf:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         gate.set()
         body = b""
@@ -414,7 +443,7 @@ async def test_answers_that_nobody_takes_do_not_pile_up(running):
         await connection.writer.drain()
         (protocol,) = _connections(running)
         async with asyncio.timeout(5):
-            while not protocol.write_paused:
+            while not protocol.write_paused:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert protocol.transport.get_write_buffer_size() < 1 << 20
         assert protocol.turns
@@ -439,7 +468,10 @@ def _connections(running):
 )
 async def test_a_request_that_comes_too_slowly_is_answered_408(provider, first, kind):
     timeouts = {"header_seconds": 0.2, "body_seconds": 0.2}
-    async with gateway(providers={"mock": provider.row()}, timeouts=timeouts) as running, connected(running.port) as connection:
+    async with (
+        gateway(providers={"mock": provider.row()}, timeouts=timeouts) as running,
+        connected(running.port) as connection,
+    ):
         connection.send(first)
         reply = await connection.reply()
         assert (reply.status, reply.error_type) == (408, "request_timeout")

@@ -57,7 +57,7 @@ async def dial(origin: Origin, protocol: asyncio.Protocol, tls: ssl.SSLContext |
 def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
     """Trusts the system's store and, besides, what SSL_CERT_FILE and SSL_CERT_DIR name. Takes some 20 ms.
 
-    Raises ConfigError if these name nothing that can be read.
+    Raises ConfigError if the file cannot be read.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -66,7 +66,7 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile, capath)
         except OSError as error:
-            raise ConfigError("SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates.") from error
+            raise ConfigError("SSL_CERT_FILE names no readable certificates.") from error
     return context
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import secrets
 import time
 from typing import Any, Protocol
 
@@ -49,14 +48,26 @@ class Responder(Protocol):
         """Close the connection; what the client has not taken yet is lost."""
 
 
-def new_id(now: float) -> str:
-    """`gen-<unix seconds>-<20 random characters>`: nearly in order, so that the ledger's index grows at its end."""
-    random = base64.b64encode(secrets.token_bytes(15), b"xy").decode()
-    return f"gen-{int(now)}-{random}"
+def new_id(now: float, random: int) -> str:
+    """`gen-<unix seconds>-<20 random characters>`: nearly in order, so that the ledger's index grows at its end.
+
+    `random`: 120 bits.
+    """
+    return f"gen-{int(now)}-{base64.b64encode(random.to_bytes(15), b'xy').decode()}"
 
 
 class Exchange:
     """One request and all that is done for it until it is settled. It is the reader of its own attempt."""
+
+    # Thousands live at once, most of them waiting.
+    __slots__ = (
+        "ask_usage", "asked", "attempt", "attempt_started", "attempts", "bill", "body", "body_bytes", "bucket",
+        "candidate", "candidates", "closed_at", "comments", "created_at", "decoder", "drain_started", "encoder",
+        "ended", "ending", "error", "finished_at", "first_content", "folded", "folder", "held", "held_bytes", "id",
+        "key_id", "last_frame", "last_write", "leaving", "left_at", "meter", "next", "opening", "outcome",
+        "paused_at", "relay", "request", "responder", "response_headers", "slow_reader", "started", "state", "status",
+        "taken_at", "unsent",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,7 +87,7 @@ class Exchange:
         self.bucket = 0
         self.state = State()
         self.created_at = time.time()
-        self.id = new_id(self.created_at)
+        self.id = new_id(self.created_at, relay.random.getrandbits(120))
         self.encoder = openai_chat.Encoder(self.id, int(self.created_at), request.model)
         self.folder = None if request.stream else openai_chat.Folder()
         self.folded = 0
@@ -152,7 +163,8 @@ class Exchange:
         provider = self.candidate.provider
         self.ask_usage = ask_usage
         self.attempt_started = self.last_frame = self.relay.loop.time()
-        self.decoder = openai_chat.Decoder(provider, self.relay.config.limits.max_frame_bytes)
+        limit, key = self.relay.config.limits.max_frame_bytes, self.relay.key_of(provider)
+        self.decoder = openai_chat.Decoder(provider, limit, key)
         self.status, self.body, self.body_bytes, self.finished_at, self.ending = 0, None, 0, 0.0, False
         self.meter.begin_attempt(provider, self.candidate.own_id)
         body = WIRES[provider.wire].encode_request(self.request, provider, self.candidate.own_id, ask_usage)
@@ -214,8 +226,6 @@ class Exchange:
 
     def request_failed(self, error: InfronError) -> None:
         self.attempt = None
-        if error.provider is None:
-            error.provider = self.candidate.provider.id
         if self.finished_at:  # the answer was complete, only its end got lost
             self._end()
         else:
@@ -288,6 +298,7 @@ class Exchange:
                 meter.finish_reason = event.reason
             elif isinstance(event, Done):
                 done = True
+                break  # what a provider says after its end is nothing that a client expects
             elif isinstance(event, Failed):
                 self._flush_before_failure(content)
                 self._fail(event.error)
@@ -296,17 +307,21 @@ class Exchange:
         meter.frames += len(events)
         if content and not self.first_content:
             self.first_content = self.last_frame
-            self._hasten()  # from the clock of the first token to that of the next frame
+            if not done:
+                self._hasten()  # from the clock of the first token to that of the next frame
         finished = self.decoder is not None and self.decoder.finished
         if finished and not self.finished_at:
             self.finished_at = self.last_frame
-            self.relay.clock.add(self, self._next_due())
+            if not done:
+                self.relay.clock.add(self, self._next_due())
+        elif not finished:
+            self.finished_at = 0.0  # another choice has begun
         if self.folder is None and not discard:
             if self.state.phase is Phase.STREAMING:
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
                 if held and not done:
                     self._write()
-            elif content:
+            elif content and not (done and finished and meter.usage is not None):
                 self.held_bytes += size
                 self._take(Input.CONTENT)
             else:
@@ -367,6 +382,8 @@ class Exchange:
         if self.state.phase is Phase.SETTLED:
             return
         self.error = error
+        if error.provider is None and error.blame == "provider":
+            error.provider = self.candidate.provider.id
         self.attempts.append(f"{self.candidate.provider.id}: {error.error_type} ({error.status})")
         early = self.state.phase in (Phase.OPENING, Phase.WAITING)
         if early and error.safe_to_retry and self.next < len(self.candidates):

@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _CLOSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
@@ -39,7 +40,7 @@ class Metrics:
             registry=self.registry,
         )
         self._refused = Counter("infron_refused", "Requests refused.", ["error_type"], registry=self.registry)
-        self._children: dict[tuple[str, str], tuple[Counter, Counter, Counter, Counter]] = {}
+        self._since: dict[tuple[str, str], list[int]] = {}  # exchanges, frames, prompt, completion since the last show
 
     def watch(self, name: str, help: str, read: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
@@ -60,18 +61,13 @@ class Metrics:
         closed_s: float | None,
     ) -> None:
         """Count one exchange. Times are seconds."""
-        children = self._children.get((outcome, provider))
-        if children is None:
-            children = self._children[outcome, provider] = (
-                self._exchanges.labels(outcome, provider),
-                self._frames.labels(provider),
-                self._tokens.labels(provider, "prompt"),
-                self._tokens.labels(provider, "completion"),
-            )
-        children[0].inc()
-        children[1].inc(frames)
-        children[2].inc(prompt)
-        children[3].inc(completion)
+        sums = self._since.get((outcome, provider))
+        if sums is None:
+            sums = self._since[outcome, provider] = [0, 0, 0, 0]
+        sums[0] += 1
+        sums[1] += frames
+        sums[2] += prompt
+        sums[3] += completion
         if first_s is not None:
             self._first.observe(first_s)
         if closed_s is not None:
@@ -79,17 +75,26 @@ class Metrics:
 
     # ---- showing
 
+    def _page(self) -> bytes:
+        for (outcome, provider), (exchanges, frames, prompt, completion) in self._since.items():
+            self._exchanges.labels(outcome, provider).inc(exchanges)
+            self._frames.labels(provider).inc(frames)
+            self._tokens.labels(provider, "prompt").inc(prompt)
+            self._tokens.labels(provider, "completion").inc(completion)
+        self._since.clear()
+        return generate_latest(self.registry)
+
     def publish(self) -> None:
         """Leave this worker's numbers for its siblings."""
         if self._directory is not None:
             part = self._directory / f"{os.getpid()}.part"
-            part.write_bytes(generate_latest(self.registry))
+            part.write_bytes(self._page())
             part.rename(self._directory / f"{os.getpid()}.prom")
 
     def text(self) -> bytes:
         """All numbers in Prometheus' text format, summed over the workers."""
         if self._directory is None:
-            return generate_latest(self.registry)
+            return self._page()
         self.publish()
         pages = [path.read_text() for path in sorted(self._directory.glob("*.prom"))]
         return generate_latest(_Summed(pages))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from datetime import UTC, datetime
 from infron.catalog import Catalog, Model, Provider
 from infron.config import Config
 from infron.errors import InfronError, NotFound, Overloaded, ProviderError, RateLimited, ShuttingDown
-from infron.model import Outcome, Price, Request, Settlement, Usage
+from infron.model import Outcome, Preferences, Price, Request, Settlement, Usage
 from infron.policy import access, metering, routing
 from infron.policy.access import Key
 from infron.policy.routing import Candidate
@@ -28,6 +30,7 @@ from infron.runtime.upstream import Client, Endpoint
 
 logger = logging.getLogger("infron")
 PRICE_SECONDS = 60.0
+ANY = Preferences()
 
 
 class Relay:
@@ -53,6 +56,9 @@ class Relay:
         self.shutting_down = False
         self.idle = asyncio.Event()  # set whenever nothing is active
         self.idle.set()
+        self.random = random.Random(secrets.token_bytes(32))  # of this process alone: workers are forked before
+        self._routes: dict[str, tuple[Candidate, ...]] = {}
+        self._keys: dict[str, str] = {}
         self._counter = ThreadPoolExecutor(1, thread_name_prefix="count")
         self._endpoints: dict[str, Endpoint] = {}
         self._missing = local.missing() if local else None
@@ -79,7 +85,7 @@ class Relay:
         if len(self.active) >= self.config.server.max_streams:
             raise Overloaded(f"The gateway runs {len(self.active):,} streams already.", retry_after=5)
         access.check_limit(self.ledger.keys, key)
-        candidates = routing.route(request, self.catalog, self.why_not)
+        candidates = self._route(request)
         key_id = key.id if key else None
         cap = self.config.drain.max_per_key
         drains = any(candidate.provider.on_disconnect != "cancel" for candidate in candidates)
@@ -93,6 +99,17 @@ class Relay:
         self.active.add(exchange)
         self.idle.clear()
         return exchange
+
+    def _route(self, request: Request) -> tuple[Candidate, ...]:
+        """The candidates. Of a request without wishes they depend on the model alone, and nothing of it changes."""
+        if request.models or request.preferences != ANY:
+            return routing.route(request, self.catalog, self.why_not)
+        known = self._routes.get(request.model)
+        if known is None:
+            if len(self._routes) > 10_000:
+                self._routes.clear()
+            known = self._routes[request.model] = routing.route(request, self.catalog, self.why_not)
+        return known
 
     # ---- providers
 
@@ -129,9 +146,12 @@ class Relay:
 
     def key_of(self, provider: Provider) -> str:
         """Our key at this provider, so that it can be kept out of what the provider says."""
-        endpoint = self._endpoints.get(provider.id)
-        value = dict(endpoint.headers).get(provider.auth.header, "") if endpoint else ""
-        return value.removeprefix(provider.auth.scheme).strip()
+        known = self._keys.get(provider.id)
+        if known is None:
+            headers = {} if provider.id == "local" else dict(self.endpoint(provider).headers)
+            known = headers.get(provider.auth.header, "").removeprefix(provider.auth.scheme).strip()
+            self._keys[provider.id] = known
+        return known
 
     def takes_usage(self, provider: Provider) -> bool:
         return provider.id not in self._refusing_usage

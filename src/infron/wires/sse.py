@@ -56,12 +56,13 @@ class Decoder:
         self._retry: int | None = None
         self._after_cr = False  # an LF that comes next belongs to the line end already taken
         self._start: bytes | None = b""  # the first bytes, until it is known whether they are a BOM
-        self._clean = False  # nothing at all is held: the next bytes begin an event
+        self._clean = True  # nothing at all is held: the next bytes begin an event
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes, comments and stray lines among them, in order."""
         # What nearly every provider sends nearly always: whole events of one data line each.
         if self._clean and data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= self._max:
+            self._start = None
             lines = data.count(b"\n")
             if lines == 2 and b"\r" not in data:
                 return [Event(data[6:-2], "", self._last_id)]
