@@ -29,6 +29,7 @@ with contextlib.suppress(ImportError):
 DEFAULT_MODEL = "local/smollm2-135m"
 SILENCE_SECONDS = 120.0
 RECEIPT_SECONDS = 5.0
+CANCELLED = 130  # exit code, as shells have it for Ctrl-C
 # What a terminal would obey if a model wrote it: all control characters but line feed and tab.
 _CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
@@ -169,7 +170,7 @@ def run(base_url: str, api_key: str | None, model: str, question: str | None) ->
         if question is None and sys.stdin.isatty():
             return _talk(gateway, model, screen)
         text = sys.stdin.read() if question is None else question
-        return 0 if _turn(gateway, model, [{"role": "user", "content": text}], screen) else 130
+        return 0 if _turn(gateway, model, [{"role": "user", "content": text}], screen) else CANCELLED
     except GatewayError as error:
         screen.error(f"infron: {error}")
         return 1

@@ -123,7 +123,9 @@ def serve(
 def ask_first(url: str, text: str) -> None:
     """Ask over the gateway's own API, in a process of its own, and say how to go on from a shell."""
     print(f"\n> {text}\n", flush=True)
-    subprocess.run([sys.executable, "-m", "infron", "chat", "--base-url", url, text], check=False)
+    asked = subprocess.run([sys.executable, "-m", "infron", "chat", "--base-url", url, text], check=False)
+    if asked.returncode == chat.CANCELLED:  # Ctrl-C was for the gateway as well
+        return
     messages = '[{"role": "user", "content": "Hello!"}]'
     body = f'{{"model": "{chat.DEFAULT_MODEL}", "stream": true, "messages": {messages}}}'
     curl = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"

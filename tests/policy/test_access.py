@@ -5,6 +5,7 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
 from infron.policy.access import (
     CLOSED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -120,12 +121,13 @@ async def test_two_workers_are_one_gateway(tmp_path: Path) -> None:
         for client in clients[4:]:
             await client.rest()
             assert client.frames()[-1] == "[DONE]"
-        for client in clients:  # each connection may reach either worker
-            for _ in range(3):
-                await true(lambda: len(gateway.rows("id")) == 8)
-                outcome = (await receipt(gateway.port, client.id))["outcome"]
-                assert outcome == ("cancelled" if client in clients[:4] else "completed")
-        owners = {owner for (owner,) in gateway.rows("owner")}
+            for _ in range(4):  # at once, and each connection may reach either worker
+                assert (await receipt(gateway.port, client.id))["outcome"] == "completed"
+        await true(lambda: None not in [outcome for (outcome,) in gateway.rows("outcome")])
+        for client in clients[:4]:
+            found = await receipt(gateway.port, client.id)
+            assert (found["outcome"], found["cancelled"]) == ("cancelled", True)
+        assert len(gateway.rows()) == 8
 
         async def summed() -> dict[str, float]:
             lines = (await get(gateway.port, "/metrics")).received.decode().splitlines()
@@ -138,7 +140,26 @@ async def test_two_workers_are_one_gateway(tmp_path: Path) -> None:
         assert sum((await summed()).values()) == 8
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
-    assert len(owners) in (1, 2)
+
+
+async def test_workers_whose_parent_was_killed_end_and_settle_what_runs(tmp_path: Path) -> None:
+    """They would keep the port, and no supervisor could start the gateway again."""
+    async with (
+        ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
+        process(tmp_path, provider, "[server]\nworkers = 2") as gateway,
+    ):
+        client = await (await ask(gateway.port)).head()
+        await client.until(b"Hello")
+        gateway.process.send_signal(signal.SIGKILL)
+        await client.rest()
+        await true(lambda: gateway.rows("outcome, error_type") == [("timed_out", "shutting_down")])
+
+        def refused() -> bool:
+            with socket.socket() as peer:
+                return peer.connect_ex(("127.0.0.1", gateway.port)) != 0
+
+        await true(refused)
+    assert client.frames()[-2]["error"]["metadata"]["error_type"] == "shutting_down"
 
 
 async def load(gateway: Gateway, seen: dict[str, str], dice: random.Random) -> None:

@@ -393,9 +393,13 @@ class Exchange:
 
     # ---- the client's side
 
+    def _watched(self) -> bool:
+        """Whether a client is still there for whom this goes on."""
+        return self.state.phase not in (Phase.SETTLED, Phase.DRAINING)
+
     def client_gone(self, reason: str = "") -> None:
         """The client's connection is gone, or its reader is taken for gone."""
-        if self.state.phase in (Phase.SETTLED, Phase.DRAINING):
+        if not self._watched():
             return
         self.client_resumed()
         self.left_at = self.relay.loop.time()
@@ -423,7 +427,7 @@ class Exchange:
 
     def client_paused(self) -> None:
         """The client takes no more for now: neither do we from the provider."""
-        if self.paused_at or self.state.phase in (Phase.SETTLED, Phase.DRAINING):
+        if self.paused_at or not self._watched():
             return
         self.paused_at = self.taken_at = self.relay.loop.time()
         self.unsent = self.responder.unsent()

@@ -72,9 +72,11 @@ def _run_worker(
     local: LocalModel | None,
     shared: Path | None,
     ready: Callable[[], None] | None,
+    parent: int | None = None,
 ) -> int:
+    """`parent`: a file descriptor that comes to its end when the parent process does."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-        return runner.run(_serve_until_told(config, rows, listener, local, shared, ready))
+        return runner.run(_serve_until_told(config, rows, listener, local, shared, ready, parent))
 
 
 @contextlib.asynccontextmanager
@@ -129,6 +131,7 @@ async def _serve_until_told(
     local: LocalModel | None,
     shared: Path | None,
     ready: Callable[[], None] | None,
+    parent: int | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     stop, now = asyncio.Event(), asyncio.Event()
@@ -139,6 +142,15 @@ async def _serve_until_told(
     # A terminal sends Ctrl-C to every process of the group; of several only the parent obeys it, and passes it on.
     for number in (signal.SIGTERM,) if shared else (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
+    if parent is not None:
+
+        def orphaned() -> None:
+            loop.remove_reader(parent)
+            logger.error("The parent process is gone: ending now, so that the port is free for the next one.")
+            stop.set()
+            now.set()
+
+        loop.add_reader(parent, orphaned)
     async with running(config, rows, listener, local, shared) as relay:
         # What lives now lives to the end: the collector need not look at it again while streams run.
         gc.collect()
@@ -212,15 +224,17 @@ def _run_parent(
     shared = Path(tempfile.mkdtemp(prefix="infron-"))
     workers: set[int] = set()
     stopping = False
+    parent_gone, alive = os.pipe()  # `alive` is open in this process only, for as long as it lives
 
     def start() -> None:
         pid = os.fork()
         if pid == 0:
+            os.close(alive)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             code = 1
             try:
-                code = _run_worker(config, rows, listener, local, shared, None)
+                code = _run_worker(config, rows, listener, local, shared, None, parent_gone)
             except ConfigError as error:
                 print(f"infron: {error.message}", file=sys.stderr)
                 code = 3

@@ -294,6 +294,9 @@ class GatewayProtocol(asyncio.Protocol):
         self.advancing = True
         while self.turns and self.current is None and not self.write_paused:
             turn = self.turns[0]
+            if turn.streams and self.half_closed:
+                self._client_gone()
+                break
             if not turn.judged:
                 self._judge(turn)
             if turn.error is None and not turn.complete:

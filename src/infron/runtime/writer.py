@@ -202,8 +202,8 @@ class Writer:
         try:
             with sqlite.transaction(self._reach()) as cursor:
                 replies = [(done, self._open(cursor, opening)) for opening, done in opens]
+                charges = self._settle(cursor, settles)  # before the claims, as it makes room for them
                 replies += self._claim(cursor, claims)
-                charges = self._settle(cursor, settles)
         except Exception as error:
             self._failed(error)
             self.counts = before

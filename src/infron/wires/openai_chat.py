@@ -129,7 +129,12 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        for event in self._sse.feed(data):
+        try:
+            frames = self._sse.feed(data)
+        except InfronError as error:
+            error.provider = self._provider.id
+            raise
+        for event in frames:
             if self._over:
                 break
             if event.event or event.stray:
@@ -155,8 +160,7 @@ class Decoder:
     def whole(self, body: bytes) -> list[Event]:
         """An answer in one JSON though a stream was asked for: an error, or the whole completion."""
         try:
-            if not body.isascii():
-                body = _clean(body)
+            body = (body if body.isascii() else _clean(body)).replace(b"\r", b" ")
             answer: dict[str, Any] = _members(body)
             choices: list[dict[str, Any]] = _objects(answer["choices"]) if "choices" in answer else []
             for choice in choices:
@@ -191,6 +195,8 @@ class Decoder:
     def _frame(self, payload: bytes, events: list[Event]) -> None:
         if not payload.isascii():
             payload = _clean(payload)
+        if b"\n" in payload:  # between tokens of the JSON, or it is none; ours is one line
+            payload = payload.replace(b"\n", b" ")
         try:
             facts = _facts(payload)
             members = _members(payload)

@@ -167,9 +167,7 @@ def _check_messages(messages: list[Any]) -> None:
         if not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`{place}.role` must be a string such as user.", param=f"{place}.role")
         if not isinstance(message.get("content"), str | list | None):
-            raise InvalidRequest(
-                f"`{place}.content` must be a string or an array of parts.", param=f"{place}.content"
-            )
+            raise InvalidRequest(f"`{place}.content` must be a string or an array of parts.", param=f"{place}.content")
 
 
 # ---- a provider's body

@@ -92,7 +92,7 @@ class Decoder:
         if self._start is not None:
             data = self._start + data
             if len(data) < 3 and _BOM.startswith(data):
-                self._start = data
+                self._start, self._clean = data, not data
                 return []
             self._start = None
             data = data.removeprefix(_BOM)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ async def clients() -> AsyncIterator[Callable[..., Client]]:
         await client.close()
         for stats in client.stats().values():
             assert (stats.open, stats.idle, stats.connecting, stats.waiting) == (0, 0, 0, 0)
-    gc.collect()  # transports that nobody closed complain when they are collected
+    gc.collect(1)  # transports that nobody closed complain when they are collected
 
 
 @pytest.fixture
@@ -71,8 +71,8 @@ def trusted(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def tls(authority: trustme.CA) -> Iterator[ssl.SSLContext]:
+def tls(authority: trustme.CA) -> ssl.SSLContext:
     """For a host that is called localhost, 127.0.0.1 or api.test."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1", "api.test").configure_cert(context)
-    yield context
+    return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 import struct
@@ -35,8 +36,8 @@ class Peer:
     async def request(self) -> tuple[bytes, bytes]:
         """(head, body) of the next request. Raises IncompleteReadError at the end of the connection."""
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = next((int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0)
-        return head, await self.reader.readexactly(length)
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        return head, await self.reader.readexactly(int(length[1]) if length else 0)
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -202,7 +203,12 @@ def counts(client: Client, host: Host) -> tuple[int, int, int, int]:
     return (stats.open, stats.idle, stats.connecting, stats.waiting) if stats else (0, 0, 0, 0)
 
 
+async def true(condition: Callable[[], object]) -> None:
+    """Wait for what changes in callbacks that tell nobody. The test's own timeout ends a vain wait."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 async def emptied(client: Client, host: Host) -> None:
-    """Wait until nothing is open towards this host: a few turns of the loop, else the test's own timeout ends it."""
-    while counts(client, host) != (0, 0, 0, 0):
-        await asyncio.sleep(0)  # noqa: ASYNC110 -- counts change in callbacks that nobody can wait for
+    """Wait until nothing is open towards this host."""
+    await true(lambda: counts(client, host) == (0, 0, 0, 0))

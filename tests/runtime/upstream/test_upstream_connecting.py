@@ -64,7 +64,7 @@ async def test_an_ipv6_literal_is_an_address(client: Client, host: Start) -> Non
 async def test_both_families_take_turns_in_the_resolvers_order() -> None:
     class Loop:
         async def getaddrinfo(self, *args: Any, **more: Any) -> list[Any]:
-            six = [(socket.AF_INET6, 1, 6, "", (address, 443, 0, 0)) for address in ("2001:db8::1", "2001:db8::2", "2001:db8::1")]
+            six = [(socket.AF_INET6, 1, 6, "", (f"2001:db8::{number}", 443, 0, 0)) for number in (1, 2, 1)]
             four = [(socket.AF_INET, 1, 6, "", (f"192.0.2.{number}", 443)) for number in range(1, 4)]
             return six + four
 
@@ -359,7 +359,8 @@ async def test_a_proxy_that_refuses_the_tunnel_is_named(clients: Start, host: St
         await peer.send(answer)
 
     proxy = await host(script)
-    attempt, notes = send(clients(environ={"https_proxy": f"http://me:pass@{proxy.at}"}), Endpoint("https://api.test/x", ()))
+    client = clients(environ={"https_proxy": f"http://me:pass@{proxy.at}"})
+    attempt, notes = send(client, Endpoint("https://api.test/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert notes.error.message.startswith(f"api.test is out of reach: the proxy {proxy.at} ")

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from scripted import CHUNKED, HELLO, OK, Host, Notes, Peer, chunk, counts, emptied, fetch, send
+from scripted import CHUNKED, HELLO, OK, Host, Notes, Peer, chunk, counts, emptied, fetch, send, true
 
 from infron.errors import ProviderUnavailable
-from infron.runtime.upstream import Client
+from infron.runtime import connection, upstream
+from infron.runtime.upstream import Client, Endpoint
 
 Start = Callable[..., Any]
 
@@ -41,7 +42,7 @@ async def test_the_connection_used_last_is_used_first(client: Client, host: Star
     turns = Turns()
     there = await host(turns)
     both = [send(client, there.endpoint())[1] for _ in range(2)]
-    for notes in both:
+    for _ in both:
         await turns.go()
     for notes in both:
         await notes.over.wait()
@@ -163,9 +164,7 @@ async def test_an_idle_connection_that_the_host_closes_leaves_the_pool(client: C
 
 
 @pytest.mark.parametrize("extra", [b"HTTP/1.1 408 Request Timeout\r\n\r\n", b"x", b"\r\n\r\n\r\n"])
-async def test_an_idle_connection_on_which_the_host_speaks_is_closed(
-    client: Client, host: Start, extra: bytes
-) -> None:
+async def test_an_idle_connection_on_which_the_host_speaks_is_closed(client: Client, host: Start, extra: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(HELLO)
@@ -197,7 +196,7 @@ class Blind:
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.listener.setblocking(False)
-        self.at = "http://127.0.0.1:{}/x".format(self.listener.getsockname()[1])
+        self.at = f"http://127.0.0.1:{self.listener.getsockname()[1]}/x"
 
     async def serve_one(self) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -210,9 +209,6 @@ class Blind:
 async def test_a_pooled_connection_closed_unseen_is_found_out_before_a_byte_is_written(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from infron.runtime import connection
-    from infron.runtime.upstream import Endpoint
-
     monkeypatch.setattr(connection, "_FRESH_SECONDS", 0.0)
     blind = Blind()
     _, first = send(client, Endpoint(blind.at, ()))
@@ -271,8 +267,7 @@ async def test_a_released_answer_whose_end_follows_gives_its_connection_back(cli
     attempt.release()
     assert counts(client, there) == (1, 0, 0, 0)
     released.set()
-    while counts(client, there)[1] == 0:
-        await asyncio.sleep(0)
+    await true(lambda: counts(client, there)[1] == 1)
     assert not notes.over.is_set()
     again, notes = await stream_until_done(client, there)
     assert len(there.peers) == 1
@@ -319,8 +314,6 @@ async def test_a_released_answer_that_does_not_end_well_closes_its_connection(
 async def test_a_released_answer_that_does_not_end_is_waited_for_two_seconds(
     client: Client, host: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from infron.runtime import upstream
-
     assert upstream.LINGER_SECONDS == 2.0
     monkeypatch.setattr(upstream, "LINGER_SECONDS", 0.05)
 
@@ -397,7 +390,8 @@ async def test_a_paused_answer_stops_the_host_and_loses_nothing_though_the_host_
     assert not finished.is_set()
     attempt.resume()
     while not finished.is_set():  # stop and go, and a pause just when the host closes
-        await notes.until(lambda notes, seen=len(notes.pieces): len(notes.pieces) > seen or notes.over.is_set())
+        notes.news.clear()
+        await notes.news.wait()
         attempt.pause()
         await asyncio.sleep(0)
         attempt.resume()
