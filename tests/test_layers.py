@@ -17,6 +17,7 @@ FLOORS = {
     "runtime": 3,
     "cli": 4,
     "chat": 4,
+    "check": 4,
     "testing": 4,
     "__main__": 5,
 }

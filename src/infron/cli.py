@@ -251,9 +251,9 @@ def providers(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
                     "base_url": row.base_url,
                     "env": row.auth.env,
                     "on_disconnect": row.on_disconnect,
-                    "stops_work": row.stops_work.value,
-                    "stops_billing": row.stops_billing.value,
-                    "reports_partial_usage": row.reports_partial_usage.value,
+                    "stops_work": row.stops_work,
+                    "stops_billing": row.stops_billing,
+                    "reports_partial_usage": row.reports_partial_usage,
                 }
                 for row, why in found
             ]

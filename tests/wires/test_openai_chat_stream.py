@@ -168,22 +168,61 @@ def test_the_frames_that_are_ours() -> None:
 # ---- whatever comes, only our error
 
 
-PIECES = st.sampled_from([
-    b"data: ", b"\n\n", b"\n", b"\r", b"{", b"}", b"[", b"]", b'"choices":', b'"delta":', b'"content":', b'"x"', b"null",
-    b":", b",", b"[DONE]", b'{"choices":[{"index":0,"delta":{"content":"x"}}]}', b'{"error":', b'{"error":{"code":"\\ud800"}}',
-    b'"finish_reason":"stop"', b'"usage":{}', b"\xff", b"\\ud800", b"1e999", b"-", b"event: error\n", b'{"choices":[null]}',
-    b'{"choices":[{"delta":{"tool_calls":[null,{"function":{"name":7}}]}}]}', b'{"usage":7,"choices":null}', b'{"detail":{}}',
-    b'{"choices":[{"delta":{"content":[null,{"type":"thinking","thinking":7},[]]}}],"x":{"y":[]}}', b'{"x":7}', b'{"x":{"y":"z"}}',
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        b"data: ",
+        b"\n\n",
+        b"\n",
+        b"\r",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b'"choices":',
+        b'"delta":',
+        b'"content":',
+        b'"x"',
+        b"null",
+        b":",
+        b",",
+        b"[DONE]",
+        b'{"choices":[{"index":0,"delta":{"content":"x"}}]}',
+        b'{"error":',
+        b'{"error":{"code":"\\ud800"}}',
+        b'"finish_reason":"stop"',
+        b'"usage":{}',
+        b"\xff",
+        b"\\ud800",
+        b"1e999",
+        b"-",
+        b"event: error\n",
+        b'{"choices":[null]}',
+        b'{"choices":[{"delta":{"tool_calls":[null,{"function":{"name":7}}]}}]}',
+        b'{"usage":7,"choices":null}',
+        b'{"detail":{}}',
+        b'{"choices":[{"delta":{"content":[null,{"type":"thinking","thinking":7},[]]}}],"x":{"y":[]}}',
+        b'{"x":7}',
+        b'{"x":{"y":"z"}}',
+    ]
+)
 ROWS = [
     provider({}),
-    provider({
-        "quirks": {
-            "usage_path": "x.y", "error_path": "x.z", "error_message_path": "x.w", "drop_choice": ["message"],
-            "split_content": True, "finish": {"": "stop"}, "error_finish": ["bad"], "skip_frames": ["p"], "drop_members": ["q"],
+    provider(
+        {
+            "quirks": {
+                "usage_path": "x.y",
+                "error_path": "x.z",
+                "error_message_path": "x.w",
+                "drop_choice": ["message"],
+                "split_content": True,
+                "finish": {"": "stop"},
+                "error_finish": ["bad"],
+                "skip_frames": ["p"],
+                "drop_members": ["q"],
+            }
         }
-    }),
-]  # fmt: skip
+    ),
+]
 
 
 @settings(deadline=None, max_examples=300)

@@ -22,6 +22,7 @@ from infron.model import PICODOLLARS
 from infron.policy.access import Key
 from infron.runtime.exchange import error_answer
 from infron.runtime.relay import Relay
+from infron.runtime.turn import Headers, Turn
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -120,6 +121,54 @@ def build(relay: Relay) -> Starlette:
     )
     application.router.redirect_slashes = False  # a path with a slash too many is told so, not sent round
     return application
+
+
+async def ask(application: Any, turn: Turn, relay: Relay) -> tuple[int, Headers, bytes]:
+    """(status, headers without content-length, body) of the application's answer, which is small and in one piece.
+
+    The application is given no body: nothing that it offers takes one.
+    """
+    start: dict[str, Any] = {}
+    body: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+        else:
+            body.append(message.get("body", b""))
+
+    try:
+        await application(_scope(turn), receive, send)
+    except Exception as error:  # starlette raises once more what it has answered, and `failed` has told
+        if not start:
+            relay.report_bug("answering a request", error)
+    if not start:
+        status, headers, told = error_answer(InternalError("The gateway failed; its log says where."))
+        return status, [(b"content-type", b"application/json"), *headers], told
+    headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+    return start["status"], headers, b"".join(body)
+
+
+def _scope(turn: Turn) -> dict[str, Any]:
+    host = turn.named.get(b"host", b"localhost")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1" if turn.chunked else "1.0",
+        "method": turn.method.decode("latin-1"),
+        "scheme": "http",
+        "path": turn.path.decode("utf-8", "replace"),
+        "raw_path": turn.path,
+        "query_string": turn.query,
+        "root_path": "",
+        "headers": [(b"host", host), *((name, value) for name, value in turn.headers if name != b"host")],
+        "client": None,
+        "server": None,
+        "state": {},
+    }
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -10,7 +10,6 @@ its turn too: a broken second request never cuts the answer to the first.
 from __future__ import annotations
 
 import asyncio
-import urllib.parse
 from collections import deque
 from typing import Any, ClassVar
 
@@ -30,8 +29,9 @@ from infron.errors import (
 )
 from infron.policy.access import is_json
 from infron.policy.routing import asked_on_disconnect
+from infron.runtime.app import ask
 from infron.runtime.relay import Relay
-from infron.runtime.turn import Headers, Turn, preflight
+from infron.runtime.turn import Headers, Turn, preflight, target_of
 from infron.wires import openai_chat
 
 STREAM_PATHS = frozenset((b"/v1/chat/completions", b"/api/v1/chat/completions"))
@@ -240,7 +240,7 @@ class GatewayProtocol(asyncio.Protocol):
         if len(self.url) + self.head_size > self.relay.config.limits.max_header_bytes:
             raise self._too_much_head()
         self._check_framing(turn, version)
-        turn.path, turn.query, authority = _target(self.url)
+        turn.path, turn.query, authority = target_of(self.url)
         if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
             turn.named[b"host"] = authority
         turn.streams = turn.path in STREAM_PATHS
@@ -368,31 +368,9 @@ class GatewayProtocol(asyncio.Protocol):
             turn.refuse(InternalError("The gateway failed; its log says where."))
 
     async def _ask_application(self, turn: Turn) -> None:
-        """Everything that is no stream is a small answer, sent in one piece."""
-        start: dict[str, Any] = {}
-        body: list[bytes] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                start.update(message)
-            else:
-                body.append(message.get("body", b""))
-
-        try:
-            await self.app(_scope(turn, self.transport), receive, send)
-        except Exception as error:  # starlette raises what it has answered, and has told us of, once more
-            if not start:
-                self.relay.report_bug("answering a request", error)
-        if turn is not self.current:  # the client left
-            return
-        if not start:
-            turn.refuse(InternalError("The gateway failed; its log says where."))
-            return
-        headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-        turn.send(start["status"], headers, b"".join(body))
+        answer = await ask(self.app, turn, self.relay)
+        if turn is self.current:  # else the client left
+            turn.send(*answer)
 
     def turn_over(self, turn: Turn) -> None:
         """The answer of `turn` is handed to the transport: close, or go on with what came meanwhile."""
@@ -443,43 +421,6 @@ class GatewayProtocol(asyncio.Protocol):
         self._expect_within("linger", LINGER_SECONDS)
         self.linger_until = self.loop.time() + LINGER_TOTAL_SECONDS
         self.transport.write_eof()
-
-
-def _target(url: bytes) -> tuple[bytes, bytes, bytes]:
-    """(path without percent-encoding, query, authority) of a request's target. Raises InvalidRequest."""
-    authority = b""
-    if url[:1] not in (b"/", b"*"):
-        try:
-            parsed = httptools.parse_url(url)
-        except httptools.HttpParserError:
-            raise InvalidRequest("The request's target is neither a path nor an address.") from None
-        authority = parsed.host or b""
-        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-    path, _, query = url.partition(b"#")[0].partition(b"?")
-    return (urllib.parse.unquote_to_bytes(path) if b"%" in path else path), query, authority
-
-
-def _scope(turn: Turn, transport: asyncio.Transport) -> dict[str, Any]:
-    host, port = (transport.get_extra_info("sockname") or ("", 0))[:2]
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1" if turn.chunked else "1.0",
-        "method": turn.method.decode("latin-1"),
-        "scheme": "http",
-        "path": turn.path.decode("utf-8", "replace"),
-        "raw_path": turn.path,
-        "query_string": turn.query,
-        "root_path": "",
-        "headers": [(name, value) for name, value in turn.headers if name != b"host"] + _host(turn),
-        "client": None,
-        "server": (host, port),
-        "state": {},
-    }
-
-
-def _host(turn: Turn) -> Headers:
-    return [(b"host", turn.named[b"host"])] if b"host" in turn.named else []
 
 
 def protocol_for(relay: Relay, timed: set[GatewayProtocol]) -> type[GatewayProtocol]:

@@ -6,9 +6,12 @@ It never knows what came before or after it on the connection, nor what the answ
 from __future__ import annotations
 
 import http
+import urllib.parse
 from typing import TYPE_CHECKING
 
-from infron.errors import InfronError
+import httptools
+
+from infron.errors import InfronError, InvalidRequest
 from infron.runtime.exchange import Exchange, error_answer
 
 if TYPE_CHECKING:
@@ -114,6 +117,23 @@ class Turn:
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
         return b"".join([b"%b: %b\r\n" % line for line in lines]) + b"\r\n"
+
+
+# ---- a request's target
+
+
+def target_of(url: bytes) -> tuple[bytes, bytes, bytes]:
+    """(path without percent-encoding, query, authority) of a request's target. Raises InvalidRequest."""
+    authority = b""
+    if url[:1] not in (b"/", b"*"):
+        try:
+            parsed = httptools.parse_url(url)
+        except httptools.HttpParserError:
+            raise InvalidRequest("The request's target is neither a path nor an address.") from None
+        authority = parsed.host or b""
+        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+    path, _, query = url.partition(b"#")[0].partition(b"?")
+    return (urllib.parse.unquote_to_bytes(path) if b"%" in path else path), query, authority
 
 
 # ---- pages of other origins
