@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ASK ?= How would you build the tallest building ever?
+ARGS ?=
 
 bin := .venv/bin
 # The first Python that is new enough makes .venv; what is installed already is not installed again.
@@ -22,9 +23,9 @@ compile = $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: ## Start the gateway with a real model behind it, and ask it a first question
+run: ## Start the gateway with a real model behind it, and ask it a first question (ARGS="--port 8081", ASK="…")
 	$(call install,base local)
-	@exec $(bin)/infron serve --ask "$(ASK)"
+	@exec $(bin)/infron serve --ask "$(ASK)" $(ARGS)
 
 test: check ## Run every check and every test
 	@$(bin)/python -m pytest --durations=5

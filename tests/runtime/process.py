@@ -45,7 +45,9 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def process(folder: Path, provider: ScriptedProvider, settings: str = "", row: str = "") -> AsyncIterator[Gateway]:
+async def process(
+    folder: Path, provider: ScriptedProvider, settings: str = "", row: str = ""
+) -> AsyncIterator[Gateway]:
     """Start it, wait until it answers, and kill it at the end if it still runs. `settings`, `row`: TOML."""
     ledger, config = folder / "infron.db", folder / "infron.toml"
     config.write_text(

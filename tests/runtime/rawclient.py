@@ -8,8 +8,9 @@ import json
 import socket
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from infron import testing
@@ -46,7 +47,7 @@ def close_all() -> None:
 async def true(condition: Callable[[], Any], seconds: float = BOUND) -> None:
     """Wait until it holds: for what has no event of its own."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.005)
 
 
@@ -161,6 +162,20 @@ async def get(port: int, path: str, *headers: str) -> Client:
     return client
 
 
+@contextlib.contextmanager
+def deaf_host() -> Iterator[str]:
+    """The base URL of a listener whose backlog is full: it leaves a new connection without an answer."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            filler = sockets.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
 async def receipt(port: int, id: str) -> dict[str, Any]:
     """The receipt as it stands at this moment."""
     client = await get(port, f"/v1/generation?id={id}")
@@ -178,6 +193,14 @@ async def settled(running: RunningGateway, id: str | None = None) -> dict[str, A
     counts = running.relay.ledger.counts
     assert (counts.settled, counts.duplicates) == (1, 0)
     return found
+
+
+@contextlib.contextmanager
+def locked(ledger: Path) -> Iterator[None]:
+    """Hold the ledger's write lock."""
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
 
 
 async def entries(running: RunningGateway) -> list[str]:

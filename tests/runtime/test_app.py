@@ -88,7 +88,7 @@ async def made(running, name="test", limit_usd=None) -> str:
     url = running.relay.config.ledger_url()
     key, secret = await asyncio.to_thread(create_key, url, name, limit_usd)
     async with asyncio.timeout(1):
-        while running.relay.ledger.keys.find(secret) is None:  # noqa: ASYNC110 another thread learns of it
+        while running.relay.ledger.keys.find(secret) is None:
             await asyncio.sleep(0.01)
     assert key.id
     return secret
@@ -138,7 +138,7 @@ async def test_keys_are_required_within_a_second_of_the_first_and_refused_within
     assert (await ask(running.port, chat(bearer(secret), host="any.example"))).status == 200
     await asyncio.to_thread(revoke_key, running.relay.config.ledger_url(), secret)
     async with asyncio.timeout(1):
-        while (await ask(running.port, request("GET", "/v1/key", bearer(secret)))).status != 401:  # noqa: ASYNC110
+        while (await ask(running.port, request("GET", "/v1/key", bearer(secret)))).status != 401:
             await asyncio.sleep(0.02)
     reply = await ask(running.port, chat(bearer(secret)))
     assert (reply.status, reply.error_type) == (401, "authentication")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +86,26 @@ async def test_a_client_that_leaves_after_the_end_leaves_a_completed_exchange() 
     assert (found["outcome"], found["cancelled"], found["estimated"]) == ("completed", False, False)
     assert (found["tokens_prompt"], found["tokens_completion"]) == (7, 3)
     assert found["upstream_closed_ms"] is None
+
+
+async def test_a_client_that_leaves_while_a_complete_answer_is_counted_pays_for_all_of_it() -> None:
+    counter_is_free = threading.Event()
+    async with (
+        ScriptedProvider([text("Hello"), FINISH, DONE]) as provider,
+        gateway(providers={"mock": provider.row(on_disconnect="cancel")}) as running,
+    ):
+        running.relay._counter.submit(counter_is_free.wait)
+        client = await (await ask(running.port)).head()
+        await client.until(b"Hello")
+        (exchange,) = running.relay.active
+        await true(lambda: exchange.ending)
+        client.close()
+        await true(lambda: exchange.left_at)
+        counter_is_free.set()
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["estimated"], found["finish_reason"]) == ("drained", True, "stop")
+    assert found["tokens_completion"] > 0
+    assert found["on_disconnect"] == "drain: the answer was complete already"
 
 
 # ---- draining

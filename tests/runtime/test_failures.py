@@ -8,6 +8,7 @@ import json
 import pytest
 from rawclient import COMMENT, Client, ask, gateway, settled
 
+from infron.runtime import exchange
 from infron.testing import (
     CUT,
     DONE,
@@ -140,6 +141,16 @@ async def test_nothing_that_a_provider_sends_after_done_is_passed_on() -> None:
         client = await (await ask(running.port)).head()
         await client.rest()
     assert (client.words(), client.frames()[-1]) == ("Hello", "[DONE]")
+
+
+async def test_a_whole_answer_that_is_too_large_to_hold_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "MAX_FOLDED_BYTES", 10_000)
+    script = [*[text("x" * 1_000)] * 20, FINISH, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, stream=False)).head()
+        assert "too large" in (await client.error())["message"]
+        found = await settled(running, client.id)
+    assert (client.status, found["outcome"]) == (502, "failed")
 
 
 # ---- errors that the provider tells

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+from itertools import pairwise
+from random import Random
 
 import pytest
 import pytest_asyncio
 from rawconnection import CHAT, ask, chat, connected, request
 
+from infron.runtime import server
 from infron.runtime.server import GatewayProtocol
 from infron.testing import DONE, FINISH, ROLE, USAGE, ScriptedProvider, Wait, gateway, text
 
@@ -373,6 +376,46 @@ async def test_pipelined_requests_are_answered_in_order(running):
         assert set(re.findall(rb"gen-[\w-]+", reply.body)) == ({id.encode()} if id else set())
 
 
+@pytest.mark.parametrize("seed", range(4))
+async def test_requests_cut_anywhere_are_the_same_requests(running, seed):
+    chunked = request("POST", CHAT, JSON, "Transfer-Encoding: chunked") + b"2;x=y\r\n{}\r\n0\r\nX: y\r\n\r\n"
+    upgrade = request("POST", "/nowhere", "Connection: Upgrade", "Upgrade: h2c", body=b"GET / HTTP/1.1")
+    raw = b"".join((request(), chunked, upgrade, chat(), request("HEAD"), chat(stream=False), b"NONSENSE\r\n"))
+    random = Random(seed)
+    cuts = sorted(random.sample(range(len(raw)), 12))
+    async with connected(running.port) as connection:
+        for start, end in pairwise((0, *cuts, len(raw))):
+            connection.send(raw[start:end])
+            await connection.writer.drain()
+            await asyncio.sleep(0.002)
+        replies = [await connection.reply(bodiless=number == 4) for number in range(7)]
+        assert [reply.status for reply in replies] == [200, 400, 404, 200, 200, 200, 400]
+        assert await connection.ended() == b""
+
+
+async def test_spoilt_requests_are_never_a_bug(running, caplog):
+    random = Random(7)
+    whole = chat("Expect: 100-continue", "Connection: Upgrade", "Upgrade: h2c", "Origin: https://a.example") + request()
+
+    async def send(raw: bytes) -> None:
+        async with connected(running.port) as connection:
+            connection.send(raw)
+            connection.writer.write_eof()
+            await connection.ended()
+
+    for _ in range(40):
+        spoilt = []
+        for _ in range(10):
+            raw = bytearray(whole)
+            for _ in range(random.randint(1, 4)):
+                raw[random.randrange(len(raw))] = random.choice(b"\r\n\0 :;,/%?#\xff0A")
+            spoilt.append(bytes(raw[: random.randint(1, len(raw))]))
+        await asyncio.gather(*map(send, spoilt))
+    await asyncio.wait_for(running.relay.idle.wait(), 5)
+    assert caplog.records == []
+    assert (await ask(running.port, request())).status == 200
+
+
 async def held_stream():
     gate = asyncio.Event()
     return gate, ScriptedProvider([ROLE, text("one"), Wait(gate), text("two"), FINISH, DONE])
@@ -409,7 +452,7 @@ async def test_a_slow_request_behind_a_running_stream_does_not_cut_it():
         connection.send(chat(), b"GET /hea")
         await connection.head()
         (protocol,) = _connections(running)
-        while not protocol.deaf:  # noqa: ASYNC110
+        while not protocol.deaf:
             await asyncio.sleep(0.01)
         gate.set()
         body = b""
@@ -453,7 +496,7 @@ async def test_answers_that_nobody_takes_do_not_pile_up(running):
         await connection.writer.drain()
         (protocol,) = _connections(running)
         async with asyncio.timeout(5):
-            while not protocol.write_paused:  # noqa: ASYNC110
+            while not protocol.write_paused:
                 await asyncio.sleep(0.01)
         assert protocol.transport.get_write_buffer_size() < 1 << 20
         assert protocol.turns
@@ -508,6 +551,47 @@ async def test_a_connection_without_a_byte_is_closed_in_silence(provider):
         connected(running.port) as connection,
     ):
         assert await connection.ended() == b""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.2)
+
+
+async def test_a_connection_that_stays_idle_is_closed_in_the_end(running, impatient):
+    async with connected(running.port) as connection:
+        connection.send(request())
+        await connection.reply()
+        assert await connection.ended() == b""
+
+
+async def test_the_clock_of_idle_connections_does_not_run_while_an_answer_does(impatient):
+    gate, provider = await held_stream()
+    async with provider, gateway(providers={"mock": provider.row()}) as running, connected(running.port) as connection:
+        connection.send(request())
+        await connection.reply()
+        connection.send(chat())
+        await connection.head()
+        await asyncio.sleep(0.5)
+        gate.set()
+        body = b""
+        while chunk := await connection.chunk():
+            body += chunk
+        assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_client_that_takes_nothing_is_closed_in_the_end(provider, impatient):
+    async with (
+        gateway(providers={"mock": provider.row()}, timeouts={"client_stall_seconds": 0.2}) as running,
+        connected(running.port, buffer=4_096) as connection,
+    ):
+        connection.writer.transport.pause_reading()
+        connection.send(*[request("GET", "/metrics")] * 1_500)
+        await connection.writer.drain()
+        (protocol,) = _connections(running)
+        async with asyncio.timeout(5):
+            while protocol.parser is not None:
+                await asyncio.sleep(0.01)
 
 
 # ---- CORS

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rawclient import Client, ask, entries, gateway, get, receipt, settled, true, within
+from rawclient import Client, ask, deaf_host, entries, gateway, get, locked, receipt, settled, true, within
 
-from infron.testing import DONE, FINISH, ROLE, USAGE, Script, ScriptedProvider, Wait, delta, frame, text
+from infron.policy.exchange import Input
+from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, Script, ScriptedProvider, Wait, frame, text
 
 NEVER = asyncio.Event
 COUNTS = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -20,9 +21,7 @@ PRICES = {"*": {"prompt": "1", "completion": "10"}}
 
 
 def last_with_usage(content: str, counts: dict[str, int], finish_reason: str | None = None) -> bytes:
-    return frame(
-        choices=[{"index": 0, "delta": {"content": content}, "finish_reason": finish_reason}], usage=counts
-    )
+    return frame(choices=[{"index": 0, "delta": {"content": content}, "finish_reason": finish_reason}], usage=counts)
 
 
 def running_count(completion: int) -> dict[str, int]:
@@ -161,6 +160,17 @@ async def test_a_client_that_leaves_before_any_answer_owes_the_prompt() -> None:
     assert found["total_cost"] > 0
 
 
+async def test_a_client_that_leaves_while_we_connect_owes_nothing() -> None:
+    with deaf_host() as base_url:
+        row = {"wire": "openai-chat", "base_url": base_url, "api_key": "k", "prices": PRICES}
+        async with gateway(providers={"mock": row}) as running:
+            client = await ask(running.port)
+            await true(lambda: running.relay.active)
+            client.close()
+            found = await settled(running)
+    assert (found["outcome"], found["tokens_prompt"], found["total_cost"]) == ("cancelled", 0, 0)
+
+
 async def test_the_receipt_of_a_running_exchange_has_no_outcome_yet() -> None:
     go_on = asyncio.Event()
     async with (
@@ -175,7 +185,7 @@ async def test_the_receipt_of_a_running_exchange_has_no_outcome_yet() -> None:
         # At once after [DONE], with nothing waited for.
         found = await receipt(running.port, client.id)
     assert (found["outcome"], found["id"]) == ("completed", client.id)
-    assert 0 < found["latency"]
+    assert found["latency"] > 0
     assert {one["id"] for one in client.frames()[:-1]} == {client.id}
 
 
@@ -187,15 +197,8 @@ async def test_an_unknown_receipt_is_404() -> None:
 # ---- the ledger's row comes first
 
 
-def locked(path: str) -> sqlite3.Connection:
-    """Holds the ledger's write lock until it is closed."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    return connection
-
-
 async def test_content_is_held_back_until_the_row_is_durable(tmp_path: Path) -> None:
-    path = str(tmp_path / "infron.db")
+    path = tmp_path / "infron.db"
     async with (
         ScriptedProvider([ROLE, text("Hello"), Wait(NEVER())]) as provider,
         gateway(
@@ -204,7 +207,7 @@ async def test_content_is_held_back_until_the_row_is_durable(tmp_path: Path) -> 
             keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
         ) as running,
     ):
-        with closing(locked(path)):
+        with locked(path):
             client = await (await ask(running.port)).head()
             await client.until(b"PROCESSING", 2)
             (exchange,) = running.relay.active
@@ -216,14 +219,14 @@ async def test_content_is_held_back_until_the_row_is_durable(tmp_path: Path) -> 
 
 
 async def test_a_ledger_that_cannot_write_is_a_503_before_content(tmp_path: Path) -> None:
-    path = str(tmp_path / "infron.db")
+    path = tmp_path / "infron.db"
     async with (
         ScriptedProvider([text("Hello"), FINISH, USAGE, DONE]) as provider,
         gateway(
             providers={"mock": provider.row()}, ledger={"url": f"sqlite:///{path}"}, keepalive={"first_seconds": 0}
         ) as running,
     ):
-        aside = Path(path).rename(tmp_path / "aside.db")
+        aside = path.rename(tmp_path / "aside.db")
         client = await (await ask(running.port)).head()
         error = await client.error()
         assert (client.status, error["metadata"]["error_type"]) == (503, "ledger_unavailable")
@@ -236,3 +239,54 @@ async def test_a_ledger_that_cannot_write_is_a_503_before_content(tmp_path: Path
         assert (await receipt(running.port, again.id))["outcome"] == "completed"
         assert (await receipt(running.port, client.id))["outcome"] == "failed"
         assert len(await entries(running)) == 2
+
+
+async def test_a_complete_answer_that_waits_for_the_row_is_billed_in_full_though_its_client_left(
+    tmp_path: Path,
+) -> None:
+    """To leave before the ledger can write must not be a way to an answer for nothing."""
+    path = tmp_path / "infron.db"
+    async with (
+        ScriptedProvider([text("Hello"), FINISH, USAGE, DONE]) as provider,
+        gateway(providers={"mock": provider.row()}, ledger={"url": f"sqlite:///{path}"}) as running,
+    ):
+        with locked(path):
+            client = await ask(running.port)
+            await (await within(provider.called())).finished.wait()
+            (exchange,) = running.relay.active
+            await true(lambda: exchange.state.held is Input.ENDED)
+            client.reset()
+            await within(running.relay.idle.wait())
+        found = await settled(running)
+    assert (found["outcome"], found["tokens_completion"], found["estimated"]) == ("drained", 3, False)
+
+
+async def test_a_large_answer_that_waits_for_the_row_pauses_the_provider_and_arrives_whole(tmp_path: Path) -> None:
+    path = tmp_path / "infron.db"
+    pieces = [text(f"{number:06d}" * 10_000) for number in range(400)]
+    async with (
+        ScriptedProvider([*pieces, FINISH, USAGE, DONE]) as provider,
+        gateway(providers={"mock": provider.row()}, ledger={"url": f"sqlite:///{path}"}) as running,
+    ):
+        with locked(path):
+            client = await ask(running.port)
+            call = await within(provider.called())
+            (exchange,) = running.relay.active
+            await true(lambda: exchange.attempt and exchange.attempt.paused)
+            assert exchange.held_bytes < 1 << 20
+            assert call.sent < 20 << 20
+        await client.head()
+        await client.rest()
+        assert (await receipt(running.port, client.id))["outcome"] == "completed"
+    assert client.words() == "".join(f"{number:06d}" * 10_000 for number in range(400))
+
+
+async def test_a_large_answer_in_one_json_arrives_whole_though_a_stream_was_asked_for() -> None:
+    message = {"role": "assistant", "content": "x" * 1_000_000}
+    answer = {"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": COUNTS}
+    script = [Answer(200, (("content-type", "application/json"),), json.dumps(answer).encode())]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port)).head()
+        await client.rest()
+    assert client.words() == message["content"]
+    assert client.frames()[-1] == "[DONE]"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 
 import pytest
-from rawclient import COMMENT, ask, gateway, settled, true, within
+from rawclient import COMMENT, ask, deaf_host, gateway, settled, true, within
 
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, Pause, ScriptedProvider, Wait, delta, text
 
 NEVER = asyncio.Event
 CLOCK = 0.1  # what every clock resolves to, in seconds
-
 
 
 # ---- comments
@@ -212,23 +210,12 @@ async def test_the_total_time_before_content_is_an_http_error() -> None:
 
 
 async def test_a_connection_that_cannot_be_made_in_time_is_a_504_and_timed_out() -> None:
-    """A listener whose backlog is full leaves a new connection without an answer."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        row = {"wire": "openai-chat", "base_url": f"http://127.0.0.1:{listener.getsockname()[1]}/v1", "api_key": "k"}
-        try:
-            async with gateway(providers={"mock": row}, timeouts={"connect_seconds": 0.1}) as running:
-                client = await (await ask(running.port)).head()
-                error = await client.error()
-                found = await settled(running, client.id)
-        finally:
-            for filler in fillers:
-                filler.close()
+    with deaf_host() as base_url:
+        row = {"wire": "openai-chat", "base_url": base_url, "api_key": "k"}
+        async with gateway(providers={"mock": row}, timeouts={"connect_seconds": 0.1}) as running:
+            client = await (await ask(running.port)).head()
+            error = await client.error()
+            found = await settled(running, client.id)
     assert (client.status, error["metadata"]["error_type"]) == (504, "timeout")
     assert (found["outcome"], found["tokens_prompt"], found["total_cost"]) == ("timed_out", 0, 0)
 

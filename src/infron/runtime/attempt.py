@@ -33,10 +33,6 @@ class Reader(Protocol):
 class Carrier(Protocol):
     """The connection that an attempt has got, as far as the attempt is concerned."""
 
-    @property
-    def answered(self) -> bool:
-        """Whether the final head of the answer is there."""
-
     def pause(self) -> None: ...
 
     def resume(self) -> None: ...
@@ -47,7 +43,7 @@ class Carrier(Protocol):
 
 
 class Attempt:
-    """One request on its way. `request` is the head and the body; both are let go once they are written.
+    """One request on its way. Its `head` and `body` are let go once they are written.
 
     `sent`: bytes of it were handed to a connected transport, so the provider may have seen it. `fully_sent`: all of
     it was, and the transport's own buffer was never full or is empty again.
@@ -109,11 +105,10 @@ class Attempt:
     def release(self) -> None:
         """The answer is complete for us; the Reader hears nothing more.
 
-        The connection is used again if the end of the body arrives within LINGER_SECONDS
-        and LINGER_BYTES.
+        The connection is used again if the end of the body arrives within LINGER_SECONDS and LINGER_BYTES.
         """
-        if self.connection is not None and self.connection.answered:
-            self.reader = None
+        self.reader = None
+        if self.connection is not None:
             self.connection.linger()
         else:
             self.abort()

@@ -168,10 +168,6 @@ class Connection(asyncio.Protocol):
     def closing(self) -> bool:
         return self._transport.is_closing()
 
-    @property
-    def answered(self) -> bool:
-        return self._answered
-
     def pause(self) -> None:
         # On the TCP transport, not the TLS one: uvloop loses what a paused TLS transport still holds when the peer
         # closes, and a body that ends with the connection would be cut short unnoticed.
@@ -244,9 +240,7 @@ class Connection(asyncio.Protocol):
                     body = self._inflated(self._inflate, body)
                 if body:
                     reader.data_received(body)
-        if self._reader is not reader:  # it aborted or released
-            self._unread(0)
-        elif self._problem:
+        if self._problem:
             self.fail(self._unavailable(self._problem))
         elif self._ended:
             self._finish()

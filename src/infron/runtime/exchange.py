@@ -10,7 +10,6 @@ import base64
 import time
 from typing import Any, Protocol
 
-from infron.catalog import Provider
 from infron.errors import (
     DeadlineExceeded,
     InfronError,
@@ -18,7 +17,6 @@ from infron.errors import (
     LedgerUnavailable,
     ProviderTimeout,
     ProviderUnavailable,
-    RateLimited,
     ShuttingDown,
 )
 from infron.model import Chunk, Done, Event, Failed, Finished, Opening, Outcome, Request, Usage, UsageReported
@@ -149,9 +147,11 @@ class Exchange:
             self.relay.clock.add(self, self._next_due())
 
     def _recorded(self, durable: bool) -> None:
-        if not durable:
+        if not durable and self.state.phase is not Phase.SETTLED:
             self.error = LedgerUnavailable("The ledger cannot be written, so nothing can be billed; try again later.")
         self._take(Input.RECORDED if durable else Input.UNRECORDED)
+        if self.attempt is not None and self.attempt.paused and not self.paused_at:
+            self.attempt.resume()
 
     def _open_next(self) -> None:
         self.error = None
@@ -246,7 +246,8 @@ class Exchange:
 
     def _whole(self) -> None:
         """An answer that was no stream: an error, or a completion in one JSON."""
-        assert self.body is not None and self.decoder is not None
+        assert self.body is not None
+        assert self.decoder is not None
         body, provider = b"".join(self.body), self.candidate.provider
         if self.status == 200:
             try:
@@ -308,12 +309,12 @@ class Exchange:
         if content and not self.first_content:
             self.first_content = self.last_frame
             if not done:
-                self._hasten()  # from the clock of the first token to that of the next frame
+                self._ask_by(self.last_frame + self.relay.config.timeouts.stall_seconds)
         finished = self.decoder is not None and self.decoder.finished
         if finished and not self.finished_at:
             self.finished_at = self.last_frame
             if not done:
-                self.relay.clock.add(self, self._next_due())
+                self._ask_by(self.finished_at + USAGE_WAIT_SECONDS)
         elif not finished:
             self.finished_at = 0.0  # another choice has begun
         if self.folder is None and not discard:
@@ -321,11 +322,10 @@ class Exchange:
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
                 if held and not done:
                     self._write()
-            elif content and not (done and finished and meter.usage is not None):
-                self.held_bytes += size
-                self._take(Input.CONTENT)
             else:
                 self._bound_held(size)
+                if content and not (done and finished and meter.usage is not None):
+                    self._take(Input.CONTENT)
         if done:
             if finished:
                 self._end()
@@ -348,9 +348,15 @@ class Exchange:
         return True
 
     def _bound_held(self, size: int) -> None:
+        """Of frames without content the oldest are let go; what holds content waits, and so does the provider."""
         self.held_bytes += size
-        while self.held_bytes > MAX_HELD_BYTES and self.held:
-            self.held_bytes -= len(self.held.pop(0))
+        if self.held_bytes <= MAX_HELD_BYTES:
+            return
+        if not self.first_content:
+            while self.held_bytes > MAX_HELD_BYTES and self.held:
+                self.held_bytes -= len(self.held.pop(0))
+        elif self.attempt is not None and not self.state.recorded:
+            self.attempt.pause()
 
     def _end(self) -> None:
         """The answer is complete. Its usage is the provider's or, where it never gives one, counted first."""
@@ -414,7 +420,7 @@ class Exchange:
             return
         self.held.clear()
         self.drain_started = self.left_at
-        self._hasten()
+        self._ask_by(self.left_at + self.relay.config.drain.seconds)
         if not self.ending:
             self.relay.ledger.claim_drain(
                 self.id, max_concurrent=self.relay.config.drain.max_concurrent, done=self._drain_claimed
@@ -523,10 +529,9 @@ class Exchange:
             times.append(self.attempt_started + timeouts.first_token_seconds)
         return min((time for time in times if time), default=self.relay.loop.time() + 60)
 
-    def _hasten(self) -> None:
-        """Something has become due earlier than the clock was last told."""
-        if self.bucket:
-            self.relay.clock.hasten(self, self._next_due())
+    def _ask_by(self, due: float) -> None:
+        """Something may be due at `due`, earlier than the clock was told. Being asked in vain does no harm."""
+        self.relay.clock.hasten(self, due)
 
     # ---- the table, run
 
@@ -560,7 +565,7 @@ class Exchange:
         self.last_write = self.relay.loop.time()
         if self.comments:
             self.comments = 0
-            self._hasten()  # the next comment is due after the shorter pause again
+            self._ask_by(self.last_write + self.relay.config.keepalive.first_seconds)
         self.responder.write(data)
 
     def _comment(self) -> None:

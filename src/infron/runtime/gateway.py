@@ -115,7 +115,7 @@ async def running(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(relay.idle.wait(), 5)
             uvicorn_server.should_exit = uvicorn_server.force_exit = True
-            await ticking
+            ticking.cancel()
             await uvicorn_server.shutdown(sockets=[listener])
             watching.cancel()
             await relay.close()

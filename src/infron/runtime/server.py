@@ -108,7 +108,8 @@ class GatewayProtocol(asyncio.Protocol):
         self.turns.clear()
         turn, self.current, self.turn = self.current, None, None
         if turn is not None and turn.exchange is not None:
-            turn.exchange.client_gone()
+            exchange, turn.exchange = turn.exchange, None
+            exchange.client_gone()
 
     def abort(self) -> None:
         """Close at once; what the client has not taken yet is lost."""
@@ -303,14 +304,18 @@ class GatewayProtocol(asyncio.Protocol):
                 break
             self.turns.popleft()
             self.current = turn
+            if self.receiving == "idle":
+                self._expect_within("", 0)
             self._begin(turn)
         self.advancing = False
-        if self.current is None and not self.turns and not self.transport.is_closing():
+        if self.current is not None or self.transport.is_closing():
+            return
+        if not self.turns:
             self.ahead = 0
-            if self.half_closed:
-                self._close()
-            elif self.receiving == "":
-                self._expect_within("idle", KEEP_ALIVE_SECONDS)
+        if not self.turns and self.half_closed:
+            self._close()
+        elif self.receiving == "":  # nothing comes, or nothing is taken
+            self._expect_within("idle", KEEP_ALIVE_SECONDS)
 
     def _judge(self, turn: Turn) -> None:
         """What the head alone decides, before a body is read; then, if asked, the leave to send it."""

@@ -221,6 +221,24 @@ async def test_a_head_of_exactly_the_limit_passes_and_one_byte_more_does_not(cli
             assert notes.ended is passes, (size, len(pieces), notes.error)
 
 
+async def test_a_head_does_not_count_against_the_limit_of_what_comes_between_it_and_the_body(
+    clients: Start, host: Start
+) -> None:
+    head = CHUNKED[:-2] + b"a: " + b"b" * 900 + b"\r\n\r\n"
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(head + b"5;" + b"x" * 900 + b"\r\n")
+        await started.until(lambda notes: notes.status)
+        await peer.send(b"hello\r\n0\r\n\r\n")
+        await peer.gone()
+
+    there = await host(script)
+    _, started = send(clients(max_header_bytes=1000), there.endpoint())
+    await started.over.wait()
+    assert (started.body, started.ended) == (b"hello", True)
+
+
 async def test_a_long_body_behind_a_long_head_is_not_taken_for_a_head(clients: Start, host: Start) -> None:
     head = OK + b"a: " + b"b" * 900 + b"\r\ncontent-length: 300000\r\n\r\n"
     there = await host(saying(head + bytes(300_000)))

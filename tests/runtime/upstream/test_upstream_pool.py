@@ -293,8 +293,10 @@ async def test_a_release_from_inside_the_callback_that_saw_the_end_gives_the_con
     ids=["too much", "garbage", "closed"],
 )
 async def test_a_released_answer_that_does_not_end_well_closes_its_connection(
-    client: Client, host: Start, tail: bytes | None
+    client: Client, host: Start, tail: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(upstream, "LINGER_SECONDS", 60.0)
+
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(CHUNKED + chunk(b"data: [DONE]\n\n"))
@@ -330,6 +332,29 @@ async def test_a_released_answer_that_does_not_end_is_waited_for_two_seconds(
     assert counts(client, there) == (1, 0, 0, 0)
     await gone.wait()
     await emptied(client, there)
+
+
+async def test_a_connection_that_came_back_after_a_release_is_no_longer_under_its_clock(
+    client: Client, host: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "LINGER_SECONDS", 0.02)
+    monkeypatch.setattr(upstream, "_SWEEP_SECONDS", 0.01)
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + chunk(b"data: [DONE]\n\n"))
+        await released.wait()
+        await peer.send(chunk(b""))
+        await peer.gone()
+
+    released = asyncio.Event()
+    there = await host(script)
+    attempt, _ = await stream_until_done(client, there)
+    attempt.release()
+    released.set()
+    await true(lambda: counts(client, there)[1] == 1)
+    await asyncio.sleep(0.1)
+    assert counts(client, there) == (1, 1, 0, 0)
 
 
 async def test_a_released_answer_can_still_be_aborted(client: Client, host: Start) -> None:
