@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from infron.catalog import Provider
@@ -18,7 +19,8 @@ def folded(*frames: dict[str, Any], **more: Any) -> dict[str, Any]:
         for event in decoder.feed(b"data: %b\n\n" % json.dumps(frame).encode()):
             if isinstance(event, Chunk):
                 folder.add(event)
-    return json.loads(folder.answer("gen-1", 123, "a/b", "mock", **more))
+    answer: dict[str, Any] = json.loads(folder.answer("gen-1", 123, "a/b", "mock", **more))
+    return answer
 
 
 def one(delta: dict[str, Any], finish: str | None = None, index: int = 0, **more: Any) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def one(delta: dict[str, Any], finish: str | None = None, index: int = 0, **more
 
 
 def choice(*frames: dict[str, Any]) -> dict[str, Any]:
+    only: dict[str, Any]
     (only,) = folded(*frames)["choices"]
     return only
 
@@ -121,6 +124,19 @@ def test_reasoning_is_continued_and_its_details_are_merged_by_index() -> None:
             {"type": "reasoning.encrypted", "index": 1, "data": "AA"},
         ],
     }
+
+
+def test_a_long_answer_is_joined_once() -> None:
+    # Each piece was added to all before it: an answer of n pieces cost n * n.
+    folder = Folder()
+    choices = b'[{"delta":{"content":"%b"},"logprobs":{"content":[{"token":"x"}]}}]'
+    for n in range(20_000):
+        folder.add(Chunk({"choices": msgspec.Raw(choices % (b"%08d" % n))}, True, ""))
+    pieces = folder._choices[0]["message"]["content"].parts
+    assert len(pieces) == 20_000
+    (choice,) = json.loads(folder.answer("gen-1", 1, "a/b", "mock"))["choices"]
+    assert choice["message"]["content"] == "".join(f"{n:08}" for n in range(20_000))
+    assert len(choice["logprobs"]["content"]) == 20_000
 
 
 def test_two_choices_stay_apart_and_in_order() -> None:

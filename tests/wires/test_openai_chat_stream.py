@@ -42,8 +42,8 @@ def shown(events: list[Event]) -> list[Any]:
 def _shown(event: Event) -> Any:
     match event:
         case Chunk(members, content, text):
-            members = {name: bytes(raw).decode() for name, raw in members.items()}
-            return {"chunk": members, "content": content, "text": text}
+            texts = {name: bytes(raw).decode() for name, raw in members.items()}
+            return {"chunk": texts, "content": content, "text": text}
         case UsageReported(raw):
             return {"usage": raw}
         case Finished(reason):
@@ -138,6 +138,16 @@ def test_root_members_are_ours_or_unchanged(name: str) -> None:
         for member, raw in frame.items():
             if member not in ("id", "created", "model", "object", "choices", "x_groq"):
                 assert bytes(raw) in data
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "parts"])  # there text is counted in another order
+def test_what_is_encoded_is_decoded_to_the_same_chunks(name: str) -> None:
+    data, case = case_of(name)
+    chunks = [event for event in decoded([data], provider(case), case.get("whole", False)) if isinstance(event, Chunk)]
+    encoder = openai_chat.Encoder("gen-1", 123, "author/slug")
+    stream = b"".join([*map(encoder.encode, chunks), encoder.close()])
+    again = [event for event in decoded([stream], provider({})) if isinstance(event, Chunk)]
+    assert shown([*again]) == shown([*chunks])
 
 
 def test_the_frames_that_are_ours() -> None:
@@ -271,3 +281,13 @@ def test_the_upstream_id_is_the_first_that_is_not_empty() -> None:
     decoder = openai_chat.Decoder(provider({}))
     decoder.feed(b'data: {"id":"","choices":[]}\n\ndata: {"id":"a","choices":[]}\n\ndata: {"id":"b","choices":[]}\n\n')
     assert decoder.upstream_id == "a"
+
+
+def test_an_answer_is_not_finished_while_a_choice_that_came_later_speaks() -> None:
+    decoder = openai_chat.Decoder(provider({}))
+    decoder.feed(b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n')
+    assert decoder.finished
+    decoder.feed(b'data: {"choices":[{"index":1,"delta":{"content":"b"}}]}\n\n')
+    assert not decoder.finished
+    decoder.feed(b'data: {"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}\n\n')
+    assert decoder.finished

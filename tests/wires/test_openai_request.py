@@ -97,7 +97,8 @@ REFUSED: dict[str, tuple[bytes, str, str | None]] = {
     "tools as an object": (body(b'"tools":{}'), "`tools` must be an array", "tools"),
     "usage as a flag": (body(b'"usage":true'), "`usage` must be an object", "usage"),
     "provider as a name": (body(b'"provider":"openai"'), "`provider` must be an object", "provider"),
-    "order as a name": (body(b'"provider":{"order":"openai"}'), "`order` must be an array", "order"),
+    "order as a name": (body(b'"provider":{"order":"openai"}'), "array of strings", "provider.order"),
+    "models as a name": (body(b'"models":"x/y"'), "array of strings", "models"),
     "models that are numbers": (body(b'"models":[1]'), "array of strings", "models"),
     "user as a number": (body(b'"user":1'), "`user` must be a string", "user"),
 }

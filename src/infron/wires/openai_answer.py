@@ -11,7 +11,21 @@ import msgspec
 
 from infron.model import PICODOLLARS, Charge, Chunk, Usage
 
-_encode = msgspec.json.Encoder().encode
+
+class _Pieces:
+    """A string that is still growing: joined once, when it is written."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+
+
+def _join(value: object) -> str:
+    if isinstance(value, _Pieces):
+        return "".join(value.parts)
+    raise NotImplementedError
+
+
+_encode = msgspec.json.Encoder(enc_hook=_join).encode
 _decode = msgspec.json.Decoder().decode
 
 # Members of a delta that are said again rather than continued.
@@ -67,11 +81,15 @@ def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
         old = into.get(name)
         if value is None:
             into.setdefault(name, None)
-        elif isinstance(old, str) and isinstance(value, str):
-            if name not in _SAID_ONCE:
-                into[name] = old + value
-            elif value:
+        elif isinstance(old, str | _Pieces) and isinstance(value, str):
+            if not value:
+                continue
+            if name in _SAID_ONCE:
                 into[name] = value
+            elif isinstance(old, str):
+                into[name] = _Pieces(old, value)
+            else:
+                old.parts.append(value)
         elif isinstance(old, dict) and isinstance(value, dict):
             _merge(old, value)
         elif isinstance(value, list):
@@ -90,14 +108,14 @@ def _same(items: list[Any], item: Any, by_place: bool) -> dict[str, Any] | None:
     """The item that this one goes on with: that of its `index`, or, `by_place`, of its id, or the last one without."""
     if not isinstance(item, dict):
         return None
-    index = item.get("index")
+    index, id = item.get("index"), item.get("id")
+    if index is None and not by_place:
+        return None
     known = [old for old in items if isinstance(old, dict)]
     if index is not None:
         return next((old for old in known if old.get("index") == index), None)
-    if not by_place:
-        return None
-    if item.get("id"):
-        return next((old for old in known if old.get("id") == item["id"]), None)
+    if id:
+        return next((old for old in known if old.get("id") == id), None)
     return known[-1] if known else None
 
 

@@ -141,18 +141,18 @@ def _field(values: dict[str, Any], name: str, kind: type, required: bool = False
     return value
 
 
-def _strings(values: dict[str, Any], name: str) -> tuple[str, ...]:
-    value = _field(values, name, list) or []
-    if not all(isinstance(item, str) for item in value):
-        raise InvalidRequest(f"`{name}` must be an array of strings.", param=name)
+def _strings(values: dict[str, Any], name: str, inside: str = "") -> tuple[str, ...]:
+    value = values.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidRequest(f"`{inside}{name}` must be an array of strings.", param=inside + name)
     return tuple(value)
 
 
 def _preferences(values: dict[str, Any]) -> Preferences:
     return Preferences(
-        order=_strings(values, "order"),
-        only=_strings(values, "only"),
-        ignore=_strings(values, "ignore"),
+        order=_strings(values, "order", "provider."),
+        only=_strings(values, "only", "provider."),
+        ignore=_strings(values, "ignore", "provider."),
         allow_fallbacks=values.get("allow_fallbacks") is not False,
     )
 
