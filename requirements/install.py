@@ -21,6 +21,7 @@ from typing import NamedTuple, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOG = VENV / "install.log"
+MARK = VENV / "made-by"  # there unless something was cut short, which no pip can mend
 PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 HERE = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
 LIVE = sys.stdout.isatty()
@@ -80,13 +81,13 @@ class Failed(Exception):
 
 
 def main(names: list[str]) -> None:
+    if not PYTHON.exists() or not MARK.exists() or MARK.read_text() != identity():
+        make_venv()
     for name in names:
         step, stamp = STEPS[name], VENV / f"{name}.stamp"
         wanted = digest(step)
-        if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        if stamp.exists() and stamp.read_text() == wanted:
             continue
-        if not PYTHON.exists() or not usable():
-            make_venv()
         try:
             install(step)
         except Failed as failure:
@@ -97,17 +98,16 @@ def main(names: list[str]) -> None:
 
 
 def digest(step: Step) -> str:
-    """Changes with whatever makes an installed step stale: its lock, this Python, the place of the folder."""
-    parts = [(ROOT / "requirements" / step.lock).read_bytes(), sys.version.encode(), str(ROOT).encode()]
+    """Changes with whatever makes an installed step stale."""
+    parts = [(ROOT / "requirements" / step.lock).read_bytes()]
     if step.project:
         parts.append((ROOT / "pyproject.toml").read_bytes())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def usable() -> bool:
-    """Whether `.venv` was finished, by this very Python and in this very place."""
-    mark = VENV / "made-by"
-    return mark.exists() and mark.read_text() == f"{sys.version}\n{ROOT}"
+def identity() -> str:
+    """This Python and this place: `.venv` is of no use to any other."""
+    return f"{sys.version}\n{ROOT}"
 
 
 def make_venv() -> None:
@@ -115,9 +115,8 @@ def make_venv() -> None:
         stop("This Python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv.")
     say(f"Making .venv ({HERE})")
     venv.create(VENV, clear=True, symlinks=sys.platform != "win32")
-    # pip as a process of its own: it is what venv's `with_pip` does, but with its output in our log.
+    # pip by a process of its own: what venv's `with_pip` does, but with the output in our log.
     run([str(PYTHON), "-Im", "ensurepip", "--upgrade", "--default-pip"], lambda line: None)
-    (VENV / "made-by").write_text(f"{sys.version}\n{ROOT}")
 
 
 def install(step: Step) -> None:
@@ -150,6 +149,7 @@ def run(command: list[str], note: Callable[[str], None], show: Callable[[], str]
     Raises Failed with one sentence.
     """
     output: list[str] = []
+    MARK.unlink(missing_ok=True)
     with LOG.open("a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         process = subprocess.Popen(
@@ -180,6 +180,7 @@ def run(command: list[str], note: Callable[[str], None], show: Callable[[], str]
             follower.join()
             raise
         process.wait()
+    MARK.write_text(identity())
     if process.returncode:
         raise Failed(*explain("".join(output)))
 
@@ -211,4 +212,4 @@ if __name__ == "__main__":
     except OSError as error:
         stop(f"{error.filename or ROOT} cannot be written: {error.strerror}.")
     except KeyboardInterrupt:
-        stop("It was interrupted; the same command goes on.")
+        stop("It was interrupted; run the same command again.")

@@ -98,7 +98,6 @@ def serve(
     server = msgspec.structs.replace(settings.server, **{name: v for name, v in given.items() if v is not None})
     settings = msgspec.structs.replace(settings, server=server)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     asking: list[threading.Thread] = []
 
     def ready(url: str) -> None:

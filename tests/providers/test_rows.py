@@ -28,6 +28,7 @@ from infron.testing import (
     Step,
     Wait,
     delta,
+    frame,
     gateway,
     text,
 )
@@ -324,3 +325,19 @@ async def test_a_service_that_is_gone_says_so() -> None:
 
 def test_every_shape_is_that_of_a_row_that_serves() -> None:
     assert SHAPES.keys() <= set(OPEN)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_our_key_does_not_reach_the_client_through_a_provider_that_repeats_it(streamed: bool) -> None:
+    row = ROWS["openai"]
+
+    def script(call: Call) -> list[Step]:
+        error = {"message": f"Quota spent for {call.headers['authorization']}", "code": KEY}
+        if streamed:
+            return [ROLE, text("Hel"), frame(error=error)]
+        return [Answer(400, (("content-type", "application/json"),), json.dumps({"error": error}).encode())]
+
+    async with ScriptedProvider(script) as host, gateway(providers=table(row, host)) as running:
+        _, _, body = await asked(running, row)
+        assert b"Quota spent" in body
+        assert KEY.encode() not in body

@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._status = 0
         self._interim = 0
         self._quiet = 0  # raw bytes since the last byte of a body: the head, or what should be next to nothing
-        self._allowance = 0  # bytes that may still be read after a release
+        self._allowance = 0  # bytes that may still come for nobody
         self._answered = False  # the final head is complete
         self._started = False  # … and the reader knows it
         self._framed = False  # the body says itself where it ends; else the close does
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         return self._transport.is_closing()
 
     def pause(self) -> None:
-        # On the TCP transport, not the TLS one: uvloop loses what a paused TLS transport still holds when the peer
+        # On the TCP transport, not the TLS one: both loops lose what a paused TLS transport still holds when the peer
         # closes, and a body that ends with the connection would be cut short unnoticed.
         self._raw.pause_reading()
 
@@ -329,7 +329,7 @@ class Connection(asyncio.Protocol):
     def _unread(self, size: int) -> None:
         """`size` bytes came for nobody: while idle, or behind a released answer."""
         self._allowance -= size
-        if self._attempt is None or self._problem or self._allowance < 0:
+        if self._problem or self._allowance < 0:
             self.abort()
         elif self._ended:
             self._retire()

@@ -19,9 +19,6 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
-
-import uvicorn
 
 try:  # neither is on every platform
     import resource
@@ -34,16 +31,16 @@ from infron import catalog
 from infron.config import Config
 from infron.errors import ConfigError
 from infron.policy import access, metering
-from infron.runtime import app, server
+from infron.runtime import app
 from infron.runtime.ledger import Ledger
 from infron.runtime.local import LocalModel
 from infron.runtime.metrics import Metrics
 from infron.runtime.relay import Relay
+from infron.runtime.server import Server
 from infron.wires import WIRES
 
 Ready = Callable[[str], None]
 logger = logging.getLogger("infron")
-LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
 
 
 def serve(config: Config, *, ready: Ready | None = None) -> int:
@@ -102,11 +99,9 @@ async def running(
         metrics = Metrics(shared)
         relay = Relay(config, rows, ledger, local, metrics)
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))
-        connections: set[server.GatewayProtocol] = set()
-        uvicorn_server = _uvicorn(config, relay, connections)
-        await uvicorn_server.startup(sockets=[listener])
-        ticking = loop.create_task(uvicorn_server.main_loop())
-        watching = loop.create_task(_watch(connections, metrics))
+        server = Server(relay, app.build(relay))
+        await server.start(listener)
+        publishing = loop.create_task(_publish(metrics)) if shared else None
         try:
             yield relay
         finally:
@@ -114,10 +109,9 @@ async def running(
             relay.end_all()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(relay.idle.wait(), 5)
-            uvicorn_server.should_exit = uvicorn_server.force_exit = True
-            ticking.cancel()
-            await uvicorn_server.shutdown(sockets=[listener])
-            watching.cancel()
+            await server.stop()
+            if publishing is not None:
+                publishing.cancel()
             await relay.close()
             metrics.publish()
     finally:
@@ -176,37 +170,11 @@ async def _drain(relay: Relay, now: asyncio.Event, seconds: float) -> None:
         wait.cancel()
 
 
-async def _watch(connections: set[server.GatewayProtocol], metrics: Metrics) -> None:
-    """One look for all connections: who receives too slowly, who is idle for too long."""
-    loop = asyncio.get_running_loop()
-    published = 0.0
+async def _publish(metrics: Metrics) -> None:
+    """Leave this worker's numbers for its siblings, once a second."""
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        now = loop.time()
-        for connection in list(connections):
-            connection.check_clock(now)
-        if now >= published + 1:
-            published = now
-            metrics.publish()
-
-
-def _uvicorn(config: Config, relay: Relay, connections: set[server.GatewayProtocol]) -> uvicorn.Server:
-    settings: dict[str, Any] = {
-        "http": server.protocol_for(relay, connections),
-        "ws": "none",
-        "lifespan": "off",
-        "log_config": None,
-        "access_log": False,
-        "server_header": False,
-        "proxy_headers": False,
-        "backlog": 4096,
-        "timeout_graceful_shutdown": 1,
-    }
-    loaded = uvicorn.Config(app.build(relay), **settings)
-    loaded.load()
-    uvicorn_server = uvicorn.Server(loaded)
-    uvicorn_server.lifespan = loaded.lifespan_class(loaded)
-    return uvicorn_server
+        metrics.publish()
+        await asyncio.sleep(1.0)
 
 
 # ---- several workers

@@ -1,4 +1,4 @@
-"""HTTP towards clients: one protocol class under uvicorn, which hands chat requests straight to the relay.
+"""HTTP towards clients: one protocol class, which hands chat requests straight to the relay.
 
 It never knows what a request means. Everything that is not a stream goes to the ASGI application beside it. What an
 application cannot see lives here: limits and deadlines of heads and bodies, HTTP/1.0, pipelining, hang-ups.
@@ -10,12 +10,13 @@ its turn too: a broken second request never cuts the answer to the first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections import deque
-from typing import Any, ClassVar
+from email.utils import formatdate
+from typing import Any
 
 import httptools
-import uvicorn
-from uvicorn.server import ServerState
 
 from infron.errors import (
     HeadTooLarge,
@@ -40,26 +41,75 @@ MAX_PIPELINE_BYTES = 64 << 10
 KEEP_ALIVE_SECONDS = 75.0
 LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it
 LINGER_TOTAL_SECONDS = 30.0
+LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
+BACKLOG = 4096
+
+
+class Server:
+    """What the connections of a process share. `application`: the ASGI one for everything that is no stream."""
+
+    def __init__(self, relay: Relay, application: Any) -> None:
+        self.relay = relay
+        self.application = application
+        self.loop = relay.loop
+        self.connections: set[GatewayProtocol] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.timed: set[GatewayProtocol] = set()  # those whose clock runs
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.date = b""  # the Date header of this second
+        self._listening: asyncio.Server | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept connections on a listening socket."""
+        self._look()
+        self._watching = self.loop.create_task(self._watch())
+        self._listening = await self.loop.create_server(lambda: GatewayProtocol(self), sock=listener, backlog=BACKLOG)
+
+    async def stop(self) -> None:
+        """Accept no more, and let go of every connection once what was written to it is sent, for 1 s at most."""
+        assert self._listening is not None
+        assert self._watching is not None
+        self._listening.close()
+        self._watching.cancel()
+        for connection in list(self.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), 1.0)
+        for connection in list(self.connections):
+            connection.abort()
+
+    def came(self, connection: GatewayProtocol) -> None:
+        self.connections.add(connection)
+        self._empty.clear()
+
+    def went(self, connection: GatewayProtocol) -> None:
+        self.connections.discard(connection)
+        self.timed.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        """One look for all connections: who receives too slowly, who is idle for too long."""
+        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        now = self.loop.time()
+        for connection in list(self.timed):
+            connection.check_clock(now)
 
 
 class GatewayProtocol(asyncio.Protocol):
     """One connection. `receiving`: what its clock is for: head, body, idle, linger, close, or nothing."""
 
-    relay: ClassVar[Relay]
-    timed: ClassVar[set[GatewayProtocol]]  # connections whose clock runs
-
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        if not config.loaded:
-            config.load()
-        self.app: Any = config.loaded_app
-        self.loop = _loop or asyncio.get_running_loop()
-        self.server_state = server_state
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.relay = server.relay
+        self.loop = server.loop
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.parser: Any = httptools.HttpRequestParser(self)
         # the request that is being received
@@ -86,12 +136,11 @@ class GatewayProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
-        self.server_state.connections.add(self)  # type: ignore[arg-type]
+        self.server.came(self)
         self._expect_within("head", self.relay.config.timeouts.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server_state.connections.discard(self)
-        self.timed.discard(self)
+        self.server.went(self)
         self._client_gone()
         self.parser = None  # it refers back to us
 
@@ -128,7 +177,7 @@ class GatewayProtocol(asyncio.Protocol):
         self._advance()
 
     def shutdown(self) -> None:
-        """Uvicorn's: the server ends."""
+        """The server ends."""
         if self.current is None:
             self.transport.close()
         else:
@@ -354,8 +403,8 @@ class GatewayProtocol(asyncio.Protocol):
             self._begin_exchange(turn)
         else:
             task = self.loop.create_task(self._ask_application(turn))
-            self.server_state.tasks.add(task)
-            task.add_done_callback(self.server_state.tasks.discard)
+            self.server.tasks.add(task)
+            task.add_done_callback(self.server.tasks.discard)
 
     def _begin_exchange(self, turn: Turn) -> None:
         try:
@@ -373,14 +422,13 @@ class GatewayProtocol(asyncio.Protocol):
             turn.refuse(InternalError("The gateway failed; its log says where."))
 
     async def _ask_application(self, turn: Turn) -> None:
-        answer = await ask(self.app, turn, self.relay)
+        answer = await ask(self.server.application, turn, self.relay)
         if turn is self.current:  # else the client left
             turn.send(*answer)
 
     def turn_over(self, turn: Turn) -> None:
         """The answer of `turn` is handed to the transport: close, or go on with what came meanwhile."""
         turn.exchange = None
-        self.server_state.total_requests += 1
         if self.current is not turn:
             return
         self.current = None
@@ -396,15 +444,15 @@ class GatewayProtocol(asyncio.Protocol):
         self.receiving = what
         if what and seconds:
             self.deadline = self.loop.time() + seconds
-            self.timed.add(self)
+            self.server.timed.add(self)
         else:
-            self.timed.discard(self)
+            self.server.timed.discard(self)
 
     def check_clock(self, now: float) -> None:
         """Close what is idle for too long; refuse heads and bodies that come too slowly."""
         if now < self.deadline:
             return
-        self.timed.discard(self)
+        self.server.timed.discard(self)
         if self.receiving in ("linger", "close"):
             self.transport.abort()
         elif self.receiving == "idle" or not self.begun:
@@ -426,8 +474,3 @@ class GatewayProtocol(asyncio.Protocol):
         self._expect_within("linger", LINGER_SECONDS)
         self.linger_until = self.loop.time() + LINGER_TOTAL_SECONDS
         self.transport.write_eof()
-
-
-def protocol_for(relay: Relay, timed: set[GatewayProtocol]) -> type[GatewayProtocol]:
-    """The class that uvicorn makes connections of, for one gateway."""
-    return type("GatewayProtocol", (GatewayProtocol,), {"relay": relay, "timed": timed})

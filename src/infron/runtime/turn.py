@@ -111,12 +111,12 @@ class Turn:
         client = self.client
         if client.relay.shutting_down:  # the next request should find another gateway
             self.keep_alive = False
-        lines = [*client.server_state.default_headers, *headers]
+        lines = list(headers)
         if origins := client.relay.config.server.cors_origins:
             lines += cors(self.named.get(b"origin"), origins)
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
-        return b"".join([b"%b: %b\r\n" % line for line in lines]) + b"\r\n"
+        return b"".join((client.server.date, *[b"%b: %b\r\n" % line for line in lines], b"\r\n"))
 
 
 # ---- a request's target

@@ -205,7 +205,7 @@ def counts(client: Client, host: Host) -> tuple[int, int, int, int]:
 
 async def true(condition: Callable[[], object]) -> None:
     """Wait for what changes in callbacks that tell nobody. The test's own timeout ends a vain wait."""
-    while not condition():  # noqa: ASYNC110
+    while not condition():
         await asyncio.sleep(0)
 
 

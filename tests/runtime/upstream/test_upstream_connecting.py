@@ -100,19 +100,42 @@ async def test_an_address_that_hangs_is_overtaken_by_the_next_after_a_quarter_se
     assert (await fetch(client, Endpoint(f"http://api.test:{there.port}/x", ()))).ended
     assert 0.2 < loop.time() - start < 2
     assert client.stats()[f"http://api.test:{there.port}"].open == 1
+    assert not [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_open"]  # type: ignore[union-attr]
     for sock in (*crowd, hanging):
         sock.close()
 
 
-async def test_of_two_addresses_that_connect_at_once_only_one_stays_open(
-    client: Client, host: Start, monkeypatch: pytest.MonkeyPatch
+async def test_of_addresses_that_connect_in_the_same_moment_only_one_stays_open(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connect, "STAGGER_SECONDS", 0.0)
-    there = await host(Peer.answer_all)
-    resolver(monkeypatch, *["127.0.0.1"] * 5)
-    assert (await fetch(client, Endpoint(f"http://api.test:{there.port}/x", ()))).ended
-    await asyncio.sleep(0.02)  # the losers arrive, and leave
-    assert sum(not peer.reader.at_eof() for peer in there.peers) == 1
+    class Transport:
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    async def connected(address: str, port: int) -> Transport:
+        transports.append(Transport())
+        transport = transports[-1]
+        if len(transports) == 3:
+            moment.set()
+        await moment.wait()
+        return transport
+
+    transports: list[Transport] = []
+    moment = asyncio.Event()
+    monkeypatch.setattr(connect, "STAGGER_SECONDS", 0.001)
+    monkeypatch.setattr(connect, "_open", connected)
+    winner = await connect._race(["a", "b", "c", "d"], 1)
+    await asyncio.sleep(0)
+    assert [transport for transport in transports if not transport.aborted] == [winner]
+
+
+def test_of_the_errors_of_a_lost_race_a_refusal_is_reported_before_a_missing_route() -> None:
+    refused, no_route = ConnectionRefusedError(), OSError(errno.ENETUNREACH, "Network is unreachable")
+    assert connect._most_telling([refused, no_route]) is refused
+    assert connect._most_telling([no_route, refused]) is refused
+    assert connect._most_telling([no_route]) is no_route
 
 
 async def test_nagle_is_off_on_every_connection(client: Client, host: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,24 @@ async def test_one_who_waits_longer_than_others_need_does_not_hold_up_those_with
     waiting.abort()
 
 
+async def test_when_one_with_a_low_limit_gives_up_waiting_those_behind_it_with_a_higher_one_are_served(
+    client: Client, host: Start
+) -> None:
+    turns = Turns()
+    there = await host(turns)
+    low, high = there.endpoint(max_connections=1), there.endpoint(max_connections=2)
+    running = [send(client, high)[0] for _ in range(2)]
+    (first, _), (_, second) = send(client, low), send(client, high, b"second")
+    for _ in running:
+        await turns.arrived.get()
+    running[0].abort()
+    await true(lambda: counts(client, there) == (1, 0, 0, 2))
+    first.abort()
+    assert await turns.go() == b"second"
+    await second.over.wait()
+    running[1].abort()
+
+
 async def test_a_connection_idle_for_too_long_is_closed(clients: Start, host: Start) -> None:
     async def script(peer: Peer) -> None:
         await peer.answer_all()
