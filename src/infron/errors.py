@@ -117,7 +117,7 @@ class RateLimited(InfronError):
 
 
 class ProviderError(InfronError):
-    """The provider answered with an error. It keeps the provider's status, message and retry-after."""
+    """The provider answered with an error; status, message and retry-after are its own, the type follows the status."""
 
     status, error_type = 502, "provider_unavailable"
     blame: Blame = "provider"
@@ -140,7 +140,7 @@ class ProviderMisconfigured(InfronError):
 
 
 class ProviderUnavailable(InfronError):
-    """No connection, or one that broke, or an answer that made no sense. `sent`: whether request bytes left us."""
+    """No connection, or one that broke, or an answer that made no sense."""
 
     status, error_type, blame = 502, "provider_unavailable", "provider"
     safe_to_retry = True

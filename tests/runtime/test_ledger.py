@@ -83,7 +83,7 @@ async def claimed(ledger: Ledger, id: str, most: int) -> bool:
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 what it waits for happens in a thread or a process
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from infron.errors import (
     DeadlineExceeded,
     InfronError,
-    InternalError,
     LedgerUnavailable,
     ProviderTimeout,
     ProviderUnavailable,
@@ -22,12 +21,12 @@ from infron.errors import (
 from infron.model import Chunk, Done, Event, Failed, Finished, Opening, Outcome, Request, Usage, UsageReported
 from infron.policy.exchange import Action, Input, Leaving, Phase, Settle, State, step, when_client_leaves
 from infron.policy.routing import Candidate
+from infron.runtime.reading import Reading
 from infron.runtime.settling import Bill, Meter
 from infron.runtime.upstream import Attempt
 from infron.wires import WIRES, openai_chat
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
-MAX_ERROR_BYTES = 64 << 10
 MAX_FOLDED_BYTES = 64 << 20
 USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
 
@@ -55,16 +54,15 @@ def new_id(now: float, random: int) -> str:
 
 
 class Exchange:
-    """One request and all that is done for it until it is settled. It is the reader of its own attempt."""
+    """One request and all that is done for it until it is settled. It takes what the readings of its attempts give."""
 
     # Thousands live at once, most of them waiting.
     __slots__ = (
-        "ask_usage", "asked", "attempt", "attempt_started", "attempts", "bill", "body", "body_bytes", "bucket",
-        "candidate", "candidates", "closed_at", "comments", "created_at", "decoder", "drain_started", "encoder",
-        "ended", "ending", "error", "finished_at", "first_content", "folded", "folder", "held", "held_bytes", "id",
-        "key_id", "last_frame", "last_write", "leaving", "left_at", "meter", "next", "opening", "outcome",
-        "paused_at", "relay", "request", "responder", "response_headers", "slow_reader", "started", "state", "status",
-        "taken_at", "unsent",
+        "asked", "attempt", "attempt_started", "attempts", "bill", "bucket", "candidate", "candidates", "closed_at",
+        "comments", "created_at", "drain_started", "encoder", "ended", "ending", "error", "finished_at",
+        "first_content", "folded", "folder", "held", "held_bytes", "id", "key_id", "last_frame", "last_write",
+        "leaving", "left_at", "meter", "next", "opening", "outcome", "paused_at", "reading", "relay", "request",
+        "responder", "slow_reader", "started", "state", "taken_at", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -99,12 +97,7 @@ class Exchange:
         self.candidate = candidates[0]
         self.attempt: Attempt | None = None
         self.opening: asyncio.Task[None] | None = None  # while the model in the box starts
-        self.ask_usage = True
-        self.decoder: openai_chat.Decoder | None = None
-        self.status = 0
-        self.response_headers: list[tuple[bytes, bytes]] = []
-        self.body: list[bytes] | None = None  # of an answer that is no stream
-        self.body_bytes = 0
+        self.reading: Reading
         self.held: list[bytes] = []
         self.held_bytes = 0
         self.finished_at = 0.0
@@ -161,118 +154,53 @@ class Exchange:
 
     def _open(self, ask_usage: bool) -> None:
         provider = self.candidate.provider
-        self.ask_usage = ask_usage
         self.attempt_started = self.last_frame = self.relay.loop.time()
-        limit, key = self.relay.config.limits.max_frame_bytes, self.relay.key_of(provider)
-        self.decoder = openai_chat.Decoder(provider, limit, key)
-        self.status, self.body, self.body_bytes, self.finished_at, self.ending = 0, None, 0, 0.0, False
+        self.finished_at, self.ending = 0.0, False
+        self.reading = Reading(
+            self,
+            provider,
+            key=self.relay.key_of(provider),
+            limit=self.relay.config.limits.max_frame_bytes,
+            asks_usage=ask_usage,
+            bug=self.relay.report_bug,
+        )
         self.meter.begin_attempt(provider, self.candidate.own_id)
         body = WIRES[provider.wire].encode_request(self.request, provider, self.candidate.own_id, ask_usage)
         if provider.id == "local":
             self.opening = self.relay.loop.create_task(self._open_local(body))
         else:
-            self.attempt = self.relay.upstream.send(self.relay.endpoint(provider), body, self)
+            self.attempt = self.relay.upstream.send(self.relay.endpoint(provider), body, self.reading)
 
     async def _open_local(self, body: bytes) -> None:
         try:
             endpoint = await self.relay.local_endpoint()
         except InfronError as error:
             self.opening = None
-            self.request_failed(error)
+            self.take_loss(error)
         else:
             self.opening = None
-            self.attempt = self.relay.upstream.send(endpoint, body, self)
+            self.attempt = self.relay.upstream.send(endpoint, body, self.reading)
 
     # ---- the provider's side
 
-    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self.status = status
-        self.response_headers = headers
-        kind = next((value for name, value in headers if name == b"content-type"), b"text/event-stream")
-        if status != 200 or not kind.lower().startswith(b"text/event-stream"):
-            self.body = []
-
-    def data_received(self, data: bytes) -> None:
-        if self.body is not None:
-            self._collect(data)
-            return
-        assert self.decoder is not None
-        try:
-            events = self.decoder.feed(data)
-        except InfronError as error:
-            self._fail(error)
-            return
-        except Exception:  # a bug in a decoder must end this exchange alone, settled like any other
-            self.relay.report_bug("decoding a frame")
-            self._fail(InternalError("The gateway could not read the provider's answer."))
-            return
-        if events:
-            self._events(events)
-
-    def response_ended(self) -> None:
-        assert self.decoder is not None
+    def attempt_over(self) -> None:
         self.attempt = None
-        if self.body is not None:
-            self._whole()
-            return
-        try:
-            events = self.decoder.close()
-        except InfronError as error:
-            self._fail(error)
-            return
-        if not any(isinstance(event, Done) for event in events):
-            events.append(Done())
-        self._events(events)
 
-    def request_failed(self, error: InfronError) -> None:
-        self.attempt = None
+    def take_loss(self, error: InfronError) -> None:
         if self.finished_at:  # the answer was complete, only its end got lost
             self._end()
         else:
-            self._fail(error)
+            self.take_failure(error)
 
-    def _collect(self, data: bytes) -> None:
-        assert self.body is not None
-        self.body_bytes += len(data)
-        if self.body_bytes > (MAX_ERROR_BYTES if self.status != 200 else self.relay.config.limits.max_frame_bytes):
-            if self.status == 200:
-                self._fail(self._unavailable("sent an answer that is too large"))
-            elif self.attempt is not None:
-                self.attempt.abort()
-                self.attempt = None
-                self._whole()
-            return
-        self.body.append(data)
+    def take_refusal(self) -> None:
+        """The same candidate once more, without asking for usage."""
+        if self.attempt is not None:
+            self.attempt.abort()
+            self.attempt = None
+        self.relay.refuses_usage(self.candidate.provider)
+        self._open(False)
 
-    def _whole(self) -> None:
-        """An answer that was no stream: an error, or a completion in one JSON."""
-        assert self.body is not None
-        assert self.decoder is not None
-        body, provider = b"".join(self.body), self.candidate.provider
-        if self.status == 200:
-            try:
-                events = self._sniffed(body)
-            except InfronError as error:
-                self._fail(error)
-                return
-            self._events(events)
-            return
-        if self.ask_usage and provider.usage == "try" and self.status in (400, 422) and b"stream_options" in body:
-            self.relay.refuses_usage(provider)
-            self._open(False)
-            return
-        key = self.relay.key_of(provider)
-        self._fail(openai_chat.parse_error(self.status, self.response_headers, body, provider, key, time.time()))
-
-    def _sniffed(self, body: bytes) -> list[Event]:
-        assert self.decoder is not None
-        start = body.lstrip()[:6]
-        if start.startswith((b"data:", b"event:", b":")):  # a stream under a wrong content type
-            events = self.decoder.feed(body) + self.decoder.close()
-            return events if any(isinstance(event, Done) for event in events) else [*events, Done()]
-        return self.decoder.whole(body)
-
-    def _events(self, events: list[Event]) -> None:
+    def take_events(self, events: list[Event]) -> None:
         meter, encode, held = self.meter, self.encoder.encode, self.held
         discard = self.state.phase is Phase.DRAINING
         content = done = False
@@ -287,14 +215,14 @@ class Exchange:
                     continue
                 if self.folder is not None:
                     if not self._fold(event):
-                        self._fail(self._unavailable("sent an answer that is too large to hold"))
+                        self.take_failure(self._unavailable("sent an answer that is too large to hold"))
                         return
                     continue
                 data = encode(event)
                 size += len(data)
                 held.append(data)
             elif isinstance(event, UsageReported):
-                meter.report(event.raw, self.response_headers)
+                meter.report(event.raw, self.reading.headers)
             elif isinstance(event, Finished):
                 meter.finish_reason = event.reason
             elif isinstance(event, Done):
@@ -302,7 +230,7 @@ class Exchange:
                 break  # what a provider says after its end is nothing that a client expects
             elif isinstance(event, Failed):
                 self._flush_before_failure(content)
-                self._fail(event.error)
+                self.take_failure(event.error)
                 return
         self.last_frame = self.relay.loop.time()
         meter.frames += len(events)
@@ -310,7 +238,7 @@ class Exchange:
             self.first_content = self.last_frame
             if not done:
                 self._ask_by(self.last_frame + self.relay.config.timeouts.stall_seconds)
-        finished = self.decoder is not None and self.decoder.finished
+        finished = self.reading.decoder.finished
         if finished and not self.finished_at:
             self.finished_at = self.last_frame
             if not done:
@@ -330,7 +258,7 @@ class Exchange:
             if finished:
                 self._end()
             else:
-                self._fail(self._unavailable("ended the stream before the answer was finished"))
+                self.take_failure(self._unavailable("ended the stream before the answer was finished"))
 
     def _flush_before_failure(self, content: bool) -> None:
         """Frames that came before the error in the same read are the client's."""
@@ -380,7 +308,7 @@ class Exchange:
         provider = self.candidate.provider
         return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
 
-    def _fail(self, error: InfronError) -> None:
+    def take_failure(self, error: InfronError) -> None:
         if self.attempt is not None:
             self.meter.fully_sent = self.attempt.fully_sent and isinstance(error, ProviderTimeout)
             self.attempt.abort()
@@ -495,7 +423,7 @@ class Exchange:
         if self.opening is not None:
             self.opening.cancel()
             self.opening = None
-        self._fail(ProviderTimeout(f"{provider.name} {what}.", provider=provider.id))
+        self.take_failure(ProviderTimeout(f"{provider.name} {what}.", provider=provider.id))
 
     def _check_reader(self, now: float) -> None:
         unsent = self.responder.unsent()

@@ -30,6 +30,7 @@ from infron.runtime.upstream import Client, Endpoint
 
 logger = logging.getLogger("infron")
 PRICE_SECONDS = 60.0
+LOCAL_CONNECTIONS = 120  # the model in the box has 128 threads, and each connection takes one
 ANY = Preferences()
 
 
@@ -141,7 +142,8 @@ class Relay:
         url, key = await self.local.ensure()
         if self._local_endpoint is None or self._local_endpoint[0] != url + key:
             headers = _stream_headers((("authorization", f"Bearer {key}"),))
-            self._local_endpoint = (url + key, Endpoint(f"{url}/chat/completions", headers))
+            endpoint = Endpoint(f"{url}/chat/completions", headers, max_connections=LOCAL_CONNECTIONS)
+            self._local_endpoint = (url + key, endpoint)
         return self._local_endpoint[1]
 
     def key_of(self, provider: Provider) -> str:
@@ -234,7 +236,6 @@ class Relay:
         closed = exchange.closed_at - exchange.left_at if exchange.closed_at > 0 and exchange.left_at else None
         if outcome in (Outcome.COMPLETED, Outcome.DRAINED):
             error = None
-        decoder = exchange.decoder
         return Settlement(
             id=exchange.id,
             outcome=outcome,
@@ -249,7 +250,7 @@ class Relay:
             error_type=error.error_type if error else None,
             # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
             error=None if error is None else _kept(error),
-            upstream_id=decoder.upstream_id if decoder else None,
+            upstream_id=exchange.reading.decoder.upstream_id,
             latency_ms=(first - exchange.started) * 1000 if first else None,
             generation_ms=(exchange.ended - first) * 1000 if first else None,
             upstream_closed_ms=None if closed is None else max(0.0, closed * 1000),
