@@ -8,9 +8,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
 TOOL = BUILD / "streamload"
 MEASURED_CORE, LOAD_CORE = 0, 1
-MOCK, NGINX, GATEWAY = 9901, 9902, 9903  # ports, all on 127.0.0.1
+PORTS = range(20_000, 30_000)  # below the ones that outgoing connections get
 TICKS = os.sysconf("SC_CLK_TCK")
 
 NGINX_CONF = """
@@ -80,6 +82,16 @@ class Subject(NamedTuple):
     headers: tuple[str, ...] = ()
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens now."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Broken("there is no free port.")
+
+
+MOCK = free_port()  # of the simulated provider; the load tool listens there while it runs
 DIRECT = Subject("direct", MOCK, 0)
 
 
@@ -104,17 +116,17 @@ def prepare() -> None:
 def nginx(folder: Path) -> Iterator[Subject]:
     """nginx as a plain reverse proxy without buffering: the floor to compare with."""
     conf = folder / "nginx.conf"
-    conf.write_text(NGINX_CONF.format(dir=folder, files=_raise_files(), mock=MOCK, port=NGINX))
+    port = free_port()
+    conf.write_text(NGINX_CONF.format(dir=folder, files=_raise_files(), mock=MOCK, port=port))
     with _running(["nginx", "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(conf)], folder) as pid:
-        _wait_for(NGINX, "/", {502, 504}, pid)
-        yield Subject("nginx", NGINX, pid)
+        _wait_for(port, "/", {502, 504}, pid)
+        yield Subject("nginx", port, pid)
 
 
 @contextmanager
-def gateway(folder: Path, config: str = "") -> Iterator[Subject]:
+def gateway(folder: Path) -> Iterator[Subject]:
     """The gateway of this checkout with everything on: a key that is asked for, ledger on disk, keep-alive, metrics."""
-    file = folder / "infron.toml"
-    file.write_text(GATEWAY_CONF.format(mock=MOCK, port=GATEWAY) + config)
+    file, port = _configure(folder)
     create = _infron("keys", "create", "--config", str(file))
     made = subprocess.run(create, env=_environment(), capture_output=True, text=True)
     key = re.search(r"sk-infron-\S+", made.stdout)
@@ -122,17 +134,22 @@ def gateway(folder: Path, config: str = "") -> Iterator[Subject]:
         raise Broken(f"`infron keys create` printed no key: {made.stdout}{made.stderr}")
     _raise_files()
     with _running(_infron("serve", "--config", str(file)), folder) as pid:
-        _wait_for(GATEWAY, "/readyz", {200}, pid)
-        yield Subject("gateway", GATEWAY, pid, (f"Authorization: Bearer {key[0]}",))
+        _wait_for(port, "/readyz", {200}, pid)
+        yield Subject("gateway", port, pid, (f"Authorization: Bearer {key[0]}",))
 
 
 def start_seconds(folder: Path) -> float:
     """Wall time from starting `infron serve` until `/readyz` answers 200."""
-    file = folder / "infron.toml"
-    file.write_text(GATEWAY_CONF.format(mock=MOCK, port=GATEWAY))
+    file, port = _configure(folder)
     begin = time.monotonic()
     with _running(_infron("serve", "--config", str(file)), folder) as pid:
-        return _wait_for(GATEWAY, "/readyz", {200}, pid) - begin
+        return _wait_for(port, "/readyz", {200}, pid) - begin
+
+
+def _configure(folder: Path) -> tuple[Path, int]:
+    file, port = folder / "infron.toml", free_port()
+    file.write_text(GATEWAY_CONF.format(mock=MOCK, port=port))
+    return file, port
 
 
 def _infron(*arguments: str) -> list[str]:

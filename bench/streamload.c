@@ -39,7 +39,7 @@ typedef uint64_t Nanos;
 
 static struct {
     const char *mode, *path, *model, *headers[16];
-    int n_headers, port, clients, frames, prompt_bytes, cancel_every;
+    int n_headers, port, clients, frames, prompt_bytes, cancel_every, usage;
     double rate, seconds, warmup, interval_ms, delay_ms;
     struct sockaddr_in target;
 } opt = {.path = "/v1/chat/completions", .model = "mock/bench", .port = 9901, .clients = 32, .frames = 64,
@@ -383,9 +383,9 @@ static void client_ask(Conn *c) {
     double delay_us = waiting ? 3600e6 : opt.delay_ms * 1e3;
     static char request[49152], body[40960];
     int n = sprintf(body, "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],\"stream\":true,"
-                    "\"stream_options\":{\"include_usage\":true},\"bench\":{\"id\":%zu,\"frames\":%d,\"interval_us\":%.0f,"
+                    "%s\"bench\":{\"id\":%zu,\"frames\":%d,\"interval_us\":%.0f,"
                     "\"delay_us\":%.0f,\"silent\":%d}}",
-                    opt.model, prompt, id, opt.frames, opt.interval_ms * 1e3, delay_us, holding);
+                    opt.model, prompt, opt.usage ? "\"stream_options\":{\"include_usage\":true}," : "", id, opt.frames, opt.interval_ms * 1e3, delay_us, holding);
     int m = sprintf(request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n", opt.path);
     for (int i = 0; i < opt.n_headers; i++) m += sprintf(request + m, "%s\r\n", opt.headers[i]);
     m += sprintf(request + m, "Content-Length: %d\r\n\r\n%s", n, body);
@@ -627,7 +627,7 @@ static void run(void) {
 static void usage(const char *why) {
     fprintf(stderr, "streamload: %s\nusage: streamload mock|closed|open|hold [--port N] [--target HOST:PORT] [--path P]"
             " [--model M] [--header 'Name: value']... [--clients N] [--rate PER_SECOND] [--frames N] [--interval-ms X]"
-            " [--delay-ms X] [--prompt-bytes N] [--cancel-every K] [--warmup S] [--seconds S]\n", why);
+            " [--delay-ms X] [--prompt-bytes N] [--cancel-every K] [--usage 0|1] [--warmup S] [--seconds S]\n", why);
     exit(2);
 }
 
@@ -656,6 +656,7 @@ static void parse(int argc, char **argv) {
         else if (!strcmp(name, "--delay-ms")) opt.delay_ms = atof(value);
         else if (!strcmp(name, "--prompt-bytes")) opt.prompt_bytes = atoi(value);
         else if (!strcmp(name, "--cancel-every")) opt.cancel_every = atoi(value);
+        else if (!strcmp(name, "--usage")) opt.usage = atoi(value);
         else if (!strcmp(name, "--warmup")) opt.warmup = atof(value);
         else if (!strcmp(name, "--seconds")) opt.seconds = atof(value);
         else usage(name);

@@ -8,14 +8,14 @@ errors travel in the stream, yet another candidate may still be tried. After con
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import NamedTuple
 
 from infron.catalog import Provider
 from infron.model import Outcome
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     OPENING = auto()  # nothing sent
     WAITING = auto()  # status line and comments sent
     STREAMING = auto()  # content sent
@@ -23,7 +23,7 @@ class Phase(Enum):
     SETTLED = auto()
 
 
-class Input(Enum):
+class Input(IntEnum):
     CONTENT = auto()  # text, reasoning, refusal, tool call or media, not empty
     ENDED = auto()  # a finish reason for every choice, and the end of the stream
     FAILED_OVER = auto()  # the attempt failed and another candidate is left
@@ -37,7 +37,7 @@ class Input(Enum):
     UNRECORDED = auto()  # the ledger cannot write
 
 
-class Action(Enum):
+class Action(IntEnum):
     HOLD = auto()  # keep what came until the ledger has its row
     DROP = auto()  # forget what is held of this attempt
     HEAD = auto()  # status line and headers of the stream

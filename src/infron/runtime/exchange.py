@@ -201,6 +201,16 @@ class Exchange:
         self._open(False)
 
     def take_events(self, events: list[Event]) -> None:
+        if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:
+            event = events[0]
+            if event.__class__ is Chunk and event.content:
+                # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
+                self.meter.add(event.text)
+                self.meter.frames += 1
+                self.last_frame = self.relay.loop.time()
+                self.held.append(self.encoder.encode(event))
+                self._write()
+                return
         meter, encode, held = self.meter, self.encoder.encode, self.held
         discard = self.state.phase is Phase.DRAINING
         content = done = False
@@ -247,8 +257,7 @@ class Exchange:
             self.finished_at = 0.0  # another choice has begun
         if self.folder is None and not discard:
             if self.state.phase is Phase.STREAMING:
-                # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
-                if held and not done:
+                if held and not done:  # the hot row once more, for several frames in one read
                     self._write()
             else:
                 self._bound_held(size)

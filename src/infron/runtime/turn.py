@@ -67,11 +67,10 @@ class Turn:
         self.pending = b"".join((_STREAM_HEAD, encoding, self._common(headers)))
 
     def write(self, data: bytes) -> None:
-        if self.chunked:
-            self.client.transport.write(b"%b%x\r\n%b\r\n" % (self.pending, len(data), data))
-        else:
-            self.client.transport.write(self.pending + data)
-        self.pending = b""
+        head = self.pending
+        if head:
+            self.pending = b""
+        self.client.transport.write(b"%b%x\r\n%b\r\n" % (head, len(data), data) if self.chunked else head + data)
 
     def finish(self, data: bytes) -> None:
         if self.chunked:
