@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ BUILD = HERE / "build"
 TOOL = BUILD / "streamload"
 MEASURED_CORE, LOAD_CORE = 0, 1
 PORTS = range(20_000, 30_000)  # below the ones that outgoing connections get
+LONGEST_SECONDS = 180  # no run of the load tool takes as long
 TICKS = os.sysconf("SC_CLK_TCK")
 
 NGINX_CONF = """
@@ -128,7 +130,7 @@ def gateway(folder: Path) -> Iterator[Subject]:
     """The gateway of this checkout with everything on: a key that is asked for, ledger on disk, keep-alive, metrics."""
     file, port = _configure(folder)
     create = _infron("keys", "create", "--config", str(file))
-    made = subprocess.run(create, env=_environment(), capture_output=True, text=True)
+    made = subprocess.run(create, env=_environment(), capture_output=True, text=True, timeout=60)
     key = re.search(r"sk-infron-\S+", made.stdout)
     if not key:
         raise Broken(f"`infron keys create` printed no key: {made.stdout}{made.stderr}")
@@ -270,9 +272,12 @@ def _tool(subject: Subject, mode: str, options: dict[str, float]) -> Iterator[su
     target = ["--port", str(MOCK), "--target", f"127.0.0.1:{subject.port}"]
     command = ["taskset", "-c", str(LOAD_CORE), str(TOOL), mode, *target, *headers, *flags]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tool:
+        overdue = threading.Timer(LONGEST_SECONDS, tool.kill)
+        overdue.start()
         try:
             yield tool
         finally:
+            overdue.cancel()
             tool.kill()
     time.sleep(0.3)  # what it left behind is tidied up before the next run
 
