@@ -19,9 +19,9 @@ from rawconnection import CHAT, ask, chat, connected, request
 
 from infron.errors import ConfigError
 from infron.runtime.keys import create_key, revoke_key
-from infron.testing import DONE, FINISH, ROLE, USAGE, ScriptedProvider, Wait, gateway, text
+from infron.testing import DONE, FINISH, ROLE, ScriptedProvider, Wait, gateway, text
+from infron.wires import openai_chat
 
-HELLO = [ROLE, text("Hello"), FINISH, USAGE, DONE]
 KEYED = ["/v1/models", "/api/v1/models", "/v1/models/a/b", "/v1/key", "/v1/generation?id=gen-1", "/metrics"]
 
 
@@ -34,19 +34,6 @@ def started(provider, folder):
         models={"acme/tiny-1": {"served_by": [{"provider": "mock", "id": "tiny"}], "context_length": 4096}},
         ledger={"url": f"sqlite:///{folder / 'infron.db'}"},
     )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def playing():
-    async with ScriptedProvider(HELLO) as playing:
-        yield playing
-
-
-@pytest.fixture
-def provider(playing):
-    """The provider behind the gateways, without the calls of other tests."""
-    playing.calls.clear()
-    return playing
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -364,3 +351,21 @@ def _cpu_seconds(pid: int) -> float:
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_an_exchange_that_cannot_begin_for_a_bug_of_ours_is_answered_once_and_settled(
+    running, provider, monkeypatch, caplog
+):
+    def broken(*args):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(openai_chat, "encode_request", broken)
+    async with connected(running.port) as connection:
+        connection.send(chat(), request("GET", "/healthz"))
+        failed = await connection.reply()
+        assert (failed.status, failed.json["error"]["metadata"]["error_type"]) == (500, "server")
+        assert (await connection.reply()).status == 200
+    await asyncio.wait_for(running.relay.idle.wait(), 5)
+    receipt = await running.relay.ledger.receipt(failed.headers["x-generation-id"], None)
+    assert (receipt.outcome, receipt.total_cost) == ("failed", 0)
+    assert "a bug" in caplog.text

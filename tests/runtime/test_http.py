@@ -14,26 +14,12 @@ from rawconnection import CHAT, ask, chat, connected, request
 
 from infron.runtime import server
 from infron.runtime.server import GatewayProtocol
-from infron.testing import DONE, FINISH, ROLE, USAGE, ScriptedProvider, Wait, gateway, text
+from infron.testing import DONE, FINISH, ROLE, ScriptedProvider, Wait, gateway, text
 
-HELLO = [ROLE, text("Hello"), FINISH, USAGE, DONE]
 JSON = "Content-Type: application/json"
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def playing():
-    async with ScriptedProvider(HELLO) as playing:
-        yield playing
-
-
-@pytest.fixture
-def provider(playing):
-    """The provider behind the gateway, without the calls of other tests."""
-    playing.calls.clear()
-    return playing
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

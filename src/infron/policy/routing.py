@@ -52,25 +52,25 @@ def _of_model(model: str, catalog: Catalog, why_not: Callable[[Provider], str | 
     prefix, slash, own_id = model.partition("/")
     direct = catalog.find_provider(prefix) if slash and own_id else None
     if direct is not None and not found:
-        if direct.status == "closed":
-            raise ProviderClosed(_closed(direct), provider=direct.id)
-        if reason := why_not(direct):
-            reasons.insert(0, reason)
-        else:
+        reason = why_not(direct)
+        if reason is None:
             found.append(Candidate(direct, own_id, model))
+        elif direct.status == "closed":
+            raise ProviderClosed(reason, provider=direct.id)
+        else:
+            reasons.insert(0, reason)
     if found:
         return found
     if reasons:
         raise NotFound(f"`{model}` cannot be served here: {' '.join(dict.fromkeys(reasons))}", param="model")
     nearest = catalog.nearest(model)
-    hint = f" Did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
-    raise NotFound(f"No model `{model[:200]}`.{hint} GET /v1/models lists them.", param="model", nearest=nearest)
+    what = f"No model `{model[:200]}`.{did_you_mean(nearest)} GET /v1/models lists them."
+    raise NotFound(what, param="model", nearest=nearest)
 
 
-def _closed(provider: Provider) -> str:
-    since = f" since {provider.since}" if provider.since else ""
-    successor = f" In its place: {provider.successor}." if provider.successor else ""
-    return f"{provider.name} no longer serves requests{since}.{successor}"
+def did_you_mean(nearest: list[str]) -> str:
+    """The sentence that offers the nearest names, with a space before it; empty if there are none."""
+    return f" Did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
 
 
 def _preferred(request: Request, catalog: Catalog, found: list[Candidate]) -> tuple[Candidate, ...]:

@@ -20,6 +20,7 @@ from infron.catalog import Model
 from infron.errors import InfronError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
 from infron.model import PICODOLLARS
 from infron.policy.access import Key
+from infron.policy.routing import did_you_mean
 from infron.runtime.exchange import error_answer
 from infron.runtime.relay import Relay
 from infron.runtime.turn import Headers, Turn
@@ -44,8 +45,8 @@ def build(relay: Relay) -> Starlette:
             if known.id == wanted:
                 return _json(_model(known))
         nearest = relay.catalog.nearest(wanted)
-        hint = f" Did you mean {' or '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
-        raise NotFound(f"No model `{wanted[:200]}` is served here.{hint}", param="model", nearest=nearest)
+        what = f"No model `{wanted[:200]}` is served here.{did_you_mean(nearest)}"
+        raise NotFound(what, param="model", nearest=nearest)
 
     async def generation(request: Request) -> Response:
         key = caller(request)

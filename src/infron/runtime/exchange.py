@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infron.errors import (
     DeadlineExceeded,
@@ -25,6 +25,9 @@ from infron.runtime.reading import Reading
 from infron.runtime.settling import Bill, Meter
 from infron.runtime.upstream import Attempt
 from infron.wires import WIRES, openai_chat
+
+if TYPE_CHECKING:
+    from infron.runtime.relay import Relay
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
 MAX_FOLDED_BYTES = 64 << 20
@@ -67,7 +70,7 @@ class Exchange:
 
     def __init__(
         self,
-        relay: Any,
+        relay: Relay,
         request: Request,
         key_id: str | None,
         candidates: tuple[Candidate, ...],
@@ -119,7 +122,6 @@ class Exchange:
 
     def begin(self) -> None:
         """Write the ledger's row and try the first candidate. Everything later comes in by callbacks."""
-        self.relay.active.add(self)
         self.relay.ledger.open(
             Opening(
                 id=self.id,
@@ -318,6 +320,7 @@ class Exchange:
         return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
 
     def take_failure(self, error: InfronError) -> None:
+        self._stop_opening()
         if self.attempt is not None:
             self.meter.fully_sent = self.attempt.fully_sent and isinstance(error, ProviderTimeout)
             self.attempt.abort()
@@ -429,9 +432,6 @@ class Exchange:
 
     def _time_out(self, what: str) -> None:
         provider = self.candidate.provider
-        if self.opening is not None:
-            self.opening.cancel()
-            self.opening = None
         self.take_failure(ProviderTimeout(f"{provider.name} {what}.", provider=provider.id))
 
     def _check_reader(self, now: float) -> None:
@@ -513,22 +513,17 @@ class Exchange:
 
     def _finish(self) -> None:
         self.bill = bill = self.relay.bill_of(self, Outcome.COMPLETED)
-        provider, raw = self.candidate.provider.id, self.meter.raw
-        if self.folder is not None:
-            usage = openai_chat.usage_object(bill.usage, raw, bill.charge, bill.estimated)
-            body = self.folder.answer(
-                self.id,
-                int(self.created_at),
-                self.request.model,
-                provider,
-                usage=usage,
-                **openai_chat.cost_members(bill.charge),
-            )
-            self.responder.answer(200, [(b"x-generation-id", self.id.encode())], body)
-            return
-        if self.request.include_usage:
-            usage = openai_chat.usage_object(bill.usage, raw, bill.charge, bill.estimated)
-            self.held.append(self.encoder.usage(usage, openai_chat.cost_members(bill.charge), provider))
+        provider = self.candidate.provider.id
+        if self.folder is not None or self.request.include_usage:
+            usage = openai_chat.usage_object(bill.usage, self.meter.raw, bill.charge, bill.estimated)
+            cost = openai_chat.cost_members(bill.charge)
+            if self.folder is None:
+                self.held.append(self.encoder.usage(usage, cost, provider))
+            else:
+                created, model = int(self.created_at), self.request.model
+                body = self.folder.answer(self.id, created, model, provider, usage=usage, **cost)
+                self.responder.answer(200, [(b"x-generation-id", self.id.encode())], body)
+                return
         self.held.append(self.encoder.close())
         data = b"".join(self.held)
         self.held.clear()
@@ -545,10 +540,13 @@ class Exchange:
         self.held.clear()
         self.responder.finish(held + self.encoder.fail(self.error))
 
-    def _abort(self) -> None:
+    def _stop_opening(self) -> None:
         if self.opening is not None:
             self.opening.cancel()
             self.opening = None
+
+    def _abort(self) -> None:
+        self._stop_opening()
         attempt, self.attempt = self.attempt, None
         if attempt is not None:
             self.meter.fully_sent = attempt.fully_sent

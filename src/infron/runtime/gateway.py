@@ -20,12 +20,14 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-try:  # neither is on every platform
+try:
     import resource
-
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+try:
     import uvloop
-except ImportError:
-    resource = uvloop = None  # type: ignore[assignment]
+except ImportError:  # not on Windows, and not for every Python
+    uvloop = None  # type: ignore[assignment]
 
 from infron import catalog
 from infron.config import Config

@@ -116,9 +116,8 @@ class _Summed(CollectorRegistry):
         for family in families.values():
             sums: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
             for sample in family.samples:
-                if not sample.name.endswith("_created"):
-                    place = (sample.name, tuple(sorted(sample.labels.items())))
-                    sums[place] = sums.get(place, 0.0) + sample.value
+                place = (sample.name, tuple(sorted(sample.labels.items())))
+                sums[place] = sums.get(place, 0.0) + sample.value
             family.samples = []
             for (name, labels), value in sums.items():
                 family.add_sample(name, dict(labels), value)

@@ -419,7 +419,11 @@ class GatewayProtocol(asyncio.Protocol):
             turn.refuse(error)
         except Exception:
             self.relay.report_bug("starting an exchange")
-            turn.refuse(InternalError("The gateway failed; its log says where."))
+            failure = InternalError("The gateway failed; its log says where.")
+            if turn.exchange is None:
+                turn.refuse(failure)
+            else:  # it may have a row in the ledger already, so it is not only answered but settled
+                turn.exchange.take_failure(failure)
 
     async def _ask_application(self, turn: Turn) -> None:
         answer = await ask(self.server.application, turn, self.relay)
