@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1] / "src" / "infron"
 FLOORS = {
     "model": 0,
     "errors": 0,
+    "conversation": 0,
     "rows": 1,
     "catalog": 1,
     "config": 1,
@@ -71,7 +72,7 @@ def test_no_import_hides_in_a_function(path: Path):
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in SOURCES if place(path) in ("wires", "policy", "model", "errors", "rows")],
+    "path", [path for path in SOURCES if place(path) in ("wires", "policy", "model", "conversation", "errors", "rows")],
     ids=lambda path: str(path.relative_to(ROOT)),
 )  # fmt: skip
 def test_wires_and_policy_never_wait_and_never_read_a_clock(path: Path):

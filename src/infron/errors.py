@@ -53,6 +53,13 @@ class InvalidRequest(InfronError):
     status, error_type, blame = 400, "invalid_request", "caller"
 
 
+class Unsupported(InfronError):
+    """Something in the request that the chosen provider cannot take; another one may."""
+
+    status, error_type, blame = 400, "unsupported", "caller"
+    safe_to_retry = True
+
+
 class Unauthenticated(InfronError):
     """No API key, or one that is unknown or revoked."""
 

@@ -6,7 +6,7 @@ It never knows a wire format, a provider, or a clock.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Raw, Struct
 
@@ -118,6 +118,7 @@ class Preferences(Struct, frozen=True, kw_only=True):
     only: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     allow_fallbacks: bool = True
+    require_parameters: bool = False  # rather fail than leave out what a provider cannot take
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -134,27 +135,150 @@ class Request(Struct, frozen=True, kw_only=True):
     service_tier: str | None = None  # it changes the price
 
 
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """A request to a provider, as its wire makes it. The row's own headers and our key come on top.
+
+    `url`: another address than the row's: a path below its `base_url`, beginning with `/`, or a full URL that the wire
+    has checked. `dropped`: names of what the caller sent and this provider cannot take. `delay`: seconds to wait first.
+    """
+
+    body: bytes = b""
+    method: str = "POST"
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+    delay: float = 0.0
+
+
 # ---- one step of an answer
 
 
-class Chunk(Struct, gc=False):
-    """A frame of the provider's own JSON, by root member. `text`: what of it the meter counts as delivered tokens."""
+class Telling(Struct, frozen=True, gc=False):
+    """A step that a client is told of. Each has `content`: it commits us to this provider; `text`: delivered tokens."""
+
+
+class Chunk(Telling, frozen=True, gc=False):
+    """A frame of the provider's own JSON, by root member.
+
+    `rest`, where it is not empty, is the value of `choices` and all that follows it, up to the closing brace: `members`
+    are then those before it, one dict for all frames of a stream that begin alike.
+    """
 
     members: dict[str, Raw]
     content: bool
     text: str
+    rest: bytes = b""
+
+
+class Started(Telling, frozen=True, gc=False):
+    """The provider has begun to answer, and says nothing yet. `id`: its own of the answer."""
+
+    id: str = ""
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
+
+
+class TextDelta(Telling, frozen=True, gc=False):
+    text: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+
+class RefusalDelta(Telling, frozen=True, gc=False):
+    text: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+
+class ThinkingDelta(Telling, frozen=True, gc=False):
+    """A piece of the `index`-th block of thoughts: text, then its signature, or encrypted data in one piece.
+
+    `format`: as in `conversation.Thinking`. `summary`: it is a digest of the thoughts, not their text.
+    """
+
+    text: str = ""
+    signature: str = ""
+    data: str = ""
+    format: str = ""
+    index: int = 0
+    choice: int = 0
+    summary: bool = False
+    id: str = ""
+    content: ClassVar[bool] = True
+
+
+class ToolCallStarted(Telling, frozen=True, gc=False):
+    """`index`: 0 for the first call of the choice, and so on. `signature`: of the thoughts behind it (Gemini)."""
+
+    index: int
+    id: str
+    name: str
+    signature: str = ""
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return self.name
+
+
+class ToolCallDelta(Telling, frozen=True, gc=False):
+    """A piece of the JSON of a call's arguments. A call without arguments has at least one, `{}`."""
+
+    index: int
+    arguments: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return self.arguments
+
+
+class MediaDelta(Telling, frozen=True, gc=False):
+    """A whole picture or sound. `data`: base64."""
+
+    mime: str
+    data: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+    text: ClassVar[str] = ""
+
+
+class Annotated(Telling, frozen=True, gc=False):
+    """A source that the text before it cites: `raw` is a member of `annotations` of the chat wire."""
+
+    raw: dict[str, Any]
+    choice: int = 0
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
 
 
 class UsageReported(Struct, gc=False):
-    """The provider's running or final token counts, as it wrote them."""
+    """The provider's running or final token counts. `raw`: in the names of the chat wire's `usage`."""
 
     raw: dict[str, Any]
 
 
-class Finished(Struct, gc=False):
-    """Every choice seen so far has a finish reason. `reason`: that of the last one."""
+class Finished(Telling, frozen=True, gc=False):
+    """A choice has ended. From an OpenAI host: every choice seen so far has, and the Chunk before says so (`told`).
+
+    `reason`: stop, length, tool_calls, content_filter (an answer that ends in any other way has Failed); `native`:
+    the provider's own word for it.
+    """
 
     reason: str
+    native: str = ""
+    choice: int = 0
+    told: bool = False
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
+
+
+class Onward(Struct, gc=False):
+    """The answer goes on in the answer to this further request to the same provider."""
+
+    request: Outgoing
 
 
 class Done(Struct, gc=False):
@@ -167,4 +291,6 @@ class Failed(Struct, gc=False):
     error: InfronError
 
 
-Event = Chunk | UsageReported | Finished | Done | Failed
+Delta = TextDelta | RefusalDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | MediaDelta | Annotated
+Told = Chunk | Started | Delta | Finished
+Event = Told | UsageReported | Onward | Done | Failed

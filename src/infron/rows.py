@@ -29,11 +29,18 @@ class Fact(Row, frozen=True):
 
 
 class Auth(Row, frozen=True):
-    """How our key goes into a request: `header: scheme key`. `env`: the first of these variables that is set."""
+    """How our key goes into a request: `header: scheme key`. `env`: the first of these variables that is set.
+
+    `method` other than `header`: where no such variable is set, requests are signed (`aws`: Signature Version 4) or
+    carry a token that is fetched and renewed (`google`: OAuth 2) with what the cloud's own chain of credentials finds;
+    it is asked where one of the variables `ambient` is set.
+    """
 
     header: str = "Authorization"
     scheme: str = "Bearer"
     env: list[str] = []
+    method: Literal["header", "aws", "google"] = "header"
+    ambient: list[str] = []
 
 
 class Rate(Row, frozen=True):
@@ -58,21 +65,26 @@ class Quirks(Row, frozen=True):
     `max_tokens`: the one of the two names that it takes ("" = both) · `roles`: role to send instead · `rename`,
     `drop`, `defaults` (where absent), `only` (empty = all): root members of the request, in this order ·
     `stream_options`: further members of `stream_options`, wherever we send that one · `integer_logprobs`: `logprobs`
-    is the number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `strip_message`,
-    `strip_tool`: members dropped from each message, each tool function · `plain_content`: content that is a list of
-    text parts only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`:
-    each tool call id in the history is replaced, the same by the same, by so many letters and digits.
+    is the number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `whole_for`: root
+    members beside which it does not stream, each with the `type` of it that this holds for ("" = any): a whole answer
+    is asked for then · `strip_message`, `strip_tool`: members dropped from each message and each part of its content,
+    from each tool function · `only_message`: role -> members that a message of that role may have · `plain_content`:
+    content that is a list of text parts only is sent as one string (joined by line feeds), null content as an empty
+    string · `tool_id_length`: each tool call id in the history is replaced, the same by the same, by so many letters
+    and digits.
 
     Answers: `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`:
     `completion_tokens` must be raised by the reasoning tokens · `cached_header`: the response header that counts
     cached prompt tokens where usage does not · `cost_path`: where usage holds what the provider bills, dotted, in
     units of which `cost_per_usd` make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish
-    reasons that mean one of OpenAI's, for the record only; an empty one ends a choice only where it is named here ·
+    reasons that mean one of OpenAI's, for the record only; an empty one ends a choice only where it is named here, and
+    one that means "" ends none ·
     `error_path`: a member, dotted, that reports a failure unless it is absent, empty or zero; `error_message_path`:
     its text, if it is not the text itself · `skip_frames`: a frame with this root member is progress, nothing else ·
     `drop_members`: root members never passed on · `drop_choice`: members never passed on in a choice (one left without
     `delta` gets an empty one) · `split_content`: `delta.content` may be a list of parts: `text` is passed on as
-    content, `thinking` as `reasoning_content`.
+    content, `thinking` as `reasoning_content` · `loose_tool_calls`: a tool call may lack `index`, `type` or `id`, or
+    have an object for arguments, and one that says nothing may follow: mended, and left out.
     """
 
     max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = ""
@@ -83,7 +95,9 @@ class Quirks(Row, frozen=True):
     defaults: dict[str, Any] = {}
     stream_options: dict[str, Any] = {}
     integer_logprobs: bool = False
+    whole_for: dict[str, str] = {}
     strip_message: list[str] = []
+    only_message: dict[str, list[str]] = {}
     strip_tool: list[str] = []
     plain_content: bool = False
     tool_id_length: int = 0
@@ -100,12 +114,14 @@ class Quirks(Row, frozen=True):
     drop_members: list[str] = []
     drop_choice: list[str] = []
     split_content: bool = False
+    loose_tool_calls: bool = False
 
 
 class Provider(Row, frozen=True):
     """One row: who serves, where, on which wire, and what hanging up does there.
 
-    `base_url` may hold `{name}` for each of `variables` (name -> environment variables, the first set wins).
+    `base_url` and `chat_path` may hold `{name}` for each of `variables` (name -> environment variables, the first set
+    wins), `chat_path` also `{model}`, the provider's own id of the model.
     `headers_env`: header -> environment variable, sent where that is set. `models_path`: empty where there is no list.
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no

@@ -43,6 +43,8 @@ def test_preferences_and_fallbacks_are_read() -> None:
     assert request.models == ("x/y",)
     chosen = request.preferences
     assert (chosen.order, chosen.only, chosen.ignore, chosen.allow_fallbacks) == (("a",), ("b",), ("c",), False)
+    assert not chosen.require_parameters
+    assert parse_request(body(b'"provider":{"require_parameters":true}')).preferences.require_parameters
     assert parse_request(body(b'"fallback_models":["x/y"]')).models == ("x/y",)
 
 
@@ -144,7 +146,7 @@ def row(**fields: Any) -> Provider:
 
 
 def sent(members: bytes, provider: Provider, ask_usage: bool = True) -> dict[str, msgspec.Raw]:
-    data = encode_request(parse_request(body(members)), provider, "own-id", ask_usage)
+    data = encode_request(parse_request(body(members)), provider, "own-id", ask_usage).body
     return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
 
 
@@ -177,7 +179,7 @@ def test_messages_stay_byte_for_byte_where_the_row_changes_none_of_them() -> Non
         '[{"role": "user","content" : "\\u00fc\u00fc", "x":1.10},{"role":"user","content":[{"type":"text"}]}]'.encode()
     )
     request = parse_request(b'{"model":"a/b","messages":' + messages + b"}")
-    data = encode_request(request, row(quirks={"roles": {"developer": "system"}}), "own-id", True)
+    data = encode_request(request, row(quirks={"roles": {"developer": "system"}}), "own-id", True).body
     for kept in ('"\\u00fc\u00fc"'.encode(), b"1.10", b'[{"type":"text"}]'):
         assert kept in data
 
@@ -239,6 +241,27 @@ ROOT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"strip_tool": ["strict"]}, {"tools": [{"type": "web"}, 7]}, {"tools": [{"type": "web"}, 7]}),
     ({"strip_tool": ["strict"]}, {"tools": None}, {"tools": None}),
 ]
+SCHEMA = {"type": "json_schema", "json_schema": {}}
+# Each: the quirks -> the members given -> whether a stream is asked for.
+STREAMED: list[tuple[dict[str, str], dict[str, Any], bool]] = [
+    ({"tools": ""}, {"tools": [{"type": "function"}]}, False),
+    ({"tools": ""}, {"tools": []}, True),
+    ({"tools": ""}, {"tools": None}, True),
+    ({"tools": ""}, {}, True),
+    ({"response_format": "json_schema"}, {"response_format": SCHEMA}, False),
+    ({"response_format": "json_schema"}, {"response_format": {"type": "json_object"}}, True),
+    ({"response_format": "json_schema"}, {"response_format": "json_schema"}, True),
+    ({"tools": "", "response_format": "json_schema"}, {"response_format": SCHEMA}, False),
+]
+
+
+@pytest.mark.parametrize(("whole_for", "given", "streamed"), STREAMED)
+def test_a_whole_answer_is_asked_for_beside_what_is_not_streamed(
+    whole_for: dict[str, str], given: dict[str, Any], streamed: bool
+) -> None:
+    found = sent(json.dumps(given)[1:-1].encode(), row(quirks={"whole_for": whole_for}))
+    assert bytes(found["stream"]) == (b"true" if streamed else b"false")
+    assert ("stream_options" in found) == streamed
 
 
 @pytest.mark.parametrize(("quirks", "given", "expected"), ROOT)
@@ -247,6 +270,34 @@ def test_a_quirk_changes_root_members(quirks: dict[str, Any], given: dict[str, A
     found = {name: json.loads(bytes(raw)) for name, raw in sent(members, row(quirks=quirks)).items()}
     own = {"model": "own-id", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
     assert found == {**own, "stream_options": {"include_usage": True}, **expected}
+
+
+# Each: the quirks -> the members given -> the names of those that are sent in no form.
+LEFT_OUT: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
+    ({}, {"x_vendor": 1, "stream_options": {"a": 1}, "session_id": "s"}, ()),
+    ({"drop": ["top_p", "n"]}, {"top_p": 0.5, "n": 2, "seed": 1}, ("n", "top_p")),
+    ({"drop": ["n"]}, {"n": 1}, ()),
+    ({"drop": ["top_p"]}, {"top_p": None}, ()),
+    ({"only": ["model", "messages", "stream"]}, {"x": 1, "stream_options": {"a": 1}, "models": ["a/b"]}, ("x",)),
+    ({"max_tokens": "max_tokens"}, {"max_completion_tokens": 6}, ()),
+    ({"max_tokens": "max_tokens"}, {"max_tokens": 5, "max_completion_tokens": 6}, ()),
+    ({"max_tokens": "max_tokens", "drop": ["max_tokens"]}, {"max_completion_tokens": 6}, ("max_completion_tokens",)),
+    ({"rename": {"seed": "random_seed"}}, {"seed": 1}, ()),
+    (
+        {"rename": {"seed": "random_seed"}, "only": ["model", "messages", "stream"]},
+        {"seed": 1, "random_seed": None},
+        ("seed",),
+    ),
+    ({"integer_logprobs": True}, {"logprobs": True, "top_logprobs": 5}, ()),
+    ({"integer_logprobs": True}, {"logprobs": False}, ()),
+    ({"integer_logprobs": True}, {"logprobs": "yes", "top_logprobs": 5}, ("logprobs", "top_logprobs")),
+]
+
+
+@pytest.mark.parametrize(("quirks", "given", "expected"), LEFT_OUT)
+def test_what_a_row_lets_go_is_named(quirks: dict[str, Any], given: dict[str, Any], expected: tuple[str, ...]) -> None:
+    request = parse_request(body(json.dumps(given)[1:-1].encode()))
+    assert encode_request(request, row(quirks=quirks, usage="always"), "own-id", False).dropped == expected
 
 
 TEXTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
@@ -258,6 +309,27 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"roles": {"developer": "system"}}, {"role": "user", "content": "x"}, {"role": "user", "content": "x"}),
     ({}, {"role": "developer", "content": "x"}, {"role": "developer", "content": "x"}),
     ({"strip_message": ["name"]}, {"role": "user", "content": "x", "name": "n"}, {"role": "user", "content": "x"}),
+    (
+        {"strip_message": ["cache_control"]},
+        {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}], "cache_control": {}},
+        {"role": "user", "content": [{"type": "text", "text": "a"}]},
+    ),
+    ({"strip_message": ["x"]}, {"role": "user", "content": ["a", 7]}, {"role": "user", "content": ["a", 7]}),
+    (
+        {"only_message": {"user": ["role", "content"]}},
+        {"role": "user", "content": "x", "name": "n"},
+        {"role": "user", "content": "x"},
+    ),
+    (
+        {"only_message": {"user": ["role", "content"]}},
+        {"role": "tool", "content": "x", "name": "n"},
+        {"role": "tool", "content": "x", "name": "n"},
+    ),
+    (
+        {"only_message": {"system": ["role", "content"]}, "roles": {"developer": "system"}},
+        {"role": "developer", "content": "x", "name": "n"},
+        {"role": "system", "content": "x"},
+    ),
     ({"plain_content": True}, {"role": "user", "content": TEXTS}, {"role": "user", "content": "a\nb"}),
     ({"plain_content": True}, {"role": "user", "content": []}, {"role": "user", "content": ""}),
     ({"plain_content": True}, {"role": "assistant", "content": None}, {"role": "assistant", "content": ""}),
@@ -280,7 +352,7 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 def message_sent(message: dict[str, Any], quirks: dict[str, Any]) -> Any:
     request = parse_request(json.dumps({"model": "a/b", "messages": [message]}).encode())
-    return json.loads(encode_request(request, row(quirks=quirks), "own-id", True))["messages"][0]
+    return json.loads(encode_request(request, row(quirks=quirks), "own-id", True).body)["messages"][0]
 
 
 @pytest.mark.parametrize(("quirks", "given", "expected"), MESSAGE)

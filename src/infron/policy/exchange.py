@@ -134,26 +134,37 @@ def step(state: State, given: Input) -> tuple[State, tuple[Action | Settle, ...]
 
 
 class Leaving(NamedTuple):
-    """What is done when the client leaves, and the sentence for the receipt."""
+    """What is done when the client leaves, and the sentence for the receipt.
+
+    `stop`: the provider is to be told to stop, at once or as soon as it can be.
+    """
 
     drain: bool
     reason: str
+    stop: bool = False
 
 
-def when_client_leaves(provider: Provider, asked: str | None, streamed: bool, allow_override: bool) -> Leaving:
+def when_client_leaves(
+    provider: Provider, asked: str | None, streamed: bool, allow_override: bool, *, can_call: bool = False
+) -> Leaving:
     """Cancel or drain. `asked`: the caller's `X-Infron-On-Disconnect`, `cancel`, `drain` or None.
 
-    Cancelling where the provider bills on would leave the operator with a bill that the caller escapes, so there it
-    needs the operator's leave.
+    `can_call`: whether a provider that has to be told to stop can be told so already. Cancelling where the provider
+    bills on would leave the operator with a bill that the caller escapes, so there it needs the operator's leave.
     """
+    name = provider.id
     if not streamed:
         return Leaving(True, "drain: the request was not streamed")
     if asked == "drain":
         return Leaving(True, "drain: asked for by the caller")
+    if provider.on_disconnect == "call":
+        if can_call:
+            return Leaving(False, f"cancel: {name} is told to stop", stop=True)
+        return Leaving(True, f"drain: {name} cannot be told to stop before it has answered", stop=True)
     if asked == "cancel" and provider.on_disconnect != "cancel":
         if allow_override:
             return Leaving(False, "cancel: asked for by the caller, allowed by the operator")
-        return Leaving(True, f"drain: cancelling does not stop the bill at {provider.id}")
+        return Leaving(True, f"drain: cancelling does not stop the bill at {name}")
     if provider.on_disconnect == "cancel":
-        return Leaving(False, f"cancel: closing the connection stops {provider.id}")
-    return Leaving(True, f"drain: {provider.id} goes on when the connection closes")
+        return Leaving(False, f"cancel: closing the connection stops {name}")
+    return Leaving(True, f"drain: {name} goes on when the connection closes")

@@ -17,10 +17,27 @@ from infron.errors import (
     ProviderTimeout,
     ProviderUnavailable,
     ShuttingDown,
+    Unsupported,
 )
-from infron.model import Chunk, Done, Event, Failed, Finished, Opening, Outcome, Request, Usage, UsageReported
+from infron.model import (
+    Chunk,
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Onward,
+    Opening,
+    Outcome,
+    Outgoing,
+    Request,
+    Telling,
+    Told,
+    Usage,
+    UsageReported,
+)
 from infron.policy.exchange import Action, Input, Leaving, Phase, Settle, State, step, when_client_leaves
 from infron.policy.routing import Candidate
+from infron.runtime.call import Call
 from infron.runtime.reading import Reading
 from infron.runtime.settling import Bill, Meter
 from infron.runtime.upstream import Attempt
@@ -59,14 +76,33 @@ def new_id(now: float, random: int) -> str:
 class Exchange:
     """One request and all that is done for it until it is settled. It takes what the readings of its attempts give."""
 
-    # Thousands live at once, most of them waiting.
-    __slots__ = (
-        "asked", "attempt", "attempt_started", "attempts", "bill", "bucket", "candidate", "candidates", "closed_at",
-        "comments", "created_at", "drain_started", "encoder", "ended", "ending", "error", "finished_at",
-        "first_content", "folded", "folder", "held", "held_bytes", "id", "key_id", "last_frame", "last_write",
-        "leaving", "left_at", "meter", "next", "opening", "outcome", "paused_at", "reading", "relay", "request",
-        "responder", "slow_reader", "started", "state", "taken_at", "unsent",
-    )  # fmt: skip
+    bucket = 0
+    bill: Bill | None = None
+    outcome: Outcome | None = None
+    error: InfronError | None = None
+    attempt: Attempt | None = None
+    opening: asyncio.Task[None] | None = None  # while what an attempt needs is fetched: a token, the model in the box
+    reading: Reading
+    folder: openai_chat.Folder | None = None
+    leaving: str | None = None
+    stop_asked = False  # the client left: the provider is to be told to stop as soon as that is possible
+    dropped: tuple[str, ...] = ()
+    next = 0
+    folded = 0
+    held_bytes = 0
+    comments = 0
+    unsent = 0
+    ending = False
+    slow_reader = False
+    # Moments, in seconds of the loop's clock; 0: it has not come yet.
+    ended = 0.0
+    finished_at = 0.0
+    first_content = 0.0
+    paused_at = 0.0
+    taken_at = 0.0
+    drain_started = 0.0
+    left_at = 0.0
+    closed_at = 0.0
 
     def __init__(
         self,
@@ -81,42 +117,19 @@ class Exchange:
         self.request = request
         self.key_id = key_id
         self.candidates = candidates
-        self.responder: Responder = responder
+        self.responder = responder
         self.asked = asked
-        self.bucket = 0
-        self.state = State()
+        self.state = _FIRST
         self.created_at = time.time()
         self.id = new_id(self.created_at, relay.random.getrandbits(120))
         self.encoder = openai_chat.Encoder(self.id, int(self.created_at), request.model)
-        self.folder = None if request.stream else openai_chat.Folder()
-        self.folded = 0
+        if not request.stream:
+            self.folder = openai_chat.Folder()
         self.meter = Meter(request)
-        self.bill: Bill | None = None
-        self.outcome: Outcome | None = None
-        self.ended = 0.0
-        self.error: InfronError | None = None
         self.attempts: list[str] = []
-        self.next = 0
         self.candidate = candidates[0]
-        self.attempt: Attempt | None = None
-        self.opening: asyncio.Task[None] | None = None  # while the model in the box starts
-        self.reading: Reading
         self.held: list[bytes] = []
-        self.held_bytes = 0
-        self.finished_at = 0.0
-        self.ending = False
-        now = relay.loop.time()
-        self.started = self.attempt_started = self.last_frame = self.last_write = now
-        self.first_content = 0.0
-        self.comments = 0
-        self.paused_at = 0.0
-        self.unsent = 0
-        self.taken_at = 0.0
-        self.drain_started = 0.0
-        self.left_at = 0.0
-        self.closed_at = 0.0
-        self.leaving: str | None = None
-        self.slow_reader = False
+        self.started = self.attempt_started = self.last_frame = self.last_write = relay.loop.time()
 
     # ---- begin
 
@@ -139,7 +152,7 @@ class Exchange:
         )
         self._open_next()
         if self.state.phase is not Phase.SETTLED:
-            self.relay.clock.add(self, self._next_due())
+            self.relay.clock.add(self, self.started + self.relay.first_look)
 
     def _recorded(self, durable: bool) -> None:
         if not durable and self.state.phase is not Phase.SETTLED:
@@ -152,36 +165,63 @@ class Exchange:
         self.error = None
         self.candidate = self.candidates[self.next]
         self.next += 1
-        self._open(openai_chat.asks_usage(self.candidate.provider) and self.relay.takes_usage(self.candidate.provider))
+        self._open(self.relay.asks_usage(self.candidate.provider))
 
     def _open(self, ask_usage: bool) -> None:
-        provider = self.candidate.provider
-        self.attempt_started = self.last_frame = self.relay.loop.time()
+        relay, provider = self.relay, self.candidate.provider
+        wire = WIRES[provider.wire]
+        if self.next > 1:
+            self.attempt_started = self.last_frame = relay.loop.time()
         self.finished_at, self.ending = 0.0, False
         self.reading = Reading(
             self,
+            wire,
             provider,
-            key=self.relay.key_of(provider),
-            limit=self.relay.config.limits.max_frame_bytes,
+            key=relay.key_of(provider),
+            limit=relay.config.limits.max_frame_bytes,
             asks_usage=ask_usage,
-            bug=self.relay.report_bug,
+            bug=relay.report_bug,
         )
         self.meter.begin_attempt(provider, self.candidate.own_id)
-        body = WIRES[provider.wire].encode_request(self.request, provider, self.candidate.own_id, ask_usage)
-        if provider.id == "local":
-            self.opening = self.relay.loop.create_task(self._open_local(body))
-        else:
-            self.attempt = self.relay.upstream.send(self.relay.endpoint(provider), body, self.reading)
-
-    async def _open_local(self, body: bytes) -> None:
         try:
-            endpoint = await self.relay.local_endpoint()
+            outgoing = wire.encode_request(self.request, provider, self.candidate.own_id, ask_usage)
+        except InfronError as error:
+            self.take_failure(error)
+            return
+        self.dropped = outgoing.dropped
+        if self.dropped and self.request.preferences.require_parameters:
+            names = ", ".join(f"`{name}`" for name in self.dropped)
+            what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
+            self.take_failure(Unsupported(what, param=self.dropped[0], provider=provider.id))
+            return
+        self._send(outgoing)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        """Send a request of the attempt at hand; its answer goes to `reading`."""
+        relay = self.relay
+        endpoint = None if outgoing.delay else relay.endpoint(self.candidate, outgoing)
+        if endpoint is None:
+            self.opening = relay.loop.create_task(self._send_when_ready(outgoing))
+        else:
+            self.attempt = relay.upstream.send(endpoint, outgoing.body, self.reading)
+
+    async def _send_when_ready(self, outgoing: Outgoing) -> None:
+        try:
+            if outgoing.delay:
+                await asyncio.sleep(outgoing.delay)
+            endpoint = await self.relay.endpoint_when_ready(self.candidate, outgoing)
         except InfronError as error:
             self.opening = None
             self.take_loss(error)
+        except Exception:
+            self.opening = None
+            self.relay.report_bug("preparing a request")
+            self.take_loss(ProviderUnavailable("The gateway failed while it prepared the request."))
         else:
             self.opening = None
-            self.attempt = self.relay.upstream.send(endpoint, body, self.reading)
+            self.attempt = self.relay.upstream.send(endpoint, outgoing.body, self.reading)
+            if self.paused_at:
+                self.attempt.pause()
 
     # ---- the provider's side
 
@@ -205,24 +245,28 @@ class Exchange:
     def take_events(self, events: list[Event]) -> None:
         if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:
             event = events[0]
-            if event.__class__ is Chunk and event.content:
+            if isinstance(event, Telling) and event.content:
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
-                self.meter.add(event.text)
+                self.meter.text.append(event.text)
                 self.meter.frames += 1
-                self.last_frame = self.relay.loop.time()
-                self.held.append(self.encoder.encode(event))
-                self._write()
+                now = self.last_frame = self.relay.loop.time()
+                self._write_now(self.encoder.encode(event), now)
                 return
         meter, encode, held = self.meter, self.encoder.encode, self.held
         discard = self.state.phase is Phase.DRAINING
         content = done = False
+        onward: Outgoing | None = None
         size = 0
         for event in events:
-            if event.__class__ is Chunk:
+            if isinstance(event, Telling):
                 if event.text:
-                    meter.add(event.text)
+                    meter.text.append(event.text)
                 if event.content:
                     content = True
+                if isinstance(event, Finished):
+                    meter.finish_reason, meter.native_finish_reason = event.reason, event.native or event.reason
+                    if event.told:
+                        continue
                 if discard:
                     continue
                 if self.folder is not None:
@@ -235,11 +279,12 @@ class Exchange:
                 held.append(data)
             elif isinstance(event, UsageReported):
                 meter.report(event.raw, self.reading.headers)
-            elif isinstance(event, Finished):
-                meter.finish_reason = event.reason
             elif isinstance(event, Done):
                 done = True
                 break  # what a provider says after its end is nothing that a client expects
+            elif isinstance(event, Onward):
+                onward = event.request
+                break
             elif isinstance(event, Failed):
                 self._flush_before_failure(content)
                 self.take_failure(event.error)
@@ -270,6 +315,26 @@ class Exchange:
                 self._end()
             else:
                 self.take_failure(self._unavailable("ended the stream before the answer was finished"))
+        elif onward is not None:
+            self._go_on(onward)
+        elif discard:
+            self._stop_if_possible()
+
+    def _go_on(self, onward: Outgoing) -> None:
+        """The answer goes on in the answer to a further request."""
+        if self.attempt is not None:
+            self.attempt.release()
+            self.attempt = None
+        if not self._stop_if_possible():
+            self._send(onward)
+
+    def _stop_if_possible(self) -> bool:
+        """A client that left before the provider could be told to stop: whether it was told now."""
+        can_stop = self.state.phase is Phase.DRAINING and self.stop_asked and self.reading.decoder.cancel is not None
+        if can_stop:
+            self.leaving = f"{self.leaving}; then told to stop"
+            self._take(Input.DEADLINE)
+        return can_stop
 
     def _flush_before_failure(self, content: bool) -> None:
         """Frames that came before the error in the same read are the client's."""
@@ -277,13 +342,16 @@ class Exchange:
             self.first_content = self.first_content or self.relay.loop.time()
             self._take(Input.CONTENT)
 
-    def _fold(self, chunk: Chunk) -> bool:
+    def _fold(self, event: Told) -> bool:
         """False: there is more of the answer than is held."""
         assert self.folder is not None
-        self.folded += sum(len(bytes(raw)) for raw in chunk.members.values())
+        if isinstance(event, Chunk):
+            self.folded += len(event.rest) + sum(len(bytes(raw)) for raw in event.members.values())
+        else:
+            self.folded += 100 + len(event.text)
         if self.folded > MAX_FOLDED_BYTES:
             return False
-        self.folder.add(chunk)
+        self.folder.add(event)
         return True
 
     def _bound_held(self, size: int) -> None:
@@ -350,8 +418,13 @@ class Exchange:
         self.client_resumed()
         self.left_at = self.relay.loop.time()
         leaving = when_client_leaves(
-            self.candidate.provider, self.asked, self.request.stream, self.relay.config.billing.allow_cancel_override
+            self.candidate.provider,
+            self.asked,
+            self.request.stream,
+            self.relay.config.billing.allow_cancel_override,
+            can_call=self.reading.decoder.cancel is not None,
         )
+        self.stop_asked = leaving.stop
         if self.ending:  # only its count is still awaited
             leaving = Leaving(True, "drain: the answer was complete already")
         self.leaving = f"{reason}{leaving.reason}"
@@ -499,10 +572,13 @@ class Exchange:
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
         self.held_bytes = 0
-        self.last_write = self.relay.loop.time()
+        self._write_now(data, self.relay.loop.time())
+
+    def _write_now(self, data: bytes, now: float) -> None:
+        self.last_write = now
         if self.comments:
             self.comments = 0
-            self._ask_by(self.last_write + self.relay.config.keepalive.first_seconds)
+            self._ask_by(now + self.relay.config.keepalive.first_seconds)
         self.responder.write(data)
 
     def _comment(self) -> None:
@@ -548,10 +624,23 @@ class Exchange:
     def _abort(self) -> None:
         self._stop_opening()
         attempt, self.attempt = self.attempt, None
+        cancel = self.reading.decoder.cancel
         if attempt is not None:
             self.meter.fully_sent = attempt.fully_sent
+        if attempt is not None and cancel is None:
             self.closed_at = -1.0
             attempt.abort(self._closed)
+        elif cancel is not None:
+            if attempt is not None:
+                attempt.abort()
+            self.meter.fully_sent = True
+            self.closed_at = -1.0
+            Call(self.relay, self.candidate, cancel, self._called)
+
+    def _called(self, answer: str) -> None:
+        """The provider was told to stop."""
+        self.leaving = f"{self.leaving}; {answer}" if self.leaving else answer
+        self._closed()
 
     def _closed(self) -> None:
         self.closed_at = self.relay.loop.time()
@@ -565,6 +654,7 @@ class Exchange:
         self.relay.settle_when_known(self)
 
 
+_FIRST = State()
 _DEEDS = {
     Action.HOLD: Exchange._hold,
     Action.DROP: Exchange._drop,

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from infron.catalog import Provider
 from infron.errors import InfronError, InternalError, ProviderUnavailable
-from infron.model import Done, Event
-from infron.wires import openai_chat
+from infron.model import Done, Event, Failed, Onward
+from infron.wires import Wire
 
 MAX_ERROR_BYTES = 64 << 10
 
@@ -33,14 +33,15 @@ class Taker(Protocol):
 
 
 class Reading:
-    """The reader of one attempt. `headers`: the answer's, names in lower case."""
+    """The reader of one attempt, which may take several requests. `headers`: the answer's, names in lower case."""
 
-    __slots__ = ("_asks_usage", "_body", "_bug", "_key", "_limit", "_provider", "_size", "_status", "_taker", "decoder",
-                 "headers")  # fmt: skip
+    __slots__ = ("_asks_usage", "_body", "_bug", "_key", "_limit", "_provider", "_size", "_status", "_taker", "_wire",
+                 "decoder", "headers")  # fmt: skip
 
     def __init__(
         self,
         taker: Taker,
+        wire: Wire,
         provider: Provider,
         *,
         key: str,
@@ -49,9 +50,10 @@ class Reading:
         bug: Callable[[str], None],
     ) -> None:
         """`key`: ours, never repeated to anybody. `limit`: bytes of a frame. `bug`: told of a failure of our own."""
-        self.decoder = openai_chat.Decoder(provider, limit, key)
+        self.decoder = wire.Decoder(provider, limit, key)
         self.headers: list[tuple[bytes, bytes]] = []
         self._taker = taker
+        self._wire = wire
         self._provider = provider
         self._key = key
         self._limit = limit
@@ -64,9 +66,16 @@ class Reading:
     def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._status = status
         self.headers = headers
-        kind = next((value for name, value in headers if name == b"content-type"), b"text/event-stream")
-        if status != 200 or not kind.lower().startswith(b"text/event-stream"):
-            self._body = []
+        self._body = None
+        if status == 200:
+            for name, value in headers:
+                if name == b"content-type":
+                    if value.startswith(self._wire.MEDIA_TYPE) or value.lower().startswith(self._wire.MEDIA_TYPE):
+                        return
+                    break
+            else:
+                return
+        self._body, self._size = [], 0
 
     def data_received(self, data: bytes) -> None:
         if self._body is not None:
@@ -77,12 +86,16 @@ class Reading:
         except InfronError as error:
             self._taker.take_failure(error)
             return
-        except Exception:  # a bug in a decoder must end this exchange alone, settled like any other
-            self._bug("decoding a frame")
-            self._taker.take_failure(InternalError("The gateway could not read the provider's answer."))
+        except Exception:
+            self._broken()
             return
         if events:
             self._taker.take_events(events)
+
+    def _broken(self) -> None:
+        """A bug in a decoder ends this exchange alone, settled like any other."""
+        self._bug("decoding an answer")
+        self._taker.take_failure(InternalError("The gateway could not read the provider's answer."))
 
     def response_ended(self) -> None:
         self._taker.attempt_over()
@@ -90,9 +103,13 @@ class Reading:
             self._whole(b"".join(self._body))
             return
         try:
-            self._taker.take_events(_ended(self.decoder.close()))
+            events = _ended(self.decoder.close())
         except InfronError as error:
             self._taker.take_failure(error)
+        except Exception:
+            self._broken()
+        else:
+            self._taker.take_events(events)
 
     def request_failed(self, error: InfronError) -> None:
         self._taker.attempt_over()
@@ -104,26 +121,28 @@ class Reading:
         assert self._body is not None
         self._body.append(data)
         self._size += len(data)
-        if self._status == 200 and self._size > self._limit:
+        if self._status < 300 and self._size > self._limit:
             what = f"{self._provider.name} sent an answer that is too large."
             self._taker.take_failure(ProviderUnavailable(what, provider=self._provider.id))
-        elif self._status != 200 and self._size > MAX_ERROR_BYTES:
+        elif self._status >= 300 and self._size > MAX_ERROR_BYTES:
             self._whole(b"".join(self._body)[:MAX_ERROR_BYTES])
 
     def _whole(self, body: bytes) -> None:
         provider = self._provider
-        if self._status == 200:
+        if 200 <= self._status < 300:
             try:
                 events = self._sniffed(body)
             except InfronError as error:
                 self._taker.take_failure(error)
+            except Exception:
+                self._broken()
             else:
                 self._taker.take_events(events)
         elif self._asks_usage and provider.usage == "try" and self._status in (400, 422) and b"stream_options" in body:
             self._taker.take_refusal()
         else:
             self._taker.take_failure(
-                openai_chat.parse_error(self._status, self.headers, body, provider, self._key, time.time())
+                self._wire.parse_error(self._status, self.headers, body, provider, self._key, time.time())
             )
 
     def _sniffed(self, body: bytes) -> list[Event]:
@@ -134,4 +153,4 @@ class Reading:
 
 def _ended(events: list[Event]) -> list[Event]:
     """The events up to the end of the body, which ends the stream where nothing else did."""
-    return events if any(isinstance(event, Done) for event in events) else [*events, Done()]
+    return events if any(isinstance(event, Done | Failed | Onward) for event in events) else [*events, Done()]

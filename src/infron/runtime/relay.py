@@ -9,14 +9,23 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from infron.catalog import Catalog, Model, Provider
 from infron.config import Config
-from infron.errors import InfronError, NotFound, Overloaded, ProviderError, RateLimited, ShuttingDown
-from infron.model import Outcome, Preferences, Price, Request, Settlement, Usage
+from infron.errors import (
+    InfronError,
+    NotFound,
+    Overloaded,
+    ProviderError,
+    ProviderMisconfigured,
+    RateLimited,
+    ShuttingDown,
+)
+from infron.model import Outcome, Outgoing, Preferences, Price, Request, Settlement, Usage
 from infron.policy import access, metering, routing
 from infron.policy.access import Key
 from infron.policy.routing import Candidate
@@ -25,12 +34,12 @@ from infron.runtime.exchange import Exchange, Responder
 from infron.runtime.ledger import Ledger
 from infron.runtime.local import LocalModel
 from infron.runtime.metrics import Metrics
+from infron.runtime.serving import Serving
 from infron.runtime.settling import Bill, Meter, bill
 from infron.runtime.upstream import Client, Endpoint
 
 logger = logging.getLogger("infron")
 PRICE_SECONDS = 60.0
-LOCAL_CONNECTIONS = 120  # the model in the box has 128 threads, and each connection takes one
 ANY = Preferences()
 
 
@@ -59,13 +68,14 @@ class Relay:
         self.idle.set()
         self.random = random.Random(secrets.token_bytes(32))  # of this process alone: workers are forked before
         self._routes: dict[str, tuple[Candidate, ...]] = {}
-        self._keys: dict[str, str] = {}
         self._counter = ThreadPoolExecutor(1, thread_name_prefix="count")
-        self._endpoints: dict[str, Endpoint] = {}
+        self._servings: dict[str, Serving] = {}
         self._missing = local.missing() if local else None
-        self._local_endpoint: tuple[str, Endpoint] | None = None
-        self._refusing_usage: set[str] = set()
         self._prices: dict[tuple[str, str, str], tuple[float, Price | None]] = {}
+        # After how many seconds an exchange has something due at the earliest.
+        timeouts = config.timeouts
+        clocks = (config.keepalive.first_seconds, timeouts.first_token_seconds, timeouts.total_seconds)
+        self.first_look = min((seconds for seconds in clocks if seconds), default=60.0)
 
     # ---- admission
 
@@ -126,40 +136,44 @@ class Relay:
         usable = {row.id for row in self.catalog.providers.values() if self.why_not(row) is None}
         return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
 
-    def endpoint(self, provider: Provider) -> Endpoint:
-        endpoint = self._endpoints.get(provider.id)
-        if endpoint is None:
-            found = self.catalog.usable(provider)
-            assert not isinstance(found, str), found  # routing leaves such rows out
-            headers = _stream_headers(tuple(found.headers.items()))
-            endpoint = Endpoint(found.chat_url, headers, max_connections=provider.max_connections)
-            self._endpoints[provider.id] = endpoint
-        return endpoint
+    def _serving(self, provider: Provider) -> Serving:
+        """What the requests to a provider have in common."""
+        serving = self._servings.get(provider.id)
+        if serving is None:
+            serving = self._servings[provider.id] = Serving.of(provider, self.catalog.usable(provider))
+        return serving
 
-    async def local_endpoint(self) -> Endpoint:
-        if self.local is None:
-            raise NotFound("The model in the box is switched off.")
-        url, key = await self.local.ensure()
-        if self._local_endpoint is None or self._local_endpoint[0] != url + key:
-            headers = _stream_headers((("authorization", f"Bearer {key}"),))
-            endpoint = Endpoint(f"{url}/chat/completions", headers, max_connections=LOCAL_CONNECTIONS)
-            self._local_endpoint = (url + key, endpoint)
-        return self._local_endpoint[1]
+    def endpoint(self, candidate: Candidate, outgoing: Outgoing) -> Endpoint | None:
+        """Where a request goes, and with which head; None where something has to be fetched first."""
+        provider = candidate.provider
+        return self._serving(provider).endpoint(candidate.own_id, outgoing, time.time)
+
+    async def endpoint_when_ready(self, candidate: Candidate, outgoing: Outgoing) -> Endpoint:
+        """The same, after waiting for what is missing: the model in the box, a token. Raises InfronError."""
+        provider = candidate.provider
+        serving = self._serving(provider)
+        if provider.id == "local":
+            if self.local is None:
+                raise NotFound("The model in the box is switched off.")
+            serving.reached(*await self.local.ensure())
+        endpoint = serving.endpoint(candidate.own_id, outgoing, time.time)
+        if endpoint is None:
+            await serving.refresh()
+            endpoint = serving.endpoint(candidate.own_id, outgoing, time.time)
+        if endpoint is None:
+            raise ProviderMisconfigured(f"{provider.name}: there are no valid credentials.", provider=provider.id)
+        return endpoint
 
     def key_of(self, provider: Provider) -> str:
         """Our key at this provider, so that it can be kept out of what the provider says."""
-        known = self._keys.get(provider.id)
-        if known is None:
-            headers = {} if provider.id == "local" else dict(self.endpoint(provider).headers)
-            known = headers.get(provider.auth.header, "").removeprefix(provider.auth.scheme).strip()
-            self._keys[provider.id] = known
-        return known
+        return self._serving(provider).key
 
-    def takes_usage(self, provider: Provider) -> bool:
-        return provider.id not in self._refusing_usage
+    def asks_usage(self, provider: Provider) -> bool:
+        """Whether token counts have to be asked for there, and the provider takes the question."""
+        return provider.usage in ("ask", "try") and self._serving(provider).takes_usage
 
     def refuses_usage(self, provider: Provider) -> None:
-        self._refusing_usage.add(provider.id)
+        self._serving(provider).takes_usage = False
 
     # ---- money
 
@@ -280,7 +294,3 @@ def _kept(error: InfronError) -> str:
     if isinstance(error, ProviderError):
         return f"{error.provider or 'the provider'} answered with HTTP {error.status} ({error.error_type})."
     return error.message
-
-
-def _stream_headers(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    return (*headers, ("content-type", "application/json"), ("accept", "text/event-stream"))

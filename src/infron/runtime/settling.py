@@ -18,34 +18,35 @@ from infron.policy import metering, tokens
 class Meter:
     """Folds an answer: the provider's last usage report, and the text that was delivered, for when there is none.
 
-    `delivered`: characters. `fully_sent`: the whole request went out on the attempt that counts.
+    `fully_sent`: the whole request went out on the attempt that counts.
     """
+
+    _provider: Provider | None = None
+    _own_id = ""
+    frames = 0
+    fully_sent = False
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    usage: Usage | None = None
+    raw: dict[str, Any] | None = None
+    counted: Usage | None = None
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._provider: Provider | None = None
-        self._own_id = ""
-        self._text: list[str] = []
-        self.frames = 0
-        self.delivered = 0
-        self.fully_sent = False
-        self.finish_reason: str | None = None
-        self.usage: Usage | None = None
-        self.raw: dict[str, Any] | None = None
-        self.counted: Usage | None = None
+        self.text: list[str] = []
 
     def begin_attempt(self, provider: Provider, own_id: str) -> None:
         """A new candidate: what the one before said or delivered is nobody's any more."""
         self._provider = provider
         self._own_id = own_id
-        self._text.clear()
-        self.delivered = 0
+        self.text.clear()
         self.fully_sent = False
-        self.finish_reason = self.usage = self.raw = None
+        self.finish_reason = self.native_finish_reason = self.usage = self.raw = None
 
-    def add(self, text: str) -> None:
-        self._text.append(text)
-        self.delivered += len(text)
+    @property
+    def delivered(self) -> bool:
+        """Whether any content was."""
+        return bool(self.text)
 
     def report(self, raw: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
         """A usage report, with the headers of its answer: the last one wins, none is ever summed."""
@@ -67,7 +68,7 @@ class Meter:
             return False
         if outcome in (Outcome.COMPLETED, Outcome.DRAINED):
             return self.usage is None
-        return bool(self.delivered) or (self.fully_sent and outcome is not Outcome.FAILED)
+        return self.delivered or (self.fully_sent and outcome is not Outcome.FAILED)
 
     def count(self) -> Usage:
         """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
@@ -78,7 +79,7 @@ class Meter:
         tools = msgspec.json.decode(fields["tools"]) if "tools" in fields else None
         return Usage(
             prompt=tokens.count_prompt(messages, tools, family),
-            completion=tokens.count_text("".join(self._text), family),
+            completion=tokens.count_text("".join(self.text), family),
         )
 
 
@@ -99,7 +100,7 @@ def bill(outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bo
     """The bill of an exchange that ended so, by the rules of `metering.who_pays`."""
     bases = metering.who_pays(
         outcome,
-        content_delivered=meter.delivered > 0,
+        content_delivered=meter.delivered,
         fully_sent=meter.fully_sent,
         usage=meter.usage,
         counted=meter.counted,

@@ -5,11 +5,15 @@ It never knows how an answer arrived, and never computes a price.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from typing import Any
 
 import msgspec
 
-from infron.model import PICODOLLARS, Charge, Chunk, Usage
+from infron.model import PICODOLLARS, Charge, Chunk, Finished, Started, Told, Usage
+from infron.wires.openai_delta import members_of
+from infron.wires.openai_events import delta_of
 
 
 class _Pieces:
@@ -33,26 +37,32 @@ _SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signat
 
 
 class Folder:
-    """Chunks to the one JSON of an answer that is not streamed."""
+    """What a client is told, event by event, to the one JSON of an answer that is not streamed."""
 
     def __init__(self) -> None:
         self._members: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
 
-    def add(self, chunk: Chunk) -> None:
-        members = {name: _decode(raw) for name, raw in chunk.members.items()}
-        for choice in members.pop("choices", None) or []:
-            index = choice.get("index") or 0
-            folded = self._choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
-            _merge(folded["message"], choice.pop("delta", None) or {})
-            for name, value in choice.items():
-                if name == "logprobs" and isinstance(value, dict):
-                    old = folded.get(name)
-                    folded[name] = old = old if isinstance(old, dict) else {}
-                    _merge(old, value)
-                elif name != "index" and value is not None:
-                    folded[name] = value
-        self._members.update({name: value for name, value in members.items() if value is not None})
+    def add(self, event: Told) -> None:
+        if isinstance(event, Chunk):
+            members = {name: _decode(raw) for name, raw in members_of(event).items()}
+            for choice in members.pop("choices", None) or []:
+                self._choice(choice)
+            self._members.update({name: value for name, value in members.items() if value is not None})
+        elif not isinstance(event, Started) and not (isinstance(event, Finished) and event.told):
+            self._choice(delta_of(event))
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index") or 0
+        folded = self._choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
+        _merge(folded["message"], choice.pop("delta", None) or {})
+        for name, value in choice.items():
+            if name == "logprobs" and isinstance(value, dict):
+                old = folded.get(name)
+                folded[name] = old = old if isinstance(old, dict) else {}
+                _merge(old, value)
+            elif name != "index" and value is not None:
+                folded[name] = value
 
     def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
         """The JSON. `created`: unix s. `more`: further root members, over those of the provider."""
@@ -63,6 +73,8 @@ class Folder:
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):
                     _finish_call(call)
+            if isinstance(message.get("audio"), dict):
+                _finish_sound(message["audio"])
         own = {"id": id, "object": "chat.completion", "created": created, "model": model, "provider": provider}
         rest = {name: value for name, value in self._members.items() if name not in own}
         return _encode({**own, **rest, "choices": choices, **more})
@@ -73,6 +85,16 @@ def _finish_call(call: dict[str, Any]) -> None:
     function = call.get("function")
     if isinstance(function, dict) and not function.get("arguments"):
         function["arguments"] = "{}"  # clients parse it
+
+
+def _finish_sound(sound: dict[str, Any]) -> None:
+    """The bytes of all pieces in one: base64 that was padded in between is none that every client reads."""
+    data = sound.get("data")
+    if isinstance(data, _Pieces) and any(piece.endswith("=") for piece in data.parts[:-1]):
+        try:
+            sound["data"] = base64.b64encode(b"".join(map(base64.b64decode, data.parts))).decode()
+        except binascii.Error:
+            pass  # no base64, so it is passed on as it came
 
 
 def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
@@ -95,7 +117,7 @@ def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
         elif isinstance(value, list):
             items = into[name] = old if isinstance(old, list) else []
             for item in value:
-                same = _same(items, item, by_place=name == "tool_calls")
+                same = _same_thought(items, item) if name == "reasoning_details" else _same(items, item, name)
                 if same is None:
                     items.append(item)
                 else:
@@ -104,12 +126,12 @@ def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
             into[name] = value
 
 
-def _same(items: list[Any], item: Any, by_place: bool) -> dict[str, Any] | None:
-    """The item that this one goes on with: that of its `index`, or, `by_place`, of its id, or the last one without."""
+def _same(items: list[Any], item: Any, name: str) -> dict[str, Any] | None:
+    """The item that this one goes on with: that of its `index`, or, of tool calls, of its id, or the last one."""
     if not isinstance(item, dict):
         return None
     index, id = item.get("index"), item.get("id")
-    if index is None and not by_place:
+    if index is None and name != "tool_calls":
         return None
     known = [old for old in items if isinstance(old, dict)]
     if index is not None:
@@ -117,6 +139,16 @@ def _same(items: list[Any], item: Any, by_place: bool) -> dict[str, Any] | None:
     if id:
         return next((old for old in known if old.get("id") == id), None)
     return known[-1] if known else None
+
+
+def _same_thought(items: list[Any], item: Any) -> dict[str, Any] | None:
+    """The block of thoughts that this piece goes on with: of its `index` and its type. Encrypted ones come whole."""
+    if not isinstance(item, dict) or item.get("index") is None or item.get("data"):
+        return None
+    this = (item["index"], item.get("type"))
+    return next(
+        (old for old in reversed(items) if isinstance(old, dict) and (old.get("index"), old.get("type")) == this), None
+    )
 
 
 def usage_object(usage: Usage, raw: dict[str, Any] | None, charge: Charge | None, estimated: bool) -> dict[str, Any]:

@@ -11,14 +11,15 @@ import re
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
 from infron.catalog import Provider
 from infron.errors import InfronError, ProviderUnavailable
-from infron.model import Chunk, Done, Event, Failed, Finished, UsageReported
+from infron.model import Chunk, Done, Event, Failed, Finished, Outgoing, Started, Told, UsageReported
 from infron.wires import sse
 from infron.wires.openai_answer import Folder, cost_members, usage_object
 from infron.wires.openai_delta import Delta, as_delta, content_of, rewritten
+from infron.wires.openai_events import encode_delta
 from infron.wires.openai_errors import error_object, parse_error, render_error
 from infron.wires.openai_request import asks_usage, encode_request, parse_request
 
@@ -26,6 +27,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "Folder",
+    "MEDIA_TYPE",
     "asks_usage",
     "cost_members",
     "encode_request",
@@ -36,6 +38,7 @@ __all__ = [
     "usage_object",
 ]
 
+MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 DONE = sse.encode(b"[DONE]")
 
@@ -52,11 +55,31 @@ class Encoder:
 
     def __init__(self, id: str, created: int, model: str) -> None:
         self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(model))}
+        self._lead = b""  # how a frame with the root members `_led` begins
+        self._led: dict[str, Raw] | None = None
+        self._begun: set[int] = set()  # choices of a native wire that have told their role
 
-    def encode(self, chunk: Chunk) -> bytes:
-        members = chunk.members
-        members.update(self._own)
-        return b"data: %b\n\n" % _encode(members)
+    def encode(self, event: Told) -> bytes:
+        """The frame that tells of an event; nothing where the client needs none."""
+        if isinstance(event, Chunk):
+            if event.rest:
+                if event.members is not self._led:
+                    self._lead_with(event.members)
+                return b"%b%b\n\n" % (self._lead, event.rest)
+            event.members.update(self._own)
+            return b"data: %b\n\n" % _encode(event.members)
+        if isinstance(event, Started) or (isinstance(event, Finished) and event.told):
+            return b""
+        if self._led is None:
+            self._lead_with(_NEUTRAL)
+        first = event.choice not in self._begun
+        if first:
+            self._begun.add(event.choice)
+        return b"%b%b}\n\n" % (self._lead, encode_delta(event, first))
+
+    def _lead_with(self, members: dict[str, Raw]) -> None:
+        self._led = members
+        self._lead = b'data: %b,"choices":' % _encode({**members, **self._own})[:-1]
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
@@ -89,8 +112,8 @@ class _Choice(Struct, gc=False):
 
 class _Frame(Struct, gc=False):
     choices: list[_Choice] | None = None
-    usage: Any = None
-    error: Any = None
+    usage: Any = UNSET
+    error: Any = UNSET
     id: Any = None
 
 
@@ -100,6 +123,10 @@ _FRAMING = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
 )
 _CHUNK = Raw(b'"chat.completion.chunk"')
+_NEUTRAL = {"id": Raw(b'""'), "object": _CHUNK, "created": Raw(b"0"), "model": Raw(b'""')}
+_OURS = frozenset(_NEUTRAL)
+_CHOICES = b'"choices":'
+_NO_USAGE = b',"usage":null}'  # what hosts put behind the choices of every frame but the last
 # Line ends of Unicode that naive line splitters break a JSON string at.
 _ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 _PAIRS = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.)", re.DOTALL)
@@ -121,11 +148,19 @@ class Decoder:
         self._usage_path = quirks.usage_path.split(".") if quirks.usage_path else []
         self._error_path = quirks.error_path.split(".") if quirks.error_path else []
         self._rewrites = bool(quirks.drop_choice or quirks.split_content)
+        self._verbatim = not (
+            self._rewrites or self._usage_path or self._error_path or quirks.skip_frames or quirks.drop_members
+        )
+        # How the frames of this stream begin, up to the value of `choices`, and the root members that stand there.
+        self._lead = b""
+        self._led: dict[str, Raw] = {}
+        self._unlike = 0  # frames that began in another way
         self._roles: set[int] = set()
         self._finishes: dict[int, str | None] = {}
         self._over = False
         self.upstream_id: str | None = None
         self.finished = False
+        self.cancel: Outgoing | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -197,6 +232,8 @@ class Decoder:
             payload = _clean(payload)
         if b"\n" in payload:  # between tokens of the JSON, or it is none; ours is one line
             payload = payload.replace(b"\n", b" ")
+        if self._lead and payload.startswith(self._lead) and self._alike(payload, events):
+            return
         try:
             facts = _facts(payload)
             members = _members(payload)
@@ -214,10 +251,43 @@ class Decoder:
             except _BROKEN_JSON:
                 self._fail(self._broken("sent a frame that is not a chat completion chunk"), events)
                 return
-        if facts.error or (facts.choices is None and "object" not in members and _only_complains(members)):
+        complains = facts.error is not UNSET and facts.error
+        if complains or (facts.choices is None and "object" not in members and _only_complains(members)):
             self._fail(parse_error(200, [], payload, self._provider, self._key), events)
         elif not (self._error_path and self._reports_failure(members, events)):
-            self._chunk(facts, members, events)
+            self._chunk(facts, members, b"", events)
+            if self._verbatim and facts.choices:
+                self._learn(payload)
+
+    def _alike(self, payload: bytes, events: list[Event]) -> bool:
+        """Take a frame that begins like the ones before it, if all that is ours stands in that beginning."""
+        try:
+            facts = _facts(payload)
+        except _BROKEN_JSON:
+            return False
+        rest = payload[len(self._lead) :]
+        if facts.usage is None and rest.endswith(_NO_USAGE):
+            rest = rest[: -len(_NO_USAGE)] + b"}"
+        elif facts.usage is not UNSET:
+            return False
+        if facts.error is not UNSET or not facts.choices:
+            return False
+        self._chunk(facts, self._led, rest, events)
+        return True
+
+    def _learn(self, payload: bytes) -> None:
+        """Keep how this frame begins. Ever more seldom: hosts exist where each begins in another way."""
+        self._unlike += 1
+        if self._unlike & (self._unlike - 1):
+            return
+        lead, found, _ = payload.partition(_CHOICES)
+        try:
+            members = _members(lead + b'"choices":0}')
+        except _BROKEN_JSON:
+            return
+        del members["choices"]
+        if found and members.keys() >= _OURS and not members.keys() & {"usage", "error"}:
+            self._lead, self._led = lead + found, members
 
     def _reports_failure(self, members: dict[str, Raw], events: list[Event]) -> bool:
         code = _at(members, self._error_path)
@@ -229,16 +299,17 @@ class Decoder:
         self._fail(parse_error(200, [], _encode(error), self._provider, self._key), events)
         return True
 
-    def _chunk(self, facts: _Frame, members: dict[str, Raw], events: list[Event]) -> None:
+    def _chunk(self, facts: _Frame, members: dict[str, Raw], rest: bytes, events: list[Event]) -> None:
         quirks = self._quirks
         for name in quirks.skip_frames:
             if name in members:
                 return
         if self.upstream_id is None and isinstance(facts.id, str) and facts.id:
             self.upstream_id = facts.id[:200]
-        usage = facts.usage
-        members.pop("usage", None)
-        members.pop("error", None)
+        usage = None if facts.usage is UNSET else facts.usage
+        if not rest:
+            members.pop("usage", None)
+            members.pop("error", None)
         if self._usage_path:
             usage = _take(members, self._usage_path) or usage
         content, text, reason = False, "", None
@@ -270,7 +341,9 @@ class Decoder:
                 self._finishes[index] = reason = quirks.finish.get(reason, reason)
         for name in quirks.drop_members:
             members.pop(name, None)
-        if choices:
+        if rest:
+            events.append(Chunk(members, content, text, rest))
+        elif choices:
             if "object" not in members:
                 members["object"] = _CHUNK
             if self._rewrites:
@@ -284,7 +357,7 @@ class Decoder:
         if reason is not None:
             self.finished = all(self._finishes.values())
             if self.finished:
-                events.append(Finished(reason))
+                events.append(Finished(reason, told=True))
 
     def _broken(self, what: str) -> ProviderUnavailable:
         return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
@@ -307,8 +380,7 @@ def _only_complains(members: dict[str, Raw]) -> bool:
 
 def _role_chunk(index: int) -> Chunk:
     choices = [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
-    members = {"id": Raw(b'""'), "object": _CHUNK, "created": Raw(b"0"), "model": Raw(b'""')}
-    return Chunk({**members, "choices": Raw(_encode(choices))}, False, "")
+    return Chunk({**_NEUTRAL, "choices": Raw(_encode(choices))}, False, "")
 
 
 def _clean(payload: bytes) -> bytes:

@@ -12,10 +12,16 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.catalog import Quirks
+from infron.model import Chunk
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+
+
+def members_of(chunk: Chunk) -> dict[str, Raw]:
+    """All root members of a chunk, a dict of its own."""
+    return {**chunk.members, **_members(b'{"choices":' + chunk.rest)} if chunk.rest else dict(chunk.members)
 
 
 class Delta(Struct, gc=False):
@@ -60,6 +66,7 @@ def content_of(delta: Delta) -> tuple[bool, str]:
 
 
 _TEXTS = ("text", "thinking", "summary")
+MOST_CALLS = 1000  # of one choice whose ids are remembered
 
 
 def _strings_in(part: Any) -> Iterable[str]:
@@ -81,8 +88,20 @@ def _has_data(part: Any) -> bool:
     return any(isinstance(item, dict) and any(item[name] for name in item if name not in beside) for item in part)
 
 
-def rewritten(raw: Raw, quirks: Quirks) -> Raw:
-    """`choices` without what the row drops in each, and with parts of content told apart; else byte for byte."""
+def rewrites(quirks: Quirks) -> bool:
+    """Whether `rewritten` has anything to do for this row."""
+    return bool(quirks.drop_choice or quirks.split_content or quirks.loose_tool_calls)
+
+
+Calls = dict[bytes, list[str]]  # the choice's index as it is written -> the ids of its tool calls, in order
+
+
+def rewritten(raw: Raw, quirks: Quirks, calls: Calls | None = None) -> Raw:
+    """`choices` without what the row drops in each, parts of content told apart, tool calls mended; else as it is.
+
+    `calls`: those of this answer so far, kept up to date here.
+    """
+    calls = {} if calls is None else calls
     choices: list[dict[str, Any]] = list(_objects(raw))
     changed = False
     for choice in choices:
@@ -91,10 +110,15 @@ def rewritten(raw: Raw, quirks: Quirks) -> Raw:
                 del choice[name]
                 changed = True
                 choice.setdefault("delta", {})
-        if quirks.split_content and bytes(choice.get("delta", b""))[:1] == b"{":
+        if (quirks.split_content or quirks.loose_tool_calls) and bytes(choice.get("delta", b""))[:1] == b"{":
             delta: dict[str, Any] = _members(choice["delta"])
-            if bytes(delta.get("content", b""))[:1] == b"[":
+            said = quirks.split_content and bytes(delta.get("content", b""))[:1] == b"["
+            called = quirks.loose_tool_calls and bytes(delta.get("tool_calls", b""))[:1] == b"["
+            if said:
                 _split(delta)
+            if called:
+                _mend(delta, calls.setdefault(bytes(choice.get("index", b"0")), []))
+            if said or called:
                 choice["delta"] = delta
                 changed = True
     return Raw(_encode(choices)) if changed else raw
@@ -112,6 +136,41 @@ def _split(delta: dict[str, Any]) -> None:
         delta["content"] = "".join(texts)
     if thoughts:
         delta["reasoning_content"] = "".join(thoughts)
+
+
+def _mend(delta: dict[str, Any], ids: list[str]) -> None:
+    mended: list[Any] = []
+    for call in msgspec.json.decode(delta.pop("tool_calls")):
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            mended.append(call)
+            continue
+        id, name, arguments = call.get("id"), function.get("name"), function.get("arguments")
+        if not id and not name and arguments is None:
+            continue
+        id = id if isinstance(id, str) and id != "null" else ""
+        index = call.get("index")
+        if not isinstance(index, int):
+            index = call["index"] = _place(id, bool(name), ids)
+        if 0 <= index < MOST_CALLS:
+            ids.extend("" for _ in range(len(ids), index + 1))
+            if name and not id and not ids[index]:
+                id = call["id"] = f"call_{index}"
+            ids[index] = ids[index] or id
+        if name:
+            call.setdefault("type", "function")
+        if isinstance(arguments, dict):
+            function["arguments"] = _encode(arguments).decode()
+        mended.append(call)
+    if mended:
+        delta["tool_calls"] = mended
+
+
+def _place(id: str, named: bool, ids: list[str]) -> int:
+    """Which call of the choice an entry without `index` belongs to: that of its id, a new one, else the last."""
+    if id:
+        return ids.index(id) if id in ids else len(ids)
+    return len(ids) if named or not ids else len(ids) - 1
 
 
 def as_delta(message: Raw) -> Any:

@@ -67,7 +67,13 @@ _STATUS_OF_CODE = {
     "timeout": 504,
 }
 _MODERATION = ("moderation", "content_policy", "content_filter", "flagged", "safety")
-_NO_MONEY = ("insufficient_quota", "insufficient_balance", "insufficient balance", "billing_hard_limit_reached")
+_NO_MONEY = (
+    "insufficient_quota",
+    "insufficient_balance",
+    "insufficient balance",
+    "billing_hard_limit_reached",
+    "daily free allocation",
+)
 _RETRIABLE = frozenset((404, 408, 409, 429))
 
 

@@ -16,7 +16,8 @@ from msgspec import Raw
 
 from infron.catalog import Provider, Quirks
 from infron.errors import InvalidRequest
-from infron.model import Preferences, Request
+from infron.model import Outgoing, Preferences, Request
+from infron.wires.openai_messages import left_out
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
 GATEWAY_FIELDS = frozenset(
@@ -154,6 +155,7 @@ def _preferences(values: dict[str, Any]) -> Preferences:
         only=_strings(values, "only", "provider."),
         ignore=_strings(values, "ignore", "provider."),
         allow_fallbacks=values.get("allow_fallbacks") is not False,
+        require_parameters=values.get("require_parameters") is True,
     )
 
 
@@ -178,8 +180,12 @@ def asks_usage(provider: Provider) -> bool:
     return provider.usage in ("ask", "try")
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> bytes:
-    """The body for one provider: always streamed, in the names that its row says it takes, the rest byte for byte."""
+def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+    """The body for one provider, in the names that its row says it takes, the rest byte for byte.
+
+    It asks for a stream, but beside what the row says that there is none for.
+    `dropped`: the root members that the row lets go on in no form, by the rules of `left_out`.
+    """
     quirks = provider.quirks
     fields: dict[str, Any] = dict(request.fields)
     fields["model"] = own_id
@@ -196,13 +202,31 @@ def encode_request(request: Request, provider: Provider, own_id: str, ask_usage:
         fields.pop(name, None)
     for name, value in quirks.defaults.items():
         fields.setdefault(name, value)
+    if quirks.whole_for and any(_is_given(fields, name, kind) for name, kind in quirks.whole_for.items()):
+        fields["stream"] = False
+        fields.pop("stream_options", None)
     if quirks.only:
         fields = {name: value for name, value in fields.items() if name in quirks.only}
-    if quirks.roles or quirks.strip_message or quirks.plain_content or quirks.tool_id_length:
+    if quirks.roles or quirks.strip_message or quirks.only_message or quirks.plain_content or quirks.tool_id_length:
         fields["messages"] = [_message(message, quirks) for message in _objects(fields["messages"])]
     if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
         fields["tools"] = [_tool(tool, quirks.strip_tool) for tool in _items(fields["tools"])]
-    return _encode(fields)
+    return Outgoing(body=_encode(fields), dropped=_dropped(request, fields, quirks))
+
+
+def _dropped(request: Request, sent: dict[str, Any], quirks: Quirks) -> tuple[str, ...]:
+    if request.fields.keys() <= sent.keys():
+        return ()
+    other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}.get(quirks.max_tokens)
+    carried: set[str] = set()
+    for name in request.fields:
+        under = quirks.max_tokens if name == other else name
+        under = quirks.rename.get(under, under)
+        if quirks.integer_logprobs and name == "top_logprobs":
+            under = "logprobs"
+        if under in sent:
+            carried.add(name)
+    return left_out(request, frozenset(carried))
 
 
 def _set_stream_options(fields: dict[str, Any], provider: Provider, ask_usage: bool) -> None:
@@ -223,6 +247,14 @@ def _rename(fields: dict[str, Any], old: str, new: str) -> None:
         fields[new] = value
 
 
+def _is_given(fields: dict[str, Any], name: str, kind: str) -> bool:
+    """Whether a member says anything, and, unless `kind` is empty, is an object of this `type`."""
+    value = fields.get(name)
+    if isinstance(value, Raw):
+        value = msgspec.json.decode(value)
+    return (isinstance(value, dict) and value.get("type") == kind) if kind else bool(value)
+
+
 def _set_integer_logprobs(fields: dict[str, Any]) -> None:
     wanted, top = bytes(fields.pop("logprobs", _NULL)), bytes(fields.pop("top_logprobs", _NULL))
     if wanted == b"true":
@@ -233,10 +265,15 @@ def _set_integer_logprobs(fields: dict[str, Any]) -> None:
 
 def _message(message: dict[str, Raw], quirks: Quirks) -> dict[str, Any]:
     kept: dict[str, Any] = {name: raw for name, raw in message.items() if name not in quirks.strip_message}
-    if quirks.roles:
-        role = msgspec.json.decode(message["role"], type=str)
-        if role in quirks.roles:
-            kept["role"] = quirks.roles[role]
+    if quirks.roles or quirks.only_message:
+        given = msgspec.json.decode(message["role"], type=str)
+        role = quirks.roles.get(given, given)
+        if role != given:
+            kept["role"] = role
+        if role in quirks.only_message:
+            kept = {name: raw for name, raw in kept.items() if name in quirks.only_message[role]}
+    if quirks.strip_message and bytes(kept.get("content", b""))[:1] == b"[":
+        kept["content"] = _parts(kept["content"], quirks.strip_message)
     if quirks.plain_content and "content" in kept:
         kept["content"] = _plain(kept["content"])
     if quirks.tool_id_length:
@@ -245,6 +282,16 @@ def _message(message: dict[str, Raw], quirks: Quirks) -> dict[str, Any]:
         if kept.get("tool_calls", _NULL) != _NULL:
             kept["tool_calls"] = _tool_calls(kept["tool_calls"], quirks.tool_id_length)
     return kept
+
+
+def _parts(raw: Raw, names: Iterable[str]) -> Any:
+    try:
+        parts = _objects(raw)
+    except msgspec.ValidationError:
+        return raw
+    if not any(name in part for part in parts for name in names):
+        return raw
+    return Raw(_encode([{name: value for name, value in part.items() if name not in names} for part in parts]))
 
 
 def _plain(raw: Raw) -> Any:

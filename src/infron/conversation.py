@@ -1,0 +1,161 @@
+"""What is said to a model, in neutral values: turns and their parts, tools, and how the answer shall be.
+
+It never knows a wire format: each wire builds it from a request, or a request from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from msgspec import Struct
+
+Cache = Literal["", "5m", "1h"]  # keep everything up to here in the provider's cache, for so long
+
+
+class Text(Struct, frozen=True):
+    text: str
+    cache: Cache = ""
+
+
+class Media(Struct, frozen=True, kw_only=True):
+    """A picture, a sound, a film or a document. One of `data` (base64), `url`, `file_id` and `text` says what it is.
+
+    `mime`: "" where the request did not say. `text`: a document that is plain text. `name`: of the file.
+    """
+
+    kind: Literal["image", "audio", "video", "document"]
+    mime: str = ""
+    data: str = ""
+    url: str = ""
+    file_id: str = ""
+    text: str = ""
+    name: str = ""
+    detail: str = ""
+    cache: Cache = ""
+
+
+class Thinking(Struct, frozen=True, kw_only=True):
+    """What a model thought, to be given back to it unharmed: `text` and its `signature`, or `data` that is encrypted.
+
+    `format`: whose it is, as `reasoning_details` names it (`anthropic-claude-v1` …); "" where nobody said.
+    """
+
+    text: str = ""
+    signature: str = ""
+    data: str = ""
+    format: str = ""
+    id: str = ""
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """`arguments`: JSON as the model wrote it. `signature`: of the thoughts behind it (Gemini)."""
+
+    id: str
+    name: str
+    arguments: str
+    signature: str = ""
+    cache: Cache = ""
+
+
+class ToolResult(Struct, frozen=True, kw_only=True):
+    """`name`: of the tool, found by the call's id where the history holds that call, else ""."""
+
+    call_id: str
+    name: str = ""
+    parts: tuple[Text | Media, ...] = ()
+    failed: bool = False
+    cache: Cache = ""
+
+
+Part = Text | Media | Thinking | ToolCall | ToolResult
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class Message(Struct, frozen=True):
+    """One message. `tool` messages hold tool results only; `system` stands for `developer` too."""
+
+    role: Role
+    parts: tuple[Part, ...]
+    name: str = ""
+
+
+class Tool(Struct, frozen=True, kw_only=True):
+    """A function. `schema`: JSON Schema of its arguments, None where it takes none."""
+
+    name: str
+    description: str = ""
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+    cache: Cache = ""
+
+
+class NativeTool(Struct, frozen=True):
+    """A tool of the provider's own, in its own JSON: it goes to no other wire."""
+
+    raw: dict[str, Any]
+
+
+class ResponseFormat(Struct, frozen=True, kw_only=True):
+    """`json`: any object; `schema`: an object of this JSON Schema."""
+
+    kind: Literal["json", "schema"]
+    name: str = ""
+    schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Reasoning(Struct, frozen=True, kw_only=True):
+    """How much to think. `effort` None: not said; `max_tokens`: at most so many; `exclude`: think, but do not tell."""
+
+    effort: Effort | None = None
+    max_tokens: int | None = None
+    exclude: bool = False
+
+
+class Conversation(Struct, frozen=True, kw_only=True):
+    """A request without its model. `fields`: every other root member of the chat wire, under its name there.
+
+    `tool_choice`: None where nothing was said; `tool_name` goes with `tool`. `stop`: none is ().
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool | NativeTool, ...] = ()
+    tool_choice: Literal["auto", "none", "required", "tool"] | None = None
+    tool_name: str = ""
+    parallel_tool_calls: bool | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    response_format: ResponseFormat | None = None
+    reasoning: Reasoning | None = None
+    fields: dict[str, Any] = {}
+
+
+Turn = tuple[Literal["user", "assistant"], tuple[Part, ...]]
+
+
+def system_of(messages: Iterable[Message]) -> tuple[Text, ...]:
+    """The texts of all system messages, in order: for wires where they stand apart from the turns."""
+    return tuple(
+        part for message in messages if message.role == "system" for part in message.parts if isinstance(part, Text)
+    )
+
+
+def turns_of(messages: Iterable[Message]) -> tuple[Turn, ...]:
+    """Alternating turns without the system messages: tool results are the user's, and come first in their turn."""
+    turns: list[tuple[Literal["user", "assistant"], list[Part]]] = []
+    for message in messages:
+        if message.role == "system":
+            continue
+        who: Literal["user", "assistant"] = "assistant" if message.role == "assistant" else "user"
+        if turns and turns[-1][0] == who:
+            turns[-1][1].extend(message.parts)
+        else:
+            turns.append((who, list(message.parts)))
+    return tuple(
+        (who, tuple(sorted(parts, key=lambda part: not isinstance(part, ToolResult))) if who == "user" else tuple(parts))
+        for who, parts in turns
+    )
