@@ -16,21 +16,37 @@ ROOT = Path(__file__).parents[1]
 
 
 def hang_up() -> Iterator[str]:
-    yield "| provider | status | when you hang up | stops the model | stops the bill | partial usage | known from |"
-    yield "|---|---|---|---|---|---|---|"
+    columns = ("provider", "id", "wire", "status", "when you hang up", "stops the model", "stops the bill")
+    yield f"| {' | '.join((*columns, 'partial usage', 'known from'))} |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     rows = catalog.load(None, None, {}, wires=WIRES).providers
     for row in sorted(rows.values(), key=lambda row: (row.status == "closed", row.name.lower())):
+        begin = f"| {row.name} | `{row.id}` | {row.wire}"
         if row.status == "closed":
             since = f" since {row.since}" if row.since else ""
-            yield f"| {row.name} | closed{since} | – | – | – | – | {row.source or row.notes} |"
+            after = f" Now: {row.successor}." if row.successor else ""
+            yield f"{begin} | closed{since} | – | – | – | – | {row.source}. {row.notes}{after} |"
             continue
         facts = (row.stops_work, row.stops_billing, row.reports_partial_usage)
         values = " | ".join(fact.value for fact in facts)
-        yield f"| {row.name} | {row.status} | {row.on_disconnect} | {values} | {_known(row.stops_billing)} |"
+        yield f"{begin} | {row.status} | {row.on_disconnect} | {values} | {_known(row.stops_billing)} |"
 
 
 def _known(fact: Fact) -> str:
     return f"{fact.source}, {fact.date}" if fact.source else "–"
+
+
+def providers() -> Iterator[str]:
+    rows = catalog.load(None, None, {}, wires=WIRES).providers
+    for row in sorted(rows.values(), key=lambda row: row.name.lower()):
+        if row.status == "closed" or row.id == "local":
+            continue
+        names = ", ".join(f"`{name}`" for name in row.aliases)
+        keys = [row.auth.env, *row.variables.values(), *([name] for name in row.headers_env.values())]
+        yield f"\n### {row.name}\n"
+        yield f"`{row.id}`{f' (also {names})' if names else ''}, wire `{row.wire}`: `{row.base_url}{row.chat_path}`."
+        yield f"From the environment: {', '.join(' or '.join(f'`{name}`' for name in each) for each in keys if each)}."
+        yield f"{row.notes} (Source: {row.source}.)"
 
 
 def settings() -> Iterator[str]:
@@ -53,6 +69,7 @@ def error_types() -> Iterator[str]:
 
 TABLES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "hang-up": ("README.md", hang_up),
+    "providers": ("docs/providers.md", providers),
     "settings": ("docs/settings.md", settings),
     "errors": ("docs/api.md", error_types),
 }

@@ -47,6 +47,7 @@ STEPS = {
     "lock": Step("the locking tool", "lock.txt"),
 }
 
+
 class Reason(NamedTuple):
     """`pattern` in pip's output means `sentence`; {0} and {1} are the pattern's groups, {here} is this machine."""
 

@@ -122,7 +122,7 @@ def test_every_open_row_is_usable_once_its_variables_are_set(catalog: Catalog) -
             endpoint = ready.usable(row)
             assert isinstance(endpoint, Endpoint), endpoint
             assert endpoint.chat_url.startswith("https://")
-            assert "{" not in endpoint.chat_url
+            assert "{" not in endpoint.chat_url.replace("{model}", "model")
             assert "//" not in endpoint.chat_url.removeprefix("https://")
 
 
@@ -352,3 +352,93 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path) -> None:
     row = {"wire": "openai-chat", "base_url": "http://h", "usage": "sometimes"}
     with pytest.raises(ConfigError, match=r"infron\.toml, line 6: providers\.x\.usage: expected .*\"always\""):
         load({"x": row}, environ={}, path=file)
+
+
+# ---- addresses with variables in them, and credentials that are no header
+
+
+def found(row_id: str, config: dict[str, Any] | None = None, **environ: str) -> Endpoint:
+    catalog = load({row_id: config} if config else None, environ=environ)
+    endpoint = catalog.usable(catalog.providers[row_id])
+    assert isinstance(endpoint, Endpoint), endpoint
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        (None, "aiplatform.googleapis.com"),
+        ("global", "aiplatform.googleapis.com"),
+        ("europe-west4", "europe-west4-aiplatform.googleapis.com"),
+        ("us", "aiplatform.us.rep.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+    ],
+)
+def test_a_region_may_have_a_host_of_another_form(location: str | None, host: str) -> None:
+    where = {"GOOGLE_CLOUD_LOCATION": location} if location else {}
+    endpoint = found("google-vertex", GOOGLE_CLOUD_PROJECT="global-1", **where)
+    base = f"https://{host}/v1/projects/global-1/locations/{location or 'global'}/publishers/google"
+    assert endpoint.base_url == base
+    assert endpoint.chat_url == base + "/models/{model}:streamGenerateContent?alt=sse"
+
+
+def test_hosts_by_region_do_not_count_for_an_address_of_ones_own() -> None:
+    row = {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}
+    endpoint = found("google-vertex", row, GOOGLE_CLOUD_LOCATION="us")
+    assert endpoint.base_url == "http://127.0.0.1:1/v1"
+    assert (endpoint.headers, endpoint.signed) == ({"Authorization": "Bearer k"}, "")
+
+
+def test_a_row_that_signs_needs_no_key_where_something_speaks_for_other_credentials() -> None:
+    endpoint = found("google-vertex", GOOGLE_CLOUD_PROJECT="p-1")
+    assert (endpoint.headers, endpoint.signed) == ({}, "google")
+    token = found("google-vertex", GOOGLE_CLOUD_PROJECT="p-1", GOOGLE_OAUTH_ACCESS_TOKEN="t")
+    assert (token.headers, token.signed) == ({"Authorization": "Bearer t"}, "")
+
+
+def test_a_row_that_signs_says_what_to_set_where_nothing_is() -> None:
+    own = {
+        "wire": "openai-chat",
+        "base_url": "http://h",
+        "auth": {"method": "aws", "env": ["A"], "ambient": ["B", "C"]},
+    }
+    catalog = load({"own": own}, environ={})
+    assert "set A or B or C, or api_key" in str(catalog.usable(catalog.providers["own"]))
+    assert "GOOGLE_CLOUD_PROJECT" in str(catalog.usable(catalog.providers["google-vertex"]))
+
+
+def test_the_path_takes_variables_too_and_leaves_the_model_to_the_request() -> None:
+    row = {
+        "wire": "openai-chat",
+        "base_url": "http://h/{region}",
+        "chat_path": "/{region}/{model}?v={version}",
+        "variables": {"region": ["REGION"], "version": ["VERSION"]},
+        "variable_defaults": {"version": "2026-01-01"},
+    }
+    assert found("own", row, REGION="x").chat_url == "http://h/x/x/{model}?v=2026-01-01"
+    assert found("own", row, REGION="x", VERSION="2").chat_url == "http://h/x/x/{model}?v=2"
+    catalog = load({"own": row}, environ={})
+    assert "needs REGION in the environment, or base_url" in str(catalog.usable(catalog.providers["own"]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"chat_path": "/{region}/{model}"}, r"providers\.x\.chat_path: \{region\}"),
+        ({"base_url": "http://{model}"}, r"providers\.x\.base_url: \{model\}"),
+        ({"hosts": {"region": {"us": "us.example"}}}, r"providers\.x\.hosts: expected http"),
+    ],
+)
+def test_a_wrong_template_is_refused(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load({"x": {**WIRE, **fields}}, environ={})
+
+
+def test_google_alone_is_vertex_as_the_page_has_it_and_gemini_the_other(catalog: Catalog) -> None:
+    for name, id in (("Google", "google-vertex"), ("vertex_ai", "google-vertex"), ("Gemini", "google-ai-studio")):
+        row = catalog.find_provider(name)
+        assert row is not None
+        assert (row.id, row.wire, row.on_disconnect) == (id, "gemini", "drain")
+    endpoint = found("google-ai-studio", GEMINI_API_KEY="k")
+    assert endpoint.headers == {"x-goog-api-key": "k"}
+    assert endpoint.models_url == "https://generativelanguage.googleapis.com/v1beta/models"

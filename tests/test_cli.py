@@ -392,6 +392,31 @@ def test_providers_say_what_they_need_and_which_are_ready(infron: Infron, monkey
     assert "ready" in line
 
 
+@pytest.mark.parametrize("name", ["stops_work", "stops_billing", "reports_partial_usage"])
+def test_providers_say_what_hanging_up_does_and_from_where_that_is_known(infron: Infron, name: str) -> None:
+    for row in json.loads(infron("providers", "--json")[1]):
+        assert row[name]["value"] in ("yes", "no", "unknown")
+        assert row[name]["value"] == "unknown" or (row[name]["source"] and row[name]["date"])
+        assert row["on_disconnect"] in ("cancel", "drain", "call")
+        assert row["wire"]
+
+
+def test_closed_providers_say_since_when_and_from_where_that_is_known(infron: Infron) -> None:
+    rows = {row["id"]: row for row in json.loads(infron("providers", "--json")[1])}
+    closed = {id for id, row in rows.items() if row["status"] == "closed"}
+    never = {"lynn", "reflection"}
+    assert never < closed
+    for row in (rows[id] for id in closed):
+        assert not row["usable"]
+        assert row["notes"] in row["why_not"]
+        assert row["source"]
+        assert row["since"] or row["id"] in never
+    assert all("never had a public API" in rows[id]["why_not"] for id in never)
+    line = next(line for line in infron("providers")[1].splitlines() if line.startswith("│ octoai "))
+    assert "closed" in line
+    assert "2024-10-31" in line
+
+
 def test_models_are_those_that_can_be_asked_and_all_with_all(infron: Infron, monkeypatch: pytest.MonkeyPatch) -> None:
     few = json.loads(infron("models", "--json")[1])
     every = json.loads(infron("models", "--all", "--json")[1])

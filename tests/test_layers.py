@@ -19,7 +19,12 @@ FLOORS = {
     "cli": 4,
     "chat": 4,
     "check": 4,
+    "scripts": 4,
+    "voices": 4,
     "testing": 4,
+    "findings": 4,
+    "accounts": 4,
+    "probe": 4,
     "__main__": 5,
 }
 SOURCES = sorted(ROOT.rglob("*.py"))

@@ -41,12 +41,16 @@ __all__ = [
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """Where a request to a provider goes, and the headers that it needs, our key among them."""
+    """Where a request to a provider goes, and the headers that it needs, our key among them.
+
+    `chat_url` may hold `{model}`. `signed`: there is no key; this method of the row's `auth` proves who asks.
+    """
 
     base_url: str
     chat_url: str
     models_url: str | None
     headers: dict[str, str]
+    signed: str = ""
 
     def __repr__(self) -> str:
         return f"Endpoint({self.base_url!r}, headers={list(self.headers)})"
@@ -114,26 +118,37 @@ def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
         return f"{name} is closed{since}.{successor}{f' {provider.notes}' if provider.notes else ''}"
     if provider.base_url is None:
         return f"{name} has no address: set base_url in [providers.{provider.id}]."
-    values: dict[str, str] = {}
-    for variable in _VARIABLE.findall(provider.base_url):
-        names = provider.variables.get(variable, [])
-        values[variable] = _first_set(names, environ)
-        if not values[variable]:
-            return f"{name} needs {_any_of(names)} in the environment, or base_url in [providers.{provider.id}]."
-        if not _VARIABLE_VALUE.fullmatch(values[variable]):
-            return f"{_any_of(names)} cannot be part of an address: letters, digits, dots and hyphens only."
-    key = (provider.api_key or "").strip() or _first_set(provider.auth.env, environ)
-    if not key and provider.auth.env:
-        return f"{name} needs its key: set {_any_of(provider.auth.env)}, or api_key in [providers.{provider.id}]."
+    values = {"model": "{model}"}  # it is put in for each request
+    for field, template in (("base_url", provider.base_url), ("chat_path", provider.chat_path)):
+        for variable in _VARIABLE.findall(template):
+            if variable in values:
+                continue
+            names = provider.variables.get(variable, [])
+            value = values[variable] = _first_set(names, environ) or provider.variable_defaults.get(variable, "")
+            if not value:
+                return f"{name} needs {_any_of(names)} in the environment, or {field} in [providers.{provider.id}]."
+            if not _VARIABLE_VALUE.fullmatch(value):
+                return f"{_any_of(names)} cannot be part of an address: letters, digits, dots and hyphens only."
+    auth = provider.auth
+    key = (provider.api_key or "").strip() or _first_set(auth.env, environ)
+    signed = "" if key or auth.method == "header" or not _first_set(auth.ambient, environ) else auth.method
+    if not key and not signed and (asked := [*auth.env, *auth.ambient]):
+        return f"{name} needs its key: set {_any_of(asked)}, or api_key in [providers.{provider.id}]."
     headers = {header: _first_set([variable], environ) for header, variable in provider.headers_env.items()}
     headers = {**provider.headers, **{header: value for header, value in headers.items() if value}}
     if key:
         headers[provider.auth.header] = f"{provider.auth.scheme} {key}".strip()
     if bad := [header for header, value in headers.items() if not _HEADER_VALUE.fullmatch(value)]:
         return f"{name}: the value for the header {bad[0]} has characters that no header can carry."
-    base = _VARIABLE.sub(lambda match: values[match[1]], provider.base_url).rstrip("/")
+    base = provider.base_url
+    for variable in _VARIABLE.findall(base):
+        base = provider.hosts.get(variable, {}).get(values[variable], base)
+    base, chat = (
+        _VARIABLE.sub(lambda match: values.get(match[1], match[0]), part) for part in (base, provider.chat_path)
+    )
+    base = base.rstrip("/")
     models = base + provider.models_path if provider.models_path else None
-    return Endpoint(base_url=base, chat_url=base + provider.chat_path, models_url=models, headers=headers)
+    return Endpoint(base_url=base, chat_url=base + chat, models_url=models, headers=headers, signed=signed)
 
 
 def _first_set(names: list[str], environ: Mapping[str, str]) -> str:
@@ -239,12 +254,14 @@ def _check_provider(row: Provider, wires: Collection[str], where: str, keys: lis
         raise _wrong(where, keys, "a provider's id is made of letters, digits, dots and hyphens", path)
     if wires and row.wire not in wires:
         raise _wrong(where, [*keys, "wire"], f"expected {_any_of(sorted(wires))}, got {row.wire!r}", path)
-    if row.base_url is not None:
-        url = urlsplit(row.base_url)
+    others = [("hosts", base) for bases in row.hosts.values() for base in bases.values()]
+    for field, base in [("base_url", row.base_url), *others]:
+        url = urlsplit(base or "http://host")
         if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment or "@" in url.netloc:
-            raise _wrong(where, [*keys, "base_url"], "expected http(s)://host/path, without a key or a query", path)
-        if unknown := set(_VARIABLE.findall(row.base_url)) - set(row.variables):
-            raise _wrong(where, [*keys, "base_url"], f"{{{unknown.pop()}}} is not among this row's `variables`", path)
+            raise _wrong(where, [*keys, field], "expected http(s)://host/path, without a key or a query", path)
+    for field, template in (("base_url", row.base_url or ""), ("chat_path", row.chat_path.replace("{model}", ""))):
+        if unknown := set(_VARIABLE.findall(template)) - set(row.variables):
+            raise _wrong(where, [*keys, field], f"{{{unknown.pop()}}} is not among this row's `variables`", path)
     for field in ("chat_path", "models_path"):
         if (value := getattr(row, field)) and not value.startswith("/"):
             raise _wrong(where, [*keys, field], 'expected a path that starts with "/"', path)

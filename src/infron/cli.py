@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from infron import __version__, catalog, chat, check, config
+from infron import __version__, catalog, chat, check, config, findings, probe
 from infron.errors import InfronError
 from infron.model import PICODOLLARS
 from infron.policy import metering
@@ -41,6 +41,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Make, list and revoke the API keys that callers of this gateway use.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+catalogue = typer.Typer(invoke_without_command=True)
+app.add_typer(catalogue, name="providers")
 
 ConfigFile = Annotated[
     Path | None,
@@ -231,36 +233,84 @@ def notes(row: ledger.UsageRow) -> str:
 # ---- providers and models
 
 
-@app.command()
-def providers(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
+@catalogue.callback()
+def providers(context: typer.Context, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the providers: which can be used now, what the others need, what hanging up does at each."""
+    if context.invoked_subcommand:
+        return
     settings = config.load(config_file)
     rows = load_rows(settings)
     found = [(row, why_not(row, rows, settings)) for row in rows.providers.values()]
     if as_json:
-        show_json(
-            [
-                {
-                    "id": row.id,
-                    "name": row.name,
-                    "usable": why is None,
-                    "why_not": why,
-                    "status": row.status,
-                    "wire": row.wire,
-                    "base_url": row.base_url,
-                    "env": row.auth.env,
-                    "on_disconnect": row.on_disconnect,
-                    "stops_work": row.stops_work,
-                    "stops_billing": row.stops_billing,
-                    "reports_partial_usage": row.reports_partial_usage,
-                }
-                for row, why in found
-            ]
-        )
+        show_json([provider_members(row, why) for row, why in found])
         return
     found.sort(key=lambda each: each[1] is not None)
-    table = [[row.id, row.name, row.on_disconnect, row.stops_billing.value, why or "ready"] for row, why in found]
-    show("Providers", ["id", "name", "hang-up", "stops billing", "state"], table)
+    columns = ["id", "wire", "status", "hang-up", "stops work", "stops bill", "known from", "state"]
+    show("Providers", columns, [provider_cells(row, why) for row, why in found])
+
+
+@catalogue.command("probe")
+def probe_(
+    context: typer.Context,
+    provider: Annotated[str, typer.Argument(help="Its id, as `infron providers` shows it.")],
+    model: Annotated[
+        str, typer.Option(metavar="ID", help="Its own id of the model to ask; by default the cheapest that is known.")
+    ] = "",
+    after: Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Hang up after so many.")] = 20,
+    max_tokens: Annotated[int, typer.Option(min=2, metavar="TOKENS", help="As much an answer may have.")] = 400,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="First run the same to its end, to compare with.")
+    ] = True,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Ask the provider what became of it for at most so long.")
+    ] = 60.0,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hang up on a long answer of a provider, by your own key, and find out whether the work and the bill stop.
+
+    It costs what one or two answers of --max-tokens cost there. The result is ready for the configuration.
+    """
+    outer = context.parent.params if context.parent else {}
+    options = probe.Options(model=model, after=after, max_tokens=max_tokens, control=control, wait=wait)
+    settings = config.load(config_file or outer.get("config_file"))
+    found = asyncio.run(probe.run(provider, settings, options, os.environ, say))
+    if as_json or outer.get("as_json"):
+        show_json(found)
+    else:
+        print(findings.as_toml(found))
+
+
+def provider_members(row: catalog.Provider, why: str | None) -> dict[str, Any]:
+    """A row as JSON, and why it cannot be used now (None: it can)."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "aliases": row.aliases,
+        "wire": row.wire,
+        "base_url": row.base_url,
+        "env": row.auth.env,
+        "usable": why is None,
+        "why_not": why,
+        "status": row.status,
+        "since": row.since or None,
+        "successor": row.successor or None,
+        "on_disconnect": row.on_disconnect,
+        "stops_work": row.stops_work,
+        "stops_billing": row.stops_billing,
+        "reports_partial_usage": row.reports_partial_usage,
+        "notes": row.notes,
+        "source": row.source,
+    }
+
+
+def provider_cells(row: catalog.Provider, why: str | None) -> list[str]:
+    fact = row.stops_billing
+    facts = [row.stops_work.value, fact.value, f"{fact.source.split(',')[0]} {fact.date}".strip()]
+    if row.status == "closed":
+        facts = ["", "", f"{row.source.split(',')[0]} {row.since}".strip()]
+    hang_up = row.on_disconnect if row.status != "closed" else ""
+    return [row.id, row.wire, row.status, hang_up, *facts, why or "ready"]
 
 
 @app.command()

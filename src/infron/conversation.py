@@ -155,7 +155,7 @@ def turns_of(messages: Iterable[Message]) -> tuple[Turn, ...]:
             turns[-1][1].extend(message.parts)
         else:
             turns.append((who, list(message.parts)))
-    return tuple(
-        (who, tuple(sorted(parts, key=lambda part: not isinstance(part, ToolResult))) if who == "user" else tuple(parts))
-        for who, parts in turns
-    )
+    for who, parts in turns:
+        if who == "user":
+            parts.sort(key=lambda part: not isinstance(part, ToolResult))
+    return tuple((who, tuple(parts)) for who, parts in turns)

@@ -27,12 +27,16 @@ class Outcome(StrEnum):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Token counts of one answer. `prompt` includes cached and cache-write tokens, `completion` includes reasoning."""
+    """Token counts of one answer. `prompt` includes cached and cache-write tokens, `completion` includes reasoning.
+
+    `cache_write_1h`: those of `cache_write` that are kept for an hour.
+    """
 
     prompt: int = 0
     completion: int = 0
     cached: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
     reasoning: int = 0
 
 
@@ -47,6 +51,7 @@ class Price(Struct, frozen=True, kw_only=True):
     completion: int
     cached: int | None = None
     cache_write: int | None = None
+    cache_write_1h: int | None = None
     reasoning: int | None = None
     request: int = 0
     source: str = ""
@@ -100,6 +105,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     cost: int | None = None
     charge: int | None = None
     finish_reason: str | None = None
+    native_finish_reason: str | None = None  # the provider's own word for it
     error_type: str | None = None
     error: str | None = None  # one sentence, without prompts or keys
     upstream_id: str | None = None
@@ -109,6 +115,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     frames: int = 0
     on_disconnect: str | None = None  # what was done when the client left, and why
     attempts: tuple[str, ...] = ()  # "provider: error_type" of each failed candidate
+    dropped: tuple[str, ...] = ()  # parameters that the provider could not take
 
 
 class Preferences(Struct, frozen=True, kw_only=True):
@@ -121,6 +128,9 @@ class Preferences(Struct, frozen=True, kw_only=True):
     require_parameters: bool = False  # rather fail than leave out what a provider cannot take
 
 
+NO_WISHES = Preferences()
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """What the caller wants. `fields`: the root members that go on to the provider, each as its own JSON."""
 
@@ -129,7 +139,7 @@ class Request(Struct, frozen=True, kw_only=True):
     include_usage: bool
     fields: dict[str, Raw]
     models: tuple[str, ...] = ()  # to be tried after `model`
-    preferences: Preferences = Preferences()
+    preferences: Preferences = NO_WISHES
     user: str | None = None
     session_id: str | None = None
     service_tier: str | None = None  # it changes the price

@@ -53,6 +53,7 @@ class Rate(Row, frozen=True):
     completion: str | int | float
     cached: str | int | float = ""
     cache_write: str | int | float = ""
+    cache_write_1h: str | int | float = ""
     reasoning: str | int | float = ""
     request: str | int | float = "0"
     tier_from: int = 0
@@ -73,6 +74,9 @@ class Quirks(Row, frozen=True):
     string · `tool_id_length`: each tool call id in the history is replaced, the same by the same, by so many letters
     and digits.
 
+    On the Gemini wire: `vertex`: the host is Vertex AI, where calls of functions have no ids, requests have labels, and
+    a service tier is asked for by a header.
+
     Answers: `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`:
     `completion_tokens` must be raised by the reasoning tokens · `cached_header`: the response header that counts
     cached prompt tokens where usage does not · `cost_path`: where usage holds what the provider bills, dotted, in
@@ -84,7 +88,8 @@ class Quirks(Row, frozen=True):
     `drop_members`: root members never passed on · `drop_choice`: members never passed on in a choice (one left without
     `delta` gets an empty one) · `split_content`: `delta.content` may be a list of parts: `text` is passed on as
     content, `thinking` as `reasoning_content` · `loose_tool_calls`: a tool call may lack `index`, `type` or `id`, or
-    have an object for arguments, and one that says nothing may follow: mended, and left out.
+    have an object for arguments, and one that says nothing may follow: mended, and left out · `cumulative_details`:
+    `reasoning_details` may repeat what they said before: only what is new is passed on.
     """
 
     max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = ""
@@ -101,6 +106,7 @@ class Quirks(Row, frozen=True):
     strip_tool: list[str] = []
     plain_content: bool = False
     tool_id_length: int = 0
+    vertex: bool = False
     usage_path: str = ""
     usage_excludes_reasoning: bool = False
     cached_header: str = ""
@@ -115,13 +121,15 @@ class Quirks(Row, frozen=True):
     drop_choice: list[str] = []
     split_content: bool = False
     loose_tool_calls: bool = False
+    cumulative_details: bool = False
 
 
 class Provider(Row, frozen=True):
     """One row: who serves, where, on which wire, and what hanging up does there.
 
     `base_url` and `chat_path` may hold `{name}` for each of `variables` (name -> environment variables, the first set
-    wins), `chat_path` also `{model}`, the provider's own id of the model.
+    wins; `variable_defaults` where none is), `chat_path` also `{model}`, the provider's own id of the model. `hosts`:
+    variable of `base_url` -> its value -> what to use for `base_url` instead.
     `headers_env`: header -> environment variable, sent where that is set. `models_path`: empty where there is no list.
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
@@ -141,6 +149,8 @@ class Provider(Row, frozen=True):
     headers: dict[str, str] = {}
     headers_env: dict[str, str] = {}
     variables: dict[str, list[str]] = {}
+    variable_defaults: dict[str, str] = {}
+    hosts: dict[str, dict[str, str]] = {}
     usage: Literal["ask", "try", "always", "never"] = "try"
     on_disconnect: OnDisconnect = "cancel"
     stops_work: Fact = Fact()
@@ -212,6 +222,7 @@ def price_from(rate: Rate, source: str) -> Price:
         completion=per_token(_decimal(rate.completion)),
         cached=own(rate.cached),
         cache_write=own(rate.cache_write),
+        cache_write_1h=own(rate.cache_write_1h),
         reasoning=own(rate.reasoning),
         request=per_token(_decimal(rate.request) * 1_000_000),
         source=source,

@@ -1,7 +1,8 @@
 """Fakes that ship: a scripted provider with real failure shapes, and a whole gateway to put in front of it.
 
-    async with ScriptedProvider([text("Hello"), text(" world"), FINISH, DONE]) as provider:
-        async with gateway(providers={"mock": provider.row()}) as running:
+    voice = speak("anthropic")
+    async with ScriptedProvider(voice.plays(voice.answer("Hello", " world"))) as provider:
+        async with gateway(providers={"mock": provider.row(**voice.row_fields)}) as running:
             …  # POST {running.url}/v1/chat/completions with the model "mock/anything"
 
 It never imitates a provider's judgement: a script says byte by byte what is sent, and when.
@@ -11,11 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import struct
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,87 +26,60 @@ from infron.config import Config
 from infron.runtime.gateway import listen, running
 from infron.runtime.local import LocalModel
 from infron.runtime.relay import Relay
+from infron.scripts import (
+    CUT,
+    DONE,
+    FINISH,
+    RESET,
+    ROLE,
+    USAGE,
+    Answer,
+    Call,
+    Cut,
+    Pause,
+    Playable,
+    Raw,
+    Script,
+    Step,
+    Voice,
+    Wait,
+    delta,
+    frame,
+    split,
+    text,
+)
+from infron.voices import SCRIPTS, speak
 from infron.wires import WIRES
 
+__all__ = [
+    "CUT",
+    "DONE",
+    "FINISH",
+    "RESET",
+    "ROLE",
+    "SCRIPTS",
+    "USAGE",
+    "Answer",
+    "Call",
+    "Pause",
+    "Raw",
+    "RunningGateway",
+    "Script",
+    "ScriptedProvider",
+    "Step",
+    "Voice",
+    "Wait",
+    "delta",
+    "frame",
+    "gateway",
+    "speak",
+    "split",
+    "text",
+]
 
-class Wait(NamedTuple):
-    """A step: go on when `event` is set."""
-
-    event: asyncio.Event
-
-
-class Pause(NamedTuple):
-    """A step: go on after so many seconds. For clocks under test; everything else waits for an event."""
-
-    seconds: float
-
-
-class Answer(NamedTuple):
-    """The first step of an answer that is no stream, or not 200. Without `body` the steps after it are its body."""
-
-    status: int = 200
-    headers: tuple[tuple[str, str], ...] = (("content-type", "text/event-stream"),)
-    body: bytes | None = None  # with it the answer is complete
-
-
-class Raw(NamedTuple):
-    """A step: these bytes as they are, outside the framing of HTTP; what follows is the script's to get right."""
-
-    data: bytes
-
-
-class _Cut(NamedTuple):
-    reset: bool
-
-
-CUT = _Cut(reset=False)  # close in the middle of the body
-RESET = _Cut(reset=True)  # the same, by a reset
-Step = bytes | Wait | Pause | Answer | Raw | _Cut
-Script = Sequence[Step]
-
-
-def frame(**members: Any) -> bytes:
-    """A chat completion chunk with these root members as one event."""
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "upstream-model"}
-    return b"data: %b\n\n" % json.dumps({**head, **members}, ensure_ascii=False).encode()
-
-
-def delta(finish_reason: str | None = None, index: int = 0, **members: Any) -> bytes:
-    return frame(choices=[{"index": index, "delta": members, "finish_reason": finish_reason}])
-
-
-def text(content: str) -> bytes:
-    return delta(content=content)
-
-
-ROLE = delta(role="assistant", content="")
-FINISH = delta("stop")
-USAGE = frame(choices=[], usage={"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10})
-DONE = b"data: [DONE]\n\n"
 
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds
-
-
-class Call:
-    """One request that the provider got.
-
-    `closed` is set when the other side has closed or reset the connection, `finished` when the script ran to its end;
-    `sent` counts the bytes of the script that were handed to the socket.
-    """
-
-    def __init__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> None:
-        self.method = method
-        self.path = path
-        self.headers = headers
-        self.body = body
-        self.sent = 0
-        self.closed = asyncio.Event()
-        self.finished = asyncio.Event()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 class ScriptedProvider:
@@ -115,7 +88,7 @@ class ScriptedProvider:
     `script`: steps, or a function from the call to steps. `calls`: all requests so far; `called()` waits for the n-th.
     """
 
-    def __init__(self, script: Script | Callable[[Call], Script]) -> None:
+    def __init__(self, script: Playable) -> None:
         self.script: Callable[[Call], Script] = script if callable(script) else lambda call: script
         self.calls: list[Call] = []
         self.connections: set[_Connection] = set()
@@ -208,7 +181,7 @@ class _Connection(asyncio.Protocol):
                 await step.event.wait()
             elif isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
-            elif isinstance(step, _Cut):
+            elif isinstance(step, Cut):
                 self._close(reset=step.reset)
                 return
             elif isinstance(step, Answer):
@@ -217,7 +190,7 @@ class _Connection(asyncio.Protocol):
             elif isinstance(step, Raw):
                 started = True
                 await self._write(call, step.data)
-            else:
+            elif step:
                 head = b"" if started else _STREAM_HEAD
                 framed = framed or not started
                 started = True

@@ -65,15 +65,15 @@ def test_whatever_is_sent_as_a_credential_is_answered_without_an_exception(text:
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
-        ([(b"authorization", b"Bearer abc")], "abc"),
-        ([(b"authorization", b"bearer   abc ")], "abc"),
-        ([(b"x-api-key", b"abc")], "abc"),
-        ([(b"x-api-key", b"one"), (b"authorization", b"Bearer two")], "two"),
-        ([(b"authorization", b"Bearer "), (b"x-api-key", b"one")], "one"),
-        ([(b"authorization", b"Basic abc")], None),
-        ([(b"authorization", b"Bearer")], None),
-        ([(b"authorization", b"Bearer \xff\xfe")], "\xff\xfe"),
-        ([], None),
+        ({b"authorization": b"Bearer abc"}, "abc"),
+        ({b"authorization": b"bearer   abc "}, "abc"),
+        ({b"x-api-key": b"abc"}, "abc"),
+        ({b"x-api-key": b"one", b"authorization": b"Bearer two"}, "two"),
+        ({b"authorization": b"Bearer ", b"x-api-key": b"one"}, "one"),
+        ({b"authorization": b"Basic abc"}, None),
+        ({b"authorization": b"Bearer"}, None),
+        ({b"authorization": b"Bearer \xff\xfe"}, "\xff\xfe"),
+        ({}, None),
     ],
 )
 def test_a_credential_is_taken_from_the_bearer_token_or_else_from_x_api_key(headers, expected):

@@ -61,6 +61,14 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
             },
             Usage(prompt=40, completion=5, cached=8, cache_write=16),
         ),
+        (
+            {
+                "prompt_tokens": 40,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cache_write_tokens": 16, "cache_write_1h_tokens": 9},
+            },
+            Usage(prompt=40, completion=5, cache_write=16, cache_write_1h=9),
+        ),
     ],
 )
 def test_each_shape_of_a_usage_report_is_read(raw: dict[str, Any], usage: Usage) -> None:
@@ -89,6 +97,10 @@ def test_a_part_never_exceeds_its_whole() -> None:
         "reasoning_tokens": 9,
     }
     assert parse_usage(raw, PLAIN) == Usage(prompt=5, completion=2, cached=5, reasoning=2)
+    written = {"cache_write_tokens": 3, "cache_write_1h_tokens": 9}
+    assert parse_usage({"prompt_tokens": 5, "prompt_tokens_details": written}, PLAIN) == Usage(
+        prompt=5, cache_write=3, cache_write_1h=3
+    )
 
 
 def test_xai_leaves_reasoning_out_of_the_completion_and_it_is_added() -> None:
@@ -150,6 +162,7 @@ MEMBERS = [
     "total_tokens",
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "reasoning_tokens",
     "prompt_tokens_details",
     "completion_tokens_details",
@@ -169,6 +182,7 @@ def test_no_report_can_break_the_meter_or_count_a_token_twice(raw: object, provi
     if usage is not None:
         assert all(type(count) is int and count >= 0 for count in (usage.prompt, usage.completion))
         assert 0 <= usage.cached + usage.cache_write <= usage.prompt
+        assert 0 <= usage.cache_write_1h <= usage.cache_write
         assert 0 <= usage.reasoning <= usage.completion
     cost = reported_cost(raw, provider)
     assert cost is None or (type(cost) is int and cost >= 0)
@@ -249,6 +263,7 @@ PRICES: st.SearchStrategy[Price] = st.deferred(
         completion=AMOUNTS,
         cached=st.none() | AMOUNTS,
         cache_write=st.none() | AMOUNTS,
+        cache_write_1h=st.none() | AMOUNTS,
         reasoning=st.none() | AMOUNTS,
         request=AMOUNTS,
         tier_from=st.integers(0, 10**6),
@@ -262,8 +277,16 @@ def usages(draw: st.DrawFn) -> Usage:
     prompt, completion = draw(st.integers(0, 10**7)), draw(st.integers(0, 10**7))
     cached = draw(st.integers(0, prompt))
     write = draw(st.integers(0, prompt - cached))
+    hour = draw(st.integers(0, write))
     reasoning = draw(st.integers(0, completion))
-    return Usage(prompt=prompt, completion=completion, cached=cached, cache_write=write, reasoning=reasoning)
+    return Usage(
+        prompt=prompt,
+        completion=completion,
+        cached=cached,
+        cache_write=write,
+        cache_write_1h=hour,
+        reasoning=reasoning,
+    )
 
 
 @given(usages(), PRICES)
@@ -282,6 +305,7 @@ def test_more_completion_never_costs_less(usage: Usage, price: Price, more: int)
         completion=usage.completion + more,
         cached=usage.cached,
         cache_write=usage.cache_write,
+        cache_write_1h=usage.cache_write_1h,
         reasoning=usage.reasoning,
     )
     low, high = charge_of(usage, price), charge_of(longer, price)
@@ -315,6 +339,19 @@ def test_each_kind_of_token_is_charged_once() -> None:
     assert charge_of(usage, price) == Charge(
         prompt=100 * 10, cached=600 * 1, cache_write=300 * 12, completion=60 * 20 + 40 * 30, request=7
     )
+
+
+@pytest.mark.parametrize(
+    ("price", "charge"),
+    [
+        (Price(prompt=10, completion=0, cache_write=13, cache_write_1h=19), 200 * 13 + 100 * 19),
+        (Price(prompt=10, completion=0, cache_write=13), 200 * 13 + 100 * 20),  # an hour is twice the prompt
+        (Price(prompt=10, completion=0), 300 * 10),
+    ],
+)
+def test_what_is_cached_for_an_hour_costs_more_than_what_is_for_five_minutes(price: Price, charge: int) -> None:
+    usage = Usage(prompt=300, cache_write=300, cache_write_1h=100)
+    assert charge_of(usage, price) == Charge(cache_write=charge)
 
 
 def test_a_tier_prices_the_whole_answer_and_only_above_its_start() -> None:

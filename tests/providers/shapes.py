@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from infron.testing import DONE, ROLE, Answer, Step, delta, frame, text
+from infron.scripts import Playable, Script, dump
+from infron.testing import DONE, ROLE, SCRIPTS, Answer, Step, delta, frame, speak, text
 
 COUNTS: dict[str, Any] = {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25}
 
@@ -12,7 +14,7 @@ COUNTS: dict[str, Any] = {"prompt_tokens": 20, "completion_tokens": 5, "total_to
 class Shape(NamedTuple):
     """An answer of the text "Hello": `first` up to "Hel", `rest` from there; and what must be recorded of it.
 
-    `cost`: what the provider says that it bills, in picodollars.
+    `cost`: what the provider says that it bills, in picodollars. `plays`: makes the steps of an answer a script.
     """
 
     first: list[Step]
@@ -23,6 +25,7 @@ class Shape(NamedTuple):
     reasoning: int = 0
     cost: int | None = None
     finish: str = "stop"
+    plays: Callable[[Script], Playable] = list
 
 
 def choice(finish: str | None = None, **members: Any) -> dict[str, Any]:
@@ -37,6 +40,15 @@ def plain(usage: str) -> Shape:
     return Shape([ROLE, text("Hel")], [text("lo"), delta("stop"), *ending, DONE])
 
 
+def spoken(wire: str) -> Shape:
+    """An answer on a native wire, in its own bytes."""
+    voice = speak(wire)
+    first = [voice.start(20), voice.ping(), voice.text("Hel")]
+    rest = [voice.text("lo")]
+    rest += [voice.finish(), voice.usage(20, 5)] if voice.usage_last else [voice.usage(20, 5), voice.finish()]
+    return Shape([*first], [*rest, voice.done()], plays=voice.plays)
+
+
 def comment(words: str) -> bytes:
     return f": {words}\n\n".encode()
 
@@ -46,6 +58,11 @@ def said(words: str, **members: Any) -> bytes:
     return frame(
         choices=[choice(delta={"role": "assistant", "content": words}, message={"content": "so far"})], **members
     )
+
+
+def run(**members: Any) -> bytes:
+    """A frame of the native path of Workers AI."""
+    return b"data: %b\n\n" % dump({**members, "p": "abcdefgh"})
 
 
 def usage(prompt: int, completion: int, **members: Any) -> dict[str, Any]:
@@ -129,11 +146,15 @@ SHAPES: dict[str, Shape] = {
         [text("lo"), frame(choices=[choice("stop", delta={})], x_groq={"id": "req_1", "usage": COUNTS}), DONE],
     ),
     "minimax": Shape(
-        [said("Hel")],
+        [said("Hel", base_resp={"status_code": 0, "status_msg": ""})],
         [
             said("lo"),
-            delta("stop"),
-            frame(choices=[], usage=COUNTS, base_resp={"status_code": 0, "status_msg": ""}),
+            frame(
+                object="chat.completion",
+                choices=[choice("stop", message={"role": "assistant", "content": "Hello"})],
+                usage=COUNTS,
+                base_resp={"status_code": 0, "status_msg": ""},
+            ),
             DONE,
         ],
     ),
@@ -143,10 +164,10 @@ SHAPES: dict[str, Shape] = {
         [
             said("lo", usage=usage(20, 3)),
             frame(
-                choices=[choice("stop", message={"content": "Hello"})],
+                object="chat.completion.done",
+                choices=[choice("stop", delta={"content": ""}, message={"content": "Hello"})],
                 usage={**COUNTS, "cost": {"total_cost": 0.00012}},
             ),
-            DONE,
         ],
         cost=COST,
     ),
@@ -158,6 +179,47 @@ SHAPES: dict[str, Shape] = {
         ],
         [text("lo"), frame(choices=[choice("model_length", delta={"content": ""})], usage=COUNTS), DONE],
         finish="length",
+    ),
+    "sambanova": Shape(
+        [delta(role="assistant", content=""), delta(reasoning="Hm."), text("Hel")],
+        [
+            text("lo"),
+            delta("stop"),
+            frame(choices=None, usage={**COUNTS, "is_last_response": True, "total_latency": 0.4}),
+            DONE,
+        ],
+    ),
+    "alibaba": Shape(
+        [
+            delta(role="assistant", content=None, reasoning_content="Hm."),
+            frame(choices=[choice("null", delta={"content": "Hel", "reasoning_content": None})], usage=None),
+        ],
+        [
+            text("lo"),
+            frame(choices=[choice("stop", delta={"content": ""})], usage=None),
+            frame(choices=[], usage={**COUNTS, "prompt_tokens_details": {"cached_tokens": 16}}),
+            DONE,
+        ],
+        cached=16,
+    ),
+    "ai21": Shape(
+        [delta(role="assistant"), frame(choices=[choice(delta={"content": "Hel"})], usage=None)],
+        [text("lo"), frame(choices=[choice("stop", delta={"content": ""})], usage=COUNTS), DONE],
+    ),
+    "cloudflare": Shape(
+        [frame(choices=[choice(delta={"role": "assistant", "content": ""})], p="abc"), text("Hel")],
+        [text("lo"), delta("stop"), frame(choices=[], usage=COUNTS), DONE],
+    ),
+    "cloudflare-run": Shape([run(response="Hel")], [run(response="lo"), run(response="", usage=COUNTS), DONE]),
+    "azure-classic": Shape(
+        [frame(id="", model="", object="", created=0, choices=[], prompt_filter_results=[]), ROLE, text("Hel")],
+        [
+            frame(choices=[choice(delta={"content": "lo"}, content_filter_results={"hate": {"filtered": False}})]),
+            frame(choices=[choice(delta={}, content_filter_offsets={"check_offset": 44}, content_filter_results={})]),
+            delta("stop"),
+            frame(choices=[], usage=COUNTS),
+            DONE,
+        ],
     ),
     "moonshotai": Shape(
         [ROLE, text("Hel")], [text("lo"), frame(choices=[choice("stop", delta={}, usage=COUNTS)]), DONE]
@@ -172,3 +234,10 @@ SHAPES: dict[str, Shape] = {
         [text("lo"), delta("stop"), frame(choices=[], usage=COUNTS, timings={"n": 1}), DONE],
     ),
 }
+
+
+def shape_of(id: str, wire: str, usage: str) -> Shape:
+    """How this row's provider answers."""
+    if wire in SCRIPTS and wire != "openai-chat":
+        return spoken(wire)
+    return SHAPES.get(id) or plain(usage)

@@ -8,22 +8,25 @@ import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
-from shapes import SHAPES, Shape, plain
+from hosts import HOSTS, KEY, own_id
+from shapes import COUNTS, SHAPES, Shape, choice, shape_of
 
 from infron import catalog
 from infron.catalog import Provider
 from infron.policy.exchange import Phase
+from infron.scripts import Playable
 from infron.testing import (
     DONE,
     ROLE,
     Answer,
     Call,
     RunningGateway,
+    Script,
     ScriptedProvider,
     Step,
     Wait,
@@ -37,7 +40,7 @@ ROWS = catalog.load({}, {}, {}).providers
 OPEN = [row.id for row in ROWS.values() if row.status != "closed"]
 CLOSED = [row.id for row in ROWS.values() if row.status == "closed"]
 TRYING = [id for id in OPEN if ROWS[id].usage == "try"]
-KEY = "test-key-of-the-operator"
+PRICE = {"prompt": "1", "completion": "2"}  # USD per million tokens
 
 REQUEST: dict[str, Any] = {
     "messages": [
@@ -69,20 +72,23 @@ REQUEST: dict[str, Any] = {
 }
 
 
-def shape_of(row: Provider) -> Shape:
-    return SHAPES.get(row.id) or plain(row.usage)
-
-
 # ---- a host on loopback in the place of the row's own
 
 
-def path_of(row: Provider) -> str:
-    return urlsplit(re.sub(r"\{\w+\}", "acme", row.base_url or "")).path.rstrip("/")
+def filled(template: str) -> str:
+    """The variables of an account filled in; `{model}` stays."""
+    return re.sub(r"\{(?!model\})\w+\}", "acme", template)
 
 
 def table(row: Provider, host: ScriptedProvider) -> dict[str, dict[str, Any]]:
     """`[providers]` that sends this row's requests to the host, by a name of its own where the row has a process."""
-    over = {"base_url": f"http://127.0.0.1:{host.port}{path_of(row)}", "api_key": KEY}
+    path = urlsplit(filled(row.base_url or "")).path.rstrip("/")
+    over = {
+        "base_url": f"http://127.0.0.1:{host.port}{path}",
+        "chat_path": filled(row.chat_path),
+        "api_key": KEY,
+        "prices": {"*": PRICE},
+    }
     if row.id != "local":
         return {row.id: over}
     fields = {name: value for name, value in msgspec.to_builtins(row).items() if value is not None and name != "id"}
@@ -90,15 +96,21 @@ def table(row: Provider, host: ScriptedProvider) -> dict[str, dict[str, Any]]:
 
 
 def model_of(row: Provider) -> str:
-    return f"{'local-copy' if row.id == 'local' else row.id}/own/id:1"
+    return f"{'local-copy' if row.id == 'local' else row.id}/{own_id(row.wire)}"
+
+
+def request_of(row: Provider) -> dict[str, Any]:
+    if row.id not in HOSTS:
+        return REQUEST
+    host = HOSTS[row.id]
+    asked = {name: value for name, value in REQUEST.items() if name not in host.leaves_out}
+    return asked if host.tool_turns else {**asked, "messages": REQUEST["messages"][:2]}
 
 
 def assert_as_the_row_says(row: Provider, call: Call) -> None:
     """The request is in the names that the provider takes, and carries our key where it wants it."""
     quirks, body = row.quirks, call.json
-    assert (call.method, call.path) == ("POST", path_of(row) + row.chat_path)
-    assert call.headers[row.auth.header.lower()] == f"{row.auth.scheme} {KEY}".strip()
-    assert (body["model"], body["stream"]) == ("own/id:1", True)
+    assert body["stream"] is True
     assert not body.keys() & {"provider", "session_id", *quirks.drop}
     if row.usage in ("ask", "try"):
         assert body["stream_options"] == {"include_usage": True, **quirks.stream_options}
@@ -119,7 +131,7 @@ def assert_as_the_row_says(row: Provider, call: Call) -> None:
     if quirks.integer_logprobs:
         assert body["logprobs"] == 2
         assert "top_logprobs" not in body
-    assert not body["tools"][0]["function"].keys() & set(quirks.strip_tool)
+    assert all(not tool["function"].keys() & set(quirks.strip_tool) for tool in body.get("tools", []))
     assert_messages_as_the_row_says(row, body["messages"])
 
 
@@ -130,10 +142,13 @@ def assert_messages_as_the_row_says(row: Provider, messages: list[dict[str, Any]
     ]
     for message in messages:
         assert not message.keys() & set(quirks.strip_message)
+        known = quirks.only_message.get(message["role"])
+        assert known is None or message.keys() <= set(known)
     if quirks.plain_content:
         assert [message["content"] for message in messages] == ["Be brief.", "What is\nthe weather?", "", "rain"]
     else:
-        assert messages[1]["content"] == REQUEST["messages"][1]["content"]
+        parts = REQUEST["messages"][1]["content"]
+        assert [part["text"] for part in messages[1]["content"]] == [part["text"] for part in parts]
     id = messages[2]["tool_calls"][0]["id"]
     assert messages[3]["tool_call_id"] == id
     assert re.fullmatch(f"[A-Za-z0-9]{{{quirks.tool_id_length}}}" if quirks.tool_id_length else "call_01234567", id)
@@ -167,13 +182,13 @@ async def fetched(port: int, method: str, path: str, body: bytes = b"") -> tuple
 
 
 async def asked(running: RunningGateway, row: Provider) -> tuple[int, dict[str, str], bytes]:
-    body = json.dumps({"model": model_of(row), **REQUEST}).encode()
+    body = json.dumps({"model": model_of(row), **request_of(row)}).encode()
     return await fetched(running.port, "POST", "/v1/chat/completions", body)
 
 
 async def left(running: RunningGateway, row: Provider) -> str:
     """Ask, leave at the first text, and give the exchange's id."""
-    body = json.dumps({"model": model_of(row), **REQUEST}).encode()
+    body = json.dumps({"model": model_of(row), **request_of(row)}).encode()
     reader, writer = await send(running.port, "POST", "/v1/chat/completions", body)
     _, headers = await head(reader)
     await reader.readuntil(b"Hel")
@@ -189,11 +204,27 @@ async def receipt(running: RunningGateway, id: str) -> dict[str, Any]:
     return found
 
 
-async def entries(running: RunningGateway) -> dict[str, int | None]:
-    """All entries: id -> what the provider bills, picodollars."""
+class Kept(NamedTuple):
+    """What the ledger keeps of an exchange: money in picodollars, `cost` what the provider bills us."""
+
+    outcome: str
+    prompt: int
+    completion: int
+    cost: int | None
+    charge: int | None
+
+
+async def entries(running: RunningGateway) -> dict[str, Kept]:
+    """All entries by id, the eldest first."""
     await running.relay.ledger.spend(None)  # what was queued before is written then
+    columns = ", ".join(Kept._fields)
     with closing(sqlite3.connect(running.relay.config.ledger_url().removeprefix("sqlite:///"))) as connection:
-        return dict(connection.execute("SELECT id, cost FROM entries ORDER BY created_ms"))
+        rows = connection.execute(f"SELECT id, {columns} FROM entries ORDER BY created_ms").fetchall()
+    return {row[0]: Kept(*row[1:]) for row in rows}
+
+
+def priced(prompt: int, completion: int) -> int:
+    return prompt * 10**6 + completion * 2 * 10**6
 
 
 async def true(condition: Callable[[], Any]) -> None:
@@ -224,28 +255,52 @@ def assert_billed(found: dict[str, Any], shape: Shape) -> None:
     assert found["finish_reason"] == shape.finish
 
 
+def assert_charged(kept: Kept, outcome: str, shape: Shape) -> None:
+    """The whole answer is charged, and costs what the provider says, or the same."""
+    charge = priced(shape.prompt, shape.completion)
+    assert kept == Kept(outcome, shape.prompt, shape.completion, shape.cost or charge, charge)
+
+
 # ---- the tests
+
+
+class Simulated:
+    """A row's host: it refuses what the provider would, and answers in its shape; the second answer waits for `go`."""
+
+    def __init__(self, row: Provider) -> None:
+        self.shape = shape_of(row.id, row.wire, row.usage)
+        self.go = asyncio.Event()
+        self.calls: list[Call] = []
+        self.asked: list[Call] = []  # those that began an answer
+        self._host = HOSTS.get(row.id)
+        self._wire = row.wire
+        self._playing: Playable = []
+
+    def __call__(self, call: Call) -> Script:
+        self.calls.append(call)
+        begins = self._wire != "replicate" or call.path.endswith("/predictions")
+        if begins:
+            self.asked.append(call)
+            if self._host is not None and (refusal := self._host.refusal(call)):
+                return [refusal]
+            waiting = [Wait(self.go)] if len(self.asked) > 1 else []
+            self._playing = self.shape.plays([*self.shape.first, *waiting, *self.shape.rest])
+        return self._playing(call) if callable(self._playing) else self._playing
 
 
 @pytest.mark.parametrize("id", OPEN)
 async def test_a_stream_is_billed_once_and_hanging_up_does_what_the_row_says(id: str) -> None:
-    row, go = ROWS[id], asyncio.Event()
-    shape = shape_of(row)
-
-    def script(call: Call) -> list[Step]:
-        return [*shape.first, *([Wait(go)] if len(host.calls) > 1 else []), *shape.rest]
-
-    async with ScriptedProvider(script) as host, gateway(providers=table(row, host)) as running:
-        await assert_streamed(running, row, shape)
-        assert_as_the_row_says(row, host.calls[0])
+    row, host = ROWS[id], Simulated(ROWS[id])
+    async with ScriptedProvider(host) as provider, gateway(providers=table(row, provider)) as running:
+        await assert_streamed(running, row, host.shape)
+        if row.wire == "openai-chat":
+            assert_as_the_row_says(row, host.asked[0])
         assert len(await entries(running)) == 1
         exchange = await left(running, row)
-        first, call = host.calls
-        assert call.body == first.body
-        if row.on_disconnect == "cancel":
-            await assert_cancelled(running, call, exchange)
-        else:
-            await assert_drained(running, call, exchange, shape, go)
+        first, asked = host.asked
+        assert asked.body == first.body
+        call = provider.calls[-1]
+        await HANG_UPS[row.on_disconnect](running, host, call, exchange)
         assert len(await entries(running)) == 2
         counts = running.relay.ledger.counts
         assert (counts.settled, counts.duplicates) == (2, 0)
@@ -257,34 +312,48 @@ async def assert_streamed(running: RunningGateway, row: Provider, shape: Shape) 
     *chunks, last = frames(body)
     assert words(chunks) == "Hello"
     assert all("usage" not in chunk and "error" not in chunk for chunk in chunks)
+    assert {chunk["object"] for chunk in chunks} - {""} == {"chat.completion.chunk"}
     assert last["choices"] == []
     shown = last["usage"]
     assert (shown["prompt_tokens"], shown["completion_tokens"]) == (shape.prompt, shape.completion)
     found = await receipt(running, headers["x-generation-id"])
     assert found["outcome"] == "completed"
     assert_billed(found, shape)
-    if shape.cost is not None:
-        assert list((await entries(running)).values()) == [shape.cost]
+    (kept,) = (await entries(running)).values()
+    assert_charged(kept, "completed", shape)
 
 
-async def assert_cancelled(running: RunningGateway, call: Call, exchange: str) -> None:
+async def assert_cancelled(running: RunningGateway, host: Simulated, call: Call, exchange: str) -> None:
     async with asyncio.timeout(2):
         await call.closed.wait()
     found = await receipt(running, exchange)
     assert (found["outcome"], found["cancelled"], found["estimated"]) == ("cancelled", True, True)
-    assert found["tokens_prompt"] > 0
-    assert found["tokens_completion"] > 0
-    assert found["upstream_closed_ms"] >= 0
+    assert 0 <= found["upstream_closed_ms"] < 2000
+    kept = (await entries(running))[exchange]
+    assert (kept.prompt, kept.completion) == (found["tokens_prompt"], found["tokens_completion"])
+    assert kept.prompt > 0
+    assert 0 < kept.completion <= host.shape.completion
+    assert kept.charge == priced(kept.prompt, kept.completion)
 
 
-async def assert_drained(running: RunningGateway, call: Call, exchange: str, shape: Shape, go: asyncio.Event) -> None:
+async def assert_drained(running: RunningGateway, host: Simulated, call: Call, exchange: str) -> None:
     await true(lambda: draining(running))
     assert not call.closed.is_set()
-    go.set()
+    host.go.set()
     found = await receipt(running, exchange)
-    assert call.sent >= sum(len(step) for step in shape.rest if isinstance(step, bytes) and step != DONE)
+    assert call.sent >= sum(len(step) for step in host.shape.rest if isinstance(step, bytes) and step != DONE)
     assert found["outcome"] == "drained"
-    assert_billed(found, shape)
+    assert_billed(found, host.shape)
+    assert_charged((await entries(running))[exchange], "drained", host.shape)
+
+
+async def assert_called(running: RunningGateway, host: Simulated, call: Call, exchange: str) -> None:
+    """The provider is told to stop, and the connection closed."""
+    await assert_cancelled(running, host, call, exchange)
+    assert ("POST", call.path.replace("/stream", "/cancel")) in [(told.method, told.path) for told in host.calls]
+
+
+HANG_UPS = {"cancel": assert_cancelled, "drain": assert_drained, "call": assert_called}
 
 
 @pytest.mark.parametrize("id", TRYING)
@@ -325,6 +394,98 @@ async def test_a_service_that_is_gone_says_so() -> None:
 
 def test_every_shape_is_that_of_a_row_that_serves() -> None:
     assert SHAPES.keys() <= set(OPEN)
+
+
+@pytest.mark.parametrize("id", HOSTS)
+def test_a_key_in_its_usual_place_leads_to_the_providers_own_host(id: str) -> None:
+    row, host = ROWS[id], HOSTS[id]
+    environ = {names[0]: "acme" for names in row.variables.values()} | {host.env: KEY}
+    found = catalog.endpoint(row, environ)
+    assert not isinstance(found, str), found
+    if row.wire != "cloudflare":  # the slashes of the model stay there, which the wire sees to
+        model = quote(own_id(row.wire), safe="/" if row.wire == "replicate" else "")
+        assert found.chat_url.replace("{model}", model) == host.url
+    sent = {name.lower(): value for name, value in found.headers.items()}
+    assert sent[host.header] == f"{host.scheme} {KEY}".strip()
+    assert dict(host.headers).items() <= sent.items()
+
+
+def test_every_row_that_serves_has_a_host_to_be_played_by() -> None:
+    assert set(OPEN) - {"local"} == HOSTS.keys()
+
+
+@pytest.mark.parametrize("id", sorted(HOSTS.keys() - {"openai", "azure", "azure-classic", "openrouter"}))
+def test_a_host_refuses_what_a_caller_of_openai_may_send(id: str) -> None:
+    host = HOSTS[id]
+    headers = {"content-type": "application/json", host.header: f"{host.scheme} {KEY}".strip(), **dict(host.headers)}
+    body = {**REQUEST, **({"model": "own/id:1"} if host.model else {})}
+    refusal = host.refusal(Call("POST", host.target, headers, json.dumps(body).encode()))
+    assert refusal is not None
+    assert 400 <= refusal.status < 500
+
+
+async def test_an_entra_token_goes_to_azure_where_the_settings_say_so() -> None:
+    row, host = ROWS["azure"], Simulated(ROWS["azure"])
+    host._host = HOSTS["azure"]._replace(header="authorization", scheme="Bearer")
+    async with ScriptedProvider(host) as provider:
+        over = table(row, provider)
+        over["azure"]["auth"] = {"header": "Authorization", "scheme": "Bearer", "env": ["AZURE_OPENAI_AD_TOKEN"]}
+        async with gateway(providers=over) as running:
+            status, _, body = await asked(running, row)
+            assert status == 200, body
+            assert "api-key" not in host.asked[0].headers
+
+
+async def test_whole_tool_calls_without_an_index_reach_the_client_with_one() -> None:
+    calls = [{"id": id, "function": {"name": "f", "arguments": {"x": 1}}} for id in ("aaaaaaaaa", "bbbbbbbbb")]
+    said = frame(choices=[choice("tool_calls", delta={"content": "", "tool_calls": calls})], usage=COUNTS)
+    async with ScriptedProvider([ROLE, said, DONE]) as provider:
+        row = ROWS["mistral"]
+        async with gateway(providers=table(row, provider)) as running:
+            _, _, body = await asked(running, row)
+    (found,) = [delta for each in frames(body) for delta in tool_calls(each)]
+    assert [(call["index"], call["id"], call["type"]) for call in found] == [
+        (0, "aaaaaaaaa", "function"),
+        (1, "bbbbbbbbb", "function"),
+    ]
+    assert {call["function"]["arguments"] for call in found} == {'{"x":1}'}
+
+
+def tool_calls(found: dict[str, Any]) -> list[Any]:
+    return [choice["delta"]["tool_calls"] for choice in found["choices"] if choice["delta"].get("tool_calls")]
+
+
+# Each: the row -> what is asked beside the messages, which the provider answers as a whole only.
+WHOLE: list[tuple[str, dict[str, Any]]] = [
+    ("ai21", {"tools": REQUEST["tools"]}),
+    ("groq", {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}}),
+]
+
+
+@pytest.mark.parametrize(("id", "members"), WHOLE)
+async def test_what_a_provider_does_not_stream_is_asked_for_as_a_whole_and_streamed_to_the_client(
+    id: str, members: dict[str, Any]
+) -> None:
+    row = ROWS[id]
+    message = {"role": "assistant", "content": "Hello"}
+    answer = {"id": "x", "object": "chat.completion", "choices": [choice("stop", message=message)], "usage": COUNTS}
+
+    def script(call: Call) -> Script:
+        if refusal := HOSTS[id].refusal(call):
+            return [refusal]
+        return [Answer(200, (("content-type", "application/json"),), json.dumps(answer).encode())]
+
+    async with ScriptedProvider(script) as provider, gateway(providers=table(row, provider)) as running:
+        request = {"model": model_of(row), "messages": [{"role": "user", "content": "Hi"}], "stream": True, **members}
+        status, headers, body = await fetched(
+            running.port, "POST", "/v1/chat/completions", json.dumps(request).encode()
+        )
+        assert status == 200, body
+        assert words(frames(body)) == "Hello"
+        assert provider.calls[0].json["stream"] is False
+        assert "stream_options" not in provider.calls[0].json
+        found = await receipt(running, headers["x-generation-id"])
+        assert (found["outcome"], found["tokens_completion"], found["estimated"]) == ("completed", 5, False)
 
 
 @pytest.mark.parametrize("streamed", [True, False])

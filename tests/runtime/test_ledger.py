@@ -570,8 +570,9 @@ async def main(ledger):
         charged = {outcome: charge for outcome, _, _, charge in rows}
         settled = {outcome: count for outcome, _, count, _ in rows}
         assert charged == {"completed": 7 * settled["completed"], "failed": 0}
-        assert sum(charge for (charge,) in query(url, "SELECT charge FROM spend WHERE length(period) = 7")) == (
-            charged["completed"]
+        assert (
+            sum(charge for (charge,) in query(url, "SELECT charge FROM spend WHERE length(period) = 7"))
+            == (charged["completed"])
         )
 
 
@@ -888,7 +889,7 @@ async def test_usage_is_summed_by_model_provider_key_and_day(url: str):
 @given(st.lists(st.none() | st.integers(0, 2**63 - 1), min_size=1, max_size=20))
 def test_money_is_summed_exactly_whatever_its_size(charges: list[int | None]):
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        for statement in sqlite.MIGRATIONS[0]:
+        for statement in (statement for step in sqlite.MIGRATIONS for statement in step):
             connection.execute(statement)
         cursor = connection.cursor()
         for number, charge in enumerate(charges):

@@ -9,18 +9,18 @@ import pytest
 from msgspec import Raw
 
 from infron.rows import Quirks
-from infron.wires.openai_delta import Calls, rewrites, rewritten
+from infron.wires.openai_delta import Seen, rewrites, rewritten
 
 LOOSE = Quirks(loose_tool_calls=True)
 
 
 def mended(*deltas: list[Any], choices: tuple[int, ...] = ()) -> list[Any]:
     """The `tool_calls` of each delta after it, [] where none are left. `choices`: the choice that each belongs to."""
-    calls: Calls = {}
+    seen = Seen()
     found = []
     for place, tool_calls in enumerate(deltas):
         choice = {"index": choices[place] if choices else 0, "delta": {"tool_calls": tool_calls}}
-        raw = rewritten(Raw(json.dumps([choice]).encode()), LOOSE, calls)
+        raw = rewritten(Raw(json.dumps([choice]).encode()), LOOSE, seen)
         found.append(json.loads(bytes(raw))[0]["delta"].get("tool_calls", []))
     return found
 
@@ -80,3 +80,30 @@ def test_nothing_is_rewritten_where_the_row_asks_for_nothing() -> None:
     assert rewritten(raw, Quirks()) is raw
     assert not rewrites(Quirks())
     assert rewrites(LOOSE)
+
+
+# Each: the texts that one detail has, frame by frame -> what is passed on of each.
+DETAILS: list[tuple[list[str], list[str]]] = [
+    (["Let me", " think", "."], ["Let me", " think", "."]),
+    (["Let me", "Let me think", "Let me think."], ["Let me", " think", "."]),
+    (["Let me", "Let me think", "Let me think"], ["Let me", " think"]),
+    (["", "Hm"], ["", "Hm"]),
+]
+
+
+@pytest.mark.parametrize(("told", "passed"), DETAILS)
+def test_thoughts_that_are_told_from_the_start_each_time_are_passed_on_once(told: list[str], passed: list[str]) -> None:
+    quirks, seen, found = Quirks(cumulative_details=True), Seen(), []
+    for text in told:
+        detail = {"type": "reasoning.text", "index": 0, "text": text}
+        raw = Raw(json.dumps([{"index": 0, "delta": {"reasoning_details": [detail]}}]).encode())
+        delta = json.loads(bytes(rewritten(raw, quirks, seen)))[0]["delta"]
+        found += [each["text"] for each in delta.get("reasoning_details", [])]
+    assert found == passed
+
+
+def test_thoughts_that_are_no_text_stay() -> None:
+    details = [{"type": "reasoning.encrypted", "data": "x"}, 7]
+    raw = Raw(json.dumps([{"delta": {"reasoning_details": details}}]).encode())
+    delta = json.loads(bytes(rewritten(raw, Quirks(cumulative_details=True))))[0]["delta"]
+    assert delta["reasoning_details"] == details

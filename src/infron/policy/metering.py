@@ -41,19 +41,21 @@ __all__ = [
 # ---- usage reports
 
 MOST_TOKENS = 2**40  # what is above this is not a count
+# Where the counts stand: a member of `usage`, or (with the second name) a member of that member.
 _CACHED = (
     ("prompt_tokens_details", "cached_tokens"),
     ("prompt_token_details", "cached_tokens"),
-    ("prompt_cache_hit_tokens",),
-    ("cached_tokens",),
-    ("num_cached_tokens",),
+    ("prompt_cache_hit_tokens", ""),
+    ("cached_tokens", ""),
+    ("num_cached_tokens", ""),
 )
 _CACHE_WRITE = (
     ("prompt_tokens_details", "cache_write_tokens"),
     ("prompt_tokens_details", "cache_creation_input_tokens"),
-    ("cache_write_tokens",),
+    ("cache_write_tokens", ""),
 )
-_REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens",))
+_CACHE_WRITE_1H = (("prompt_tokens_details", "cache_write_1h_tokens"),)
+_REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens", ""))
 
 
 def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | None = None) -> Usage | None:
@@ -80,11 +82,13 @@ def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | No
         if cached > prompt:  # then they were left out of it
             prompt += cached
     cached = min(cached, prompt)
+    written = min(_first(raw, _CACHE_WRITE) or 0, prompt - cached)
     return Usage(
         prompt=prompt,
         completion=completion,
         cached=cached,
-        cache_write=min(_first(raw, _CACHE_WRITE) or 0, prompt - cached),
+        cache_write=written,
+        cache_write_1h=min(_first(raw, _CACHE_WRITE_1H) or 0, written),
         reasoning=min(reasoning, completion),
     )
 
@@ -105,8 +109,14 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
-def _first(raw: object, paths: Iterable[tuple[str, ...]]) -> int | None:
-    return next((count for path in paths if (count := _count(_at(raw, path))) is not None), None)
+def _first(raw: dict[str, Any], places: Iterable[tuple[str, str]]) -> int | None:
+    for outer, inner in places:
+        value = raw.get(outer)
+        if inner:
+            value = value.get(inner) if isinstance(value, dict) else None
+        if value is not None and _count(value) is not None:
+            return _count(value)
+    return None
 
 
 def _at(value: object, path: Iterable[str]) -> object:
@@ -169,6 +179,7 @@ def _price(prices: ModelPrice) -> Price | None:
         "completion": "output_mtok",
         "cached": "cache_read_mtok",
         "cache_write": "cache_write_mtok",
+        "cache_write_1h": "cache_write_1h_mtok",
         "reasoning": "output_reasoning_mtok",
     }
     amounts = {kind: amount for kind, name in names.items() if (amount := listed.get(name)) is not None}
@@ -201,14 +212,26 @@ def charge_of(usage: Usage, price: Price | None) -> Charge | None:
         price = price.tier
     cached = min(usage.cached, usage.prompt)
     written = min(usage.cache_write, usage.prompt - cached)
+    hour = min(usage.cache_write_1h, written)
     reasoning = min(usage.reasoning, usage.completion) if price.reasoning is not None else 0
     return Charge(
         prompt=(usage.prompt - cached - written) * price.prompt,
         completion=(usage.completion - reasoning) * price.completion + reasoning * (price.reasoning or 0),
         cached=cached * (price.prompt if price.cached is None else price.cached),
-        cache_write=written * (price.prompt if price.cache_write is None else price.cache_write),
+        cache_write=(written - hour) * (price.prompt if price.cache_write is None else price.cache_write)
+        + hour * _hour_price(price),
         request=price.request,
     )
+
+
+def _hour_price(price: Price) -> int:
+    """A token that is written to the cache for an hour. Where a list prices only the five minutes: twice the prompt.
+
+    So Anthropic has it for all its models, and no other counts such tokens. (Pricing, "Prompt caching", 2026-11)
+    """
+    if price.cache_write_1h is not None:
+        return price.cache_write_1h
+    return price.prompt if price.cache_write is None else 2 * price.prompt
 
 
 # ---- who pays

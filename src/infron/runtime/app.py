@@ -32,7 +32,7 @@ def build(relay: Relay) -> Starlette:
     """The application. Every path but the health ones also stands under `/api`."""
 
     def caller(request: Request) -> Key | None:
-        return relay.admit(request.scope["headers"], request.headers.get("host"), None, has_body=False)
+        return relay.admit(dict(request.scope["headers"]), request.headers.get("host"), None, has_body=False)
 
     async def models(request: Request) -> Response:
         caller(request)

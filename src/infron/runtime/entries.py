@@ -26,14 +26,14 @@ _OPENED = (
 _SETTLED = (
     "outcome", "provider", "provider_model", "price", "prompt", "completion", "cached", "cache_write", "reasoning",
     "estimated", "cost", "charge", "finish_reason", "error_type", "error", "upstream_id", "latency_ms",
-    "generation_ms", "upstream_closed_ms", "frames", "on_disconnect", "attempts", "settled_ms",
+    "generation_ms", "upstream_closed_ms", "frames", "on_disconnect", "attempts", "settled_ms", "native_finish_reason",
+    "dropped",
 )  # fmt: skip
 _OPEN = (
     f"INSERT INTO entries ({', '.join(_OPENED)}) VALUES ({', '.join('?' * len(_OPENED))}) ON CONFLICT (id) DO NOTHING"
 )
 _SETTLE = (
-    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in _SETTLED)}, draining = 0"
-    " WHERE id = ? AND outcome IS NULL"
+    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in _SETTLED)}, draining = 0 WHERE id = ? AND outcome IS NULL"
 )
 _CLAIM = (
     "UPDATE entries SET draining = 1 WHERE id = ? AND outcome IS NULL"
@@ -54,7 +54,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 
 _json = msgspec.json.Encoder()
 _price = msgspec.json.Decoder(Price)
-_attempts = msgspec.json.Decoder(list[str])
+_names = msgspec.json.Decoder(list[str])
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -92,6 +92,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     on_disconnect: str | None
     frames: int | None
     attempts: list[str]
+    dropped_parameters: list[str]  # what the caller sent and the provider cannot take
     error: dict[str, str | None] | None
     orphaned: bool
     external_user: str | None
@@ -243,6 +244,8 @@ def _settled(settlement: Settlement, now: int) -> tuple[Any, ...]:
         settlement.on_disconnect,
         _json.encode(attempts).decode() if attempts else None,
         now,
+        settlement.native_finish_reason,
+        _json.encode(settlement.dropped).decode() if settlement.dropped else None,
         settlement.id,
     )
 
@@ -314,7 +317,7 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         cancelled=None if outcome is None else outcome is Outcome.CANCELLED,
         outcome=outcome,
         finish_reason=entry["finish_reason"],
-        native_finish_reason=entry["finish_reason"],
+        native_finish_reason=entry["native_finish_reason"] or entry["finish_reason"],
         generation_time=entry["generation_ms"],
         latency=entry["latency_ms"],
         tokens_prompt=entry["prompt"],
@@ -332,7 +335,8 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         upstream_closed_ms=entry["upstream_closed_ms"],
         on_disconnect=entry["on_disconnect"],
         frames=entry["frames"],
-        attempts=_attempts.decode(entry["attempts"]) if entry["attempts"] else [],
+        attempts=_names.decode(entry["attempts"]) if entry["attempts"] else [],
+        dropped_parameters=_names.decode(entry["dropped"]) if entry["dropped"] else [],
         error=error,
         orphaned=bool(entry["orphaned"]),
         external_user=entry["end_user"],

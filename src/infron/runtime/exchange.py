@@ -6,8 +6,8 @@ It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire 
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
+from base64 import b64encode
 from typing import TYPE_CHECKING, Protocol
 
 from infron.errors import (
@@ -29,6 +29,7 @@ from infron.model import (
     Opening,
     Outcome,
     Outgoing,
+    Price,
     Request,
     Telling,
     Told,
@@ -54,7 +55,9 @@ USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
 class Responder(Protocol):
     """Where the answer goes; the server's side of a request."""
 
-    def start(self, headers: list[tuple[bytes, bytes]]) -> None: ...
+    def start(self, id: str) -> None:
+        """The head of a stream, with the exchange's id in it."""
+
     def write(self, data: bytes) -> None: ...
     def finish(self, data: bytes) -> None: ...
     def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None: ...
@@ -65,18 +68,26 @@ class Responder(Protocol):
         """Close the connection; what the client has not taken yet is lost."""
 
 
-def new_id(now: float, random: int) -> str:
-    """`gen-<unix seconds>-<20 random characters>`: nearly in order, so that the ledger's index grows at its end.
+_DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # in the order of their codes
 
-    `random`: 120 bits.
+
+def new_id(now: float, random: int) -> str:
+    """`gen-<unix seconds>-<20 characters>`: 3 for the part of the second, 17 random ones.
+
+    So ids are in the order of their time, and the ledger's index grows at its end: random ones would touch a page of it
+    each. `random`: 104 bits, of which 102 are used.
     """
-    return f"gen-{int(now)}-{base64.b64encode(random.to_bytes(15), b'xy').decode()}"
+    seconds = int(now)
+    part = int((now - seconds) * 238_328)  # 62 ** 3
+    order = bytes((_DIGITS[part // 3844], _DIGITS[part // 62 % 62], _DIGITS[part % 62]))
+    return f"gen-{seconds}-{(order + b64encode(random.to_bytes(13), b'xy')[:17]).decode()}"
 
 
 class Exchange:
     """One request and all that is done for it until it is settled. It takes what the readings of its attempts give."""
 
     bucket = 0
+    price: Price | None = None  # of the candidate at hand
     bill: Bill | None = None
     outcome: Outcome | None = None
     error: InfronError | None = None
@@ -121,7 +132,7 @@ class Exchange:
         self.asked = asked
         self.state = _FIRST
         self.created_at = time.time()
-        self.id = new_id(self.created_at, relay.random.getrandbits(120))
+        self.id = new_id(self.created_at, relay.random.getrandbits(104))
         self.encoder = openai_chat.Encoder(self.id, int(self.created_at), request.model)
         if not request.stream:
             self.folder = openai_chat.Folder()
@@ -135,6 +146,7 @@ class Exchange:
 
     def begin(self) -> None:
         """Write the ledger's row and try the first candidate. Everything later comes in by callbacks."""
+        self.price = self.relay.price(self.candidate, self.request)
         self.relay.ledger.open(
             Opening(
                 id=self.id,
@@ -144,7 +156,7 @@ class Exchange:
                 provider_model=self.candidate.own_id,
                 streamed=self.request.stream,
                 created_at=self.created_at,
-                price=self.relay.price(self.candidate, self.request),
+                price=self.price,
                 user=self.request.user,
                 session_id=self.request.session_id,
             ),
@@ -164,6 +176,8 @@ class Exchange:
     def _open_next(self) -> None:
         self.error = None
         self.candidate = self.candidates[self.next]
+        if self.next:
+            self.price = self.relay.price(self.candidate, self.request)
         self.next += 1
         self._open(self.relay.asks_usage(self.candidate.provider))
 
@@ -395,6 +409,8 @@ class Exchange:
             self.attempt = None
         if self.state.phase is Phase.SETTLED:
             return
+        if (cancel := self.reading.decoder.cancel) is not None:  # what nobody waits for any more must not run on
+            Call(self.relay, self.candidate, cancel, _unheard)
         self.error = error
         if error.provider is None and error.blame == "provider":
             error.provider = self.candidate.provider.id
@@ -565,7 +581,7 @@ class Exchange:
 
     def _head(self) -> None:
         if self.folder is None:
-            self.responder.start([(b"x-generation-id", self.id.encode())])
+            self.responder.start(self.id)
 
     def _write(self) -> None:
         held = self.held
@@ -652,6 +668,14 @@ class Exchange:
         self.ended = self.relay.loop.time()
         self.held.clear()
         self.relay.settle_when_known(self)
+
+    def let_go(self) -> None:
+        """Settled, and nobody will ask any more: end the circle of references, so that no collector has to find it."""
+        self.reading.let_go()
+
+
+def _unheard(answer: str) -> None:
+    """What became of a call that nobody waits for."""
 
 
 _FIRST = State()

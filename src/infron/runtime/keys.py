@@ -43,9 +43,7 @@ def create_key(url: str, name: str, limit_usd: float | None = None) -> tuple[Key
         limit = round(limit_usd * PICODOLLARS)
     secret = new_secret(secrets.token_bytes(SECRET_BYTES))
     created = int(time.time() * 1000)
-    key = Key(
-        id=f"key_{secrets.token_hex(8)}", name=name, hint=hint(secret), created_at=created / 1000, limit=limit
-    )
+    key = Key(id=f"key_{secrets.token_hex(8)}", name=name, hint=hint(secret), created_at=created / 1000, limit=limit)
     with closing(sqlite.connect(url)) as connection, sqlite.transaction(connection) as cursor:
         cursor.execute(
             "INSERT INTO keys (id, name, hint, hash, created_ms, spend_limit) VALUES (?, ?, ?, ?, ?, ?)",

@@ -6,16 +6,64 @@ It never knows a prompt, a key or a model's words. Counting happens once an exch
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.metrics_core import Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _CLOSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
+
+class _Durations:
+    """A histogram under way: how many fell into each bucket, and their sum in seconds."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.sum += seconds
+
+    def family(self, name: str, help: str) -> HistogramMetricFamily:
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        buckets = [*zip(bounds, accumulate(self.counts), strict=True)]
+        return HistogramMetricFamily(name, help, buckets=buckets, sum_value=self.sum)
+
+
+class _Exchanges(Collector):
+    """What is counted of each exchange. `sums` by outcome and provider: exchanges, frames, prompt, completion."""
+
+    def __init__(self) -> None:
+        self.sums: dict[tuple[str, str], list[int]] = {}
+        self.first = _Durations(_SECONDS)
+        self.closed = _Durations(_CLOSE_SECONDS)
+
+    def collect(self) -> Iterable[Metric]:
+        exchanges = CounterMetricFamily("infron_exchanges", "Exchanges settled.", labels=["outcome", "provider"])
+        frames = CounterMetricFamily("infron_frames", "Frames received from providers.", labels=["provider"])
+        tokens = CounterMetricFamily("infron_tokens", "Tokens recorded.", labels=["provider", "kind"])
+        totals: dict[str, list[int]] = {}
+        for (outcome, provider), (count, *rest) in self.sums.items():
+            exchanges.add_metric([outcome, provider], count)
+            known = totals.setdefault(provider, [0, 0, 0])
+            totals[provider] = [old + new for old, new in zip(known, rest, strict=True)]
+        for provider, (seen, prompt, completion) in totals.items():
+            frames.add_metric([provider], seen)
+            tokens.add_metric([provider, "prompt"], prompt)
+            tokens.add_metric([provider, "completion"], completion)
+        yield from (exchanges, frames, tokens)
+        yield self.first.family("infron_first_token_seconds", "Request to first content.")
+        yield self.closed.family("infron_upstream_close_seconds", "Client noticed gone to provider connection closed.")
 
 
 class Metrics:
@@ -24,23 +72,10 @@ class Metrics:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self.registry = CollectorRegistry()
-        self._exchanges = Counter(
-            "infron_exchanges", "Exchanges settled.", ["outcome", "provider"], registry=self.registry
-        )
-        self._frames = Counter("infron_frames", "Frames received from providers.", ["provider"], registry=self.registry)
+        self._exchanges = _Exchanges()
+        self.registry.register(self._exchanges)
         self.comments = Counter("infron_keep_alive_comments", "Keep-alive comments sent.", registry=self.registry)
-        self._tokens = Counter("infron_tokens", "Tokens recorded.", ["provider", "kind"], registry=self.registry)
-        self._first = Histogram(
-            "infron_first_token_seconds", "Request to first content.", buckets=_SECONDS, registry=self.registry
-        )
-        self._closed = Histogram(
-            "infron_upstream_close_seconds",
-            "Client noticed gone to provider connection closed.",
-            buckets=_CLOSE_SECONDS,
-            registry=self.registry,
-        )
         self._refused = Counter("infron_refused", "Requests refused.", ["error_type"], registry=self.registry)
-        self._since: dict[tuple[str, str], list[int]] = {}  # exchanges, frames, prompt, completion since the last show
 
     def watch(self, name: str, help: str, read: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
@@ -61,40 +96,32 @@ class Metrics:
         closed_s: float | None,
     ) -> None:
         """Count one exchange. Times are seconds."""
-        sums = self._since.get((outcome, provider))
+        exchanges = self._exchanges
+        sums = exchanges.sums.get((outcome, provider))
         if sums is None:
-            sums = self._since[outcome, provider] = [0, 0, 0, 0]
+            sums = exchanges.sums[outcome, provider] = [0, 0, 0, 0]
         sums[0] += 1
         sums[1] += frames
         sums[2] += prompt
         sums[3] += completion
         if first_s is not None:
-            self._first.observe(first_s)
+            exchanges.first.add(first_s)
         if closed_s is not None:
-            self._closed.observe(closed_s)
+            exchanges.closed.add(closed_s)
 
     # ---- showing
-
-    def _page(self) -> bytes:
-        for (outcome, provider), (exchanges, frames, prompt, completion) in self._since.items():
-            self._exchanges.labels(outcome, provider).inc(exchanges)
-            self._frames.labels(provider).inc(frames)
-            self._tokens.labels(provider, "prompt").inc(prompt)
-            self._tokens.labels(provider, "completion").inc(completion)
-        self._since.clear()
-        return generate_latest(self.registry)
 
     def publish(self) -> None:
         """Leave this worker's numbers for its siblings."""
         if self._directory is not None:
             part = self._directory / f"{os.getpid()}.part"
-            part.write_bytes(self._page())
+            part.write_bytes(generate_latest(self.registry))
             part.rename(self._directory / f"{os.getpid()}.prom")
 
     def text(self) -> bytes:
         """All numbers in Prometheus' text format, summed over the workers."""
         if self._directory is None:
-            return self._page()
+            return generate_latest(self.registry)
         self.publish()
         pages = [path.read_text() for path in sorted(self._directory.glob("*.prom"))]
         return generate_latest(_Summed(pages))

@@ -115,6 +115,10 @@ class Reading:
         self._taker.attempt_over()
         self._taker.take_loss(error)
 
+    def let_go(self) -> None:
+        """Nothing comes any more."""
+        del self._taker
+
     # ---- answers that are no stream
 
     def _collect(self, data: bytes) -> None:

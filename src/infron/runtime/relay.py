@@ -10,7 +10,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ from infron.errors import (
     RateLimited,
     ShuttingDown,
 )
-from infron.model import Outcome, Outgoing, Preferences, Price, Request, Settlement, Usage
+from infron.model import NO_WISHES, Outcome, Outgoing, Price, Request, Settlement, Usage
 from infron.policy import access, metering, routing
 from infron.policy.access import Key
 from infron.policy.routing import Candidate
@@ -40,7 +40,6 @@ from infron.runtime.upstream import Client, Endpoint
 
 logger = logging.getLogger("infron")
 PRICE_SECONDS = 60.0
-ANY = Preferences()
 
 
 class Relay:
@@ -67,7 +66,7 @@ class Relay:
         self.idle = asyncio.Event()  # set whenever nothing is active
         self.idle.set()
         self.random = random.Random(secrets.token_bytes(32))  # of this process alone: workers are forked before
-        self._routes: dict[str, tuple[Candidate, ...]] = {}
+        self._routes: dict[str, tuple[tuple[Candidate, ...], bool]] = {}
         self._counter = ThreadPoolExecutor(1, thread_name_prefix="count")
         self._servings: dict[str, Serving] = {}
         self._missing = local.missing() if local else None
@@ -80,7 +79,7 @@ class Relay:
     # ---- admission
 
     def admit(
-        self, headers: list[tuple[bytes, bytes]], host: str | None, content_type: str | None, *, has_body: bool = True
+        self, headers: Mapping[bytes, bytes], host: str | None, content_type: str | None, *, has_body: bool = True
     ) -> Key | None:
         """The caller's key, or None on a gateway without keys. `headers`: names in lower case. Raises InfronError."""
         ring = self.ledger.keys
@@ -96,10 +95,9 @@ class Relay:
         if len(self.active) >= self.config.server.max_streams:
             raise Overloaded(f"The gateway runs {len(self.active):,} streams already.", retry_after=5)
         access.check_limit(self.ledger.keys, key)
-        candidates = self._route(request)
+        candidates, drains = self._route(request)
         key_id = key.id if key else None
         cap = self.config.drain.max_per_key
-        drains = any(candidate.provider.on_disconnect != "cancel" for candidate in candidates)
         if drains and cap and self.ledger.drains_of(key_id) >= cap:
             raise RateLimited(
                 f"{cap} answers that you hung up on are still running at providers that cannot be stopped; "
@@ -111,15 +109,20 @@ class Relay:
         self.idle.clear()
         return exchange
 
-    def _route(self, request: Request) -> tuple[Candidate, ...]:
-        """The candidates. Of a request without wishes they depend on the model alone, and nothing of it changes."""
-        if request.models or request.preferences != ANY:
-            return routing.route(request, self.catalog, self.why_not)
-        known = self._routes.get(request.model)
+    def _route(self, request: Request) -> tuple[tuple[Candidate, ...], bool]:
+        """The candidates, and whether one of them goes on when its connection closes.
+
+        Of a request without wishes they depend on the model alone, and nothing of it changes.
+        """
+        plain = not request.models and request.preferences is NO_WISHES
+        known = self._routes.get(request.model) if plain else None
         if known is None:
-            if len(self._routes) > 10_000:
-                self._routes.clear()
-            known = self._routes[request.model] = routing.route(request, self.catalog, self.why_not)
+            candidates = routing.route(request, self.catalog, self.why_not)
+            known = candidates, any(candidate.provider.on_disconnect == "drain" for candidate in candidates)
+            if plain:
+                if len(self._routes) > 10_000:
+                    self._routes.clear()
+                self._routes[request.model] = known
         return known
 
     # ---- providers
@@ -207,7 +210,7 @@ class Relay:
         return bill(
             outcome,
             exchange.meter,
-            self.price(exchange.candidate, exchange.request),
+            exchange.price,
             slow_reader=exchange.slow_reader,
             charge_failed=self.config.billing.charge_failed,
         )
@@ -242,6 +245,7 @@ class Relay:
             first_s=None if settlement.latency_ms is None else settlement.latency_ms / 1000,
             closed_s=None if settlement.upstream_closed_ms is None else settlement.upstream_closed_ms / 1000,
         )
+        exchange.let_go()
         if not self.active:
             self.idle.set()
 
@@ -261,6 +265,7 @@ class Relay:
             cost=due.cost,
             charge=None if due.charge is None else due.charge.total,
             finish_reason=exchange.meter.finish_reason,
+            native_finish_reason=exchange.meter.native_finish_reason,
             error_type=error.error_type if error else None,
             # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
             error=None if error is None else _kept(error),
@@ -271,6 +276,7 @@ class Relay:
             frames=exchange.meter.frames,
             on_disconnect=exchange.leaving,
             attempts=tuple(exchange.attempts),
+            dropped=exchange.dropped,
         )
 
     def begin_shutdown(self) -> None:

@@ -116,7 +116,6 @@ class GatewayProtocol(asyncio.Protocol):
         self.turn: Turn | None = None
         self.url = b""
         self.headers: Headers = []
-        self.head_size = 0
         self.begun = False  # a first byte of it is here
         self.unparsed = 0  # bytes received since the parser last made something of them
         self.raw_left = 0  # bytes of a body that the parser must not see
@@ -131,13 +130,15 @@ class GatewayProtocol(asyncio.Protocol):
         self.receiving = ""
         self.deadline = 0.0
         self.linger_until = 0.0
+        self.limits = server.relay.config.limits
+        self.timeouts = server.relay.config.timeouts
 
     # ---- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self.server.came(self)
-        self._expect_within("head", self.relay.config.timeouts.header_seconds)
+        self._expect_within("head", self.timeouts.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.went(self)
@@ -197,10 +198,6 @@ class GatewayProtocol(asyncio.Protocol):
                 return
         if self.deaf:
             return
-        if self.receiving == "idle":
-            self._expect_within("head", self.relay.config.timeouts.header_seconds)
-        elif self.receiving == "body":
-            self.deadline = self.loop.time() + self.relay.config.timeouts.body_seconds
         self.unparsed += len(data)
         try:
             self._parse(data)
@@ -211,7 +208,7 @@ class GatewayProtocol(asyncio.Protocol):
         except InfronError as error:
             self._fail(error)
         else:
-            if self.unparsed > self.relay.config.limits.max_header_bytes:
+            if self.unparsed > self.limits.max_header_bytes:
                 self._fail(self._too_much_head())
         self._advance()
 
@@ -237,7 +234,6 @@ class GatewayProtocol(asyncio.Protocol):
             self.relay.report_bug("reading a request", error)
             error = InternalError("The gateway failed; its log says where.")
         self.deaf = True
-        self._expect_within("", 0)
         turn, self.turn = self.turn, None
         if turn is None:
             turn = Turn(self, b"", [], keep_alive=False, chunked=False)
@@ -247,33 +243,26 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _too_much_head(self) -> InfronError:
         return HeadTooLarge(
-            f"The request's head is larger than {self.relay.config.limits.max_header_bytes:,} bytes"
+            f"The request's head is larger than {self.limits.max_header_bytes:,} bytes"
             f" or has more than {MAX_HEADERS} fields."
         )
 
     def _too_much_body(self) -> InfronError:
-        return PayloadTooLarge(f"The body is larger than {self.relay.config.limits.max_body_bytes:,} bytes.")
+        return PayloadTooLarge(f"The body is larger than {self.limits.max_body_bytes:,} bytes.")
 
     # ---- parser callbacks; an error raised in one ends the parsing
 
     def on_message_begin(self) -> None:
         self.url = b""
         self.headers = []
-        self.head_size = 0
         self.begun = True
-        if self.receiving != "head":
-            self._expect_within("head", self.relay.config.timeouts.header_seconds)
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.turn is not None:  # a trailer: nothing that could count once the head was judged
-            return
-        self.headers.append((name.lower(), value))
-        self.head_size += len(name) + len(value) + 4
-        if len(self.headers) > MAX_HEADERS or self.head_size > self.relay.config.limits.max_header_bytes:
-            raise self._too_much_head()
+        if self.turn is None:  # else a trailer: nothing that could count once the head was judged
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self.unparsed = 0
@@ -287,7 +276,8 @@ class GatewayProtocol(asyncio.Protocol):
         )
         self.turn = turn
         self.turns.append(turn)
-        if len(self.url) + self.head_size > self.relay.config.limits.max_header_bytes:
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+        if len(self.headers) > MAX_HEADERS or size > self.limits.max_header_bytes:
             raise self._too_much_head()
         self._check_framing(turn, version)
         turn.path, turn.query, authority = target_of(self.url)
@@ -297,16 +287,19 @@ class GatewayProtocol(asyncio.Protocol):
         turn.expects = version == "1.1" and turn.named.get(b"expect", b"").lower() == b"100-continue"
         if self.parser.should_upgrade() and turn.method != b"CONNECT":
             self.raw_left = int(turn.named.get(b"content-length", b"0"))  # the parser believes that there is no body
-        self._expect_within("body", self.relay.config.timeouts.body_seconds)
 
     def _check_framing(self, turn: Turn, version: str) -> None:
         """What the parser lets pass though another server in the chain may read it differently."""
         if version not in ("1.0", "1.1"):
             raise InvalidRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
-        hosts = sum(name == b"host" for name, _ in turn.headers)
-        if hosts > 1 or (not hosts and version == "1.1"):
+        named = turn.named
+        if b"host" not in named:
+            unclear = version == "1.1"
+        else:
+            unclear = len(named) < len(turn.headers) and sum(name == b"host" for name, _ in turn.headers) > 1
+        if unclear:
             raise InvalidRequest("An HTTP/1.1 request needs one Host header.")
-        encoding = turn.named.get(b"transfer-encoding")
+        encoding = named.get(b"transfer-encoding")
         if encoding is None:
             return
         if encoding.strip().lower() != b"chunked" or version == "1.0" or self.parser.should_upgrade():
@@ -320,7 +313,7 @@ class GatewayProtocol(asyncio.Protocol):
         turn = self.turn
         assert turn is not None
         turn.size += len(body)
-        if turn.size > self.relay.config.limits.max_body_bytes:
+        if turn.size > self.limits.max_body_bytes:
             raise self._too_much_body()
         if turn.streams and turn.error is None:  # the application takes no bodies
             turn.body.append(body)
@@ -330,7 +323,7 @@ class GatewayProtocol(asyncio.Protocol):
             return
         self.begun = False
         self.unparsed = 0
-        self._expect_within("", 0)
+        self.receiving = ""
         turn, self.turn = self.turn, None
         assert turn is not None
         turn.complete = True
@@ -353,18 +346,13 @@ class GatewayProtocol(asyncio.Protocol):
                 break
             self.turns.popleft()
             self.current = turn
-            if self.receiving == "idle":
-                self._expect_within("", 0)
             self._begin(turn)
         self.advancing = False
-        if self.current is not None or self.transport.is_closing():
-            return
-        if not self.turns:
+        if self.current is None and not self.turns and not self.transport.is_closing():
             self.ahead = 0
-        if not self.turns and self.half_closed:
-            self._close()
-        elif self.receiving == "":  # nothing comes, or nothing is taken
-            self._expect_within("idle", KEEP_ALIVE_SECONDS)
+            if self.half_closed:
+                self._close()
+        self._set_clock()
 
     def _judge(self, turn: Turn) -> None:
         """What the head alone decides, before a body is read; then, if asked, the leave to send it."""
@@ -374,7 +362,7 @@ class GatewayProtocol(asyncio.Protocol):
         try:
             if turn.streams:
                 self._admit(turn)
-            if int(turn.named.get(b"content-length", b"0")) > self.relay.config.limits.max_body_bytes:
+            if int(turn.named.get(b"content-length", b"0")) > self.limits.max_body_bytes:
                 raise self._too_much_body()
         except InfronError as error:
             turn.error = error
@@ -390,7 +378,7 @@ class GatewayProtocol(asyncio.Protocol):
             raise MethodNotAllowed("Chat completions are asked for with POST.", headers={"Allow": "POST"})
         host = turn.named.get(b"host")
         content_type = turn.named.get(b"content-type", b"").decode("latin-1")
-        turn.key = self.relay.admit(turn.headers, None if host is None else host.decode("latin-1"), content_type)
+        turn.key = self.relay.admit(turn.named, None if host is None else host.decode("latin-1"), content_type)
         if not is_json(content_type):
             raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
 
@@ -408,7 +396,8 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _begin_exchange(self, turn: Turn) -> None:
         try:
-            asked = asked_on_disconnect(turn.named.get(b"x-infron-on-disconnect", b"").decode("latin-1") or None)
+            wish = turn.named.get(b"x-infron-on-disconnect")
+            asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
             body = turn.body[0] if len(turn.body) == 1 else b"".join(turn.body)
             turn.body.clear()
             request = openai_chat.parse_request(body)
@@ -444,19 +433,35 @@ class GatewayProtocol(asyncio.Protocol):
 
     # ---- clocks and closing
 
+    def _set_clock(self) -> None:
+        """Start the clock of what should come next. That of a body starts anew with each piece of it."""
+        if self.receiving in ("linger", "close"):
+            return
+        if self.deaf:
+            self.receiving = ""
+        elif self.turn is not None:
+            self._expect_within("body", self.timeouts.body_seconds)
+        elif self.begun:
+            if self.receiving != "head":
+                self._expect_within("head", self.timeouts.header_seconds)
+        elif self.current is not None:
+            self.receiving = ""
+        elif self.receiving == "":  # nothing comes, or nothing is taken
+            self._expect_within("idle", KEEP_ALIVE_SECONDS)
+
     def _expect_within(self, what: str, seconds: float) -> None:
-        self.receiving = what
-        if what and seconds:
+        self.receiving = what if seconds else ""
+        if seconds:
             self.deadline = self.loop.time() + seconds
             self.server.timed.add(self)
-        else:
-            self.server.timed.discard(self)
 
     def check_clock(self, now: float) -> None:
         """Close what is idle for too long; refuse heads and bodies that come too slowly."""
-        if now < self.deadline:
+        if self.receiving and now < self.deadline:
             return
         self.server.timed.discard(self)
+        if not self.receiving:
+            return
         if self.receiving in ("linger", "close"):
             self.transport.abort()
         elif self.receiving == "idle" or not self.begun:
@@ -467,7 +472,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _close(self) -> None:
         if self.transport.get_write_buffer_size():  # a client that takes nothing must not keep the connection for ever
-            self._expect_within("close", self.relay.config.timeouts.client_stall_seconds)
+            self._expect_within("close", self.timeouts.client_stall_seconds)
         self.transport.close()
 
     def _linger(self) -> None:

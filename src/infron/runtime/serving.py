@@ -11,7 +11,10 @@ from urllib.parse import quote
 
 from infron import catalog
 from infron.catalog import Provider
+from infron.errors import InfronError
 from infron.model import Outgoing
+from infron.runtime.aws import AwsSigner
+from infron.runtime.google import GoogleTokens
 from infron.runtime.upstream import Endpoint
 from infron.wires import WIRES
 
@@ -56,7 +59,7 @@ class Serving:
         if isinstance(usable, str):  # the model in the box, which has no address before it runs
             return cls(provider, "", "", ())
         headers = tuple(usable.headers.items())
-        return cls(provider, usable.base_url, usable.chat_url, headers, signer_of(provider, usable))
+        return cls(provider, usable.base_url, usable.chat_url, headers, signer_of(usable))
 
     def reached(self, url: str, key: str) -> None:
         """The model in the box answers at this base URL."""
@@ -86,8 +89,13 @@ class Serving:
 
     async def refresh(self) -> None:
         """Fetch what `endpoint` lacked. Raises InfronError."""
-        if self._signer is not None:
+        if self._signer is None:
+            return
+        try:
             await self._signer.refresh()
+        except InfronError as error:
+            error.provider = self._provider.id
+            raise
 
     def _address(self, own_id: str, outgoing: Outgoing) -> str:
         if outgoing.url.startswith("/"):
@@ -104,6 +112,11 @@ class Serving:
         return Endpoint(url, (*kept, *more), method, most)
 
 
-def signer_of(provider: Provider, usable: catalog.Endpoint) -> Signer | None:
-    """Who signs the requests of a row whose key is not simply a header."""
+def signer_of(usable: catalog.Endpoint) -> Signer | None:
+    """Who proves where requests come from, for a row without a key; None where its key is a header like any other."""
+    match usable.signed:
+        case "aws":
+            return AwsSigner()
+        case "google":
+            return GoogleTokens()
     return None

@@ -18,8 +18,8 @@ from infron.errors import ConfigError
 BUSY_SECONDS = 1.5  # how long one statement waits for another process's lock; three such waits stay below 5 s
 
 # Each step is one version of the schema, applied in order and never changed again. Two things are not visible in it.
-# `id` has an index of its own instead of being the table's order: ids of one second are in random order, and whole
-# rows put in between each other would touch many more pages than 40-byte index rows do. And rows that are not settled,
+# `id` has an index of its own instead of being the table's order: ids of several processes come in between each other,
+# and whole rows put there would touch many more pages than 40-byte index rows do. And rows that are not settled,
 # or are draining, are few: a partial index finds them at next to no cost for all the others.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -46,6 +46,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX entries_open ON entries (owner) WHERE outcome IS NULL",
         "CREATE INDEX entries_draining ON entries (owner, key_id) WHERE draining = 1",
+    ),
+    (
+        "ALTER TABLE entries ADD COLUMN native_finish_reason TEXT",
+        "ALTER TABLE entries ADD COLUMN dropped TEXT",
     ),
 )
 

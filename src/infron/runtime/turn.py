@@ -28,6 +28,7 @@ _STREAM_HEAD = (
 )
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _BODILESS = (204, 304)
+_NONE: Headers = []
 
 
 class Turn:
@@ -62,9 +63,9 @@ class Turn:
 
     # ---- a stream
 
-    def start(self, headers: Headers) -> None:
+    def start(self, id: str) -> None:
         encoding = b"transfer-encoding: chunked\r\n" if self.chunked else b""
-        self.pending = b"".join((_STREAM_HEAD, encoding, self._common(headers)))
+        self.pending = b"%b%bx-generation-id: %b\r\n%b" % (_STREAM_HEAD, encoding, id.encode(), self._common(_NONE))
 
     def write(self, data: bytes) -> None:
         head = self.pending
@@ -110,8 +111,11 @@ class Turn:
         client = self.client
         if client.relay.shutting_down:  # the next request should find another gateway
             self.keep_alive = False
+        origins = client.relay.config.server.cors_origins
+        if self.keep_alive and not origins and not headers:
+            return client.server.date + b"\r\n"
         lines = list(headers)
-        if origins := client.relay.config.server.cors_origins:
+        if origins:
             lines += cors(self.named.get(b"origin"), origins)
         if not self.keep_alive:
             lines.append((b"connection", b"close"))

@@ -10,7 +10,7 @@ from typing import Protocol
 from infron.catalog import Provider
 from infron.errors import InfronError
 from infron.model import Event, Outgoing, Request
-from infron.wires import cloudflare, openai_chat
+from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, openai_chat, replicate
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
@@ -47,7 +47,7 @@ class Wire(Protocol):
         Raises Unsupported for content that cannot be carried; what merely steers the answer is left out, by name.
         """
 
-    def Decoder(self, provider: Provider, max_frame_bytes: int, key: str, /) -> Decoder:  # noqa: N802
+    def Decoder(self, provider: Provider, max_frame_bytes: int, key: str, /) -> Decoder:
         """For one answer. `key`: ours at this provider, which no message may repeat."""
 
     def parse_error(
@@ -56,4 +56,12 @@ class Wire(Protocol):
         """A provider's error as ours. `now`: unix seconds."""
 
 
-WIRES: dict[str, Wire] = {"openai-chat": openai_chat, "cloudflare": cloudflare}
+WIRES: dict[str, Wire] = {
+    "openai-chat": openai_chat,
+    "anthropic": anthropic,
+    "bedrock": bedrock,
+    "cloudflare": cloudflare,
+    "cohere": cohere,
+    "gemini": gemini,
+    "replicate": replicate,
+}

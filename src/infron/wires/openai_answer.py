@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from typing import Any
 
 import msgspec
@@ -91,10 +92,8 @@ def _finish_sound(sound: dict[str, Any]) -> None:
     """The bytes of all pieces in one: base64 that was padded in between is none that every client reads."""
     data = sound.get("data")
     if isinstance(data, _Pieces) and any(piece.endswith("=") for piece in data.parts[:-1]):
-        try:
+        with contextlib.suppress(binascii.Error):  # no base64 is passed on as it came
             sound["data"] = base64.b64encode(b"".join(map(base64.b64decode, data.parts))).decode()
-        except binascii.Error:
-            pass  # no base64, so it is passed on as it came
 
 
 def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:

@@ -18,16 +18,16 @@ from infron.errors import InfronError, ProviderUnavailable
 from infron.model import Chunk, Done, Event, Failed, Finished, Outgoing, Started, Told, UsageReported
 from infron.wires import sse
 from infron.wires.openai_answer import Folder, cost_members, usage_object
-from infron.wires.openai_delta import Delta, as_delta, content_of, rewritten
-from infron.wires.openai_events import encode_delta
+from infron.wires.openai_delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
 from infron.wires.openai_errors import error_object, parse_error, render_error
+from infron.wires.openai_events import encode_delta
 from infron.wires.openai_request import asks_usage, encode_request, parse_request
 
 __all__ = [
+    "MEDIA_TYPE",
     "Decoder",
     "Encoder",
     "Folder",
-    "MEDIA_TYPE",
     "asks_usage",
     "cost_members",
     "encode_request",
@@ -127,8 +127,6 @@ _NEUTRAL = {"id": Raw(b'""'), "object": _CHUNK, "created": Raw(b"0"), "model": R
 _OURS = frozenset(_NEUTRAL)
 _CHOICES = b'"choices":'
 _NO_USAGE = b',"usage":null}'  # what hosts put behind the choices of every frame but the last
-# Line ends of Unicode that naive line splitters break a JSON string at.
-_ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 _PAIRS = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.)", re.DOTALL)
 _BROKEN_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -139,31 +137,36 @@ class Decoder:
     `key`: our key at this provider, which no message may repeat. `finished`: every choice seen has a finish reason.
     """
 
+    upstream_id: str | None = None
+    finished = False
+    cancel: Outgoing | None = None
+    # How the frames of this stream begin, up to the value of `choices`, and the root members that stand there.
+    _lead = b""
+    _led: dict[str, Raw] = {}  # noqa: RUF012
+    _unlike = 0  # frames that began in another way
+    _over = False
+
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        quirks = provider.quirks
         self._sse = sse.Decoder(max_frame_bytes, _is_frame)
         self._provider = provider
-        self._quirks = quirks
+        self._quirks = quirks = provider.quirks
         self._key = key
         self._usage_path = quirks.usage_path.split(".") if quirks.usage_path else []
         self._error_path = quirks.error_path.split(".") if quirks.error_path else []
-        self._rewrites = bool(quirks.drop_choice or quirks.split_content)
-        self._verbatim = not (
-            self._rewrites or self._usage_path or self._error_path or quirks.skip_frames or quirks.drop_members
-        )
-        # How the frames of this stream begin, up to the value of `choices`, and the root members that stand there.
-        self._lead = b""
-        self._led: dict[str, Raw] = {}
-        self._unlike = 0  # frames that began in another way
+        self._rewrites = rewrites(quirks)
+        self._seen = Seen() if self._rewrites else None
         self._roles: set[int] = set()
         self._finishes: dict[int, str | None] = {}
-        self._over = False
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
+        plain = self._sse.plain(data)
+        if plain is not None:
+            for payload in plain:
+                if self._over:
+                    break
+                self._frame(payload, events)
+            return events
         try:
             frames = self._sse.feed(data)
         except InfronError as error:
@@ -256,7 +259,7 @@ class Decoder:
             self._fail(parse_error(200, [], payload, self._provider, self._key), events)
         elif not (self._error_path and self._reports_failure(members, events)):
             self._chunk(facts, members, b"", events)
-            if self._verbatim and facts.choices:
+            if facts.choices:
                 self._learn(payload)
 
     def _alike(self, payload: bytes, events: list[Event]) -> bool:
@@ -279,6 +282,9 @@ class Decoder:
         """Keep how this frame begins. Ever more seldom: hosts exist where each begins in another way."""
         self._unlike += 1
         if self._unlike & (self._unlike - 1):
+            return
+        quirks = self._quirks
+        if self._rewrites or self._usage_path or self._error_path or quirks.skip_frames or quirks.drop_members:
             return
         lead, found, _ = payload.partition(_CHOICES)
         try:
@@ -346,8 +352,8 @@ class Decoder:
         elif choices:
             if "object" not in members:
                 members["object"] = _CHUNK
-            if self._rewrites:
-                members["choices"] = rewritten(members["choices"], quirks)
+            if self._seen is not None:
+                members["choices"] = rewritten(members["choices"], quirks, self._seen)
             events.append(Chunk(members, content, text))
         elif not members.keys() <= _FRAMING:
             members["choices"] = Raw(b"[]")
@@ -386,13 +392,9 @@ def _role_chunk(index: int) -> Chunk:
 def _clean(payload: bytes) -> bytes:
     """UTF-8 for certain, and without the characters at which naive clients break a line."""
     try:
-        payload.decode()
+        return sse.unbroken(payload)
     except UnicodeDecodeError:
-        payload = payload.decode("utf-8", "replace").encode()
-    for raw, escaped in _ESCAPES:
-        if raw in payload:
-            payload = payload.replace(raw, escaped)
-    return payload
+        return sse.unbroken(payload.decode("utf-8", "replace").encode())
 
 
 def _paired(match: re.Match[bytes]) -> bytes:

@@ -37,17 +37,24 @@ class Delta(Struct, gc=False):
     images: Any = None
 
 
+_NOTHING = (False, "")
+
+
 def content_of(delta: Delta) -> tuple[bool, str]:
     """Whether a delta commits us, and the text of it that is counted."""
     content = delta.content
     if (
-        content.__class__ is str
-        and content
+        (content is None or content.__class__ is str)
         and delta.tool_calls is None
         and delta.reasoning_content is None
         and delta.reasoning is None
+        and delta.reasoning_details is None
+        and delta.refusal is None
+        and delta.function_call is None
+        and delta.audio is None
+        and delta.images is None
     ):
-        return True, content
+        return (True, content) if content else _NOTHING
     words: list[str] = []
     found = bool(delta.audio or delta.images)
     reasoning = delta.reasoning_content or delta.reasoning or delta.reasoning_details
@@ -67,6 +74,7 @@ def content_of(delta: Delta) -> tuple[bool, str]:
 
 _TEXTS = ("text", "thinking", "summary")
 MOST_CALLS = 1000  # of one choice whose ids are remembered
+MOST_TEXT = 1 << 20  # characters of thoughts that are remembered
 
 
 def _strings_in(part: Any) -> Iterable[str]:
@@ -90,18 +98,29 @@ def _has_data(part: Any) -> bool:
 
 def rewrites(quirks: Quirks) -> bool:
     """Whether `rewritten` has anything to do for this row."""
-    return bool(quirks.drop_choice or quirks.split_content or quirks.loose_tool_calls)
+    return bool(quirks.drop_choice or _mends(quirks))
 
 
-Calls = dict[bytes, list[str]]  # the choice's index as it is written -> the ids of its tool calls, in order
+def _mends(quirks: Quirks) -> bool:
+    return quirks.split_content or quirks.loose_tool_calls or quirks.cumulative_details
 
 
-def rewritten(raw: Raw, quirks: Quirks, calls: Calls | None = None) -> Raw:
+class Seen(Struct, gc=False):
+    """What `rewritten` has to know of an answer so far; for each choice, under its index as it is written.
+
+    `calls`: the ids of its tool calls, in order. `details`: what its reasoning details have said, by their index.
+    """
+
+    calls: dict[bytes, list[str]] = {}
+    details: dict[bytes, dict[int, str]] = {}
+
+
+def rewritten(raw: Raw, quirks: Quirks, seen: Seen | None = None) -> Raw:
     """`choices` without what the row drops in each, parts of content told apart, tool calls mended; else as it is.
 
-    `calls`: those of this answer so far, kept up to date here.
+    `seen`: one for each answer, kept up to date here.
     """
-    calls = {} if calls is None else calls
+    seen = Seen() if seen is None else seen
     choices: list[dict[str, Any]] = list(_objects(raw))
     changed = False
     for choice in choices:
@@ -110,18 +129,29 @@ def rewritten(raw: Raw, quirks: Quirks, calls: Calls | None = None) -> Raw:
                 del choice[name]
                 changed = True
                 choice.setdefault("delta", {})
-        if (quirks.split_content or quirks.loose_tool_calls) and bytes(choice.get("delta", b""))[:1] == b"{":
+        if _mends(quirks) and bytes(choice.get("delta", b""))[:1] == b"{":
             delta: dict[str, Any] = _members(choice["delta"])
-            said = quirks.split_content and bytes(delta.get("content", b""))[:1] == b"["
-            called = quirks.loose_tool_calls and bytes(delta.get("tool_calls", b""))[:1] == b"["
-            if said:
-                _split(delta)
-            if called:
-                _mend(delta, calls.setdefault(bytes(choice.get("index", b"0")), []))
-            if said or called:
+            if _mended(delta, quirks, seen, bytes(choice.get("index", b"0"))):
                 choice["delta"] = delta
                 changed = True
     return Raw(_encode(choices)) if changed else raw
+
+
+def _mended(delta: dict[str, Any], quirks: Quirks, seen: Seen, choice: bytes) -> bool:
+    said = quirks.split_content and _is_list(delta, "content")
+    called = quirks.loose_tool_calls and _is_list(delta, "tool_calls")
+    thought = quirks.cumulative_details and _is_list(delta, "reasoning_details")
+    if said:
+        _split(delta)
+    if called:
+        _mend_calls(delta, seen.calls.setdefault(choice, []))
+    if thought:
+        _cut_details(delta, seen.details.setdefault(choice, {}))
+    return said or called or thought
+
+
+def _is_list(delta: dict[str, Any], name: str) -> bool:
+    return bytes(delta.get(name, b""))[:1] == b"["
 
 
 def _split(delta: dict[str, Any]) -> None:
@@ -138,7 +168,7 @@ def _split(delta: dict[str, Any]) -> None:
         delta["reasoning_content"] = "".join(thoughts)
 
 
-def _mend(delta: dict[str, Any], ids: list[str]) -> None:
+def _mend_calls(delta: dict[str, Any], ids: list[str]) -> None:
     mended: list[Any] = []
     for call in msgspec.json.decode(delta.pop("tool_calls")):
         function = call.get("function") if isinstance(call, dict) else None
@@ -164,6 +194,26 @@ def _mend(delta: dict[str, Any], ids: list[str]) -> None:
         mended.append(call)
     if mended:
         delta["tool_calls"] = mended
+
+
+def _cut_details(delta: dict[str, Any], said: dict[int, str]) -> None:
+    """Leave of each text what is new, whether the host tells pieces or, each time, all so far."""
+    kept: list[Any] = []
+    for place, detail in enumerate(msgspec.json.decode(delta.pop("reasoning_details"))):
+        if isinstance(detail, dict) and isinstance(detail.get("text"), str):
+            index = detail.get("index")
+            index = index if isinstance(index, int) else place
+            before, text = said.get(index, ""), detail["text"]
+            if before and text.startswith(before):
+                text = text[len(before) :]
+            if len(before) + len(text) <= MOST_TEXT and len(said) <= MOST_CALLS:
+                said[index] = before + text
+            if not text and detail["text"]:
+                continue
+            detail["text"] = text
+        kept.append(detail)
+    if kept:
+        delta["reasoning_details"] = kept
 
 
 def _place(id: str, named: bool, ids: list[str]) -> int:

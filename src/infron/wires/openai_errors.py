@@ -65,6 +65,21 @@ _STATUS_OF_CODE = {
     "overloaded_error": 503,
     "service_unavailable": 503,
     "timeout": 504,
+    # Anthropic's
+    "api_error": 500,
+    "billing_error": 402,
+    "request_too_large": 413,
+    "timeout_error": 504,
+    # Google's, of google.rpc.Code
+    "DEADLINE_EXCEEDED": 504,
+    "FAILED_PRECONDITION": 400,
+    "INTERNAL": 500,
+    "INVALID_ARGUMENT": 400,
+    "NOT_FOUND": 404,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAUTHENTICATED": 401,
+    "UNAVAILABLE": 503,
 }
 _MODERATION = ("moderation", "content_policy", "content_filter", "flagged", "safety")
 _NO_MONEY = (
@@ -74,6 +89,8 @@ _NO_MONEY = (
     "billing_hard_limit_reached",
     "daily free allocation",
 )
+# What a 400 says where it means the operator's key or account, in the words of Google and xAI.
+_REFUSED = ("api key not valid", "api key expired", "incorrect api key", "user location is not supported")
 _RETRIABLE = frozenset((404, 408, 409, 429))
 
 
@@ -88,7 +105,8 @@ def parse_error(
     if status < 400:
         status = _status_of(code)
     words = f"{code} {message}".lower()
-    if status in (401, 402) or (status == 403 and not any(word in words for word in _MODERATION)):
+    refused = status == 400 and any(word in words for word in _REFUSED)
+    if status in (401, 402) or refused or (status == 403 and not any(word in words for word in _MODERATION)):
         what = {401: "refused the gateway's API key", 402: "says that the account has no credit"}.get(
             status, "refused the gateway's account"
         )
@@ -127,7 +145,7 @@ def _clean(text: str, key: str) -> str:
 
 _PLACES = ("error", "errors", "detail", "fault", "base_resp", "message", "reason")
 _TEXTS = ("message", "msg", "faultstring", "status_msg", "detail", "error")
-_CODES = ("code", "type", "status_code")
+_CODES = ("code", "type", "status_code", "status")
 
 
 def _said(body: bytes) -> tuple[str, str | int | None]:

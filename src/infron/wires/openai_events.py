@@ -24,14 +24,11 @@ from infron.model import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from infron.wires import openai_delta
+from infron.wires import openai_delta, sse
 from infron.wires.openai_messages import GEMINI
 from infron.wires.openai_parts import audio_format, audio_mime, data_uri, of_data_uri
 
 _encode = msgspec.json.Encoder().encode
-
-# Line ends of Unicode that naive line splitters break a JSON string at.
-_ESCAPES = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 
 
 # ---- to a chunk
@@ -62,11 +59,7 @@ def encode_delta(event: Delta | Finished, first: bool) -> bytes:
         if first:
             choice["delta"] = {"role": "assistant", **(choice["delta"] or {"content": ""})}
         out = _encode([choice])
-    if not out.isascii():
-        for raw, escaped in _ESCAPES:
-            if raw in out:
-                out = out.replace(raw, escaped)
-    return out
+    return sse.unbroken(out)
 
 
 def delta_of(event: Delta | Finished) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from infron.catalog import Provider, Quirks
 from infron.errors import InvalidRequest
-from infron.model import Outgoing, Preferences, Request
+from infron.model import NO_WISHES, Outgoing, Preferences, Request
 from infron.wires.openai_messages import left_out
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
@@ -38,8 +38,10 @@ GATEWAY_FIELDS = frozenset(
     )
 )
 MAX_DEPTH = 200  # of arrays and objects inside each other
+_TOO_DEEP = f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects."
 
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
@@ -52,24 +54,53 @@ _NULL = Raw(b"null")
 def parse_request(body: bytes) -> Request:
     """The request in a body. Raises InvalidRequest that names the field or the place in the JSON."""
     values = _json_object(body)
-    model = _field(values, "model", str, required=True)
+    for name, kind in _KINDS.items():
+        if name in values:
+            _check_kind(values, name, kind)
+    model, messages = values.get("model"), values.get("messages")
+    if model is None or messages is None:
+        missing = "model" if model is None else "messages"
+        raise InvalidRequest(f"`{missing}` is missing.", param=missing)
     if not model:
         raise InvalidRequest("`model` is empty; name a model, for example one of GET /v1/models.", param="model")
-    _check_messages(_field(values, "messages", list, required=True))
-    _field(values, "tools", list)
-    stream_options = _field(values, "stream_options", dict) or {}
-    usage = _field(values, "usage", dict) or {}
+    _check_messages(messages)
+    stream_options, usage = values.get("stream_options") or {}, values.get("usage") or {}
+    fields = _members(body)
+    for name in fields.keys() & GATEWAY_FIELDS:
+        del fields[name]
     return Request(
         model=model,
-        stream=bool(_field(values, "stream", bool)),
+        stream=values.get("stream") or False,
         include_usage=stream_options.get("include_usage") is True or usage.get("include") is True,
-        fields={name: raw for name, raw in _members(body).items() if name not in GATEWAY_FIELDS},
+        fields=fields,
         models=_strings(values, "models") or _strings(values, "fallback_models"),
-        preferences=_preferences(_field(values, "provider", dict) or {}),
-        user=_field(values, "user", str),
-        session_id=_field(values, "session_id", str),
-        service_tier=_field(values, "service_tier", str),
+        preferences=_preferences(values["provider"]) if values.get("provider") else NO_WISHES,
+        user=values.get("user"),
+        session_id=values.get("session_id"),
+        service_tier=values.get("service_tier"),
     )
+
+
+# The root members that the gateway itself looks at, and what they are where they are not null.
+_KINDS: dict[str, type] = {
+    "model": str,
+    "messages": list,
+    "tools": list,
+    "stream": bool,
+    "stream_options": dict,
+    "usage": dict,
+    "provider": dict,
+    "user": str,
+    "session_id": str,
+    "service_tier": str,
+}
+_NAMES = {str: "a string", list: "an array", dict: "an object", bool: "true or false"}
+
+
+def _check_kind(values: dict[str, Any], name: str, kind: type) -> None:
+    value = values[name]
+    if value is not None and not isinstance(value, kind):
+        raise InvalidRequest(f"`{name}` must be {_NAMES[kind]}.", param=name)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -90,11 +121,23 @@ _strict = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
+    """The body's members. A body that comes out the same when it is written anew, as that of most libraries does, is
+    faultless; of any other one the slower reader says what is wrong, and where.
+    """
+    try:
+        values = _decode(body)
+        if isinstance(values, dict) and _encode(values) == body and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+            return values
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    return _strict_object(body)
+
+
+def _strict_object(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8.") from None
-    too_deep = InvalidRequest(f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects.")
     try:
         values = _strict(text)
     except json.JSONDecodeError as error:
@@ -104,11 +147,11 @@ def _json_object(body: bytes) -> dict[str, Any]:
     except ValueError:  # Python reads no integer of more than 4,300 digits
         raise InvalidRequest("The body holds a number of thousands of digits.") from None
     except RecursionError:
-        raise too_deep from None
+        raise InvalidRequest(_TOO_DEEP) from None
     if not isinstance(values, dict):
         raise InvalidRequest("The body must be a JSON object.")
     if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(values, MAX_DEPTH):
-        raise too_deep
+        raise InvalidRequest(_TOO_DEEP)
     if "\\u" in text:
         _refuse_surrogates(values)
     return values
@@ -130,20 +173,10 @@ def _refuse_surrogates(values: Any) -> None:
         raise InvalidRequest("The body holds half of a surrogate pair (\\ud800-\\udfff) in a string.") from None
 
 
-def _field(values: dict[str, Any], name: str, kind: type, required: bool = False) -> Any:
-    value = values.get(name)
-    if value is None:
-        if required:
-            raise InvalidRequest(f"`{name}` is missing.", param=name)
-        return None
-    if not isinstance(value, kind):
-        wanted = {str: "a string", list: "an array", dict: "an object", bool: "true or false"}[kind]
-        raise InvalidRequest(f"`{name}` must be {wanted}.", param=name)
-    return value
-
-
 def _strings(values: dict[str, Any], name: str, inside: str = "") -> tuple[str, ...]:
-    value = values.get(name) or []
+    value = values.get(name)
+    if not value:
+        return ()
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidRequest(f"`{inside}{name}` must be an array of strings.", param=inside + name)
     return tuple(value)

@@ -43,32 +43,47 @@ class Decoder:
     event by itself, for hosts that forget the blank line; without it only blank lines end events, as the standard asks.
     """
 
+    _broken = False
+    _partial = 0  # bytes in the fragments
+    _held = 0  # bytes in the data lines, a line end counted for each
+    _name = _id = _last_id = ""
+    _retry: int | None = None
+    _after_cr = False  # an LF that comes next belongs to the line end already taken
+    _start: bytes | None = b""  # the first bytes, until it is known whether they are a BOM
+    _clean = True  # nothing at all is held: the next bytes begin an event
+
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, whole: Callable[[bytes], bool] | None = None) -> None:
         self._max = max_frame_bytes
         self._whole = whole
-        self._broken = False
         self._fragments: list[bytes] = []  # of the line that has not ended yet
-        self._partial = 0  # bytes in them
         self._data: list[bytes] = []
-        self._held = 0  # bytes in those, a line end counted for each
-        self._name = ""
-        self._id = self._last_id = ""
-        self._retry: int | None = None
-        self._after_cr = False  # an LF that comes next belongs to the line end already taken
-        self._start: bytes | None = b""  # the first bytes, until it is known whether they are a BOM
-        self._clean = True  # nothing at all is held: the next bytes begin an event
+
+    def plain(self, data: bytes) -> list[bytes] | None:
+        """The data of the events in `data`, if that is nothing but whole events of one data line each; else None.
+
+        It is what nearly every provider sends nearly always. After None the same bytes go to `feed`.
+        """
+        if not (self._clean and data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= self._max):
+            return None
+        self._start = None
+        lines = data.count(b"\n")
+        if lines == 2:
+            return None if b"\r" in data else [data[6:-2]]
+        parts = data[6:-2].split(b"\n\ndata: ")
+        return parts if lines == 2 * len(parts) and b"\r" not in data else None
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes, comments and stray lines among them, in order."""
-        # What nearly every provider sends nearly always: whole events of one data line each.
-        if self._clean and data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= self._max:
+        plain = self.plain(data)
+        if plain is not None:
+            return [Event(part, "", self._last_id) for part in plain]
+        if self._clean and data.startswith(b"event: ") and data.endswith(b"\n\n") and len(data) <= self._max:
             self._start = None
-            lines = data.count(b"\n")
-            if lines == 2 and b"\r" not in data:
-                return [Event(data[6:-2], "", self._last_id)]
-            parts = data[6:-2].split(b"\n\ndata: ")
-            if lines == 2 * len(parts) and b"\r" not in data:
-                return [Event(part, "", self._last_id) for part in parts]
+            parts = data[7:-2].split(b"\n\nevent: ")
+            if data.count(b"\n") == 3 * len(parts) and b"\r" not in data:
+                pairs = [part.partition(b"\ndata: ") for part in parts]
+                if all(found for _, found, _ in pairs):
+                    return [Event(value, _name(name), self._last_id) for name, _, value in pairs]
         return self._feed_lines(data)
 
     def close(self) -> list[Event]:
@@ -146,7 +161,7 @@ class Decoder:
         elif colon and not field:
             events.append(Event(comment=value))
         elif field == b"event":
-            self._name = value.decode("utf-8", "replace")
+            self._name = _name(value)
         elif field == b"id":
             if b"\0" not in value:
                 self._id = value.decode("utf-8", "replace")
@@ -164,6 +179,25 @@ class Decoder:
             self._held = 0
         self._name = ""
         self._retry = None
+
+
+def _name(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+# Line ends of Unicode, at which naive line splitters break a JSON string.
+_LINE_ENDS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
+
+
+def unbroken(text: bytes) -> bytes:
+    """JSON in UTF-8, with the line ends of Unicode in its strings escaped."""
+    if text.isascii():
+        return text
+    characters = text.decode()  # one is found there much faster than its bytes are in bytes
+    if "\u2028" in characters or "\u2029" in characters or "\x85" in characters:
+        for raw, escaped in _LINE_ENDS:
+            text = text.replace(raw, escaped)
+    return text
 
 
 def encode(data: bytes, event: str = "") -> bytes:

@@ -1,0 +1,267 @@
+"""The native path of Cloudflare Workers AI, `/ai/run/{model}`: nearly the chat wire's request, answers of its own.
+
+It never knows the account, nor which models answer in which of the shapes: it takes whichever comes.
+Frames are `{"response": "…", "p": padding}`, tool calls stand beside `response`, some models send the chat wire's
+`choices` instead. There is no finish reason: `[DONE]` alone says that the answer is complete.
+Source: cloudflare/ai, workers-ai-provider, 2026; Workers AI documentation, 2026-07-30.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Raw, Struct
+
+from infron.catalog import Provider
+from infron.errors import InfronError, ProviderUnavailable, Unsupported
+from infron.model import (
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Outgoing,
+    Request,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from infron.wires import loose, openai_errors, openai_request, sse
+from infron.wires.openai_errors import Headers
+
+MEDIA_TYPE = b"text/event-stream"
+MOST_CALLS = 1000
+
+_encode = msgspec.json.Encoder().encode
+
+
+# ---- to the provider
+
+
+def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+    """The chat wire's body as the row says; the model stands in the path, and a JSON schema without its envelope.
+
+    Raises Unsupported for a model id that would lead to another path.
+    """
+    if any(part in ("", ".", "..") for part in own_id.split("/")):
+        raise Unsupported(f"{own_id[:100]!r} is no model of {provider.name}.", param="model", provider=provider.id)
+    if "response_format" in request.fields:
+        fields = {**request.fields, "response_format": _response_format(request.fields["response_format"])}
+        request = msgspec.structs.replace(request, fields=fields)
+    sent = openai_request.encode_request(request, provider, own_id, False)
+    return msgspec.structs.replace(sent, url=f"/run/{quote(own_id, safe='/@')}")
+
+
+def _response_format(raw: Raw) -> Raw:
+    value = msgspec.json.decode(raw)
+    inner = value.get("json_schema") if isinstance(value, dict) else None
+    if not isinstance(inner, dict) or "schema" not in inner:
+        return raw
+    return Raw(_encode({**value, "json_schema": inner["schema"]}))
+
+
+# ---- from the provider
+
+
+class _Frame(Struct, gc=False):
+    response: Any = None
+    tool_calls: Any = None
+    choices: Any = None
+    finish_reason: Any = None
+    usage: Any = None
+    error: Any = None
+    errors: Any = None
+    success: Any = None
+    result: Any = None
+    id: Any = None
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_REASONS = {
+    "content_filter": "content_filter",
+    "eos": "stop",
+    "eos_token": "stop",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "stop": "stop",
+    "tool-calls": "tool_calls",
+    "tool_calls": "tool_calls",
+}
+# What an error inside a 200 answer means, by Cloudflare's own code.
+_STATUS_OF_CODE = {3006: 413, 3007: 408, 3008: 408, 3023: 403, 3036: 429, 3040: 429, 3041: 403, 3042: 404, 5007: 400,
+                   5016: 403, 5018: 403}  # fmt: skip
+
+
+def parse_error(
+    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
+) -> InfronError:
+    """`{success: false, errors: [{code, message}]}` as ours, and every shape of the chat wire."""
+    if status < 400:
+        status = _STATUS_OF_CODE.get(_code_of(body), status)
+    return openai_errors.parse_error(status, headers, body, provider, key, now)
+
+
+def _code_of(body: bytes) -> int:
+    try:
+        errors = _read(body).errors
+    except ProviderUnavailable:
+        return 0
+    code = errors[0].get("code") if isinstance(errors, list) and errors and isinstance(errors[0], dict) else 0
+    return code if isinstance(code, int) else 0
+
+
+class Decoder:
+    """An answer on the native path to events. Raises only InfronError; nothing follows Done or Failed."""
+
+    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+        self._provider = provider
+        self._key = key
+        self._sse = sse.Decoder(max_frame_bytes)
+        self._begun = False
+        self._over = False
+        self._calls: dict[int, bool] = {}  # index -> whether its arguments have begun
+        self._ids: dict[str, int] = {}
+        self.upstream_id: str | None = None
+        self.finished = False
+        self.cancel: Outgoing | None = None
+
+    def feed(self, data: bytes) -> list[Event]:
+        try:
+            frames = self._sse.feed(data)
+        except InfronError as error:
+            error.provider = self._provider.id
+            raise
+        return self._events(frames)
+
+    def close(self) -> list[Event]:
+        return self._events(self._sse.close(), at_end=True)
+
+    def whole(self, body: bytes) -> list[Event]:
+        """`{result: {response, tool_calls, usage}, success, errors}`: a model that does not stream, or an error."""
+        try:
+            frame = _read(body)
+            answer = msgspec.convert(frame.result, _Frame) if isinstance(frame.result, dict) else frame
+        except ProviderUnavailable:
+            if body.lstrip()[:1] in (b"{", b"["):
+                return [self._failed(parse_error(200, [], body, self._provider, self._key))]
+            raise self._broken("answered with something that is neither a stream nor JSON") from None
+        if frame.error or frame.errors or frame.success is False:
+            return [self._failed(parse_error(200, [], body, self._provider, self._key))]
+        events: list[Event] = []
+        self._take(answer, events)
+        if len(events) < 2:
+            what = "answered with nothing: this model does not stream on the native path; ask the provider cloudflare"
+            return [self._failed(self._broken(what))]
+        self._finish("", events)
+        return events if self._over else [*events, Done()]
+
+    def _events(self, frames: list[sse.Event], *, at_end: bool = False) -> list[Event]:
+        events: list[Event] = []
+        for event in frames:
+            if self._over:
+                break
+            if event.comment is not None or not event.data.strip():
+                continue
+            if event.data[:6] == b"[DONE]":
+                self._finish("", events)
+                self._over = True
+                events.append(Done())
+                continue
+            try:
+                frame = _read(event.data)
+            except ProviderUnavailable:
+                if not at_end:  # a cut frame shows that the stream was truncated, which the missing end tells
+                    events.append(self._failed(self._broken("sent a frame that is not JSON")))
+                continue
+            if frame.error or frame.errors or frame.success is False or event.event == "error":
+                events.append(self._failed(parse_error(200, [], event.data, self._provider, self._key)))
+            else:
+                self._take(frame, events)
+        return events
+
+    def _take(self, frame: _Frame, events: list[Event]) -> None:
+        if not self._begun:
+            self._begun = True
+            self.upstream_id = frame.id[:200] if isinstance(frame.id, str) and frame.id else None
+            events.append(Started(self.upstream_id or ""))
+        if text := _text(frame.response):
+            events.append(TextDelta(text))
+        self._take_calls(frame.tool_calls, events)
+        reason = frame.finish_reason
+        choice = frame.choices[0] if isinstance(frame.choices, list) and frame.choices else None
+        if isinstance(choice, dict):
+            reason = choice.get("finish_reason") or reason
+            delta = choice.get("delta") or choice.get("message")
+            if isinstance(delta, dict):
+                if thought := _text(delta.get("reasoning_content") or delta.get("reasoning")):
+                    events.append(ThinkingDelta(thought))
+                if text := _text(delta.get("content")):
+                    events.append(TextDelta(text))
+                self._take_calls(delta.get("tool_calls"), events)
+        if isinstance(frame.usage, dict):
+            events.append(UsageReported(frame.usage))
+        if isinstance(reason, str) and reason:
+            self._finish(reason, events)
+
+    def _take_calls(self, calls: Any, events: list[Event]) -> None:
+        for call in calls if isinstance(calls, list) else ():
+            if not isinstance(call, dict):
+                continue
+            said = call["function"] if isinstance(call.get("function"), dict) else call
+            id, name, arguments = _text(call.get("id")), _text(said.get("name")), _text(said.get("arguments"))
+            if not id and not name and not arguments:
+                continue  # how the end of a call is told
+            index = self._place(call.get("index"), id, name)
+            if index not in self._calls:
+                if not name or index >= MOST_CALLS:
+                    continue
+                self._calls[index] = False
+                self._ids[id] = index
+                events.append(ToolCallStarted(index, id or f"call_{index}", name))
+            if arguments:
+                self._calls[index] = True
+                events.append(ToolCallDelta(index, arguments))
+
+    def _place(self, given: Any, id: str, name: str) -> int:
+        if isinstance(given, int) and given >= 0:
+            return given
+        if id and id in self._ids:
+            return self._ids[id]
+        return len(self._calls) if name or not self._calls else len(self._calls) - 1
+
+    def _finish(self, native: str, events: list[Event]) -> None:
+        """The end of the answer, once; the wire names a reason only where it sends `choices`."""
+        if self.finished or self._over:
+            return
+        reason = _REASONS.get(native, "") if native else ("tool_calls" if self._calls else "stop")
+        if not reason:
+            events.append(self._failed(self._broken(f"ended the answer with the finish reason {native[:60]!r}")))
+            return
+        events.extend(ToolCallDelta(index, "{}") for index, begun in self._calls.items() if not begun)
+        self.finished = True
+        events.append(Finished(reason, native))
+
+    def _failed(self, error: InfronError) -> Failed:
+        self._over = True
+        return Failed(error)
+
+    def _broken(self, what: str) -> ProviderUnavailable:
+        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
+
+
+def _read(data: bytes) -> _Frame:
+    """A JSON object; one that says nothing for other JSON. Raises ProviderUnavailable, without a provider, for none."""
+    return loose.decode(data, _frame) or _Frame()
+
+
+def _text(value: Any) -> str:
+    """A string; a number or an object, which some models send for one, as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or isinstance(value, bool) else _encode(value).decode()
