@@ -406,7 +406,7 @@ def test_the_model_in_the_box_really_stops(tmp_path: Path) -> None:
         pytest.skip(reason)
     file = tmp_path / "infron.toml"
     file.write_text("[local]\nslots = 1\ncontext_tokens = 512\n")
-    done = command("local", "--max-tokens", "300", "--after", "10", file=file)
+    done = command("local", "--max-tokens", "240", "--after", "10", file=file)
     assert done.returncode == 0, done.stderr
     row = tomllib.loads(done.stdout)["providers"]["local"]
     assert (row["stops_work"]["value"], row["stops_billing"]["value"]) == ("yes", "yes"), done.stdout

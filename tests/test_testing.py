@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
-from infron import catalog
+from infron import catalog, testing
 from infron.model import (
     Chunk,
     Done,
@@ -354,3 +357,12 @@ async def test_empty_steps_end_nothing() -> None:
     voice = speak("openai-chat")
     told = await streamed(voice, [b"", voice.text("Hel"), b"", voice.text("lo"), voice.finish(), voice.done()])
     assert (told.text, told.finish, told.error) == ("Hello", "stop", None)
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    pytest.importorskip("openai")
+    page = (Path(__file__).parents[1] / "docs/testing.md").read_text()
+    program = page.split("```python\n")[1].split("```")[0]
+    environ = {"PYTHONPATH": str(Path(testing.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("Hello world", "")

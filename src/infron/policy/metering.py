@@ -41,7 +41,8 @@ __all__ = [
 # ---- usage reports
 
 MOST_TOKENS = 2**40  # what is above this is not a count
-# Where the counts stand: a member of `usage`, or (with the second name) a member of that member.
+_WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+# Where the other counts stand: a member of `usage`, or (with the second name) a member of that member.
 _CACHED = (
     ("prompt_tokens_details", "cached_tokens"),
     ("prompt_token_details", "cached_tokens"),
@@ -71,6 +72,8 @@ def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | No
         return None
     prompt, completion = prompt or 0, completion or 0
     quirks = provider.quirks
+    if raw.keys() <= _WITHOUT_DETAILS and not quirks.cached_header:
+        return Usage(prompt=prompt, completion=completion)
     cached, reasoning = _first(raw, _CACHED), _first(raw, _REASONING) or 0
     if not cached and quirks.cached_header and headers:
         text = headers.get(quirks.cached_header, "")

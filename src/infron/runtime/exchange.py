@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from base64 import b64encode
 from typing import TYPE_CHECKING, Protocol
 
 from infron.errors import (
@@ -68,19 +67,14 @@ class Responder(Protocol):
         """Close the connection; what the client has not taken yet is lost."""
 
 
-_DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # in the order of their codes
-
-
 def new_id(now: float, random: int) -> str:
-    """`gen-<unix seconds>-<20 characters>`: 3 for the part of the second, 17 random ones.
+    """`gen-<unix seconds>-<20 hexadecimal digits>`: 3 for the part of the second, 17 random ones (`random`: 68 bits).
 
     So ids are in the order of their time, and the ledger's index grows at its end: random ones would touch a page of it
-    each. `random`: 104 bits, of which 102 are used.
+    each.
     """
     seconds = int(now)
-    part = int((now - seconds) * 238_328)  # 62 ** 3
-    order = bytes((_DIGITS[part // 3844], _DIGITS[part // 62 % 62], _DIGITS[part % 62]))
-    return f"gen-{seconds}-{(order + b64encode(random.to_bytes(13), b'xy')[:17]).decode()}"
+    return f"gen-{seconds}-{int((now - seconds) * 4096):03x}{random:017x}"
 
 
 class Exchange:
@@ -132,7 +126,7 @@ class Exchange:
         self.asked = asked
         self.state = _FIRST
         self.created_at = time.time()
-        self.id = new_id(self.created_at, relay.random.getrandbits(104))
+        self.id = new_id(self.created_at, relay.random.getrandbits(68))
         self.encoder = openai_chat.Encoder(self.id, int(self.created_at), request.model)
         if not request.stream:
             self.folder = openai_chat.Folder()

@@ -280,11 +280,15 @@ class GatewayProtocol(asyncio.Protocol):
         if len(self.headers) > MAX_HEADERS or size > self.limits.max_header_bytes:
             raise self._too_much_head()
         self._check_framing(turn, version)
-        turn.path, turn.query, authority = target_of(self.url)
-        if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
-            turn.named[b"host"] = authority
-        turn.streams = turn.path in STREAM_PATHS
-        turn.expects = version == "1.1" and turn.named.get(b"expect", b"").lower() == b"100-continue"
+        if self.url in STREAM_PATHS:
+            turn.path, turn.streams = self.url, True
+        else:
+            turn.path, turn.query, authority = target_of(self.url)
+            if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
+                turn.named[b"host"] = authority
+            turn.streams = turn.path in STREAM_PATHS
+        if b"expect" in turn.named:
+            turn.expects = version == "1.1" and turn.named[b"expect"].lower() == b"100-continue"
         if self.parser.should_upgrade() and turn.method != b"CONNECT":
             self.raw_left = int(turn.named.get(b"content-length", b"0"))  # the parser believes that there is no body
 
@@ -362,7 +366,7 @@ class GatewayProtocol(asyncio.Protocol):
         try:
             if turn.streams:
                 self._admit(turn)
-            if int(turn.named.get(b"content-length", b"0")) > self.limits.max_body_bytes:
+            if not turn.complete and int(turn.named.get(b"content-length", b"0")) > self.limits.max_body_bytes:
                 raise self._too_much_body()
         except InfronError as error:
             turn.error = error
@@ -385,10 +389,10 @@ class GatewayProtocol(asyncio.Protocol):
     def _begin(self, turn: Turn) -> None:
         if turn.error is not None:
             turn.refuse(turn.error)
+        elif turn.streams and turn.method == b"POST":
+            self._begin_exchange(turn)
         elif (granted := preflight(turn, self.relay.config.server.cors_origins)) is not None:
             turn.send(204, granted, b"")
-        elif turn.streams:
-            self._begin_exchange(turn)
         else:
             task = self.loop.create_task(self._ask_application(turn))
             self.server.tasks.add(task)

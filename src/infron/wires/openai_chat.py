@@ -145,9 +145,11 @@ class Decoder:
     _led: dict[str, Raw] = {}  # noqa: RUF012
     _unlike = 0  # frames that began in another way
     _over = False
+    _lines: sse.Decoder | None = None  # from the first read that is not plain
+    _begun = False
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        self._sse = sse.Decoder(max_frame_bytes, _is_frame)
+        self._max = max_frame_bytes
         self._provider = provider
         self._quirks = quirks = provider.quirks
         self._key = key
@@ -160,15 +162,19 @@ class Decoder:
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        plain = self._sse.plain(data)
+        lines = self._lines
+        plain = sse.plain(data, self._max) if lines is None or lines.clean else None
         if plain is not None:
             for payload in plain:
                 if self._over:
                     break
                 self._frame(payload, events)
+            self._begun = True
             return events
+        if lines is None:
+            lines = self._lines = sse.Decoder(self._max, _is_frame, begun=self._begun)
         try:
-            frames = self._sse.feed(data)
+            frames = lines.feed(data)
         except InfronError as error:
             error.provider = self._provider.id
             raise
@@ -188,7 +194,7 @@ class Decoder:
         the stream was truncated, which the missing finish reason or [DONE] tells.
         """
         events: list[Event] = []
-        for event in [] if self._over else self._sse.close():
+        for event in [] if self._over or self._lines is None else self._lines.close():
             if event.stray or event.event == "error":
                 self._told(event, events)
             elif _is_frame(event.data):
@@ -273,8 +279,22 @@ class Decoder:
             rest = rest[: -len(_NO_USAGE)] + b"}"
         elif facts.usage is not UNSET:
             return False
-        if facts.error is not UNSET or not facts.choices:
+        choices = facts.choices
+        if facts.error is not UNSET or not choices:
             return False
+        if len(choices) == 1:
+            choice = choices[0]
+            delta = choice.delta
+            if (
+                delta is not None
+                and choice.index in self._roles
+                and choice.finish_reason is None
+                and choice.usage is None
+                and delta.role is None
+            ):  # what nearly all frames are, in short
+                content, text = content_of(delta)
+                events.append(Chunk(self._led, content, text, rest))
+                return True
         self._chunk(facts, self._led, rest, events)
         return True
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from infron.catalog import Provider, Quirks
 from infron.errors import InvalidRequest
@@ -51,37 +51,59 @@ _NULL = Raw(b"null")
 # ---- a client's body
 
 
+class _Message(Struct, gc=False):
+    role: str
+    content: str | list[Any] | None = None
+
+
+class _Body(Struct, gc=False):
+    """The root members that the gateway itself looks at."""
+
+    model: str
+    messages: list[_Message]
+    stream: bool | None = None
+    stream_options: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    provider: dict[str, Any] | None = None
+    models: list[str] | None = None
+    fallback_models: list[str] | None = None
+    tools: list[Any] | None = None
+    user: str | None = None
+    session_id: str | None = None
+    service_tier: str | None = None
+
+
+_body = msgspec.json.Decoder(_Body).decode
+_NOTHING: dict[str, Any] = {}
+
+
 def parse_request(body: bytes) -> Request:
     """The request in a body. Raises InvalidRequest that names the field or the place in the JSON."""
     values = _json_object(body)
-    for name, kind in _KINDS.items():
-        if name in values:
-            _check_kind(values, name, kind)
-    model, messages = values.get("model"), values.get("messages")
-    if model is None or messages is None:
-        missing = "model" if model is None else "messages"
-        raise InvalidRequest(f"`{missing}` is missing.", param=missing)
-    if not model:
-        raise InvalidRequest("`model` is empty; name a model, for example one of GET /v1/models.", param="model")
-    _check_messages(messages)
-    stream_options, usage = values.get("stream_options") or {}, values.get("usage") or {}
+    try:
+        given = _body(body)
+    except msgspec.DecodeError as error:
+        _explain(values)
+        raise InvalidRequest(f"The body is not a chat request: {error}.") from None
+    if not given.model or not given.messages:
+        _explain(values)
     fields = _members(body)
     for name in fields.keys() & GATEWAY_FIELDS:
         del fields[name]
+    options, usage = given.stream_options or _NOTHING, given.usage or _NOTHING
     return Request(
-        model=model,
-        stream=values.get("stream") or False,
-        include_usage=stream_options.get("include_usage") is True or usage.get("include") is True,
+        model=given.model,
+        stream=given.stream or False,
+        include_usage=options.get("include_usage") is True or usage.get("include") is True,
         fields=fields,
-        models=_strings(values, "models") or _strings(values, "fallback_models"),
-        preferences=_preferences(values["provider"]) if values.get("provider") else NO_WISHES,
-        user=values.get("user"),
-        session_id=values.get("session_id"),
-        service_tier=values.get("service_tier"),
+        models=tuple(given.models or given.fallback_models or ()),
+        preferences=_preferences(given.provider) if given.provider else NO_WISHES,
+        user=given.user,
+        session_id=given.session_id,
+        service_tier=given.service_tier,
     )
 
 
-# The root members that the gateway itself looks at, and what they are where they are not null.
 _KINDS: dict[str, type] = {
     "model": str,
     "messages": list,
@@ -97,10 +119,19 @@ _KINDS: dict[str, type] = {
 _NAMES = {str: "a string", list: "an array", dict: "an object", bool: "true or false"}
 
 
-def _check_kind(values: dict[str, Any], name: str, kind: type) -> None:
-    value = values[name]
-    if value is not None and not isinstance(value, kind):
-        raise InvalidRequest(f"`{name}` must be {_NAMES[kind]}.", param=name)
+def _explain(values: dict[str, Any]) -> None:
+    """Raise InvalidRequest for the first member that is not what it must be."""
+    for name, kind in _KINDS.items():
+        value = values.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise InvalidRequest(f"`{name}` must be {_NAMES[kind]}.", param=name)
+        if value is None and name in ("model", "messages"):
+            raise InvalidRequest(f"`{name}` is missing.", param=name)
+    if not values["model"]:
+        raise InvalidRequest("`model` is empty; name a model, for example one of GET /v1/models.", param="model")
+    _check_messages(values["messages"])
+    _strings(values, "models")
+    _strings(values, "fallback_models")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,6 +34,20 @@ class Event(Struct, gc=False):
     stray: bool = False
 
 
+def plain(data: bytes, max_frame_bytes: int = MAX_FRAME_BYTES) -> list[bytes] | None:
+    """The data of the events in `data`, if that is nothing but whole events of one data line each; else None.
+
+    It is what nearly every provider sends nearly always, and needs no Decoder as long as one would be `clean`.
+    """
+    if not (data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= max_frame_bytes) or b"\r" in data:
+        return None
+    lines = data.count(b"\n")
+    if lines == 2:
+        return [data[6:-2]]
+    parts = data[6:-2].split(b"\n\ndata: ")
+    return parts if lines == 2 * len(parts) else None
+
+
 class Decoder:
     """Feed it the bytes of a stream as they come; it gives the events that they complete.
 
@@ -50,34 +64,30 @@ class Decoder:
     _retry: int | None = None
     _after_cr = False  # an LF that comes next belongs to the line end already taken
     _start: bytes | None = b""  # the first bytes, until it is known whether they are a BOM
-    _clean = True  # nothing at all is held: the next bytes begin an event
+    clean = True  # nothing at all is held: the next bytes begin an event
 
-    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, whole: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(
+        self,
+        max_frame_bytes: int = MAX_FRAME_BYTES,
+        whole: Callable[[bytes], bool] | None = None,
+        *,
+        begun: bool = False,
+    ) -> None:
+        """`begun`: what came before in this stream was `plain`."""
         self._max = max_frame_bytes
         self._whole = whole
+        if begun:
+            self._start = None
         self._fragments: list[bytes] = []  # of the line that has not ended yet
         self._data: list[bytes] = []
 
-    def plain(self, data: bytes) -> list[bytes] | None:
-        """The data of the events in `data`, if that is nothing but whole events of one data line each; else None.
-
-        It is what nearly every provider sends nearly always. After None the same bytes go to `feed`.
-        """
-        if not (self._clean and data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= self._max):
-            return None
-        self._start = None
-        lines = data.count(b"\n")
-        if lines == 2:
-            return None if b"\r" in data else [data[6:-2]]
-        parts = data[6:-2].split(b"\n\ndata: ")
-        return parts if lines == 2 * len(parts) and b"\r" not in data else None
-
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes, comments and stray lines among them, in order."""
-        plain = self.plain(data)
-        if plain is not None:
-            return [Event(part, "", self._last_id) for part in plain]
-        if self._clean and data.startswith(b"event: ") and data.endswith(b"\n\n") and len(data) <= self._max:
+        plain_ones = plain(data, self._max) if self.clean else None
+        if plain_ones is not None:
+            self._start = None
+            return [Event(part, "", self._last_id) for part in plain_ones]
+        if self.clean and data.startswith(b"event: ") and data.endswith(b"\n\n") and len(data) <= self._max:
             self._start = None
             parts = data[7:-2].split(b"\n\nevent: ")
             if data.count(b"\n") == 3 * len(parts) and b"\r" not in data:
@@ -107,7 +117,7 @@ class Decoder:
         if self._start is not None:
             data = self._start + data
             if len(data) < 3 and _BOM.startswith(data):
-                self._start, self._clean = data, not data
+                self._start, self.clean = data, not data
                 return []
             self._start = None
             data = data.removeprefix(_BOM)
@@ -130,13 +140,13 @@ class Decoder:
             self._partial += len(rest)
             self._check(self._partial)
         waiting = self._fragments or self._data or self._name or self._after_cr or self._retry is not None
-        self._clean = not waiting and self._id == self._last_id
+        self.clean = not waiting and self._id == self._last_id
         return events
 
     def _check(self, size: int) -> None:
         """Refuse a line of `size` bytes on top of the data that is held."""
         if self._held + size > self._max + _DATA:
-            self._broken, self._clean = True, False
+            self._broken, self.clean = True, False
             self._fragments.clear()
             self._data.clear()
             raise self._too_large()
