@@ -9,6 +9,7 @@ errors travel in the stream, yet another candidate may still be tried. After con
 from __future__ import annotations
 
 from enum import IntEnum, auto
+from functools import cache
 from typing import NamedTuple
 
 from infron.catalog import Provider
@@ -112,6 +113,7 @@ TABLE: dict[tuple[Phase, Input], Step] = {
 }
 
 
+@cache  # a few hundred pairs at most
 def step(state: State, given: Input) -> tuple[State, tuple[Action | Settle, ...]]:
     """The next state, and what is to be done. Content and ends wait, held, until the ledger has its row."""
     phase, recorded, held = state

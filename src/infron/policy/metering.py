@@ -299,13 +299,12 @@ def who_pays(
     charge = CHARGE[outcome][reached]
     if charge_failed or (outcome is Outcome.FAILED and slow_reader):
         charge = cost
-    amounts = {basis: _basis(basis, usage, counted) for basis in (cost, charge)}
-    recorded = amounts[cost]
+    recorded = _basis(cost, usage, counted)
     return Bases(
         usage=recorded or Usage(),
         estimated=recorded is not None and not (cost == "report" and usage is not None),
         cost=recorded,
-        charge=amounts[charge],
+        charge=recorded if charge == cost else _basis(charge, usage, counted),
     )
 
 

@@ -253,9 +253,7 @@ class GatewayProtocol(asyncio.Protocol):
     # ---- parser callbacks; an error raised in one ends the parsing
 
     def on_message_begin(self) -> None:
-        self.url = b""
-        self.headers = []
-        self.begun = True
+        self.url, self.headers, self.begun = b"", [], True
 
     def on_url(self, url: bytes) -> None:
         self.url += url

@@ -114,5 +114,5 @@ def bill(outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bo
         estimated=bases.estimated,
         price=price,
         cost=reported if reported is not None else cost.total if cost is not None else None,
-        charge=metering.owed(bases.charge, price),
+        charge=cost if bases.charge is bases.cost else metering.owed(bases.charge, price),
     )

@@ -28,7 +28,7 @@ _MAX_TARGETS = 4096  # endpoints whose head is remembered; where every request i
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # these announce no length where there is no body
 
 
-class Endpoint(Struct, frozen=True):
+class Endpoint(Struct, frozen=True, cache_hash=True):
     """Where a request goes and with which head. The same value serves thousands of requests: its head is made once.
 
     `headers`: host, content-length, accept-encoding and what frames or upgrades the connection are the client's own

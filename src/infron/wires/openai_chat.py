@@ -241,16 +241,16 @@ class Decoder:
             payload = _clean(payload)
         if b"\n" in payload:  # between tokens of the JSON, or it is none; ours is one line
             payload = payload.replace(b"\n", b" ")
-        if self._lead and payload.startswith(self._lead) and self._alike(payload, events):
+        if (payload.startswith(self._lead) if self._lead else self._learn(payload)) and self._alike(payload, events):
+            return
+        if payload[:6] == b"[DONE]":
+            self._over = True
+            events.append(Done())
             return
         try:
             facts = _facts(payload)
             members = _members(payload)
         except _BROKEN_JSON:
-            if payload[:6] == b"[DONE]":
-                self._over = True
-                events.append(Done())
-                return
             if not payload.strip():
                 return
             try:
@@ -265,7 +265,7 @@ class Decoder:
             self._fail(parse_error(200, [], payload, self._provider, self._key), events)
         elif not (self._error_path and self._reports_failure(members, events)):
             self._chunk(facts, members, b"", events)
-            if facts.choices:
+            if self._lead and facts.choices:
                 self._learn(payload)
 
     def _alike(self, payload: bytes, events: list[Event]) -> bool:
@@ -298,22 +298,28 @@ class Decoder:
         self._chunk(facts, self._led, rest, events)
         return True
 
-    def _learn(self, payload: bytes) -> None:
+    def _learn(self, payload: bytes) -> bool:
         """Keep how this frame begins. Ever more seldom: hosts exist where each begins in another way."""
         self._unlike += 1
-        if self._unlike & (self._unlike - 1):
-            return
-        quirks = self._quirks
-        if self._rewrites or self._usage_path or self._error_path or quirks.skip_frames or quirks.drop_members:
-            return
+        if self._unlike & (self._unlike - 1) or not self._verbatim:
+            return False
         lead, found, _ = payload.partition(_CHOICES)
         try:
             members = _members(lead + b'"choices":0}')
         except _BROKEN_JSON:
-            return
+            return False
         del members["choices"]
-        if found and members.keys() >= _OURS and not members.keys() & {"usage", "error"}:
-            self._lead, self._led = lead + found, members
+        if not found or not members.keys() >= _OURS or members.keys() & {"usage", "error"}:
+            return False
+        self._lead, self._led = lead + found, members
+        return True
+
+    @property
+    def _verbatim(self) -> bool:
+        """Whether frames are handed on as they are, but for the root members that are ours."""
+        quirks = self._quirks
+        mends = self._rewrites or self._usage_path or self._error_path
+        return not (mends or quirks.skip_frames or quirks.drop_members)
 
     def _reports_failure(self, members: dict[str, Raw], events: list[Event]) -> bool:
         code = _at(members, self._error_path)
