@@ -41,22 +41,15 @@ __all__ = [
 # ---- usage reports
 
 MOST_TOKENS = 2**40  # what is above this is not a count
+_NOTHING: dict[str, Any] = {}
 _WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
-# Where the other counts stand: a member of `usage`, or (with the second name) a member of that member.
-_CACHED = (
-    ("prompt_tokens_details", "cached_tokens"),
-    ("prompt_token_details", "cached_tokens"),
-    ("prompt_cache_hit_tokens", ""),
-    ("cached_tokens", ""),
-    ("num_cached_tokens", ""),
-)
-_CACHE_WRITE = (
-    ("prompt_tokens_details", "cache_write_tokens"),
-    ("prompt_tokens_details", "cache_creation_input_tokens"),
-    ("cache_write_tokens", ""),
-)
-_CACHE_WRITE_1H = (("prompt_tokens_details", "cache_write_1h_tokens"),)
-_REASONING = (("completion_tokens_details", "reasoning_tokens"), ("reasoning_tokens", ""))
+# Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
+_CACHED_WITHIN = ("cached_tokens",)
+_CACHED_BESIDE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+_WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
+_WRITTEN_BESIDE = ("cache_write_tokens",)
+_WRITTEN_1H = ("cache_write_1h_tokens",)
+_REASONING = ("reasoning_tokens",)
 
 
 def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | None = None) -> Usage | None:
@@ -74,7 +67,13 @@ def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | No
     quirks = provider.quirks
     if raw.keys() <= _WITHOUT_DETAILS and not quirks.cached_header:
         return Usage(prompt=prompt, completion=completion)
-    cached, reasoning = _first(raw, _CACHED), _first(raw, _REASONING) or 0
+    details = _object(raw.get("prompt_tokens_details") or raw.get("prompt_token_details"))
+    cached = _first(details, _CACHED_WITHIN)
+    if cached is None:
+        cached = _first(raw, _CACHED_BESIDE)
+    reasoning = _first(_object(raw.get("completion_tokens_details")), _REASONING)
+    if reasoning is None:
+        reasoning = _first(raw, _REASONING) or 0
     if not cached and quirks.cached_header and headers:
         text = headers.get(quirks.cached_header, "")
         cached = int(text) if text.isascii() and text.isdigit() and len(text) < 13 else None
@@ -85,13 +84,13 @@ def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | No
         if cached > prompt:  # then they were left out of it
             prompt += cached
     cached = min(cached, prompt)
-    written = min(_first(raw, _CACHE_WRITE) or 0, prompt - cached)
+    written = min(_first(details, _WRITTEN_WITHIN) or _first(raw, _WRITTEN_BESIDE) or 0, prompt - cached)
     return Usage(
         prompt=prompt,
         completion=completion,
         cached=cached,
         cache_write=written,
-        cache_write_1h=min(_first(raw, _CACHE_WRITE_1H) or 0, written),
+        cache_write_1h=min(_first(details, _WRITTEN_1H) or 0, written) if written else 0,
         reasoning=min(reasoning, completion),
     )
 
@@ -112,14 +111,16 @@ def _count(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
-def _first(raw: dict[str, Any], places: Iterable[tuple[str, str]]) -> int | None:
-    for outer, inner in places:
-        value = raw.get(outer)
-        if inner:
-            value = value.get(inner) if isinstance(value, dict) else None
+def _first(counts: dict[str, Any], names: Iterable[str]) -> int | None:
+    for name in names:
+        value = counts.get(name)
         if value is not None and _count(value) is not None:
             return _count(value)
     return None
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else _NOTHING
 
 
 def _at(value: object, path: Iterable[str]) -> object:

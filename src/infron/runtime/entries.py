@@ -24,16 +24,20 @@ _OPENED = (
     "session_id",
 )  # fmt: skip
 _SETTLED = (
-    "outcome", "provider", "provider_model", "price", "prompt", "completion", "cached", "cache_write", "reasoning",
-    "estimated", "cost", "charge", "finish_reason", "error_type", "error", "upstream_id", "latency_ms",
-    "generation_ms", "upstream_closed_ms", "frames", "on_disconnect", "attempts", "settled_ms", "native_finish_reason",
+    "outcome", "prompt", "completion", "cached", "cache_write", "reasoning", "estimated", "cost", "charge",
+    "finish_reason", "native_finish_reason", "upstream_id", "latency_ms", "generation_ms", "frames", "settled_ms",
+)  # fmt: skip
+# What most settlements leave as the row was opened.
+_CHANGED = (
+    "provider", "provider_model", "price", "error_type", "error", "upstream_closed_ms", "on_disconnect", "attempts",
     "dropped",
 )  # fmt: skip
 _OPEN = (
     f"INSERT INTO entries ({', '.join(_OPENED)}) VALUES ({', '.join('?' * len(_OPENED))}) ON CONFLICT (id) DO NOTHING"
 )
-_SETTLE = (
-    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in _SETTLED)}, draining = 0 WHERE id = ? AND outcome IS NULL"
+_SETTLE, _SETTLE_CHANGED = (
+    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in names)}, draining = 0 WHERE id = ? AND outcome IS NULL"
+    for names in (_SETTLED, _SETTLED + _CHANGED)
 )
 _CLAIM = (
     "UPDATE entries SET draining = 1 WHERE id = ? AND outcome IS NULL"
@@ -44,7 +48,7 @@ _ORPHAN = (
     " cached = 0, cache_write = 0, reasoning = 0, estimated = 1, cost = NULL, charge = ?, frames = 0,"
     " settled_ms = ?, orphaned = 1, draining = 0 WHERE owner = ? AND outcome IS NULL"
 )
-_RECEIPT = (*dict.fromkeys(_OPENED + _SETTLED), "orphaned")
+_RECEIPT = (*dict.fromkeys(_OPENED + _SETTLED + _CHANGED), "orphaned")
 _READ = f"SELECT {', '.join(_RECEIPT)} FROM entries WHERE id = ?"
 
 # What no driver takes in a value that was meant well; such a row is mended, not lost.
@@ -167,13 +171,16 @@ def settle_entry(
 
     `opening`: what the row was opened with, None if this process did not open it.
     """
-    row = _settled(settlement, now)
+    if opening is not None and _as_opened(settlement, opening):
+        statement, row = _SETTLE, (*_settled(settlement, now), settlement.id)
+    else:
+        statement, row = _SETTLE_CHANGED, (*_settled(settlement, now), *_changed(settlement), settlement.id)
     if opening is None:
         opening = _opened_elsewhere(cursor, settlement, now)
-    if _execute(cursor, _SETTLE, row) != 1:
+    if _execute(cursor, statement, row) != 1:
         # Never written, as its opening failed; or written and settled, which the second try leaves alone too.
         open_entry(cursor, opening, owner)
-        if _execute(cursor, _SETTLE, row) != 1:
+        if _execute(cursor, statement, row) != 1:
             return None
     return Posted(opening.key_id, _EPOCH + int(opening.created_at // 86400), settlement.charge or 0)
 
@@ -218,13 +225,25 @@ def drains_elsewhere(cursor: sqlite3.Cursor, mine: str) -> dict[str | None, int]
     )
 
 
+def _as_opened(settlement: Settlement, opening: Opening) -> bool:
+    """Whether the row holds all of `_CHANGED` already."""
+    return (
+        settlement.price is opening.price
+        and settlement.provider == opening.provider
+        and settlement.provider_model == opening.provider_model
+        and settlement.error_type is None
+        and settlement.error is None
+        and settlement.upstream_closed_ms is None
+        and settlement.on_disconnect is None
+        and not settlement.attempts
+        and not settlement.dropped
+    )
+
+
 def _settled(settlement: Settlement, now: int) -> tuple[Any, ...]:
-    usage, price, attempts = settlement.usage, settlement.price, settlement.attempts
+    usage = settlement.usage
     return (
         settlement.outcome.value,
-        settlement.provider,
-        settlement.provider_model,
-        None if price is None else _json.encode(price).decode(),
         usage.prompt,
         usage.completion,
         usage.cached,
@@ -234,19 +253,26 @@ def _settled(settlement: Settlement, now: int) -> tuple[Any, ...]:
         settlement.cost,
         settlement.charge,
         settlement.finish_reason,
-        settlement.error_type,
-        settlement.error,
+        settlement.native_finish_reason,
         settlement.upstream_id,
         settlement.latency_ms,
         settlement.generation_ms,
-        settlement.upstream_closed_ms,
         settlement.frames,
-        settlement.on_disconnect,
-        _json.encode(attempts).decode() if attempts else None,
         now,
-        settlement.native_finish_reason,
+    )
+
+
+def _changed(settlement: Settlement) -> tuple[Any, ...]:
+    return (
+        settlement.provider,
+        settlement.provider_model,
+        None if settlement.price is None else _json.encode(settlement.price).decode(),
+        settlement.error_type,
+        settlement.error,
+        settlement.upstream_closed_ms,
+        settlement.on_disconnect,
+        _json.encode(settlement.attempts).decode() if settlement.attempts else None,
         _json.encode(settlement.dropped).decode() if settlement.dropped else None,
-        settlement.id,
     )
 
 

@@ -271,7 +271,7 @@ class Exchange:
                     meter.text.append(event.text)
                 if event.content:
                     content = True
-                if isinstance(event, Finished):
+                if type(event) is Finished:
                     meter.finish_reason, meter.native_finish_reason = event.reason, event.native or event.reason
                     if event.told:
                         continue
