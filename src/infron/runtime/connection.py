@@ -218,13 +218,19 @@ class Connection(asyncio.Protocol):
             elif self._attempt is not None and self._attempt.bodiless:
                 self._parts.clear()
         parts = self._parts
+        reader = self._reader
+        if len(parts) == 1 and self._started and reader is not None and self._inflate is None and not self._problem:
+            self._quiet = 0  # one more piece of a body, what nearly all reads are
+            reader.data_received(parts.pop())
+            if self._ended:
+                self._finish()
+            return
         if parts or self._started != self._answered:
             self._quiet = 0
         else:
             self._quiet += len(data)
             if self._quiet > self._max_header_bytes and not self._ended:
                 self._problem = self._problem or "sent trailers or chunk extensions without end"
-        reader = self._reader
         if reader is None:
             parts.clear()
             self._unread(len(data))

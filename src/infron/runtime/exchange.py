@@ -255,10 +255,13 @@ class Exchange:
             event = events[0]
             if isinstance(event, Telling) and event.content:
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
-                self.meter.text.append(event.text)
-                self.meter.frames += 1
-                now = self.last_frame = self.relay.loop.time()
-                self._write_now(self.encoder.encode(event), now)
+                meter = self.meter
+                meter.text.append(event.text)
+                meter.frames += 1
+                self.last_frame = self.last_write = self.relay.loop.time()
+                if self.comments:
+                    self._said_again()
+                self.responder.write(self.encoder.encode(event))
                 return
         meter, encode, held = self.meter, self.encoder.encode, self.held
         discard = self.state.phase is Phase.DRAINING
@@ -582,14 +585,15 @@ class Exchange:
         data = held[0] if len(held) == 1 else b"".join(held)
         held.clear()
         self.held_bytes = 0
-        self._write_now(data, self.relay.loop.time())
-
-    def _write_now(self, data: bytes, now: float) -> None:
-        self.last_write = now
+        self.last_write = self.relay.loop.time()
         if self.comments:
-            self.comments = 0
-            self._ask_by(now + self.relay.config.keepalive.first_seconds)
+            self._said_again()
         self.responder.write(data)
+
+    def _said_again(self) -> None:
+        """Something else than a comment goes out: the next silence is a new one."""
+        self.comments = 0
+        self._ask_by(self.last_write + self.relay.config.keepalive.first_seconds)
 
     def _comment(self) -> None:
         self.comments += 1
