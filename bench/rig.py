@@ -68,6 +68,16 @@ wire = "openai-chat"
 base_url = "http://127.0.0.1:{mock}/v1"
 api_key = "x"
 on_disconnect = "cancel"
+[providers.claude]
+wire = "anthropic"
+base_url = "http://127.0.0.1:{mock}/v1"
+chat_path = "/messages"
+api_key = "x"
+[providers.bedrock]
+wire = "bedrock"
+base_url = "http://127.0.0.1:{mock}"
+chat_path = "/model/{{model}}/converse-stream"
+api_key = "x"
 """
 
 
@@ -243,7 +253,7 @@ def rss_kib(pid: int) -> int:
 # ---- the load
 
 
-def load(subject: Subject, mode: str, **options: float) -> dict[str, Any]:
+def load(subject: Subject, mode: str, **options: float | str) -> dict[str, Any]:
     """Run the tool against the subject. Its result, with what the subject used within the measured window (`cpu_us`),
     what strangers used on the same cores meanwhile (`strangers_us`), and the counts of answers that went `wrong`.
     """
@@ -257,7 +267,7 @@ def load(subject: Subject, mode: str, **options: float) -> dict[str, Any]:
     return {**result, "cpu_us": used, "strangers_us": strangers, "wrong": wrong}
 
 
-def hold(subject: Subject, seconds: float, **options: float) -> int:
+def hold(subject: Subject, seconds: float, **options: float | str) -> int:
     """Open the streams, wait until all are there and `seconds` more; the subject's resident memory then, in KiB."""
     with _tool(subject, "hold", options) as tool:
         _marked(tool, "held", subject)
@@ -266,7 +276,7 @@ def hold(subject: Subject, seconds: float, **options: float) -> int:
 
 
 @contextmanager
-def _tool(subject: Subject, mode: str, options: dict[str, float]) -> Iterator[subprocess.Popen[str]]:
+def _tool(subject: Subject, mode: str, options: dict[str, float | str]) -> Iterator[subprocess.Popen[str]]:
     flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     headers = [part for header in subject.headers for part in ("--header", header)]
     target = ["--port", str(MOCK), "--target", f"127.0.0.1:{subject.port}"]

@@ -48,17 +48,19 @@ class Row(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How long to look."""
+    """How long to look. `pairs`, of `window` seconds: for ratios of CPU time; `tries`, of `seconds`: for all else."""
 
     pairs: int
+    window: float
     warmup: float
+    tries: int
     seconds: float
     starts: int
     held: int
 
 
-FULL = Plan(pairs=3, warmup=4, seconds=8, starts=5, held=8000)
-QUICK = Plan(pairs=1, warmup=2, seconds=3, starts=3, held=1000)
+FULL = Plan(pairs=7, window=5, warmup=4, tries=3, seconds=8, starts=5, held=8000)
+QUICK = Plan(pairs=1, window=3, warmup=2, tries=1, seconds=3, starts=3, held=1000)
 STEPS = (100, 200, 400, 600, 800, 1000, 1200, 1600, 2000, 2500, 3000)
 GAP_US = 10_000  # a frame that comes this much later after the one before than it was sent is a stall
 
@@ -87,14 +89,19 @@ def wrongs(runs: list[Run]) -> str:
     return ", ".join(sorted({f"{count} {name}" for run in runs for name, count in run["wrong"].items()}))
 
 
-def ratio(name: str, per: str, at_most: float, plan: Plan, **options: float) -> Row:
-    """CPU time per unit of work, gateway over nginx, in pairs; the median of the pairs' ratios."""
+def ratio(
+    name: str, per: str, at_most: float, plan: Plan, asks: dict[str, dict[str, str]] | None = None, **options: float
+) -> Row:
+    """CPU time per unit of work, gateway over nginx, in pairs; the median of the pairs' ratios.
+
+    `asks`: options of the load tool that are a subject's own.
+    """
     costs: dict[str, list[float]] = {"nginx": [], "gateway": []}
     runs = []
     with both() as subjects:
         for _ in range(plan.pairs):
             for subject in subjects:
-                run = rig.load(subject, "closed", **options)
+                run = rig.load(subject, "closed", **options, **(asks or {}).get(subject.name, {}))
                 runs.append(run)
                 costs[subject.name].append(run["cpu_us"] / max(run[per], 1))
                 rate = run[per] / run["seconds"]
@@ -105,12 +112,25 @@ def ratio(name: str, per: str, at_most: float, plan: Plan, **options: float) -> 
 
 
 def frame(plan: Plan) -> list[Row]:
-    options = {"clients": 200, "frames": 250, "interval_ms": 20, "warmup": plan.warmup + 2, "seconds": plan.seconds}
-    return [ratio("CPU per relayed frame, 200 streams x 50 frames/s", "frames", 1.6, plan, **options)]
+    return [ratio("CPU per relayed frame, 200 streams x 50 frames/s", "frames", 1.6, plan, **steady(plan))]
+
+
+def steady(plan: Plan) -> dict[str, float]:
+    return {"clients": 200, "frames": 250, "interval_ms": 20, "warmup": plan.warmup, "seconds": plan.window}
+
+
+def translated(plan: Plan) -> list[Row]:
+    """nginx hands on what the gateway makes chunks of the chat wire from."""
+    anthropic = {"nginx": {"path": "/v1/messages"}, "gateway": {"model": "claude/bench"}}
+    bedrock = {"nginx": {"path": "/model/bench/converse-stream"}, "gateway": {"model": "bedrock/bench"}}
+    return [
+        ratio("CPU per frame, Anthropic to OpenAI", "frames", 1.9, plan, anthropic, **steady(plan)),
+        ratio("CPU per frame, Bedrock to OpenAI", "frames", 2.2, plan, bedrock, **steady(plan)),
+    ]
 
 
 def short(plan: Plan) -> list[Row]:
-    options = {"clients": 32, "frames": 1, "warmup": 1.5, "seconds": plan.seconds / 2}
+    options = {"clients": 32, "frames": 1, "warmup": 1.5, "seconds": plan.window}
     return [ratio("CPU per stream of 1 frame, 32 clients", "completed", 4.5, plan, **options)]
 
 
@@ -169,7 +189,7 @@ def arrivals(plan: Plan, delay_ms: int) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {"direct": [], "nginx": [], "gateway": []}
     options = {"rate": 100, "frames": 64, "interval_ms": 20, "delay_ms": delay_ms, "cancel_every": 4, "warmup": 2}
     with both() as subjects:
-        for _ in range(plan.pairs):
+        for _ in range(plan.tries):
             for subject in (rig.DIRECT, *subjects):
                 run = rig.load(subject, "open", seconds=plan.seconds * 2.75, **options)
                 if run["cancel_unseen"]:
@@ -214,6 +234,7 @@ def ceiling(plan: Plan) -> list[Row]:
 FIGURES: dict[str, Callable[[Plan], list[Row]]] = {
     "ceiling": ceiling,
     "frame": frame,
+    "translated": translated,
     "short": short,
     "stalls": stalls,
     "memory": memory,

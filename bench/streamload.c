@@ -1,6 +1,7 @@
 // streamload: a simulated provider and the clients of a gateway, in one process, on one clock.
 //
 // It knows the chat wire just well enough to stand on both sides of whatever is measured, and nothing of what that is.
+// Asked at a path that ends in /messages or /converse-stream, its provider answers as Anthropic or Bedrock do.
 //
 //   streamload mock                     only the provider, until it is killed
 //   streamload closed --clients N       N streams at any time: each client asks again as soon as its answer has ended
@@ -159,6 +160,7 @@ typedef struct Conn {
     uint32_t frames, written;
     Nanos interval;
     bool silent, usage, headed;
+    int wire;
     // client: the answer's grammar
     enum { HEAD, SIZE, DATA, DATA_END, TRAILER } state;
     size_t chunk, n_line;
@@ -233,8 +235,64 @@ static int tcp_socket(void) {
 static const char ROLE[] = DELTA("\"role\":\"assistant\",\"content\":\"\",\"refusal\":null", "null");
 static const char CONTENT[] = DELTA("\"content\":\"@0000000000000000000\"", "null");  // the digits: when it was written
 static const char FINISH[] = DELTA("", "\"stop\"");
-static const char RESPONSE[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-                               "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#define EVENT(name, more) "event: " name "\ndata: {\"type\":\"" name "\"" more "}\n\n"
+static const char CLAUDE_BEGIN[] =
+    EVENT("message_start", ",\"message\":{\"id\":\"msg_01AbCdEf0123456789\",\"type\":\"message\",\"role\":\"assistant\","
+          "\"model\":\"bench\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":{\"input_tokens\":21,"
+          "\"cache_creation_input_tokens\":0,\"cache_read_input_tokens\":0,\"output_tokens\":1}}")
+    EVENT("content_block_start", ",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}");
+static const char CLAUDE_CONTENT[] =
+    EVENT("content_block_delta", ",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"@0000000000000000000\"}");
+static const char CLAUDE_END[] =
+    EVENT("content_block_stop", ",\"index\":0")
+    EVENT("message_delta", ",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":64}")
+    EVENT("message_stop", "");
+
+static uint32_t crc32_of(const unsigned char *p, size_t n) {
+    static uint32_t table[256];
+    if (!table[1])
+        for (uint32_t i = 0; i < 256; i++) {
+            uint32_t c = i;
+            for (int k = 0; k < 8; k++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
+            table[i] = c;
+        }
+    uint32_t crc = ~0u;
+    while (n--) crc = table[(crc ^ *p++) & 255] ^ (crc >> 8);
+    return ~crc;
+}
+
+static void put_number(char *to, uint32_t v) { v = htonl(v), memcpy(to, &v, 4); }
+
+static size_t put_message(char *to, const char *type, const char *payload) {  // of AWS's event stream, with both sums
+    char *at = to + 12;
+    const char *headers[][2] = {{":event-type", type}, {":content-type", "application/json"}, {":message-type", "event"}};
+    for (int i = 0; i < 3; i++) {
+        size_t name = strlen(headers[i][0]), value = strlen(headers[i][1]);
+        *at++ = (char)name, memcpy(at, headers[i][0], name), at += name;
+        *at++ = 7, *at++ = 0, *at++ = (char)value, memcpy(at, headers[i][1], value), at += value;
+    }
+    size_t head = (size_t)(at - to - 12), n = strlen(payload), whole = 12 + head + n + 4;
+    memcpy(at, payload, n);
+    put_number(to, (uint32_t)whole), put_number(to + 4, (uint32_t)head);
+    put_number(to + 8, crc32_of((unsigned char *)to, 8));
+    put_number(to + whole - 4, crc32_of((unsigned char *)to, whole - 4));
+    return whole;
+}
+
+typedef enum { CHAT, CLAUDE, BEDROCK } Wire;
+static const char *const MEDIA[] = {"text/event-stream; charset=utf-8", "text/event-stream; charset=utf-8",
+                                    "application/vnd.amazon.eventstream"};
+static const char *const END_MARKS[] = {"[DONE]", "message_stop", "messageStop"};
+
+static Wire wire_of(const char *path, size_t n) {
+    static const char *const tails[] = {"/completions", "/messages", "/converse-stream"};
+    for (int w = CLAUDE; w <= BEDROCK; w++) {
+        size_t tail = strlen(tails[w]);
+        if (n >= tail && !memcmp(path + n - tail, tails[w], tail)) return (Wire)w;
+    }
+    return CHAT;
+}
 
 static size_t put_chunk(char *to, const char *data, size_t n) {
     size_t head = (size_t)sprintf(to, "%zx\r\n", n);
@@ -243,25 +301,52 @@ static size_t put_chunk(char *to, const char *data, size_t n) {
     return head + n + 2;
 }
 
-static void provider_content(Conn *c) {
-    static char chunk[sizeof CONTENT + 16];
-    static size_t size, digits;
-    if (!size) size = put_chunk(chunk, CONTENT, sizeof CONTENT - 1), digits = (size_t)(strchr(chunk, '@') + 1 - chunk);
+static size_t put_begin(Wire wire, char *to) {
+    if (wire == BEDROCK) return put_message(to, "messageStart", "{\"p\":\"abcdefgh\",\"role\":\"assistant\"}");
+    return (size_t)sprintf(to, "%s", wire == CLAUDE ? CLAUDE_BEGIN : ROLE);
+}
+
+static size_t put_end(Conn *c, char *to) {
+    size_t n = 0;
+    if (c->wire == CLAUDE) return (size_t)sprintf(to, "%s", CLAUDE_END);
+    if (c->wire == BEDROCK) {
+        n += put_message(to, "contentBlockStop", "{\"contentBlockIndex\":0,\"p\":\"abc\"}");
+        n += put_message(to + n, "messageStop", "{\"p\":\"abcdefghijk\",\"stopReason\":\"end_turn\"}");
+        return n + put_message(to + n, "metadata", "{\"metrics\":{\"latencyMs\":9},\"p\":\"ab\",\"usage\":{\"inputTokens\":21,"
+                               "\"outputTokens\":64,\"totalTokens\":85}}");
+    }
+    n = (size_t)sprintf(to, "%s", FINISH);
+    if (c->usage)
+        n += (size_t)sprintf(to + n, CHUNK_HEAD "\"choices\":[],\"usage\":{\"prompt_tokens\":21,\"completion_tokens\":%u,"
+                             "\"total_tokens\":%u,\"prompt_tokens_details\":{\"cached_tokens\":0},"
+                             "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}\n\n", c->frames, c->frames + 21);
+    return n + (size_t)sprintf(to + n, "data: [DONE]\n\n");
+}
+
+static void put_stamp(char *frame) {  // behind the first @
+    char *digits = strchr(frame, '@') + 1;
     Nanos t = now();
-    for (int i = 18; i >= 0; i--, t /= 10) chunk[digits + (size_t)i] = (char)('0' + t % 10);
-    conn_write(c, chunk, size);
+    for (int i = 18; i >= 0; i--, t /= 10) digits[i] = (char)('0' + t % 10);
+}
+
+static void provider_content(Conn *c) {
+    char frame[1024], out[1100];
+    size_t n;
+    if (c->wire == BEDROCK) {
+        char payload[] = "{\"contentBlockIndex\":0,\"delta\":{\"text\":\"@0000000000000000000\"},\"p\":\"abcdefghijklmnop\"}";
+        put_stamp(payload);
+        n = put_message(frame, "contentBlockDelta", payload);
+    } else {
+        n = (size_t)sprintf(frame, "%s", c->wire == CLAUDE ? CLAUDE_CONTENT : CONTENT);
+        put_stamp(frame);
+    }
+    conn_write(c, out, put_chunk(out, frame, n));
     c->written++;
 }
 
 static void provider_end(Conn *c) {
     char data[2048], out[2304];
-    size_t n = (size_t)sprintf(data, "%s", FINISH);
-    if (c->usage)
-        n += (size_t)sprintf(data + n, CHUNK_HEAD "\"choices\":[],\"usage\":{\"prompt_tokens\":21,\"completion_tokens\":%u,"
-                             "\"total_tokens\":%u,\"prompt_tokens_details\":{\"cached_tokens\":0},"
-                             "\"completion_tokens_details\":{\"reasoning_tokens\":0}}}\n\n", c->frames, c->frames + 21);
-    n += (size_t)sprintf(data + n, "data: [DONE]\n\n");
-    n = put_chunk(out, data, n);
+    size_t n = put_chunk(out, data, put_end(c, data));
     memcpy(out + n, "0\r\n\r\n", 5);
     c->busy = false;
     conn_write(c, out, n + 5);
@@ -272,9 +357,10 @@ static void provider_parse(Conn *c);
 static void provider_step(void *arg) {  // the head and the first frame together, then a write a frame
     Conn *c = arg;
     if (!c->headed) {
-        char out[1024];
-        memcpy(out, RESPONSE, sizeof RESPONSE - 1);
-        conn_write(c, out, sizeof RESPONSE - 1 + put_chunk(out + sizeof RESPONSE - 1, ROLE, sizeof ROLE - 1));
+        char out[2304], begin[1024];
+        size_t n = (size_t)sprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nCache-Control: no-cache\r\n"
+                                   "Transfer-Encoding: chunked\r\n\r\n", MEDIA[c->wire]);
+        conn_write(c, out, n + put_chunk(out + n, begin, put_begin(c->wire, begin)));
         c->headed = true;
     }
     do {
@@ -308,6 +394,8 @@ static void provider_parse(Conn *c) {
     c->silent = field(bench, "silent", 0);
     c->id = field(bench, "id", SIZE_MAX);
     c->usage = strstr(end, "include_usage");
+    const char *path = strchr(c->in, ' ') + 1;
+    c->wire = wire_of(path, strcspn(path, " ?"));
     Nanos delay = field(bench, "delay_us", (uint64_t)(opt.delay_ms * 1e3)) * 1000;
     c->in[whole] = after;
     memmove(c->in, c->in + whole, (c->n_in -= whole) + 1);
@@ -349,6 +437,8 @@ static void provider_listen(void) {
 
 // ---------------------------------------------------------------- the clients' side
 
+static const char *end_mark;  // without it an answer is not whole
+static int end_length;
 static uint64_t asked_in_window, running, opened;
 static bool stopping, holding, steady;
 static void client_ask(Conn *c);
@@ -417,20 +507,19 @@ static void client_frame(Stream *s, Nanos sent, Nanos t) {
 }
 
 static void client_scan(Conn *c, const char *p, size_t n, Nanos t) {  // frames may be cut anywhere
-    static const char END[] = "[DONE]";
     for (const char *end = p + n; p < end; p++) {
         if (c->digits >= 0) {
             if (*p < '0' || *p > '9') { c->digits = -1; continue; }
             c->stamp = c->stamp * 10 + (uint64_t)(*p - '0');
             if (++c->digits == 19) client_frame(&streams.s[c->id], c->stamp, t), c->digits = -1;
         } else if (*p == '@') c->digits = 0, c->stamp = 0;
-        else if (c->done < 6) c->done = *p == END[c->done] ? c->done + 1 : *p == '[';
+        else if (c->done < end_length) c->done = *p == end_mark[c->done] ? c->done + 1 : *p == end_mark[0];
     }
 }
 
 static void client_ended(Conn *c) {
     Stream *s = &streams.s[c->id];
-    bool whole = c->status == 200 && c->done == 6 && s->frames == (uint32_t)opt.frames;
+    bool whole = c->status == 200 && c->done == end_length && s->frames == (uint32_t)opt.frames;
     if (whole) seen.completed += measuring;
     else if (c->status != 200) seen.refused++;
     else seen.broken++;
@@ -671,6 +760,7 @@ int main(int argc, char **argv) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
+    end_mark = END_MARKS[wire_of(opt.path, strlen(opt.path))], end_length = (int)strlen(end_mark);
     poller = epoll_create1(EPOLL_CLOEXEC);
     provider_listen();
     if (strcmp(opt.mode, "mock")) {
