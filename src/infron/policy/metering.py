@@ -67,11 +67,14 @@ def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | No
     quirks = provider.quirks
     if raw.keys() <= _WITHOUT_DETAILS and not quirks.cached_header:
         return Usage(prompt=prompt, completion=completion)
-    details = _object(raw.get("prompt_tokens_details") or raw.get("prompt_token_details"))
+    details = raw.get("prompt_tokens_details") or raw.get("prompt_token_details")
+    if not isinstance(details, dict):
+        details = _NOTHING
     cached = _first(details, _CACHED_WITHIN)
     if cached is None:
         cached = _first(raw, _CACHED_BESIDE)
-    reasoning = _first(_object(raw.get("completion_tokens_details")), _REASONING)
+    thoughts = raw.get("completion_tokens_details")
+    reasoning = _first(thoughts, _REASONING) if isinstance(thoughts, dict) else None
     if reasoning is None:
         reasoning = _first(raw, _REASONING) or 0
     if not cached and quirks.cached_header and headers:
@@ -113,14 +116,9 @@ def _count(value: object) -> int | None:
 
 def _first(counts: dict[str, Any], names: Iterable[str]) -> int | None:
     for name in names:
-        value = counts.get(name)
-        if value is not None and _count(value) is not None:
-            return _count(value)
+        if name in counts and (count := _count(counts[name])) is not None:
+            return count
     return None
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else _NOTHING
 
 
 def _at(value: object, path: Iterable[str]) -> object:

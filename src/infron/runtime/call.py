@@ -6,6 +6,7 @@ It never knows the exchange that it ends; it says what became of it in one sente
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,8 @@ class Call:
     def _try(self) -> None:
         relay = self._relay
         self._tries += 1
-        endpoint = relay.endpoint(self._candidate, self._request)
+        serving = relay.serving(self._candidate.provider)
+        endpoint = serving.endpoint(self._candidate.own_id, self._request, time.time)
         if endpoint is None:
             self._over("it could not be told to stop: there are no credentials")
             return

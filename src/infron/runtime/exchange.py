@@ -173,11 +173,11 @@ class Exchange:
         if self.next:
             self.price = self.relay.price(self.candidate, self.request)
         self.next += 1
-        self._open(self.relay.asks_usage(self.candidate.provider))
+        self._open()
 
-    def _open(self, ask_usage: bool) -> None:
+    def _open(self) -> None:
         relay, provider = self.relay, self.candidate.provider
-        wire = WIRES[provider.wire]
+        wire, serving = WIRES[provider.wire], relay.serving(provider)
         if self.next > 1:
             self.attempt_started = self.last_frame = relay.loop.time()
         self.finished_at, self.ending = 0.0, False
@@ -185,14 +185,14 @@ class Exchange:
             self,
             wire,
             provider,
-            key=relay.key_of(provider),
+            key=serving.key,
             limit=relay.config.limits.max_frame_bytes,
-            asks_usage=ask_usage,
+            asks_usage=serving.asks_usage,
             bug=relay.report_bug,
         )
         self.meter.begin_attempt(provider, self.candidate.own_id)
         try:
-            outgoing = wire.encode_request(self.request, provider, self.candidate.own_id, ask_usage)
+            outgoing = wire.encode_request(self.request, provider, self.candidate.own_id, serving.asks_usage)
         except InfronError as error:
             self.take_failure(error)
             return
@@ -207,7 +207,8 @@ class Exchange:
     def _send(self, outgoing: Outgoing) -> None:
         """Send a request of the attempt at hand; its answer goes to `reading`."""
         relay = self.relay
-        endpoint = None if outgoing.delay else relay.endpoint(self.candidate, outgoing)
+        serving = relay.serving(self.candidate.provider)
+        endpoint = None if outgoing.delay else serving.endpoint(self.candidate.own_id, outgoing, time.time)
         if endpoint is None:
             self.opening = relay.loop.create_task(self._send_when_ready(outgoing))
         else:
@@ -247,8 +248,8 @@ class Exchange:
         if self.attempt is not None:
             self.attempt.abort()
             self.attempt = None
-        self.relay.refuses_usage(self.candidate.provider)
-        self._open(False)
+        self.relay.serving(self.candidate.provider).asks_usage = False
+        self._open()
 
     def take_events(self, events: list[Event]) -> None:
         if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:
@@ -264,17 +265,17 @@ class Exchange:
                 self.responder.write(self.encoder.encode(event))
                 return
         meter, encode, held = self.meter, self.encoder.encode, self.held
+        text = meter.text
         discard = self.state.phase is Phase.DRAINING
         content = done = False
         onward: Outgoing | None = None
         size = 0
         for event in events:
             if isinstance(event, Telling):
-                if event.text:
-                    meter.text.append(event.text)
                 if event.content:
                     content = True
-                if type(event) is Finished:
+                    text.append(event.text)
+                elif type(event) is Finished:
                     meter.finish_reason, meter.native_finish_reason = event.reason, event.native or event.reason
                     if event.told:
                         continue

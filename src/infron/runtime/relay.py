@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 from infron.catalog import Catalog, Model, Provider
 from infron.config import Config
@@ -139,22 +140,17 @@ class Relay:
         usable = {row.id for row in self.catalog.providers.values() if self.why_not(row) is None}
         return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
 
-    def _serving(self, provider: Provider) -> Serving:
+    def serving(self, provider: Provider) -> Serving:
         """What the requests to a provider have in common."""
         serving = self._servings.get(provider.id)
         if serving is None:
             serving = self._servings[provider.id] = Serving.of(provider, self.catalog.usable(provider))
         return serving
 
-    def endpoint(self, candidate: Candidate, outgoing: Outgoing) -> Endpoint | None:
-        """Where a request goes, and with which head; None where something has to be fetched first."""
-        provider = candidate.provider
-        return self._serving(provider).endpoint(candidate.own_id, outgoing, time.time)
-
     async def endpoint_when_ready(self, candidate: Candidate, outgoing: Outgoing) -> Endpoint:
-        """The same, after waiting for what is missing: the model in the box, a token. Raises InfronError."""
+        """Where a request goes, after waiting for what is missing: the model in the box, a token. Raises InfronError."""
         provider = candidate.provider
-        serving = self._serving(provider)
+        serving = self.serving(provider)
         if provider.id == "local":
             if self.local is None:
                 raise NotFound("The model in the box is switched off.")
@@ -166,17 +162,6 @@ class Relay:
         if endpoint is None:
             raise ProviderMisconfigured(f"{provider.name}: there are no valid credentials.", provider=provider.id)
         return endpoint
-
-    def key_of(self, provider: Provider) -> str:
-        """Our key at this provider, so that it can be kept out of what the provider says."""
-        return self._serving(provider).key
-
-    def asks_usage(self, provider: Provider) -> bool:
-        """Whether token counts have to be asked for there, and the provider takes the question."""
-        return provider.usage in ("ask", "try") and self._serving(provider).takes_usage
-
-    def refuses_usage(self, provider: Provider) -> None:
-        self._serving(provider).takes_usage = False
 
     # ---- money
 
@@ -224,12 +209,7 @@ class Relay:
             return
         meter = exchange.meter
         if exchange.bill is None and meter.needs_count(outcome):
-
-            def counted(usage: Usage | None) -> None:
-                meter.counted = usage or Usage()
-                self.settle_when_known(exchange)
-
-            self.count(meter, counted)
+            self.count(meter, partial(self._counted, exchange))
             return
         if exchange not in self.active:
             return
@@ -248,6 +228,10 @@ class Relay:
         exchange.let_go()
         if not self.active:
             self.idle.set()
+
+    def _counted(self, exchange: Exchange, usage: Usage | None) -> None:
+        exchange.meter.counted = usage or Usage()
+        self.settle_when_known(exchange)
 
     def _settlement(self, exchange: Exchange, outcome: Outcome, due: Bill) -> Settlement:
         first, error = exchange.first_content, exchange.error

@@ -28,7 +28,7 @@ from infron.errors import (
     RequestTimeout,
     UnsupportedMediaType,
 )
-from infron.policy.access import is_json
+from infron.policy.access import Key, KeyRing, is_json
 from infron.policy.routing import asked_on_disconnect
 from infron.runtime.app import ask
 from infron.runtime.relay import Relay
@@ -119,6 +119,10 @@ class GatewayProtocol(asyncio.Protocol):
         self.begun = False  # a first byte of it is here
         self.unparsed = 0  # bytes received since the parser last made something of them
         self.raw_left = 0  # bytes of a body that the parser must not see
+        # what the last request that was let in showed, to whom, and the key that it proved
+        self.admitted: tuple[bytes | None, ...] = ()
+        self.admitted_by: KeyRing | None = None
+        self.key: Key | None = None
         # the requests that wait, and the one that is being answered
         self.turns: deque[Turn] = deque()
         self.current: Turn | None = None
@@ -263,7 +267,7 @@ class GatewayProtocol(asyncio.Protocol):
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self.unparsed = 0
+        read, self.unparsed = self.unparsed, 0
         version = self.parser.get_http_version()
         turn = Turn(
             self,
@@ -274,8 +278,7 @@ class GatewayProtocol(asyncio.Protocol):
         )
         self.turn = turn
         self.turns.append(turn)
-        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
-        if len(self.headers) > MAX_HEADERS or size > self.limits.max_header_bytes:
+        if len(self.headers) > MAX_HEADERS or (read > self.limits.max_header_bytes and self._head_is_large()):
             raise self._too_much_head()
         self._check_framing(turn, version)
         if self.url in STREAM_PATHS:
@@ -287,8 +290,12 @@ class GatewayProtocol(asyncio.Protocol):
             turn.streams = turn.path in STREAM_PATHS
         if b"expect" in turn.named:
             turn.expects = version == "1.1" and turn.named[b"expect"].lower() == b"100-continue"
-        if self.parser.should_upgrade() and turn.method != b"CONNECT":
+        if b"upgrade" in turn.named and self.parser.should_upgrade() and turn.method != b"CONNECT":
             self.raw_left = int(turn.named.get(b"content-length", b"0"))  # the parser believes that there is no body
+
+    def _head_is_large(self) -> bool:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return size > self.limits.max_header_bytes
 
     def _check_framing(self, turn: Turn, version: str) -> None:
         """What the parser lets pass though another server in the chain may read it differently."""
@@ -378,11 +385,17 @@ class GatewayProtocol(asyncio.Protocol):
             return
         if turn.method != b"POST":
             raise MethodNotAllowed("Chat completions are asked for with POST.", headers={"Allow": "POST"})
-        host = turn.named.get(b"host")
-        content_type = turn.named.get(b"content-type", b"").decode("latin-1")
-        turn.key = self.relay.admit(turn.named, None if host is None else host.decode("latin-1"), content_type)
+        named, ring = turn.named, self.relay.ledger.keys
+        shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
+        if shown == self.admitted and ring is self.admitted_by:  # as for the request before on this connection
+            turn.key = self.key
+            return
+        host = named.get(b"host")
+        content_type = named.get(b"content-type", b"").decode("latin-1")
+        turn.key = self.relay.admit(named, None if host is None else host.decode("latin-1"), content_type)
         if not is_json(content_type):
             raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
+        self.admitted, self.admitted_by, self.key = shown, ring, turn.key
 
     def _begin(self, turn: Turn) -> None:
         if turn.error is not None:

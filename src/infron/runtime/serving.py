@@ -35,12 +35,15 @@ class Signer(Protocol):
 
 
 class Serving:
-    """`key`: ours at this provider, "" where none is sent as it is. `takes_usage`: it never refused to tell usage."""
+    """`key`: ours at this provider, which nobody else may see; "" where none is sent as it is.
+
+    `asks_usage`: token counts have to be asked for, and it has not refused the question yet.
+    """
 
     def __init__(
         self, provider: Provider, base_url: str, chat_url: str, headers: Headers, signer: Signer | None = None
     ) -> None:
-        self.takes_usage = True
+        self.asks_usage = provider.usage in ("ask", "try")
         named = {name.lower(): value for name, value in headers}
         self.key = named.get(provider.auth.header.lower(), "").removeprefix(provider.auth.scheme).strip()
         self._provider = provider

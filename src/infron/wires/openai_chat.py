@@ -21,14 +21,13 @@ from infron.wires.openai_answer import Folder, cost_members, usage_object
 from infron.wires.openai_delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
 from infron.wires.openai_errors import error_object, parse_error, render_error
 from infron.wires.openai_events import encode_delta
-from infron.wires.openai_request import asks_usage, encode_request, parse_request
+from infron.wires.openai_request import encode_request, parse_request
 
 __all__ = [
     "MEDIA_TYPE",
     "Decoder",
     "Encoder",
     "Folder",
-    "asks_usage",
     "cost_members",
     "encode_request",
     "error_object",
@@ -163,21 +162,10 @@ class Decoder:
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
         lines = self._lines
-        free = lines is None or lines.clean
-        if (
-            free
-            and self._lead
-            and data.startswith(self._lead, 6)
-            and data.startswith(b"data: ")
-            and data.endswith(b"}\n\n")
-            and data.count(b"\n") == 2
-            and data.isascii()
-            and b"\r" not in data
-            and not self._over
-            and self._alike(data[6:-2], events)
-        ):  # one more frame of the same stream, what nearly all reads are
+        clean = lines is None or lines.clean
+        if clean and self._lead and not self._over and self._one_more(data, events):
             return events
-        plain = sse.plain(data, self._max) if free else None
+        plain = sse.plain(data, self._max) if clean else None
         if plain is not None:
             for payload in plain:
                 if self._over:
@@ -250,19 +238,38 @@ class Decoder:
         self._over = True
         events.append(Failed(error))
 
+    def _one_more(self, data: bytes, events: list[Event]) -> bool:
+        """Take a read that is one more frame like those before it: what nearly all reads are."""
+        if not (
+            data.startswith(self._lead, 6)
+            and data.startswith(b"data: ")
+            and data.endswith(b"}\n\n")
+            and data.count(b"\n") == 2
+            and data.isascii()
+            and b"\r" not in data
+        ):
+            return False
+        payload = data[6:-2]
+        try:
+            return self._alike(_facts(payload), payload, events)
+        except _BROKEN_JSON:
+            return False
+
     def _frame(self, payload: bytes, events: list[Event]) -> None:
         if not payload.isascii():
             payload = _clean(payload)
         if b"\n" in payload:  # between tokens of the JSON, or it is none; ours is one line
             payload = payload.replace(b"\n", b" ")
-        if (payload.startswith(self._lead) if self._lead else self._learn(payload)) and self._alike(payload, events):
-            return
         if payload[:6] == b"[DONE]":
             self._over = True
             events.append(Done())
             return
         try:
             facts = _facts(payload)
+            if (payload.startswith(self._lead) if self._lead else self._learn(payload)) and self._alike(
+                facts, payload, events
+            ):
+                return
             members = _members(payload)
         except _BROKEN_JSON:
             if not payload.strip():
@@ -282,19 +289,16 @@ class Decoder:
             if self._lead and facts.choices:
                 self._learn(payload)
 
-    def _alike(self, payload: bytes, events: list[Event]) -> bool:
+    def _alike(self, facts: _Frame, payload: bytes, events: list[Event]) -> bool:
         """Take a frame that begins like the ones before it, if all that is ours stands in that beginning."""
-        try:
-            facts = _facts(payload)
-        except _BROKEN_JSON:
-            return False
-        rest = payload[len(self._lead) :]
-        if facts.usage is None and rest.endswith(_NO_USAGE):
-            rest = rest[: -len(_NO_USAGE)] + b"}"
-        elif facts.usage is not UNSET:
-            return False
         choices = facts.choices
-        if facts.error is not UNSET or not choices:
+        if not choices or facts.error is not UNSET:
+            return False
+        if facts.usage is UNSET:
+            rest = payload[len(self._lead) :]
+        elif facts.usage is None and payload.endswith(_NO_USAGE):
+            rest = payload[len(self._lead) : -len(_NO_USAGE)] + b"}"
+        else:
             return False
         if len(choices) == 1:
             choice = choices[0]
@@ -323,7 +327,7 @@ class Decoder:
         except _BROKEN_JSON:
             return False
         del members["choices"]
-        if not found or not members.keys() >= _OURS or members.keys() & {"usage", "error"}:
+        if not found or not members.keys() >= _OURS or "usage" in members or "error" in members:
             return False
         self._lead, self._led = lead + found, members
         return True

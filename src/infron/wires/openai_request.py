@@ -239,11 +239,6 @@ def _check_messages(messages: list[Any]) -> None:
 # ---- a provider's body
 
 
-def asks_usage(provider: Provider) -> bool:
-    """Whether token counts have to be asked for at this provider."""
-    return provider.usage in ("ask", "try")
-
-
 def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
     """The body for one provider, in the names that its row says it takes, the rest byte for byte.
 
@@ -258,14 +253,15 @@ def encode_request(request: Request, provider: Provider, own_id: str, ask_usage:
     if quirks.max_tokens:
         other = "max_tokens" if quirks.max_tokens == "max_completion_tokens" else "max_completion_tokens"
         _rename(fields, other, quirks.max_tokens)
-    for old, new in quirks.rename.items():
-        _rename(fields, old, new)
+    if quirks.rename:
+        for old, new in quirks.rename.items():
+            _rename(fields, old, new)
     if quirks.integer_logprobs:
         _set_integer_logprobs(fields)
     for name in quirks.drop:
         fields.pop(name, None)
-    for name, value in quirks.defaults.items():
-        fields.setdefault(name, value)
+    if quirks.defaults:
+        fields = {**quirks.defaults, **fields}
     if quirks.whole_for and any(_is_given(fields, name, kind) for name, kind in quirks.whole_for.items()):
         fields["stream"] = False
         fields.pop("stream_options", None)
