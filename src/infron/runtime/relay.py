@@ -213,7 +213,7 @@ class Relay:
             return
         if exchange not in self.active:
             return
-        self.active.discard(exchange)
+        self.active.remove(exchange)
         settlement = self._settlement(exchange, outcome, exchange.bill or self.bill_of(exchange, outcome))
         self.ledger.settle(settlement)
         self.metrics.settled(

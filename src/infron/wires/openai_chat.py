@@ -186,7 +186,7 @@ class Decoder:
             if event.event or event.stray:
                 self._told(event, events)
             elif event.comment is None:
-                self._frame(event.data, events)
+                self._frame(_one_line(event.data), events)
         return events
 
     def close(self) -> list[Event]:
@@ -200,7 +200,7 @@ class Decoder:
             if event.stray or event.event == "error":
                 self._told(event, events)
             elif _is_frame(event.data):
-                self._frame(event.data, events)
+                self._frame(_one_line(event.data), events)
         return events
 
     def whole(self, body: bytes) -> list[Event]:
@@ -221,7 +221,7 @@ class Decoder:
         answer["choices"] = choices
         answer["object"] = _CHUNK
         events: list[Event] = []
-        self._frame(_encode(answer), events)
+        self._frame(_one_line(_encode(answer)), events)
         if not self._over:
             events.append(Done())
         return events
@@ -232,7 +232,7 @@ class Decoder:
         if event.event == "error" or (event.stray and complains):
             self._fail(parse_error(200, [], event.data, self._provider, self._key), events)
         elif not event.stray:
-            self._frame(event.data, events)
+            self._frame(_one_line(event.data), events)
 
     def _fail(self, error: InfronError, events: list[Event]) -> None:
         self._over = True
@@ -258,8 +258,6 @@ class Decoder:
     def _frame(self, payload: bytes, events: list[Event]) -> None:
         if not payload.isascii():
             payload = _clean(payload)
-        if b"\n" in payload:  # between tokens of the JSON, or it is none; ours is one line
-            payload = payload.replace(b"\n", b" ")
         if payload[:6] == b"[DONE]":
             self._over = True
             events.append(Done())
@@ -351,17 +349,18 @@ class Decoder:
 
     def _chunk(self, facts: _Frame, members: dict[str, Raw], rest: bytes, events: list[Event]) -> None:
         quirks = self._quirks
-        for name in quirks.skip_frames:
-            if name in members:
-                return
+        if quirks.skip_frames and any(name in members for name in quirks.skip_frames):
+            return
         if self.upstream_id is None and isinstance(facts.id, str) and facts.id:
             self.upstream_id = facts.id[:200]
         usage = None if facts.usage is UNSET else facts.usage
         if not rest:
             members.pop("usage", None)
             members.pop("error", None)
-        if self._usage_path:
-            usage = _take(members, self._usage_path) or usage
+            if self._usage_path:
+                usage = _take(members, self._usage_path) or usage
+            for name in quirks.drop_members:
+                members.pop(name, None)
         content, text, reason = False, "", None
         choices = facts.choices
         for choice in choices or ():
@@ -389,8 +388,6 @@ class Decoder:
                     self._fail(self._broken(f"ended the answer with the finish reason {reason[:60]!r}"), events)
                     return
                 self._finishes[index] = reason = quirks.finish.get(reason, reason)
-        for name in quirks.drop_members:
-            members.pop(name, None)
         if rest:
             events.append(Chunk(members, content, text, rest))
         elif choices:
@@ -431,6 +428,11 @@ def _only_complains(members: dict[str, Raw]) -> bool:
 def _role_chunk(index: int) -> Chunk:
     choices = [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
     return Chunk({**_NEUTRAL, "choices": Raw(_encode(choices))}, False, "")
+
+
+def _one_line(data: bytes) -> bytes:
+    """Line ends between the tokens of the JSON as spaces: ours is one line."""
+    return data.replace(b"\n", b" ") if b"\n" in data else data
 
 
 def _clean(payload: bytes) -> bytes:
