@@ -272,7 +272,7 @@ async def test_a_large_answer_that_waits_for_the_row_pauses_the_provider_and_arr
             client = await ask(running.port)
             call = await within(provider.called())
             (exchange,) = running.relay.active
-            await true(lambda: exchange.attempt and exchange.attempt.paused)
+            await true(lambda: exchange.route.paused)
             assert exchange.held_bytes < 1 << 20
             assert call.sent < 20 << 20
         await client.head()

@@ -5,7 +5,6 @@ It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +15,6 @@ from infron.errors import (
     ProviderTimeout,
     ProviderUnavailable,
     ShuttingDown,
-    Unsupported,
 )
 from infron.model import (
     Chunk,
@@ -28,27 +26,25 @@ from infron.model import (
     Opening,
     Outcome,
     Outgoing,
-    Price,
     Request,
     Telling,
     Told,
     Usage,
     UsageReported,
 )
+from infron.policy import clocks
+from infron.policy.clocks import Due
 from infron.policy.exchange import Action, Input, Leaving, Phase, Settle, State, step, when_client_leaves
 from infron.policy.routing import Candidate
-from infron.runtime.call import Call
-from infron.runtime.reading import Reading
+from infron.runtime.route import Route
 from infron.runtime.settling import Bill, Meter
-from infron.runtime.upstream import Attempt
-from infron.wires import WIRES, openai_chat
+from infron.wires import openai_chat
 
 if TYPE_CHECKING:
     from infron.runtime.relay import Relay
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
 MAX_FOLDED_BYTES = 64 << 20
-USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
 
 
 class Responder(Protocol):
@@ -81,18 +77,12 @@ class Exchange:
     """One request and all that is done for it until it is settled. It takes what the readings of its attempts give."""
 
     bucket = 0
-    price: Price | None = None  # of the candidate at hand
     bill: Bill | None = None
     outcome: Outcome | None = None
     error: InfronError | None = None
-    attempt: Attempt | None = None
-    opening: asyncio.Task[None] | None = None  # while what an attempt needs is fetched: a token, the model in the box
-    reading: Reading
     folder: openai_chat.Folder | None = None
     leaving: str | None = None
     stop_asked = False  # the client left: the provider is to be told to stop as soon as that is possible
-    dropped: tuple[str, ...] = ()
-    next = 0
     folded = 0
     held_bytes = 0
     comments = 0
@@ -104,6 +94,7 @@ class Exchange:
     finished_at = 0.0
     first_content = 0.0
     paused_at = 0.0
+    looked_at = 0.0
     taken_at = 0.0
     drain_started = 0.0
     left_at = 0.0
@@ -121,7 +112,7 @@ class Exchange:
         self.relay = relay
         self.request = request
         self.key_id = key_id
-        self.candidates = candidates
+        self.route = Route(relay, request, candidates, self)
         self.responder = responder
         self.asked = asked
         self.state = _FIRST
@@ -132,7 +123,6 @@ class Exchange:
             self.folder = openai_chat.Folder()
         self.meter = Meter(request)
         self.attempts: list[str] = []
-        self.candidate = candidates[0]
         self.held: list[bytes] = []
         self.started = self.attempt_started = self.last_frame = self.last_write = relay.loop.time()
 
@@ -140,23 +130,23 @@ class Exchange:
 
     def begin(self) -> None:
         """Write the ledger's row and try the first candidate. Everything later comes in by callbacks."""
-        self.price = self.relay.price(self.candidate, self.request)
+        route, request = self.route, self.request
         self.relay.ledger.open(
             Opening(
                 id=self.id,
                 key_id=self.key_id,
-                model=self.request.model,
-                provider=self.candidate.provider.id,
-                provider_model=self.candidate.own_id,
-                streamed=self.request.stream,
+                model=request.model,
+                provider=route.candidate.provider.id,
+                provider_model=route.candidate.own_id,
+                streamed=request.stream,
                 created_at=self.created_at,
-                price=self.price,
-                user=self.request.user,
-                session_id=self.request.session_id,
+                price=route.price,
+                user=request.user,
+                session_id=request.session_id,
             ),
             self._recorded,
         )
-        self._open_next()
+        self._open()
         if self.state.phase is not Phase.SETTLED:
             self.relay.clock.add(self, self.started + self.relay.first_look)
 
@@ -164,78 +154,28 @@ class Exchange:
         if not durable and self.state.phase is not Phase.SETTLED:
             self.error = LedgerUnavailable("The ledger cannot be written, so nothing can be billed; try again later.")
         self._take(Input.RECORDED if durable else Input.UNRECORDED)
-        if self.attempt is not None and self.attempt.paused and not self.paused_at:
-            self.attempt.resume()
+        if not self.paused_at:
+            self.route.resume()
 
     def _open_next(self) -> None:
         self.error = None
-        self.candidate = self.candidates[self.next]
-        if self.next:
-            self.price = self.relay.price(self.candidate, self.request)
-        self.next += 1
+        self.route.go_to_next()
+        self.attempt_started = self.last_frame = self.relay.loop.time()
         self._open()
 
     def _open(self) -> None:
-        relay, provider = self.relay, self.candidate.provider
-        wire, serving = WIRES[provider.wire], relay.serving(provider)
-        if self.next > 1:
-            self.attempt_started = self.last_frame = relay.loop.time()
         self.finished_at, self.ending = 0.0, False
-        self.reading = Reading(
-            self,
-            wire,
-            provider,
-            key=serving.key,
-            limit=relay.config.limits.max_frame_bytes,
-            asks_usage=serving.asks_usage,
-            bug=relay.report_bug,
-        )
-        self.meter.begin_attempt(provider, self.candidate.own_id)
+        candidate = self.route.candidate
+        self.meter.begin_attempt(candidate.provider, candidate.own_id)
         try:
-            outgoing = wire.encode_request(self.request, provider, self.candidate.own_id, serving.asks_usage)
+            self.route.open()
         except InfronError as error:
             self.take_failure(error)
-            return
-        self.dropped = outgoing.dropped
-        if self.dropped and self.request.preferences.require_parameters:
-            names = ", ".join(f"`{name}`" for name in self.dropped)
-            what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
-            self.take_failure(Unsupported(what, param=self.dropped[0], provider=provider.id))
-            return
-        self._send(outgoing)
-
-    def _send(self, outgoing: Outgoing) -> None:
-        """Send a request of the attempt at hand; its answer goes to `reading`."""
-        relay = self.relay
-        serving = relay.serving(self.candidate.provider)
-        endpoint = None if outgoing.delay else serving.endpoint(self.candidate.own_id, outgoing, time.time)
-        if endpoint is None:
-            self.opening = relay.loop.create_task(self._send_when_ready(outgoing))
-        else:
-            self.attempt = relay.upstream.send(endpoint, outgoing.body, self.reading)
-
-    async def _send_when_ready(self, outgoing: Outgoing) -> None:
-        try:
-            if outgoing.delay:
-                await asyncio.sleep(outgoing.delay)
-            endpoint = await self.relay.endpoint_when_ready(self.candidate, outgoing)
-        except InfronError as error:
-            self.opening = None
-            self.take_loss(error)
-        except Exception:
-            self.opening = None
-            self.relay.report_bug("preparing a request")
-            self.take_loss(ProviderUnavailable("The gateway failed while it prepared the request."))
-        else:
-            self.opening = None
-            self.attempt = self.relay.upstream.send(endpoint, outgoing.body, self.reading)
-            if self.paused_at:
-                self.attempt.pause()
 
     # ---- the provider's side
 
     def attempt_over(self) -> None:
-        self.attempt = None
+        self.route.attempt_over()
 
     def take_loss(self, error: InfronError) -> None:
         if self.finished_at:  # the answer was complete, only its end got lost
@@ -245,11 +185,11 @@ class Exchange:
 
     def take_refusal(self) -> None:
         """The same candidate once more, without asking for usage."""
-        if self.attempt is not None:
-            self.attempt.abort()
-            self.attempt = None
-        self.relay.serving(self.candidate.provider).asks_usage = False
-        self._open()
+        self.finished_at, self.ending = 0.0, False
+        try:
+            self.route.open_without_usage()
+        except InfronError as error:
+            self.take_failure(error)
 
     def take_events(self, events: list[Event]) -> None:
         if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:
@@ -290,7 +230,7 @@ class Exchange:
                 size += len(data)
                 held.append(data)
             elif isinstance(event, UsageReported):
-                meter.report(event.raw, self.reading.headers)
+                meter.report(event.raw, self.route.headers())
             elif isinstance(event, Done):
                 done = True
                 break  # what a provider says after its end is nothing that a client expects
@@ -307,11 +247,11 @@ class Exchange:
             self.first_content = self.last_frame
             if not done:
                 self._ask_by(self.last_frame + self.relay.config.timeouts.stall_seconds)
-        finished = self.reading.decoder.finished
+        finished = self.route.decoder.finished
         if finished and not self.finished_at:
             self.finished_at = self.last_frame
             if not done:
-                self._ask_by(self.finished_at + USAGE_WAIT_SECONDS)
+                self._ask_by(self.finished_at + clocks.USAGE_WAIT_SECONDS)
         elif not finished:
             self.finished_at = 0.0  # another choice has begun
         if self.folder is None and not discard:
@@ -334,19 +274,17 @@ class Exchange:
 
     def _go_on(self, onward: Outgoing) -> None:
         """The answer goes on in the answer to a further request."""
-        if self.attempt is not None:
-            self.attempt.release()
-            self.attempt = None
+        self.route.release()
         if not self._stop_if_possible():
-            self._send(onward)
+            self.route.send(onward)
 
     def _stop_if_possible(self) -> bool:
         """A client that left before the provider could be told to stop: whether it was told now."""
-        can_stop = self.state.phase is Phase.DRAINING and self.stop_asked and self.reading.decoder.cancel is not None
-        if can_stop:
+        can = self.state.phase is Phase.DRAINING and self.stop_asked and self.route.decoder.cancel is not None
+        if can:
             self.leaving = f"{self.leaving}; then told to stop"
             self._take(Input.DEADLINE)
-        return can_stop
+        return can
 
     def _flush_before_failure(self, content: bool) -> None:
         """Frames that came before the error in the same read are the client's."""
@@ -374,17 +312,15 @@ class Exchange:
         if not self.first_content:
             while self.held_bytes > MAX_HELD_BYTES and self.held:
                 self.held_bytes -= len(self.held.pop(0))
-        elif self.attempt is not None and not self.state.recorded:
-            self.attempt.pause()
+        elif not self.state.recorded:
+            self.route.pause()
 
     def _end(self) -> None:
         """The answer is complete. Its usage is the provider's or, where it never gives one, counted first."""
         if self.ending:
             return
         self.ending = True
-        if self.attempt is not None:
-            self.attempt.release()
-            self.attempt = None
+        self.route.release()
         if self.meter.usage is not None:
             self._ended(None)
         else:
@@ -396,25 +332,22 @@ class Exchange:
             self._take(Input.ENDED)
 
     def _unavailable(self, what: str) -> ProviderUnavailable:
-        provider = self.candidate.provider
+        provider = self.route.candidate.provider
         return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
 
     def take_failure(self, error: InfronError) -> None:
-        self._stop_opening()
-        if self.attempt is not None:
-            self.meter.fully_sent = self.attempt.fully_sent and isinstance(error, ProviderTimeout)
-            self.attempt.abort()
-            self.attempt = None
+        route, provider = self.route, self.route.candidate.provider
+        if route.abort():
+            self.meter.fully_sent = route.fully_sent and isinstance(error, ProviderTimeout)
         if self.state.phase is Phase.SETTLED:
             return
-        if (cancel := self.reading.decoder.cancel) is not None:  # what nobody waits for any more must not run on
-            Call(self.relay, self.candidate, cancel, _unheard)
+        route.call_off()  # what nobody waits for any more must not run on
         self.error = error
         if error.provider is None and error.blame == "provider":
-            error.provider = self.candidate.provider.id
-        self.attempts.append(f"{self.candidate.provider.id}: {error.error_type} ({error.status})")
+            error.provider = provider.id
+        self.attempts.append(f"{provider.id}: {error.error_type} ({error.status})")
         early = self.state.phase in (Phase.OPENING, Phase.WAITING)
-        if early and error.safe_to_retry and self.next < len(self.candidates):
+        if early and error.safe_to_retry and route.has_more:
             self._take(Input.FAILED_OVER)
         else:
             self._take(Input.TIMED_OUT if isinstance(error, ProviderTimeout) else Input.FAILED)
@@ -432,11 +365,11 @@ class Exchange:
         self.client_resumed()
         self.left_at = self.relay.loop.time()
         leaving = when_client_leaves(
-            self.candidate.provider,
+            self.route.candidate.provider,
             self.asked,
             self.request.stream,
             self.relay.config.billing.allow_cancel_override,
-            can_call=self.reading.decoder.cancel is not None,
+            can_call=self.route.decoder.cancel is not None,
         )
         self.stop_asked = leaving.stop
         if self.ending:  # only its count is still awaited
@@ -462,11 +395,10 @@ class Exchange:
         """The client takes no more for now: neither do we from the provider."""
         if self.paused_at or not self._watched():
             return
-        self.paused_at = self.taken_at = self.relay.loop.time()
+        self.paused_at = self.taken_at = self.looked_at = now = self.relay.loop.time()
         self.unsent = self.responder.unsent()
-        if self.attempt is not None:
-            self.attempt.pause()
-        self.relay.clock.add(self, self._next_due())
+        self.route.pause()
+        self.relay.clock.add(self, clocks.next_due(clocks.running(self, self.relay.config), now))
 
     def client_resumed(self) -> None:
         if not self.paused_at:
@@ -476,8 +408,7 @@ class Exchange:
         self.last_frame += now - self.paused_at
         self.paused_at = 0.0
         self.slow_reader = False
-        if self.attempt is not None:
-            self.attempt.resume()
+        self.route.resume()
 
     # ---- clocks
 
@@ -487,41 +418,41 @@ class Exchange:
         self._take(Input.DEADLINE)
 
     def tick(self, now: float) -> float:
-        timeouts = self.relay.config.timeouts
-        phase = self.state.phase
-        if phase is Phase.SETTLED:
-            return 0.0
-        drain = self.relay.config.drain.seconds
-        if self.finished_at and not self.ending and now >= self.finished_at + USAGE_WAIT_SECONDS:
-            self._end()
-        elif phase is Phase.DRAINING and drain and now >= self.drain_started + drain:
-            self.leaving = f"{self.leaving}; cut short after {drain:g} s"
-            self._take(Input.DEADLINE)
-        elif timeouts.total_seconds and now >= self.started + timeouts.total_seconds:
-            self.error = DeadlineExceeded(f"The answer was not complete after {timeouts.total_seconds:g} s.")
-            self._take(Input.DEADLINE)
-        elif self.paused_at:
-            self._check_reader(now)
-        elif not self.ending and (late := self._late(now)):
-            self._time_out(late)
-        elif (due := self._comment_due()) and now >= due:
-            self._take(Input.KEEP_ALIVE)
-        return 0.0 if self.state.phase is Phase.SETTLED else self._next_due()
+        config = self.relay.config
+        kind = None if self._settled() else clocks.due(clocks.running(self, config), now)
+        if kind is not None:
+            self._do(kind, now)
+        return 0.0 if self._settled() else clocks.next_due(clocks.running(self, config), now)
 
-    def _late(self, now: float) -> str:
-        timeouts = self.relay.config.timeouts
-        if not self.first_content:
-            if timeouts.first_token_seconds and now >= self.attempt_started + timeouts.first_token_seconds:
-                return f"sent no content within {timeouts.first_token_seconds:g} s"
-        elif timeouts.stall_seconds and now >= self.last_frame + timeouts.stall_seconds:
-            return f"sent nothing more for {timeouts.stall_seconds:g} s"
-        return ""
+    def _settled(self) -> bool:
+        return self.state.phase is Phase.SETTLED
+
+    def _do(self, kind: Due, now: float) -> None:
+        timeouts, drain = self.relay.config.timeouts, self.relay.config.drain
+        match kind:
+            case Due.END:
+                self._end()
+            case Due.DRAIN_OVER:
+                self.leaving = f"{self.leaving}; cut short after {drain.seconds:g} s"
+                self._take(Input.DEADLINE)
+            case Due.TOTAL_OVER:
+                self.error = DeadlineExceeded(f"The answer was not complete after {timeouts.total_seconds:g} s.")
+                self._take(Input.DEADLINE)
+            case Due.READER:
+                self._check_reader(now)
+            case Due.FIRST_TOKEN:
+                self._time_out(f"sent no content within {timeouts.first_token_seconds:g} s")
+            case Due.STALL:
+                self._time_out(f"sent nothing more for {timeouts.stall_seconds:g} s")
+            case Due.COMMENT:
+                self._take(Input.KEEP_ALIVE)
 
     def _time_out(self, what: str) -> None:
-        provider = self.candidate.provider
+        provider = self.route.candidate.provider
         self.take_failure(ProviderTimeout(f"{provider.name} {what}.", provider=provider.id))
 
     def _check_reader(self, now: float) -> None:
+        self.looked_at = now
         unsent = self.responder.unsent()
         if unsent < self.unsent:
             self.unsent, self.taken_at = unsent, now
@@ -530,28 +461,6 @@ class Exchange:
         if stall and now >= self.taken_at + stall:
             self.client_gone(f"the client took no byte for {stall:g} s; ")
             self.responder.hang_up()
-
-    def _comment_due(self) -> float:
-        keepalive = self.relay.config.keepalive
-        if self.folder is not None or self.paused_at or self.ending or self.state.phase is Phase.DRAINING:
-            return 0.0
-        pause = keepalive.every_seconds if self.comments else keepalive.first_seconds
-        return self.last_write + pause if keepalive.first_seconds and pause else 0.0
-
-    def _next_due(self) -> float:
-        timeouts, drain = self.relay.config.timeouts, self.relay.config.drain
-        times = [self.started + timeouts.total_seconds if timeouts.total_seconds else 0.0, self._comment_due()]
-        if self.state.phase is Phase.DRAINING and drain.seconds:
-            times.append(self.drain_started + drain.seconds)
-        if self.finished_at and not self.ending:
-            times.append(self.finished_at + USAGE_WAIT_SECONDS)
-        if self.paused_at:
-            times.append(self.relay.loop.time() + max(0.1, timeouts.client_stall_seconds / 20))
-        elif self.first_content:
-            times.append(self.last_frame + timeouts.stall_seconds if timeouts.stall_seconds else 0.0)
-        elif timeouts.first_token_seconds:
-            times.append(self.attempt_started + timeouts.first_token_seconds)
-        return min((time for time in times if time), default=self.relay.loop.time() + 60)
 
     def _ask_by(self, due: float) -> None:
         """Something may be due at `due`, earlier than the clock was told. Being asked in vain does no harm."""
@@ -604,7 +513,7 @@ class Exchange:
 
     def _finish(self) -> None:
         self.bill = bill = self.relay.bill_of(self, Outcome.COMPLETED)
-        provider = self.candidate.provider.id
+        provider = self.route.candidate.provider.id
         if self.folder is not None or self.request.include_usage:
             usage = openai_chat.usage_object(bill.usage, self.meter.raw, bill.charge, bill.estimated)
             cost = openai_chat.cost_members(bill.charge)
@@ -631,26 +540,16 @@ class Exchange:
         self.held.clear()
         self.responder.finish(held + self.encoder.fail(self.error))
 
-    def _stop_opening(self) -> None:
-        if self.opening is not None:
-            self.opening.cancel()
-            self.opening = None
-
     def _abort(self) -> None:
-        self._stop_opening()
-        attempt, self.attempt = self.attempt, None
-        cancel = self.reading.decoder.cancel
-        if attempt is not None:
-            self.meter.fully_sent = attempt.fully_sent
-        if attempt is not None and cancel is None:
-            self.closed_at = -1.0
-            attempt.abort(self._closed)
-        elif cancel is not None:
-            if attempt is not None:
-                attempt.abort()
-            self.meter.fully_sent = True
-            self.closed_at = -1.0
-            Call(self.relay, self.candidate, cancel, self._called)
+        route, meter = self.route, self.meter
+        if route.decoder.cancel is not None:  # it has answered, so it had the whole request
+            route.abort()
+            meter.fully_sent, self.closed_at = True, -1.0
+            route.call_off(self._called)
+        elif route.abort(self._closed):
+            meter.fully_sent = route.fully_sent
+            if not self.closed_at:
+                self.closed_at = -1.0
 
     def _called(self, answer: str) -> None:
         """The provider was told to stop."""
@@ -667,14 +566,6 @@ class Exchange:
         self.ended = self.relay.loop.time()
         self.held.clear()
         self.relay.settle_when_known(self)
-
-    def let_go(self) -> None:
-        """Settled, and nobody will ask any more: end the circle of references, so that no collector has to find it."""
-        self.reading.let_go()
-
-
-def _unheard(answer: str) -> None:
-    """What became of a call that nobody waits for."""
 
 
 _FIRST = State()

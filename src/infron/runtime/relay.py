@@ -148,7 +148,7 @@ class Relay:
         return serving
 
     async def endpoint_when_ready(self, candidate: Candidate, outgoing: Outgoing) -> Endpoint:
-        """Where a request goes, after waiting for what is missing: the model in the box, a token. Raises InfronError."""
+        """Where a request goes, once what is missing is there: the model in the box, a token. Raises InfronError."""
         provider = candidate.provider
         serving = self.serving(provider)
         if provider.id == "local":
@@ -195,7 +195,7 @@ class Relay:
         return bill(
             outcome,
             exchange.meter,
-            exchange.price,
+            exchange.route.price,
             slow_reader=exchange.slow_reader,
             charge_failed=self.config.billing.charge_failed,
         )
@@ -225,7 +225,7 @@ class Relay:
             first_s=None if settlement.latency_ms is None else settlement.latency_ms / 1000,
             closed_s=None if settlement.upstream_closed_ms is None else settlement.upstream_closed_ms / 1000,
         )
-        exchange.let_go()
+        exchange.route.let_go()
         if not self.active:
             self.idle.set()
 
@@ -241,8 +241,8 @@ class Relay:
         return Settlement(
             id=exchange.id,
             outcome=outcome,
-            provider=exchange.candidate.provider.id,
-            provider_model=exchange.candidate.own_id,
+            provider=exchange.route.candidate.provider.id,
+            provider_model=exchange.route.candidate.own_id,
             price=due.price,
             usage=due.usage,
             estimated=due.estimated,
@@ -253,14 +253,14 @@ class Relay:
             error_type=error.error_type if error else None,
             # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
             error=None if error is None else _kept(error),
-            upstream_id=exchange.reading.decoder.upstream_id,
+            upstream_id=exchange.route.decoder.upstream_id,
             latency_ms=(first - exchange.started) * 1000 if first else None,
             generation_ms=(exchange.ended - first) * 1000 if first else None,
             upstream_closed_ms=None if closed is None else max(0.0, closed * 1000),
             frames=exchange.meter.frames,
             on_disconnect=exchange.leaving,
             attempts=tuple(exchange.attempts),
-            dropped=exchange.dropped,
+            dropped=exchange.route.dropped,
         )
 
     def begin_shutdown(self) -> None:
