@@ -35,10 +35,10 @@ from infron.errors import ConfigError
 from infron.policy import access, metering
 from infron.runtime import app
 from infron.runtime.ledger import Ledger
+from infron.runtime.listening import Server
 from infron.runtime.local import LocalModel
 from infron.runtime.metrics import Metrics
 from infron.runtime.relay import Relay
-from infron.runtime.server import Server
 from infron.wires import WIRES
 
 Ready = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""HTTP towards clients: one protocol class, which hands chat requests straight to the relay.
+"""HTTP towards clients: one connection, which hands chat requests straight to the relay.
 
 It never knows what a request means. Everything that is not a stream goes to the ASGI application beside it. What an
 application cannot see lives here: limits and deadlines of heads and bodies, HTTP/1.0, pipelining, hang-ups.
@@ -10,11 +10,8 @@ its turn too: a broken second request never cuts the answer to the first.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from collections import deque
-from email.utils import formatdate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 
@@ -31,9 +28,11 @@ from infron.errors import (
 from infron.policy.access import Key, KeyRing, is_json
 from infron.policy.routing import asked_on_disconnect
 from infron.runtime.app import ask
-from infron.runtime.relay import Relay
 from infron.runtime.turn import Headers, Turn, preflight, target_of
 from infron.wires import openai_chat
+
+if TYPE_CHECKING:
+    from infron.runtime.listening import Server
 
 STREAM_PATHS = frozenset((b"/v1/chat/completions", b"/api/v1/chat/completions"))
 MAX_HEADERS = 256
@@ -41,66 +40,6 @@ MAX_PIPELINE_BYTES = 64 << 10
 KEEP_ALIVE_SECONDS = 75.0
 LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it
 LINGER_TOTAL_SECONDS = 30.0
-LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
-BACKLOG = 4096
-
-
-class Server:
-    """What the connections of a process share. `application`: the ASGI one for everything that is no stream."""
-
-    def __init__(self, relay: Relay, application: Any) -> None:
-        self.relay = relay
-        self.application = application
-        self.loop = relay.loop
-        self.connections: set[GatewayProtocol] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self.timed: set[GatewayProtocol] = set()  # those whose clock runs
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.date = b""  # the Date header of this second
-        self._listening: asyncio.Server | None = None
-        self._watching: asyncio.Task[None] | None = None
-
-    async def start(self, listener: socket.socket) -> None:
-        """Accept connections on a listening socket."""
-        self._look()
-        self._watching = self.loop.create_task(self._watch())
-        self._listening = await self.loop.create_server(lambda: GatewayProtocol(self), sock=listener, backlog=BACKLOG)
-
-    async def stop(self) -> None:
-        """Accept no more, and let go of every connection once what was written to it is sent, for 1 s at most."""
-        assert self._listening is not None
-        assert self._watching is not None
-        self._listening.close()
-        self._watching.cancel()
-        for connection in list(self.connections):
-            connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), 1.0)
-        for connection in list(self.connections):
-            connection.abort()
-
-    def came(self, connection: GatewayProtocol) -> None:
-        self.connections.add(connection)
-        self._empty.clear()
-
-    def went(self, connection: GatewayProtocol) -> None:
-        self.connections.discard(connection)
-        self.timed.discard(connection)
-        if not self.connections:
-            self._empty.set()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._look()
-
-    def _look(self) -> None:
-        """One look for all connections: who receives too slowly, who is idle for too long."""
-        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
-        now = self.loop.time()
-        for connection in list(self.timed):
-            connection.check_clock(now)
 
 
 class GatewayProtocol(asyncio.Protocol):
