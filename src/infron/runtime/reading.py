@@ -113,7 +113,21 @@ class Reading:
 
     def request_failed(self, error: InfronError) -> None:
         self._taker.attempt_over()
-        self._taker.take_loss(error)
+        onward = self._onward()
+        if onward:
+            self._taker.take_events(onward)
+        else:
+            self._taker.take_loss(error)
+
+    def _onward(self) -> list[Event]:
+        """What leads on from a connection that is lost, on wires where the answer does not depend on it."""
+        if self._status != 200 or self._body is not None:
+            return []
+        try:
+            events = self.decoder.close()
+        except InfronError:
+            return []
+        return events if any(isinstance(event, Onward) for event in events) else []
 
     def let_go(self) -> None:
         """Nothing comes any more."""
