@@ -6,10 +6,11 @@ It never invents a sentence: what it prints stands in providers.toml, config.py 
 import re
 import sys
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 
 from infron import catalog, config, errors
-from infron.rows import Fact
+from infron.rows import Fact, Provider
 from infron.wires import WIRES
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ def hang_up() -> Iterator[str]:
         if row.status == "closed":
             since = f" since {row.since}" if row.since else ""
             after = f" Now: {row.successor}." if row.successor else ""
-            yield f"{begin} | closed{since} | – | – | – | – | {row.source}. {row.notes}{after} |"
+            yield f"{begin} | closed{since} | – | – | – | – | {row.source}. {escape(row.notes, quote=False)}{after} |"
             continue
         facts = (row.stops_work, row.stops_billing, row.reports_partial_usage)
         values = " | ".join(fact.value for fact in facts)
@@ -42,11 +43,51 @@ def providers() -> Iterator[str]:
         if row.status == "closed" or row.id == "local":
             continue
         names = ", ".join(f"`{name}`" for name in row.aliases)
-        keys = [row.auth.env, *row.variables.values(), *([name] for name in row.headers_env.values())]
         yield f"\n### {row.name}\n"
         yield f"`{row.id}`{f' (also {names})' if names else ''}, wire `{row.wire}`: `{row.base_url}{row.chat_path}`."
-        yield f"From the environment: {', '.join(' or '.join(f'`{name}`' for name in each) for each in keys if each)}."
-        yield f"{row.notes} (Source: {row.source}.)"
+        yield f"Needed in the environment: {'; '.join(_needed(row))}."
+        if may := _welcome(row):
+            yield f"Welcome there: {', '.join(may)}."
+        yield f"{escape(row.notes, quote=False)} (Source: {row.source}.)"
+
+
+def _needed(row: Provider) -> list[str]:
+    needs = []
+    for field, names in catalog.lacking(row, {}):
+        if field == "api_key" and row.auth.method != "header":
+            ambient = ", ".join(f"`{name}`" for name in row.auth.ambient)
+            needs.append(f"{_any_of(row.auth.env)}, or what tells of other credentials: one of {ambient}")
+        else:
+            needs.append(_any_of(names))
+    return needs
+
+
+def _welcome(row: Provider) -> list[str]:
+    """Variables that may be set, and of credentials that nothing waits for."""
+    told = {name for _, names in catalog.lacking(row, {}) for name in names}
+    groups = [*([name] for name in row.auth.env + row.auth.ambient), *row.variables.values()]
+    groups += [[name] for name in row.headers_env.values()]
+    return [_any_of(names) for names in groups if told.isdisjoint(names)]
+
+
+def _any_of(names: list[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def wires() -> Iterator[str]:
+    """What a new row of each native wire begins with."""
+    yield "| wire | `chat_path` | `auth` | further |"
+    yield "|---|---|---|---|"
+    base = "https://host"
+    new = {f"new-{wire}": {"wire": wire, "base_url": base} for wire in WIRES if wire != "openai-chat"}
+    rows = catalog.load(new, None, {}, wires=WIRES).providers
+    for wire in sorted(new):
+        row, wire = rows[wire], rows[wire].wire
+        auth = f'`header = "{row.auth.header}", scheme = "{row.auth.scheme}"`'
+        headers = ", ".join(f'{name} = "{value}"' for name, value in row.headers.items())
+        more = [f'`usage = "{row.usage}"`', *([f"`headers = {{ {headers} }}`"] if headers else [])]
+        more += ['`on_disconnect = "call"`'] if row.on_disconnect == "call" else []
+        yield f"| `{wire}` | `{row.chat_path}` | {auth} | {', '.join(more)} |"
 
 
 def settings() -> Iterator[str]:
@@ -58,7 +99,7 @@ def settings() -> Iterator[str]:
             yield "| setting | type | default | meaning |"
             yield "|---|---|---|---|"
         default = str(row.default).lower() if isinstance(row.default, bool) else row.default
-        yield f"| `{row.name}` | {row.type} | `{default}` | {row.help} |"
+        yield f"| `{row.name}` | {row.type} | {'empty' if default == '' else f'`{default}`'} | {row.help} |"
 
 
 def error_types() -> Iterator[str]:
@@ -70,6 +111,7 @@ def error_types() -> Iterator[str]:
 TABLES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "hang-up": ("README.md", hang_up),
     "providers": ("docs/providers.md", providers),
+    "wires": ("docs/rows.md", wires),
     "settings": ("docs/settings.md", settings),
     "errors": ("docs/api.md", error_types),
 }

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from infron.catalog import Catalog, Endpoint, load
+from infron.catalog import SPOKEN_BY, Catalog, Endpoint, load
 from infron.errors import ConfigError
 from infron.model import Price
+from infron.wires import WIRES
 
 # The page's table of who supports stream cancellation, by our ids.
 CANCEL = [
@@ -309,6 +310,9 @@ WIRE = {"wire": "openai-chat", "base_url": "http://h/v1"}
         ({**WIRE, "on_disconnect": "hang"}, ["providers.x.on_disconnect", '"call" or "cancel" or "drain"', "'hang'"]),
         ({**WIRE, "usage": 3}, ["providers.x.usage"]),
         ({**WIRE, "base_ulr": "y"}, ["providers.x.base_ulr", "did you mean base_url"]),
+        ({**WIRE, "auth": {"metod": "y"}}, ["providers.x.auth.metod", "did you mean method?"]),
+        ({**WIRE, "quirks": {"max_token": "y"}}, ["providers.x.quirks.max_token", "did you mean max_tokens?"]),
+        ({**WIRE, "on_disconnect": "call"}, ["providers.x.on_disconnect", "replicate"]),
         ({**WIRE, "quirks": {"max_tokens": "both"}}, ["providers.x.quirks.max_tokens", '"max_completion_tokens"']),
         ({**WIRE, "wire": "smoke"}, ["providers.x.wire", "openai-chat", "'smoke'"]),
         ({**WIRE, "base_url": "ftp://h"}, ["providers.x.base_url", "http(s)://"]),
@@ -442,3 +446,20 @@ def test_google_alone_is_vertex_as_the_page_has_it_and_gemini_the_other(catalog:
     endpoint = found("google-ai-studio", GEMINI_API_KEY="k")
     assert endpoint.headers == {"x-goog-api-key": "k"}
     assert endpoint.models_url == "https://generativelanguage.googleapis.com/v1beta/models"
+
+
+def test_a_new_row_of_a_native_wire_begins_with_what_belongs_to_the_wire():
+    rows = load({"mine": {"wire": "anthropic", "base_url": "https://host/v1", "api_key": "k"}}, {}, {})
+    row = rows.providers["mine"]
+    found = rows.usable(row)
+    assert not isinstance(found, str)
+    assert found.chat_url == "https://host/v1/messages"
+    assert found.headers == {"anthropic-version": "2023-06-01", "x-api-key": "k"}
+    assert (row.usage, row.on_disconnect, row.price_list) == ("always", "cancel", "")
+    told = load({"mine": {"wire": "replicate", "base_url": "https://host/v1"}}, {}, {}).providers["mine"]
+    assert told.on_disconnect == "call"
+
+
+def test_every_native_wire_has_a_shipped_row_that_shows_how_it_is_spoken():
+    rows = load({}, {}, {}).providers
+    assert {wire: rows[id].wire for wire, id in SPOKEN_BY.items()} == {w: w for w in WIRES if w != "openai-chat"}

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 
 from infron import chat, cli, config
-from infron.runtime import local
+from infron.runtime import ledger, local
 
 HEAD = {"id": "gen-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cost": 0.00012}
@@ -138,7 +139,7 @@ def test_ctrl_c_leaves_the_stream_and_shows_its_receipt(fake: Fake) -> None:
         assert process.stdout.read(10) == b"One moment"
         process.send_signal(signal.SIGINT)
         assert fake.left.wait(10)
-        line = "Cancelled · 2 tokens (estimated) · charge $0.02 · provider stopped after 1.5 ms · receipt gen-1\n"
+        line = "Cancelled · 2 tokens (estimated) · charge $0.02 · connection closed after 1.5 ms · receipt gen-1\n"
         assert process.stderr.read().decode() == line
         assert process.wait() == chat.CANCELLED
 
@@ -367,6 +368,21 @@ def test_every_command_finds_the_ledger_of_the_named_file(infron: Infron, tmp_pa
     assert json.loads(infron("keys", "list", "--json")[1]) == []
 
 
+def test_usage_without_a_price_is_unknown_and_not_nothing(infron: Infron, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"exchanges": 2, "prompt": 1000, "completion": 5}
+    found = [
+        ledger.UsageRow(name="priced", cost=10**12, charge=10**12, unpriced=0, estimated=1, **row),
+        ledger.UsageRow(name="unpriced", cost=0, charge=0, unpriced=2, estimated=0, **row),
+    ]
+    monkeypatch.setattr(ledger, "usage_rows", lambda *_: found)
+    _, out, err = infron("usage")
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    assert lines["priced"] == ["2", "1,000", "5", "$1.00", "$1.00"]
+    assert lines["unpriced"] == ["2", "1,000", "5", "unknown", "unknown"]
+    assert "not in cost and charge: 2." in err
+    assert "did not tell them: 1." in err
+
+
 @pytest.mark.parametrize("by", ["model", "key", "day", "provider"])
 def test_usage_of_an_unused_gateway_is_empty(infron: Infron, by: str) -> None:
     assert infron("usage", "--by", by) == (0, "", "Nothing was used yet.\n")
@@ -388,8 +404,64 @@ def test_providers_say_what_they_need_and_which_are_ready(infron: Infron, monkey
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     shown = infron("providers")[1]
     assert "sk-secret" not in shown
-    (line,) = [line for line in shown.splitlines() if line.startswith("│ openai ")]
+    assert "set CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_API_KEY" in shown
+    assert "set YI_API_KEY (uncertain)" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("openai ")]
     assert "ready" in line
+
+
+def test_what_hanging_up_stops_is_told_in_a_word_or_two(infron: Infron) -> None:
+    lines = {line.split()[0]: line for line in infron("providers")[1].splitlines() if line}
+    for id, words in {
+        "openai": "cancel   work, bill  OpenRouter 2026-08-22",
+        "groq": "drain    nothing     OpenRouter 2026-08-22",
+        "novita": "drain    work        Novita changelog 2026-03-27",
+        "zai": "drain    unknown",
+        "replicate": "call     work, bill  Replicate documentation",
+    }.items():
+        assert words in lines[id]
+
+
+def test_a_narrow_terminal_shows_names_whole_and_leaves_out_what_has_no_room(
+    terminal: Callable[..., Terminal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    person = terminal("providers")
+    lines = re.sub(r"\x1b\[[0-9;]*m|\r", "", person.until("from where.")).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("google-ai-studio  gemini       drain") for line in lines)
+    assert not any("known from" in line for line in lines)
+    assert person.process.wait(10) == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    with start("providers", "--json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_probe_refuses_to_hang_up_after_the_end_before_it_costs_anything(infron: Infron) -> None:
+    code, out, err = infron("providers", "probe", "openai", "--after", "400")
+    assert (code, out) == (1, "")
+    assert "raise --max-tokens" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("opnai", "Did you mean `openai`?"),
+        ("openai", "needs its key: set OPENAI_API_KEY, or api_key in [providers.openai]."),
+        ("bedrock", "credentials: set AWS_BEARER_TOKEN_BEDROCK or AWS_ACCESS_KEY_ID or AWS_PROFILE, or api_key in"),
+        ("azure", "needs AZURE_RESOURCE_NAME in the environment, or base_url in [providers.azure]; and its key: set"),
+        ("octoai", "is closed since 2024-10-31. What took its place: NVIDIA NIM."),
+    ],
+)
+def test_probe_says_what_a_provider_lacks(infron: Infron, name: str, sentence: str) -> None:
+    code, out, err = infron("providers", "probe", name)
+    assert (code, out) == (1, "")
+    assert sentence in err
 
 
 @pytest.mark.parametrize("name", ["stops_work", "stops_billing", "reports_partial_usage"])
@@ -412,7 +484,7 @@ def test_closed_providers_say_since_when_and_from_where_that_is_known(infron: In
         assert row["source"]
         assert row["since"] or row["id"] in never
     assert all("never had a public API" in rows[id]["why_not"] for id in never)
-    line = next(line for line in infron("providers")[1].splitlines() if line.startswith("│ octoai "))
+    line = next(line for line in infron("providers")[1].splitlines() if line.startswith("octoai "))
     assert "closed" in line
     assert "2024-10-31" in line
 
@@ -449,6 +521,35 @@ def test_check_of_good_settings_says_so(infron: Infron, tmp_path: Path) -> None:
     assert "needs an API key to exist" in out
 
 
+def test_check_says_what_the_rows_of_the_file_wait_for_though_that_is_no_mistake(
+    infron: Infron, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.toml").write_text(
+        '[providers.groq]\non_disconnect = "cancel"\n[providers.mine]\nwire = "openai-chat"\nbase_url = "http://h/v1"\n'
+    )
+    code, out, err = infron("check", "--config", "rows.toml")
+    assert (code, out) == (0, "The settings are right.\n")
+    assert err == "Yet Groq needs its key: set GROQ_API_KEY, or api_key in [providers.groq].\n"
+
+
+def test_check_live_looks_for_credentials_where_requests_are_signed(
+    infron: Infron, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFRON_LOCAL_ENABLED", "false")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "some-project")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    code, out, _ = infron("check", "--live", "--json")
+    found = {answer["provider"]: answer for answer in json.loads(out)["providers"]}
+    assert code == 1
+    assert not found["google-vertex"]["good"]
+    assert "cannot be read" in found["google-vertex"]["sentence"]
+    assert found["amazon-bedrock"]["good"]
+    assert "without paying" in found["amazon-bedrock"]["sentence"]
+
+
 def test_check_live_asks_every_provider_that_has_a_key(infron: Infron, tmp_path: Path, fake: Fake) -> None:
     (tmp_path / "live.toml").write_text(
         "[local]\nenabled = false\n"
@@ -465,7 +566,7 @@ def test_check_live_asks_every_provider_that_has_a_key(infron: Infron, tmp_path:
 
 @pytest.mark.parametrize(
     "words", [(), ("serve",), ("chat",), ("keys",), ("keys", "create"), ("keys", "list"), ("keys", "revoke"),
-              ("usage",), ("providers",), ("models",), ("check",)], ids=" ".join
+              ("usage",), ("providers",), ("providers", "probe"), ("models",), ("check",)], ids=" ".join
 )  # fmt: skip
 def test_every_command_explains_itself_and_each_of_its_options(infron: Infron, words: tuple[str, ...]) -> None:
     code, out, _ = infron(*words, "--help")

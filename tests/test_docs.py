@@ -2,16 +2,23 @@
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from infron import config, errors
+from infron import catalog, config, errors, rows
+from infron.runtime import entries
+from infron.testing import SCRIPTS
+from infron.wires import WIRES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs/api.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
+ROWS = (ROOT / "docs/rows.md").read_text()
+SHIPPED = ("*.md", "*.toml", "Makefile", "docs/*", "bench/*.*", "requirements/*", "src/**/*.py", "src/**/*.toml")
 PAGES = [README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))]
 
 
@@ -24,11 +31,11 @@ def tables():
     return module
 
 
-@pytest.mark.parametrize("name", ["hang-up", "providers", "settings", "errors"])
+@pytest.mark.parametrize("name", ["hang-up", "providers", "wires", "settings", "errors"])
 def test_generated_tables_are_as_their_rows_say(name: str):
     _, text, anew = tables().rewritten(name)
     assert text == anew, "run: python docs/tables.py"
-    assert len(anew.split(f"generated: {name}")[1].split("<!-- end -->")[0].splitlines()) > 10
+    assert len(anew.split(f"generated: {name}")[1].split("<!-- end -->")[0].splitlines()) > 7
 
 
 @pytest.mark.parametrize("setting", list(config.settings()), ids=lambda setting: f"{setting.section}.{setting.name}")
@@ -40,6 +47,47 @@ def test_every_setting_is_documented_and_has_a_help_text(setting: config.Setting
 @pytest.mark.parametrize("kind", errors.InfronError.__subclasses__(), ids=lambda kind: kind.__name__)
 def test_every_error_type_is_documented(kind: type[errors.InfronError]):
     assert f"`{kind.error_type}`" in API
+
+
+@pytest.mark.parametrize("kind", [rows.Provider, rows.Auth, rows.Quirks, rows.Model, rows.Rate])
+def test_every_field_of_a_row_is_explained(kind: type):
+    for name in kind.__struct_fields__:
+        assert re.search(rf"[`{{ ]{name}[`, }}]", ROWS), name
+
+
+def test_every_wire_is_explained():
+    for wire in WIRES:
+        assert f"`{wire}`" in ROWS
+
+
+def test_every_voice_is_explained():
+    page = (ROOT / "docs/testing.md").read_text()
+    for wire in SCRIPTS:
+        assert f"`{wire}`" in page
+
+
+def test_every_member_of_a_receipt_that_has_a_value_is_explained():
+    never = {"is_byok", "api_type", "cache_discount", "upstream_inference_cost", "moderation_latency", "service_tier",
+             "origin", "http_referer", "user_agent", "app_id"}  # fmt: skip
+    same = {"id", "outcome", "cancelled", "native_tokens_prompt", "native_tokens_completion"}
+    for name in set(entries.Receipt.__struct_fields__) - never - same:
+        assert f"`{name}`" in API, name
+
+
+def test_nothing_that_ships_names_a_place_of_one_machine():
+    paths = [path for pattern in SHIPPED for path in ROOT.glob(pattern) if path.is_file()]
+    assert len(paths) > 100
+    for path in paths:
+        found = re.search(r"(?<![\w.~])/(home|Users|root|tmp|work|mnt)/\w+", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path}: {found}"
+
+
+def test_the_examples_of_the_configuration_are_right():
+    for page in PAGES:
+        for example in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):
+            loaded = msgspec.convert(tomllib.loads(example), config.Config)
+            providers = {"mine": {"wire": "openai-chat", "base_url": "http://host/v1"}, **loaded.providers}
+            catalog.load(providers, loaded.models, {}, wires=WIRES)
 
 
 def test_every_header_of_ours_is_documented():

@@ -1,6 +1,6 @@
 """What a provider's own API says, afterwards, of one answer: how much of it was made, and how much was billed.
 
-It never judges what that proves: `probe` does.
+It never judges what that proves: `findings` does.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Account:
         try:
             return await get(self._client, url, self._headers if headers is None else headers)
         except InfronError as error:
-            raise Unknowable(f"{self._name} could not be asked: {error.message}") from error
+            raise Unknowable(f"{self._name} could not be asked: {error.message.rstrip('.')}") from error
 
     async def get_json(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """None: there is nothing yet (404, 429, 5xx). Raises Unknowable."""

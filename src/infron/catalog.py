@@ -107,6 +107,7 @@ class Catalog:
 _VARIABLE = re.compile(r"\{(\w+)\}")
 _VARIABLE_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
+MOST_NAMED = 3  # variables in a sentence, of those any one of which would serve
 
 
 def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
@@ -118,22 +119,16 @@ def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
         return f"{name} is closed{since}.{successor}{f' {provider.notes}' if provider.notes else ''}"
     if provider.base_url is None:
         return f"{name} has no address: set base_url in [providers.{provider.id}]."
+    if needs := lacking(provider, environ):
+        return f"{name} needs {'; and '.join(_need(provider, field, names) for field, names in needs)}."
     values = {"model": "{model}"}  # it is put in for each request
-    for field, template in (("base_url", provider.base_url), ("chat_path", provider.chat_path)):
-        for variable in _VARIABLE.findall(template):
-            if variable in values:
-                continue
-            names = provider.variables.get(variable, [])
-            value = values[variable] = _first_set(names, environ) or provider.variable_defaults.get(variable, "")
-            if not value:
-                return f"{name} needs {_any_of(names)} in the environment, or {field} in [providers.{provider.id}]."
-            if not _VARIABLE_VALUE.fullmatch(value):
-                return f"{_any_of(names)} cannot be part of an address: letters, digits, dots and hyphens only."
+    for variable, names in provider.variables.items():
+        value = values[variable] = _first_set(names, environ) or provider.variable_defaults.get(variable, "")
+        if value and not _VARIABLE_VALUE.fullmatch(value):
+            return f"{_any_of(names)} cannot be part of an address: letters, digits, dots and hyphens only."
     auth = provider.auth
     key = (provider.api_key or "").strip() or _first_set(auth.env, environ)
     signed = "" if key or auth.method == "header" or not _first_set(auth.ambient, environ) else auth.method
-    if not key and not signed and (asked := [*auth.env, *auth.ambient]):
-        return f"{name} needs its key: set {_any_of(asked)}, or api_key in [providers.{provider.id}]."
     headers = {header: _first_set([variable], environ) for header, variable in provider.headers_env.items()}
     headers = {**provider.headers, **{header: value for header, value in headers.items() if value}}
     if key:
@@ -149,6 +144,34 @@ def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
     base = base.rstrip("/")
     models = base + provider.models_path if provider.models_path else None
     return Endpoint(base_url=base, chat_url=base + chat, models_url=models, headers=headers, signed=signed)
+
+
+def lacking(provider: Provider, environ: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """What a row waits for: a field of it, and the variables any one of which would serve, where none of them is set.
+
+    Credentials are not asked for where the variable of an address, which is asked for, speaks for them too.
+    """
+    found: dict[str, tuple[str, list[str]]] = {}
+    for field, template in (("base_url", provider.base_url or ""), ("chat_path", provider.chat_path)):
+        for variable in _VARIABLE.findall(template):
+            names = provider.variables.get(variable, [])
+            if variable != "model" and variable not in provider.variable_defaults and not _first_set(names, environ):
+                found.setdefault(variable, (field, names))
+    needs = list(found.values())
+    ambient = [] if provider.auth.method == "header" else provider.auth.ambient
+    asked = [*provider.auth.env, *ambient]
+    told = {name for _, names in needs for name in names}
+    if asked and not (provider.api_key or "").strip() and not _first_set(asked, environ) and told.isdisjoint(ambient):
+        needs.append(("api_key", asked))
+    return needs
+
+
+def _need(provider: Provider, field: str, names: list[str]) -> str:
+    where = f"{field} in [providers.{provider.id}]"
+    if field != "api_key":
+        return f"{_any_of(names)} in the environment, or {where}"
+    what = "its key" if provider.auth.method == "header" else "credentials"
+    return f"{what}: set {_any_of(names[:MOST_NAMED])}, or {where}"
 
 
 def _first_set(names: list[str], environ: Mapping[str, str]) -> str:
@@ -176,7 +199,8 @@ def load(
     """The shipped rows with those of the configuration over them.
 
     A configured row overrides single fields of the shipped one of that id or alias (a table field, such as `auth`,
-    member by member), or adds a whole one: then it needs `wire` and `base_url`. `api_key_env` is short for `auth.env`.
+    member by member), or adds a whole one: then it needs `wire` and `base_url`, and takes over from the shipped row of
+    a native wire what belongs to the wire (`OF_WIRE`). `api_key_env` is short for `auth.env`.
     `wires`: the names that `wire` may have (none: not checked). `path`: the file they come from, to name the line.
     Raises ConfigError, which names the row, the field and what it may be.
     """
@@ -190,11 +214,13 @@ def load(
     for given, table in (config_providers or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["providers", given]
         key = names.get(given, given)
-        merged = _merged({"name": key, **shipped.get(key, {}), "id": key}, _with_env(table, where, [*keys], path))
+        over = _with_env(table, where, [*keys], path)
         if key not in shipped:
             for field in ("wire", "base_url"):
                 if field not in table:
                     raise _wrong(where, keys, f"a new provider needs `{field}`", path)
+        under = shipped.get(key) or _of_wire(shipped, over.get("wire"))
+        merged = _merged({"name": key, **under, "id": key}, over)
         rows[key] = _convert(Provider, merged, where, keys, path)
         _check_provider(rows[key], wires, where, keys, path)
     alias = {name.lower(): row.id for row in rows.values() for name in (row.name, *row.aliases)}
@@ -219,6 +245,28 @@ def _merged(shipped: Table, over: Mapping[str, Any]) -> Table:
         below = result.get(field)
         result[field] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
     return result
+
+
+# The shipped row that shows how a wire is spoken, and what of it holds for any host of that wire.
+SPOKEN_BY = {
+    "anthropic": "anthropic",
+    "bedrock": "amazon-bedrock",
+    "cloudflare": "cloudflare-run",
+    "cohere": "cohere",
+    "gemini": "google-ai-studio",
+    "replicate": "replicate",
+}
+OF_WIRE = ("chat_path", "headers", "usage")
+
+
+def _of_wire(shipped: Mapping[str, Table], wire: object) -> Table:
+    row = shipped.get(SPOKEN_BY.get(wire, "")) if isinstance(wire, str) else None
+    if row is None:
+        return {}
+    taken = {field: row[field] for field in OF_WIRE if field in row}
+    auth = {field: value for field, value in row.get("auth", {}).items() if field in ("header", "scheme")}
+    called = {"on_disconnect": "call"} if row["on_disconnect"] == "call" else {}
+    return {**taken, **called, **({"auth": auth} if auth else {})}
 
 
 def _with_env(table: Table, where: str, keys: list[str], path: Path | None) -> Table:
@@ -265,6 +313,8 @@ def _check_provider(row: Provider, wires: Collection[str], where: str, keys: lis
     for field in ("chat_path", "models_path"):
         if (value := getattr(row, field)) and not value.startswith("/"):
             raise _wrong(where, [*keys, field], 'expected a path that starts with "/"', path)
+    if row.on_disconnect == "call" and row.wire != "replicate":
+        raise _wrong(where, [*keys, "on_disconnect"], "only a provider of the wire replicate can be told to stop", path)
     if row.max_connections < 1:
         raise _wrong(where, [*keys, "max_connections"], "expected at least 1", path)
     for own_id, rate in row.prices.items():
@@ -287,25 +337,32 @@ def _convert(kind: type[Kind], table: Table, where: str, keys: list[str], path: 
         inner = [name for name in re.findall(r"\.(\w+)", place)]
         if unknown := re.search(r"unknown field `(\w+)`", what):
             inner.append(unknown[1])
-            known = difflib.get_close_matches(unknown[1], kind.__struct_fields__, 1, cutoff=0.0)
-            what = f"no such field; did you mean {known[0]}?"
+            known = difflib.get_close_matches(unknown[1], _fields(kind, inner[:-1]), 1, cutoff=0.0)
+            what = f"no such field; did you mean {known[0]}?" if known else "no such field"
         if (enum := re.match(r"Invalid enum value (.*)", what)) and (choice := _choice(kind, inner)):
             what = f"expected {choice}, got {enum[1]}"
         raise _wrong(where, [*keys, *inner], what[:1].lower() + what[1:], path) from error
 
 
+def _at(kind: type[Row], inner: list[str]) -> Any:
+    """The type of what stands at `inner` in a row of this kind, as msgspec tells it; None where nothing can."""
+    found: Any = msgspec.inspect.type_info(kind)
+    for name in inner:
+        found = next((field.type for field in getattr(found, "fields", ()) if field.name == name), None)
+        if isinstance(found, msgspec.inspect.DictType):  # its keys are nobody's fields
+            found = found.value_type
+    return found
+
+
 def _choice(kind: type[Row], inner: list[str]) -> str:
     """The values that a field of a fixed choice may have, or nothing."""
-    annotation: Any = kind
-    for name in inner:
-        fields = msgspec.inspect.type_info(annotation)
-        found = next((f.type for f in getattr(fields, "fields", ()) if f.name == name), None)
-        if isinstance(found, msgspec.inspect.LiteralType):
-            return " or ".join(f'"{value}"' for value in found.values if value)
-        annotation = getattr(found, "cls", None)
-        if annotation is None:
-            break
-    return ""
+    found = _at(kind, inner)
+    values = found.values if isinstance(found, msgspec.inspect.LiteralType) else ()
+    return " or ".join(f'"{value}"' for value in values if value)
+
+
+def _fields(kind: type[Row], inner: list[str]) -> list[str]:
+    return [field.name for field in getattr(_at(kind, inner), "fields", ())]
 
 
 def _wrong(where: str, keys: list[str], what: str, path: Path | None) -> ConfigError:
@@ -315,4 +372,5 @@ def _wrong(where: str, keys: list[str], what: str, path: Path | None) -> ConfigE
             line = line_of(keys, path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             line = None
-    return ConfigError(f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}: {what.rstrip('.')}.")
+    end = "" if what.endswith("?") else "."
+    return ConfigError(f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}: {what.rstrip('.')}{end}")

@@ -276,13 +276,13 @@ def _cancelled(gateway: Gateway, answer: Answer) -> str:
     except KeyboardInterrupt:
         return f"Cancelled · receipt {answer.id}"
     if receipt.get("outcome") is None:
-        return f"Left · the provider cannot be stopped and answers on, at full price · receipt {answer.id}"
+        return f"Left · the provider answers on, at full price · receipt {answer.id}"
     tokens = receipt.get("tokens_completion")
     parts = [str(receipt["outcome"]).capitalize(), f"{tokens or 0:,} token{'s' * (tokens != 1)}"]
     parts[-1] += " (estimated)" if receipt.get("estimated") else ""
     parts.append(f"charge {dollars(receipt.get('total_cost'))}")
     if (closed := receipt.get("upstream_closed_ms")) is not None:
-        parts.append(f"provider stopped after {closed:.1f} ms")
+        parts.append(f"connection closed after {closed:.1f} ms")
     return " · ".join([*parts, f"receipt {answer.id}"])
 
 

@@ -18,6 +18,7 @@ from infron import catalog, config
 from infron.errors import InfronError
 from infron.policy import access
 from infron.runtime import ledger, local, sqlite, upstream
+from infron.runtime.serving import signer_of
 from infron.wires import WIRES
 
 LIVE_SECONDS = 20.0
@@ -65,6 +66,13 @@ def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -
     except InfronError as error:
         return [error.message]
     return []
+
+
+def waiting(loaded: config.Config) -> list[str]:
+    """Why the rows that the configuration speaks of cannot be used here and now, a sentence each: no mistakes."""
+    rows = catalog.load(loaded.providers, loaded.models, os.environ, wires=WIRES, path=loaded.path)
+    named = [row for name in loaded.providers if (row := rows.find_provider(name)) is not None and row.id != "local"]
+    return [why for row in named if isinstance(why := rows.usable(row), str)]
 
 
 def _ledger(loaded: config.Config) -> str | None:
@@ -117,9 +125,10 @@ async def _start(loaded: config.Config) -> Answer:
 
 
 async def _ask(client: upstream.Client, provider: str, endpoint: catalog.Endpoint) -> Answer:
-    if endpoint.models_url is None:
-        return Answer(provider, True, "It has no list of models, so its key cannot be checked without paying.", 0.0)
     began, status = time.monotonic(), _Status()
+    if endpoint.models_url is None:
+        good, sentence = await _credentials(endpoint)
+        return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
     headers = (*endpoint.headers.items(), ("accept", "application/json"))
     attempt = client.send(upstream.Endpoint(endpoint.models_url, headers, method="GET"), b"", status)
     try:
@@ -132,6 +141,22 @@ async def _ask(client: upstream.Client, provider: str, endpoint: catalog.Endpoin
         good, sentence = False, f"No answer within {LIVE_SECONDS:.0f} seconds."
     attempt.abort()
     return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
+
+
+async def _credentials(endpoint: catalog.Endpoint) -> tuple[bool, str]:
+    """As much as can be known where there is no list of models: whether what signs requests finds credentials."""
+    signer = signer_of(endpoint)
+    if signer is None:
+        return True, "It has no list of models, so its key cannot be checked without paying."
+    try:
+        async with asyncio.timeout(LIVE_SECONDS):
+            if signer.headers("POST", endpoint.chat_url, b"", time.time()) is None:
+                await signer.refresh()
+    except InfronError as error:
+        return False, error.message
+    except TimeoutError:
+        return False, f"No credentials were found within {LIVE_SECONDS:.0f} seconds."
+    return True, "Its credentials are there; whether it takes them cannot be checked without paying."
 
 
 class _Status:
@@ -158,6 +183,7 @@ class _Status:
 def _meaning(status: int) -> str:
     known = {
         200: "It answers.",
+        400: "It refuses the question, as some providers do where the key is wrong.",
         401: "It refuses the key.",
         403: "It knows the key but does not permit this.",
         404: "There is nothing at this address: is base_url right?",

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import msgspec
 import typer
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -50,7 +51,8 @@ ConfigFile = Annotated[
         "--config", envvar="INFRON_CONFIG", metavar="FILE", help="The settings (TOML). Without it, the defaults hold."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+WIDE = 110  # columns of a terminal that has room for every column of a table
 
 
 def main() -> None:
@@ -58,6 +60,11 @@ def main() -> None:
         app(prog_name="infron")
     except InfronError as error:
         stop(error.message)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever read it has left: Python would complain about the rest as it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stop(sentence: str) -> NoReturn:
@@ -136,7 +143,7 @@ def ask_first(url: str, text: str) -> None:
 @app.command("chat")
 def chat_(
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to ask. Without it, a conversation begins.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="What to ask. Without it, a conversation begins.")
     ] = None,
     model: Annotated[str, typer.Option(help="Which model to ask; `infron models` lists them.")] = chat.DEFAULT_MODEL,
     base_url: Annotated[
@@ -184,8 +191,8 @@ def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     elif not found:
         say("There is no key yet: anyone on this machine may use the gateway. `infron keys create` makes one.")
     else:
-        rows = [[k.id, k.name, k.hint, when(k.created_at), money(k.limit, "none"), when(k.revoked_at)] for k in found]
-        show("API keys", ["id", "name", "key", "created", "limit", "revoked"], rows)
+        rows = [[k.id, k.name, k.hint, day(k.created_at), money(k.limit, "none"), day(k.revoked_at)] for k in found]
+        show("API keys", ["id", "name", "key", "created", "limit", "revoked"], rows, right=[4], spare=2)
 
 
 @keys.command()
@@ -218,16 +225,15 @@ def usage(
     elif not found:
         say("Nothing was used yet.")
     else:
-        rows = [
-            [u.name, f"{u.exchanges:,}", f"{u.prompt:,}", f"{u.completion:,}", money(u.cost), money(u.charge), notes(u)]
-            for u in found
-        ]
-        show(f"Usage by {by}", [by, "exchanges", "prompt", "completion", "cost", "charge", ""], rows, right=range(1, 6))
-
-
-def notes(row: ledger.UsageRow) -> str:
-    parts = [(row.unpriced, "without a known price"), (row.estimated, "estimated")]
-    return ", ".join(f"{count:,} {what}" for count, what in parts if count)
+        rows = []
+        for u in found:
+            paid = [money(None if u.unpriced == u.exchanges else sum_, "unknown") for sum_ in (u.cost, u.charge)]
+            rows.append([u.name, f"{u.exchanges:,}", f"{u.prompt:,}", f"{u.completion:,}", *paid])
+        show(f"Usage by {by}", [by, "exchanges", "prompt", "completion", "cost", "charge"], rows, right=range(1, 6))
+        if unpriced := sum(u.unpriced for u in found):
+            say(f"Exchanges without a known price, which are not in cost and charge: {unpriced:,}.")
+        if estimated := sum(u.estimated for u in found):
+            say(f"Exchanges whose tokens were counted here, as the provider did not tell them: {estimated:,}.")
 
 
 # ---- providers and models
@@ -244,9 +250,12 @@ def providers(context: typer.Context, config_file: ConfigFile = None, as_json: A
     if as_json:
         show_json([provider_members(row, why) for row, why in found])
         return
-    found.sort(key=lambda each: each[1] is not None)
-    columns = ["id", "wire", "status", "hang-up", "stops work", "stops bill", "known from", "state"]
-    show("Providers", columns, [provider_cells(row, why) for row, why in found])
+    found.sort(key=lambda each: (each[1] is not None, each[0].status == "closed", each[0].id))
+    cells = [provider_cells(row, why) for row, why in found]
+    show("Providers", ["id", "wire", "hang-up", "stops", "known from", "state"], cells, spare=4)
+    say("hang-up: when a client leaves, the connection is closed (cancel), the answer")
+    say("is read to its end (drain), or the provider is told to stop (call).")
+    say("stops: what hanging up ends there, as far as known; --json tells from where.")
 
 
 @catalogue.command("probe")
@@ -271,6 +280,8 @@ def probe_(
 
     It costs what one or two answers of --max-tokens cost there. The result is ready for the configuration.
     """
+    if after >= max_tokens:
+        stop(f"--after {after}: an answer of at most {max_tokens} tokens would be over by then; raise --max-tokens.")
     outer = context.parent.params if context.parent else {}
     options = probe.Options(model=model, after=after, max_tokens=max_tokens, control=control, wait=wait)
     settings = config.load(config_file or outer.get("config_file"))
@@ -305,12 +316,33 @@ def provider_members(row: catalog.Provider, why: str | None) -> dict[str, Any]:
 
 
 def provider_cells(row: catalog.Provider, why: str | None) -> list[str]:
-    fact = row.stops_billing
-    facts = [row.stops_work.value, fact.value, f"{fact.source.split(',')[0]} {fact.date}".strip()]
     if row.status == "closed":
-        facts = ["", "", f"{row.source.split(',')[0]} {row.since}".strip()]
-    hang_up = row.on_disconnect if row.status != "closed" else ""
-    return [row.id, row.wire, row.status, hang_up, *facts, why or "ready"]
+        return [row.id, row.wire, "", "", known_from(row.source, row.since), f"closed {row.since}".strip()]
+    fact = row.stops_billing
+    return [row.id, row.wire, row.on_disconnect, stopped(row), known_from(fact.source, fact.date), state(row, why)]
+
+
+def known_from(source: str, date: str) -> str:
+    """A source in a few words, up to the first comma or colon, and its date."""
+    return f"{re.split('[,:;] ', source)[0]} {date}".strip()
+
+
+def stopped(row: catalog.Provider) -> str:
+    """What hanging up stops there: `work, bill`; with a question mark where that is unknown."""
+    marks = {"yes": "", "unknown": "?"}
+    facts = {"work": row.stops_work.value, "bill": row.stops_billing.value}
+    if set(facts.values()) == {"unknown"}:
+        return "unknown"
+    return ", ".join(name + marks[value] for name, value in facts.items() if value in marks) or "nothing"
+
+
+def state(row: catalog.Provider, why: str | None) -> str:
+    """`ready`, or what to set. `why`: the whole sentence that says why it cannot be used."""
+    doubt = " (uncertain)" if row.status == "uncertain" else ""
+    if why is None:
+        return f"ready{doubt}"
+    needs = [names[0] for _, names in catalog.lacking(row, os.environ) if names]
+    return f"set {', '.join(needs)}{doubt}" if needs and row.id != "local" else why
 
 
 @app.command()
@@ -333,7 +365,9 @@ def models(
         price = prices(model, rows)
         cells = [number(model.context_length), *(f"${price[p]:g}" if price else "" for p in ("prompt", "completion"))]
         table.append([model.id, *cells, ", ".join(served)])
-    show("Models", ["id", "context", "$/M in", "$/M out", "served by (if its key is set)"], table, right=range(1, 4))
+    show("Models", ["id", "context", "$/M in", "$/M out", "served by"], table, right=range(1, 4))
+    if any(offer.provider not in usable for model in found for offer in model.served_by):
+        say("In brackets: not set up here, see `infron providers`. Prices are those of the first.")
     if not everything and len(found) < len(rows.models):
         say(f"{len(rows.models) - len(found)} more need a provider's key: see --all, and `infron providers`.")
 
@@ -363,16 +397,21 @@ def why_not(row: catalog.Provider, rows: catalog.Catalog, settings: config.Confi
 @app.command("check")
 def check_(
     config_file: ConfigFile = None,
-    live: Annotated[bool, typer.Option("--live", help="Also ask each provider whether it takes its key.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Also ask each provider that is set up whether it takes its key.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the settings and say what is wrong, line by line; the exit code is 0 if nothing is."""
     problems = check.settings(config_file)
+    waiting: list[str] = []
     answers: list[check.Answer] = []
+    if not problems:
+        waiting = check.waiting(config.load(config_file))
     if live and not problems:
         answers = asyncio.run(check.live(config.load(config_file)))
     if as_json:
-        show_json({"problems": problems, "providers": answers})
+        show_json({"problems": problems, "waiting": waiting, "providers": answers})
     else:
         for problem in problems:
             print(problem)
@@ -380,7 +419,9 @@ def check_(
             rows = [[a.provider, "yes" if a.good else "no", f"{a.milliseconds:,.0f} ms", a.sentence] for a in answers]
             show("Providers asked", ["provider", "good", "time", "answer"], rows, right=[2])
         if not problems:
-            print("The settings are right.")
+            print("The settings are right.", flush=True)
+        for sentence in waiting:
+            say(f"Yet {sentence}")
     raise typer.Exit(1 if problems or not all(answer.good for answer in answers) else 0)
 
 
@@ -391,15 +432,20 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def show(title: str, columns: list[str], rows: list[list[str]], right: Any = ()) -> None:
+def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = (), spare: int | None = None) -> None:
+    """`right`: columns set to the right. `spare`: the one that a narrow terminal does without."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 240  # whatever reads it is no screen: do not cut
-    table = Table(title=title, title_justify="left")
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position in right else "left", overflow="fold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = [place for place in range(len(columns)) if place != spare or console.width >= WIDE]
+    for place in shown:
+        # What a row is called is the last to be folded.
+        least = min(20, max(len(row[0]) for row in rows)) if place == 0 else None
+        side: Literal["left", "right"] = "right" if place in right else "left"
+        table.add_column(columns[place], justify=side, overflow="fold", min_width=least)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(row[place]) for place in shown))
     console.print(table)
 
 
@@ -423,8 +469,8 @@ def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def when(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+def day(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d")
 
 
 def moment(text: str | None, now: float) -> float | None:

@@ -89,9 +89,10 @@ def find(
     provider: str, model: str, hang_up: str, *, cut: Run, whole: Run | None, seen: Seen | None, why_not: str,
     waited: float, most: int, free: bool, date: str,
 ) -> Finding:  # fmt: skip
-    """`hang_up`: what the row does, `cancel` or `call` · `why_not`: why nothing was seen · `waited`: seconds since
+    """The facts, from what was seen.
 
-    the hang-up · `most`: tokens that were allowed · `free`: nothing is ever billed there.
+    `hang_up`: what the row does, `cancel` or `call` · `why_not`: why nothing was seen · `waited`: seconds since the
+    hang-up · `most`: tokens that were allowed · `free`: nothing is ever billed there.
     """
     made = _made(cut, whole, seen, most)
     work = _work(cut, whole, seen, waited, made, why_not)
@@ -174,7 +175,7 @@ def _made(cut: Run, whole: Run | None, seen: Seen | None, most: int) -> _Made:
 def _work(cut: Run, whole: Run | None, seen: Seen | None, waited: float, made: _Made, why_not: str) -> Fact:
     if seen is None:
         closed = (
-            "" if cut.closed_ms is None else f"our connection was closed {cut.closed_ms:.0f} ms after the hang-up, "
+            "" if cut.closed_ms is None else f"our connection was closed {cut.closed_ms:.1f} ms after the hang-up, "
         )
         return Fact("unknown", f"{closed}which does not show that the work stopped: {why_not}".removeprefix("which "))
     if seen.stopped:
@@ -216,13 +217,19 @@ def _partial(cut: Run) -> Fact:
 
 
 def as_toml(finding: Finding) -> str:
-    """The facts as a table for the configuration, with the verdict above it."""
+    """The facts as a table for the configuration, with the verdict above it.
+
+    An unknown one is a comment: what the row says of it already may be known from elsewhere.
+    """
     key = f'"{finding.provider}"' if "." in finding.provider else finding.provider
     lines = [f"# {finding.verdict}", f"[providers.{key}]"]
     if finding.on_disconnect:
         lines.append(f'on_disconnect = "{finding.on_disconnect}"')
     for name in ("stops_work", "stops_billing", "reports_partial_usage"):
         fact: Fact = getattr(finding, name)
+        if fact.value == "unknown":
+            lines.append(f"# {name} is not known by this: {fact.source}")
+            continue
         source = json.dumps(f"measured with {finding.model}: {fact.source}", ensure_ascii=False)
         lines.append(f'{name} = {{ value = "{fact.value}", source = {source}, date = "{fact.date}" }}')
     return "\n".join(lines)

@@ -152,7 +152,7 @@ class Experiment:
                 say(f"{whole.tokens} tokens in {whole.seconds:.1f} s, finish reason {whole.finish}.")
             say(f"Now the same again, and hang up after {options.after} tokens …")
             cut = await self._ask(account, leave=True)
-            closed = "" if cut.closed_ms is None else f", connection closed {cut.closed_ms:.0f} ms later"
+            closed = "" if cut.closed_ms is None else f", connection closed {cut.closed_ms:.1f} ms later"
             say(f"Hung up after {cut.tokens} tokens and {cut.seconds:.1f} s{closed}.")
         finally:
             await self._client.close()
