@@ -3,6 +3,7 @@
 PYTHON ?= python3
 ASK ?= How would you build the tallest building ever?
 ARGS ?=
+SECONDS ?= 3600
 
 bin := .venv/bin
 # The first Python that is new enough makes .venv; what is installed already is not installed again.
@@ -17,7 +18,7 @@ endef
 compile = $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check fuzz bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -35,6 +36,10 @@ check: ## Run the checks alone: ruff and mypy
 	@$(bin)/ruff check .
 	@$(bin)/mypy src requirements/install.py
 
+fuzz: ## Spoil what the wires read, for SECONDS (an hour), and keep what breaks a promise in fuzz-broken/
+	$(call install,base local dev)
+	@nice $(bin)/python tests/fuzz.py --seconds $(SECONDS)
+
 bench: ## Measure everything that bench/README.md publishes
 	$(call install,base local dev)
 	@$(bin)/python bench/run.py
@@ -47,5 +52,5 @@ lock: ## Renew the hash-pinned locks in requirements/
 	@$(compile) requirements/lock.in -o requirements/lock.txt
 
 clean: ## Remove what the commands above have made
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist bench/build
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist bench/build fuzz-broken
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -215,6 +215,22 @@ def pieces(arguments: str) -> list[str]:
     return [piece for piece in (arguments[:middle], arguments[middle:]) if piece]
 
 
+def named(type: str, **members: Any) -> bytes:
+    """An event that says its type twice, as its name and in its data."""
+    return b"event: %b\ndata: %b\n\n" % (type.encode(), dump({"type": type, **members}))
+
+
+def chat_counts(counts: Counts) -> dict[str, Any]:
+    """`usage` of the chat wire."""
+    return {
+        "prompt_tokens": counts.prompt,
+        "completion_tokens": counts.completion,
+        "total_tokens": counts.prompt + counts.completion,
+        "prompt_tokens_details": {"cached_tokens": counts.cached},
+        "completion_tokens_details": {"reasoning_tokens": counts.reasoning},
+    }
+
+
 class OpenAIVoice(Voice):
     wire = "openai-chat"
     row_fields: ClassVar[dict[str, Any]] = {"wire": "openai-chat"}
@@ -247,11 +263,7 @@ class OpenAIVoice(Voice):
         return b"".join([begun, *more])
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        counts: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": completion}
-        counts["total_tokens"] = prompt + completion
-        counts["prompt_tokens_details"] = {"cached_tokens": cached}
-        counts["completion_tokens_details"] = {"reasoning_tokens": reasoning}
-        return frame(choices=[], usage=counts)
+        return frame(choices=[], usage=chat_counts(Counts(prompt, completion, cached, reasoning)))
 
     def finish(self, reason: Reason = "stop") -> bytes:
         return delta(self.reason_of(reason))

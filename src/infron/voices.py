@@ -1,4 +1,4 @@
-"""What each native wire says, in its own bytes: Anthropic, Gemini, Bedrock, Cohere, Replicate. `speak` gives one.
+"""What each native wire says, in its own bytes; `speak` gives a voice of one.
 
 It never uses a decoder, so that what is said here can prove what is understood there; and it never sends anything.
 """
@@ -19,8 +19,10 @@ from infron.scripts import (
     Reason,
     Script,
     Voice,
+    chat_counts,
     dump,
     json_answer,
+    named,
     pieces,
 )
 from infron.wires import eventstream
@@ -63,7 +65,7 @@ class AnthropicVoice(Voice):
             "content": [],
         }
         message |= {"stop_reason": None, "stop_sequence": None, "usage": {**usage, "output_tokens": 1}}
-        return self._event("message_start", message=message)
+        return named("message_start", message=message)
 
     def text(self, content: str) -> bytes:
         begun = self._block("text", {"type": "text", "text": ""})
@@ -87,13 +89,13 @@ class AnthropicVoice(Voice):
         return self._close() + self._message_delta(self.reason_of(reason))
 
     def done(self) -> bytes:
-        return self._event("message_stop")
+        return named("message_stop")
 
     def ping(self) -> bytes:
-        return self._event("ping")
+        return named("ping")
 
     def error(self, kind: Fault = "overloaded", message: str = "scripted failure") -> bytes:
-        return self._event("error", error={"type": self.faults[kind][1], "message": message})
+        return named("error", error={"type": self.faults[kind][1], "message": message})
 
     def problem(self, status: int, word: str, message: str) -> dict[str, Any]:
         return {"type": "error", "error": {"type": word, "message": message}, "request_id": "req_01"}
@@ -105,7 +107,7 @@ class AnthropicVoice(Voice):
             usage |= {"cache_read_input_tokens": counts.cached, "output_tokens": counts.completion}
         more = {"output_tokens_details": {"thinking_tokens": counts.reasoning}} if counts and counts.reasoning else {}
         ended = {"stop_reason": reason, "stop_sequence": None}
-        return self._event("message_delta", delta=ended, usage={**usage, **more})
+        return named("message_delta", delta=ended, usage={**usage, **more})
 
     def _block(self, kind: str, block: dict[str, Any]) -> bytes:
         """Begin a block, unless one of this kind is open: then what follows goes on in it."""
@@ -113,20 +115,17 @@ class AnthropicVoice(Voice):
             return b""
         closed = self._close()
         self._open = kind
-        return closed + self._event("content_block_start", index=self._blocks, content_block=block)
+        return closed + named("content_block_start", index=self._blocks, content_block=block)
 
     def _close(self) -> bytes:
         if not self._open:
             return b""
         self._open = ""
         self._blocks += 1
-        return self._event("content_block_stop", index=self._blocks - 1)
+        return named("content_block_stop", index=self._blocks - 1)
 
     def _delta(self, piece: dict[str, Any]) -> bytes:
-        return self._event("content_block_delta", index=self._blocks, delta=piece)
-
-    def _event(self, type: str, **members: Any) -> bytes:
-        return b"event: %b\ndata: %b\n\n" % (type.encode(), dump({"type": type, **members}))
+        return named("content_block_delta", index=self._blocks, delta=piece)
 
 
 class GeminiVoice(Voice):
@@ -298,7 +297,7 @@ class CohereVoice(Voice):
     def start(self, prompt: int = 7) -> bytes:
         self._blocks, self._calls, self._open, self._counts = 0, 0, "", None
         message = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
-        return self._event("message-start", id="co-1", delta={"message": message})
+        return named("message-start", id="co-1", delta={"message": message})
 
     def text(self, content: str) -> bytes:
         return self._content("text", content)
@@ -309,11 +308,11 @@ class CohereVoice(Voice):
     def tool_call(self, name: str, arguments: str = "{}", id: str = "call_1") -> bytes:
         said, index, self._calls = self._close(), self._calls, self._calls + 1
         call = {"id": id, "type": "function", "function": {"name": name, "arguments": ""}}
-        said += self._event("tool-call-start", index=index, delta={"message": {"tool_calls": call}})
+        said += named("tool-call-start", index=index, delta={"message": {"tool_calls": call}})
         for piece in pieces(arguments):
             more = {"message": {"tool_calls": {"function": {"arguments": piece}}}}
-            said += self._event("tool-call-delta", index=index, delta=more)
-        return said + self._event("tool-call-end", index=index)
+            said += named("tool-call-delta", index=index, delta=more)
+        return said + named("tool-call-end", index=index)
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
         self._counts = Counts(prompt, completion, cached)
@@ -336,25 +335,74 @@ class CohereVoice(Voice):
         if self._open != kind:
             said, self._open = self._close(), kind
             block = {"message": {"content": {"type": kind, kind: ""}}}
-            said += self._event("content-start", index=self._blocks, delta=block)
+            said += named("content-start", index=self._blocks, delta=block)
         piece = {"message": {"content": {kind: content}}}
-        return said + self._event("content-delta", index=self._blocks, delta=piece)
+        return said + named("content-delta", index=self._blocks, delta=piece)
 
     def _close(self) -> bytes:
         if not self._open:
             return b""
         self._open = ""
         self._blocks += 1
-        return self._event("content-end", index=self._blocks - 1)
+        return named("content-end", index=self._blocks - 1)
 
     def _end(self, **members: Any) -> bytes:
         if (counts := self._counts) is not None:
             tokens = {"input_tokens": counts.prompt, "output_tokens": counts.completion}
             members["usage"] = {"billed_units": tokens, "tokens": tokens, "cached_tokens": counts.cached}
-        return self._event("message-end", id="co-1", delta=members)
+        return named("message-end", id="co-1", delta=members)
 
-    def _event(self, type: str, **members: Any) -> bytes:
-        return b"event: %b\ndata: %b\n\n" % (type.encode(), dump({"type": type, **members}))
+
+class CloudflareVoice(Voice):
+    """The native path of Workers AI. Why an answer ends is not said there, only that it does."""
+
+    wire = "cloudflare"
+    row_fields: ClassVar[dict[str, Any]] = {"wire": "cloudflare", "chat_path": "/run/{model}"}
+    reasons: ClassVar[dict[str, str]] = {"stop": "", "tool_calls": ""}
+    faults: ClassVar[dict[Fault, tuple[int, str]]] = {
+        "overloaded": (503, "3040"),
+        "rate_limit": (429, "3036"),
+        "server": (500, "3043"),
+        "invalid": (400, "5007"),
+        "key": (401, "10000"),
+    }
+    _calls = 0
+
+    def start(self, prompt: int = 7) -> bytes:
+        self._calls = 0
+        return b""
+
+    def text(self, content: str) -> bytes:
+        return self._frame(response=content)
+
+    def thinking(self, content: str, signature: str = "") -> bytes:
+        return self._frame(choices=[{"delta": {"reasoning_content": content}}])  # in the chat wire's words
+
+    def tool_call(self, name: str, arguments: str = "{}", id: str = "call_1") -> bytes:
+        index, self._calls = self._calls, self._calls + 1
+        call = {"id": id, "type": "function", "index": index, "function": {"name": name}}
+        more = [{"index": index, "function": {"arguments": piece}} for piece in pieces(arguments)]
+        return b"".join(self._frame(tool_calls=[part]) for part in (call, *more))
+
+    def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
+        return self._frame(response="", usage=chat_counts(Counts(prompt, completion, cached, reasoning)))
+
+    def finish(self, reason: Reason = "stop") -> bytes:
+        self.reason_of(reason)
+        return b""
+
+    def done(self) -> bytes:
+        return DONE
+
+    def error(self, kind: Fault = "overloaded", message: str = "scripted failure") -> bytes:
+        return b"data: %b\n\n" % dump(self.problem(*self.faults[kind], message))
+
+    def problem(self, status: int, word: str, message: str) -> dict[str, Any]:
+        errors = [{"code": int(word), "message": message}]
+        return {"success": False, "errors": errors, "result": None, "messages": []}
+
+    def _frame(self, **members: Any) -> bytes:
+        return b"data: %b\n\n" % dump({**members, "p": "abcdefgh"})  # padding, of any length there
 
 
 class ReplicateVoice(Voice):
@@ -434,9 +482,16 @@ class ReplicateVoice(Voice):
         return f"event: {name}\nid: 1700000000:{self._events}\n{lines}\n".encode()
 
 
-SCRIPTS: dict[str, type[Voice]] = {
-    voice.wire: voice for voice in (OpenAIVoice, AnthropicVoice, GeminiVoice, BedrockVoice, CohereVoice, ReplicateVoice)
-}
+_VOICES: tuple[type[Voice], ...] = (
+    OpenAIVoice,
+    AnthropicVoice,
+    GeminiVoice,
+    BedrockVoice,
+    CohereVoice,
+    CloudflareVoice,
+    ReplicateVoice,
+)
+SCRIPTS: dict[str, type[Voice]] = {voice.wire: voice for voice in _VOICES}
 
 
 def speak(wire: str) -> Voice:

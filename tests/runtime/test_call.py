@@ -1,4 +1,4 @@
-"""A provider that goes on when its connection closes, but can be told to stop: it is told, whoever gave the answer up."""
+"""A provider that goes on when its connection closes is told to stop, whoever gave the answer up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = "mock/owner/name"
 
 
 def predictions(stream: list[Step], *, create: list[Step] | None = None, cancel: list[int] | None = None):
-    """A host with one prediction: `create` comes before its first answer, `cancel`: statuses of the calls to stop it."""
+    """A host with one prediction. `create`: steps before its first answer; `cancel`: statuses of the calls to stop it."""
     statuses = iter(cancel or [200])
     stopped = False
 

@@ -118,7 +118,9 @@ async def test_a_request_to_vertex_carries_a_token_that_is_fetched_once(
                 await client.rest()
                 assert client.words() == "Known"
         assert [call.headers["authorization"] for call in provider.calls] == ["Bearer token-1"] * 2
-        assert provider.calls[0].path.endswith("/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse")
+        assert provider.calls[0].path.endswith(
+            "/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse"
+        )
         assert len(tokens.calls) == 1
 
 

@@ -36,11 +36,12 @@ from infron.model import (
 )
 from infron.policy.metering import parse_usage, price_of
 from infron.wires import anthropic, openai_request, sse
-from infron.wires.anthropic_blocks import FORMAT
+from infron.wires.anthropic_messages import FORMAT
 from infron.wires.anthropic_models import NEWEST, generation_of
-from infron.wires.anthropic_request import ANSWER_TOOL, encode, encode_request
-from infron.wires.anthropic_schema import constrained
+from infron.wires.anthropic_request import encode, encode_request
 from infron.wires.anthropic_words import chat_usage
+from infron.wires.json_answer import ANSWER_TOOL
+from infron.wires.schemas import for_claude
 
 ROW = load(environ={}).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
@@ -614,7 +615,7 @@ def test_a_schema_keeps_its_shape_and_tells_its_limits_in_words() -> None:
         "$defs": {"x": {"enum": [1, 2]}},
     }
     before = json.dumps(schema)
-    assert constrained(schema) == {
+    assert for_claude(schema) == {
         "type": "object",
         "description": "D\n\n{minProperties: 1}",
         "properties": {

@@ -57,7 +57,7 @@ from infron.model import (
 )
 from infron.wires import anthropic
 from infron.wires.anthropic_answer import Encoder, Folder, render_error
-from infron.wires.anthropic_blocks import FORMAT
+from infron.wires.anthropic_messages import FORMAT
 from infron.wires.anthropic_parse import conversation_of, parse_request
 from infron.wires.anthropic_request import encode, encode_request
 from infron.wires.anthropic_words import REASONS, chat_usage, messages_usage

@@ -31,7 +31,8 @@ from infron.errors import InfronError, ProviderError, ProviderMisconfigured, Uns
 from infron.model import Event, Failed, Request
 from infron.wires.bedrock import Decoder, encode_request, parse_error
 from infron.wires.bedrock_models import traits_of
-from infron.wires.bedrock_request import ANSWER_TOOL, TAKES, encode
+from infron.wires.bedrock_request import TAKES, encode
+from infron.wires.json_answer import ANSWER_TOOL
 
 ROW = msgspec.convert({"id": "amazon-bedrock", "name": "Amazon Bedrock", "wire": "bedrock"}, Provider)
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"

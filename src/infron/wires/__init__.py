@@ -1,6 +1,21 @@
-"""The wire formats by name, each with both directions. The chat wire fills several files: `openai_chat` and its parts.
+"""The wire formats by name, each with both directions, in files that begin with the wire's name.
 
 It never knows an exchange: a wire is asked, and answers with values.
+
+`WIRE.py` is the module that `WIRES` names: the provider's streams, made into events, and its errors. Beside it:
+`WIRE_request` makes the provider's request, `WIRE_messages` of it what is said, `WIRE_models` knows what each model
+takes. The two wires that clients speak have more:
+
+- chat: `openai_request` parses the client's body too; `openai_messages`, `openai_parts`, `openai_steering` make it a
+  conversation and back; `openai_delta`, `openai_events` read and write what a chunk says; `openai_answer` folds whole
+  answers; `openai_errors` tells errors, and reads those of most providers. `openai_chat` has the client's stream.
+- anthropic: `anthropic_parse` reads the client's body, `anthropic_answer` writes its stream and whole answers;
+  `anthropic_words` has the words of both directions.
+
+`gemini_frame` is what one frame of Gemini holds. What all share: `sse` and `eventstream` are framing, `decoding` what
+native decoders do alike, `loose` reads JSON of others, `usage` counts tokens, `members` reads a caller's JSON, `media`
+knows types of media, `schemas` cuts JSON Schemas to what a model can be held to, `json_answer` is for models that can
+be held to none. `sigv4` signs for AWS.
 """
 
 from __future__ import annotations
@@ -11,8 +26,7 @@ from infron.catalog import Provider
 from infron.errors import InfronError
 from infron.model import Event, Outgoing, Request
 from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, openai_chat, replicate
-
-Headers = list[tuple[bytes, bytes]]  # names in lower case
+from infron.wires.openai_errors import Headers
 
 
 class Decoder(Protocol):

@@ -20,7 +20,6 @@ from infron.model import (
     Event,
     Failed,
     Finished,
-    Outgoing,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -30,10 +29,14 @@ from infron.model import (
 )
 from infron.wires import loose, openai_errors, sse
 from infron.wires.anthropic_answer import Encoder, Folder, render_error
-from infron.wires.anthropic_blocks import FORMAT
+from infron.wires.anthropic_messages import FORMAT
 from infron.wires.anthropic_parse import parse_request
-from infron.wires.anthropic_request import ANSWER_TOOL, encode_request
+from infron.wires.anthropic_request import encode_request
 from infron.wires.anthropic_words import REASONS, annotation_of, chat_usage, merge_usage
+from infron.wires.decoding import DONE, SseDecoder
+from infron.wires.json_answer import ANSWER_TOOL
+from infron.wires.loose import dict_in, dicts_in, string_in
+from infron.wires.openai_errors import Headers
 
 __all__ = [
     "MEDIA_TYPE",
@@ -50,7 +53,30 @@ MEDIA_TYPE = b"text/event-stream"
 MOST_OPEN = 1000  # blocks of one answer at a time
 
 _encode = msgspec.json.Encoder().encode
-Headers = list[tuple[bytes, bytes]]
+
+
+# ---- errors
+
+
+def parse_error(
+    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
+) -> InfronError:
+    """As `openai_errors.parse_error`, and what Anthropic tells in its own way.
+
+    529 is an overload; an account without money is a 400; a prompt that is too long is told by its sentence alone.
+    """
+    if status == 529:
+        status = 503
+    if status == 400 and b"credit balance is too low" in body:
+        status = 402
+    error = openai_errors.parse_error(status, headers, body, provider, key, now)
+    tokens = isinstance(error, ProviderError) and error.status == 413 and "token" in error.message.lower()
+    if tokens or openai_errors.says_too_long(error):
+        error.status, error.error_type = 400, "context_length_exceeded"
+    return error
+
+
+# ---- streams
 
 
 class _Delta(Struct, gc=False):
@@ -77,7 +103,7 @@ class _Open(Struct):
 
     kind: str
     place: int = 0
-    input: Any = None
+    input: dict[str, Any] = {}
     argued: bool = False
 
 
@@ -86,49 +112,18 @@ _message = msgspec.json.Decoder(dict[str, Any])
 _facts = _frame.decode
 
 
-class Decoder:
-    """One answer to events. Raises only InfronError. Nothing follows Done or Failed; the contract is `wires.Decoder`.
+class Decoder(SseDecoder):
+    """One answer to events. A stream that ends without `message_stop` gives neither Finished nor Done: it was cut."""
 
-    A stream that ends without `message_stop` gives neither Finished nor Done: it was cut.
-    """
+    _parse_error = staticmethod(parse_error)
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        self._sse = sse.Decoder(max_frame_bytes)
-        self._provider = provider
-        self._key = key
-        self._begun = self._over = False
+        super().__init__(provider, max_frame_bytes, key)
+        self._begun = False
         self._blocks: dict[int, _Open] = {}
         self._thoughts = self._calls = 0  # so many have begun
         self._usage: dict[str, Any] = {}
         self._stop: str | None = None
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
-
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            frames = self._sse.feed(data)
-        except InfronError as error:
-            error.provider = self._provider.id
-            raise
-        for frame in frames:
-            if self._over:
-                break
-            if frame.comment is None:
-                self._read(frame, events)
-        return events
-
-    def close(self) -> list[Event]:
-        """The body ended. A last frame counts that only lacks its blank line; a cut one tells nothing."""
-        events: list[Event] = []
-        for frame in [] if self._over else self._sse.close():
-            try:
-                loose.decode(frame.data, _message)
-            except InfronError:
-                continue
-            self._read(frame, events)
-        return events
 
     def whole(self, body: bytes) -> list[Event]:
         """A message in one JSON though a stream was asked for, or an error."""
@@ -147,7 +142,9 @@ class Decoder:
         self._finish(events)
         return events
 
-    def _read(self, frame: sse.Event, events: list[Event]) -> None:
+    def _take(self, frame: sse.Event, events: list[Event]) -> None:
+        if frame.comment is not None:
+            return
         payload = frame.data
         try:
             facts = _facts(payload)
@@ -177,15 +174,15 @@ class Decoder:
             case "message_stop":
                 self._finish(events)
             case "error":
-                self._fail(parse_error(200, [], payload, self._provider, self._key), events)
+                self._fail_with(payload, events)
             case None | "" if frame.stray and b'"error"' in payload:
-                self._fail(parse_error(200, [], payload, self._provider, self._key), events)
+                self._fail_with(payload, events)
             case _:  # ping, and what is yet to come
                 pass
 
     def _mended(self, payload: bytes, events: list[Event]) -> _Frame | None:
         """A frame that a strict decoder refuses; None where there is nothing more to do with it."""
-        if payload[:6] == b"[DONE]":  # some hosts of this wire end with the chat wire's mark
+        if payload.startswith(DONE):  # some hosts of this wire end with the chat wire's mark
             self._over = True
             events.append(Done())
             return None
@@ -203,8 +200,7 @@ class Decoder:
         if self._begun:
             return  # it is said twice at times
         self._begun = True
-        id = message.get("id")
-        self.upstream_id = id[:200] if isinstance(id, str) and id else None
+        self.upstream_id = string_in(message, "id")[:200] or None
         events.append(Started(self.upstream_id or ""))
         merge_usage(self._usage, message.get("usage"))
         self._usage["output_tokens"] = 0  # what stands there now is a placeholder
@@ -247,28 +243,27 @@ class Decoder:
         self._close(index, events)
         match block.get("type"):
             case "text":
-                if text := _string(block, "text"):
+                if text := string_in(block, "text"):
                     events.append(TextDelta(text))
-                citations = block.get("citations")
-                for citation in citations if isinstance(citations, list) else ():
+                for citation in dicts_in(block, "citations"):
                     _cite(citation, events)
                 return
             case "thinking":
                 opened = _Open("thinking", self._thoughts)
                 self._thoughts += 1
                 for name in ("thinking", "signature"):
-                    _think(_string(block, name), name, opened.place, events)
+                    _think(string_in(block, name), name, opened.place, events)
             case "redacted_thinking":
-                if data := _string(block, "data"):
+                if data := string_in(block, "data"):
                     events.append(ThinkingDelta(data=data, format=FORMAT, index=self._thoughts))
                     self._thoughts += 1
                 return
             case "tool_use" if block.get("name") == ANSWER_TOOL:
-                opened = _Open("answer", 0, block.get("input"))
+                opened = _Open("answer", 0, dict_in(block, "input"))
             case "tool_use":
-                opened = _Open("tool_use", self._calls, block.get("input"))
-                id = _string(block, "id") or f"toolu_{self._calls}"
-                events.append(ToolCallStarted(self._calls, id, _string(block, "name")))
+                opened = _Open("tool_use", self._calls, dict_in(block, "input"))
+                id = string_in(block, "id") or f"toolu_{self._calls}"
+                events.append(ToolCallStarted(self._calls, id, string_in(block, "name")))
                 self._calls += 1
             case _:  # tools that ran at the provider and their results, and what is yet to come
                 return
@@ -296,20 +291,7 @@ class Decoder:
     def _close(self, index: Any, events: list[Event]) -> None:
         opened = self._blocks.pop(index, None) if isinstance(index, int) else None
         if opened is not None and opened.kind != "thinking" and not opened.argued:
-            given = opened.input if isinstance(opened.input, dict) else {}
-            _argue(_encode(given).decode(), opened, events)
-
-    def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
-        events.append(Failed(error))
-
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
-
-
-def _string(values: dict[str, Any], name: str) -> str:
-    value = values.get(name)
-    return value if isinstance(value, str) else ""
+            _argue(_encode(opened.input).decode(), opened, events)
 
 
 def _think(text: Any, name: str, place: int, events: list[Event]) -> None:
@@ -328,28 +310,3 @@ def _argue(piece: str, opened: _Open, events: list[Event]) -> None:
 def _cite(citation: Any, events: list[Event]) -> None:
     if isinstance(citation, dict):
         events.append(Annotated(annotation_of(citation)))
-
-
-# ---- errors
-
-
-def parse_error(
-    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
-) -> InfronError:
-    """As `openai_errors.parse_error`, and what Anthropic tells in its own way.
-
-    529 is an overload; an account without money is a 400; a prompt that is too long is told by its sentence alone.
-    """
-    if status == 529:
-        status = 503
-    if status == 400 and b"credit balance is too low" in body:
-        status = 402
-    error = openai_errors.parse_error(status, headers, body, provider, key, now)
-    if isinstance(error, ProviderError) and error.status in (400, 413) and _is_too_long(error):
-        error.status, error.error_type = 400, "context_length_exceeded"
-    return error
-
-
-def _is_too_long(error: ProviderError) -> bool:
-    said = error.message.lower()
-    return "prompt is too long" in said or "exceed context limit" in said or (error.status == 413 and "token" in said)

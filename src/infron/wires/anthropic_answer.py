@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from infron.errors import InfronError
 from infron.model import (
@@ -24,14 +23,13 @@ from infron.model import (
     ToolCallStarted,
     UsageReported,
 )
-from infron.wires import sse
+from infron.wires import loose, sse
 from infron.wires.anthropic_words import citation_of, error_object, messages_usage, stop_reason
 from infron.wires.openai_events import Reader
 
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 _encode = msgspec.json.Encoder().encode
-_object = msgspec.json.Decoder(dict[str, Raw]).decode
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
 _TEXT = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
@@ -228,9 +226,7 @@ def _filled(block: dict[str, Any], said: str) -> dict[str, Any]:
         case "text" | "thinking" as name:
             return {**block, name: said}
         case "tool_use":
-            try:
-                _object(said)
-            except (msgspec.DecodeError, RecursionError):
-                return block  # arguments that were cut off are none: this member has to be an object
-            return {**block, "input": Raw(said.encode())}
+            # Arguments that were cut off are none: this member has to be an object.
+            arguments = loose.object_in(said)
+            return block if arguments is None else {**block, "input": arguments}
     return block

@@ -1,6 +1,6 @@
 """What each generation of Claude takes: sampling, thinking, forced tools, prefill, schemas, the longest answer.
 
-It never knows a request: it is asked for a model, and answers with one row of one table.
+It never knows a request: it is asked for a model, and answers with one row of one table, or with what follows from it.
 
 Sources: Anthropic's pages on thinking, effort, structured outputs and mid-conversation system messages, the migration
 guides of 4.6 to 5.5 and "What's new in Claude Fable 5.2" (to 2026-11), and live probes of others (2026-09-29).
@@ -16,7 +16,7 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from infron.conversation import Effort
+from infron.conversation import Effort, Reasoning
 
 
 class Generation(Struct, frozen=True, kw_only=True):
@@ -95,3 +95,24 @@ def generation_of(model: str) -> Generation:
     family = found[3]
     version = (int(found[1] or found[4] or 99), int(found[2] or found[5] or 0))
     return next((row for name, since, row in _TABLE if name == family and version >= since), NEWEST)
+
+
+# Of the tokens of the whole answer, in percent, as OpenRouter shares them out.
+_SHARES = {"minimal": 10, "low": 20, "medium": 50, "high": 80, "xhigh": 95, "max": 95}
+_LEAST_BUDGET = 1024
+_NEAREST: dict[str, Effort] = {"minimal": "low", "xhigh": "high", "max": "high"}
+
+
+def budget_of(wanted: Reasoning, whole: int, takes: Generation) -> tuple[int, int]:
+    """Tokens to think with, and those of the whole answer, `whole` or more: the first are a part of the second, and
+    must leave something for what is said.
+    """
+    budget = max(wanted.max_tokens or whole * _SHARES[wanted.effort or "medium"] // 100, _LEAST_BUDGET)
+    if budget >= whole:
+        whole = min(budget + whole, takes.max_output)
+    return min(budget, whole - 1), whole
+
+
+def effort_of(effort: Effort, takes: Generation) -> Effort:
+    """The effort that this model knows and that is nearest."""
+    return effort if effort in takes.efforts else _NEAREST[effort]

@@ -30,12 +30,12 @@ from infron.conversation import (
 from infron.errors import InvalidRequest
 from infron.model import Request
 from infron.wires import openai_request
-from infron.wires.anthropic_blocks import FORMAT
+from infron.wires.anthropic_messages import FORMAT
+from infron.wires.members import cache_of, count_of, object_of, objects_of, string_of, strings_of, wrong
+from infron.wires.openai_errors import Headers
 from infron.wires.openai_messages import fields_of
-from infron.wires.openai_parts import cache_of, list_of, object_of, objects_of, string_of, wrong
-from infron.wires.openai_steering import count_of
+from infron.wires.schemas import NO_ARGUMENTS
 
-Headers = list[tuple[bytes, bytes]]
 Values = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
@@ -78,7 +78,7 @@ def conversation_of(values: Values) -> Conversation:
         tool_name=string_of(choice, "name", "tool_choice") if kind == "tool" else "",
         parallel_tool_calls=False if choice.get("disable_parallel_tool_use") is True else None,
         max_tokens=count_of(values, "max_tokens", 1),
-        stop=tuple(_strings(values.pop("stop_sequences", None), "stop_sequences")),
+        stop=tuple(strings_of(values.pop("stop_sequences", None), "stop_sequences")),
         response_format=wanted,
         reasoning=reasoning,
         fields=_others(values),
@@ -86,13 +86,6 @@ def conversation_of(values: Values) -> Conversation:
 
 
 _CHOICES = {"": None, "any": "required", "auto": "auto", "none": "none", "tool": "tool"}
-
-
-def _strings(value: Any, place: str) -> list[str]:
-    items = [] if value is None else list_of(value, place)
-    if not all(isinstance(item, str) for item in items):
-        raise wrong(place, "an array of strings")
-    return items
 
 
 def _others(values: Values) -> Values:
@@ -143,8 +136,6 @@ def _format(output: Values) -> ResponseFormat | None:
 
 # ---- tools
 
-_NO_ARGUMENTS = {"type": "object", "properties": {}}
-
 
 def _tools(value: Any) -> Iterator[Tool | NativeTool]:
     for place, item in objects_of(value, "tools"):
@@ -156,7 +147,7 @@ def _tools(value: Any) -> Iterator[Tool | NativeTool]:
         yield Tool(
             name=string_of(item, "name", place, required=True),
             description=string_of(item, "description", place),
-            schema=None if schema == _NO_ARGUMENTS else schema,
+            schema=None if schema == NO_ARGUMENTS else schema,
             strict=strict if isinstance(strict, bool) else None,
             cache=cache_of(item, place),
         )

@@ -15,12 +15,12 @@ from infron.catalog import Provider
 from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import InvalidRequest, Unsupported
 from infron.model import Outgoing, Request
-from infron.wires.anthropic_blocks import Block, marked, messages_of
-from infron.wires.anthropic_models import Generation, generation_of
-from infron.wires.anthropic_schema import constrained
+from infron.wires.anthropic_messages import Block, messages_of
+from infron.wires.anthropic_models import Generation, budget_of, effort_of, generation_of
+from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
+from infron.wires.members import cache_control, object_of, unsupported, wrong
 from infron.wires.openai_messages import conversation_of, left_out
-
-ANSWER_TOOL = "infron_json_answer"  # the tool whose arguments are the answer, where nothing else makes it JSON
+from infron.wires.schemas import NO_ARGUMENTS, for_claude
 
 # Root members that go on as they are. What is priced otherwise than by tokens of this model (speed, inference_geo,
 # fallbacks) is not among them: we could not bill it.
@@ -85,23 +85,23 @@ def encode(conversation: Conversation, model: str) -> Encoded:
     forced = conversation.tools != () and conversation.tool_choice in ("required", "tool")
     by_tool = _answers_by_tool(conversation, takes)
     if wanted is not None and not by_tool and (wanted.kind == "json" or not takes.schema):
-        system.append({"type": "text", "text": _JSON_ONLY})
+        system.append({"type": "text", "text": JSON_ONLY})
     if (forced or by_tool) and takes.forced == "unthinking":
         refused |= {"reasoning", "thinking"} if _thinks(conversation) else set()
     else:
         _think(body, conversation, takes, refused)
     _sample(body, conversation, takes, refused)
     output = body.setdefault("output_config", {})
-    for name, value in _own_object(fields, "output_config").items():
+    for name, value in object_of(fields.get("output_config", {}), "output_config").items():
         output.setdefault(name, value)
     if wanted is not None and wanted.kind == "schema" and takes.schema:
-        output["format"] = {"type": "json_schema", "schema": constrained(wanted.schema or {})}
+        output["format"] = {"type": "json_schema", "schema": for_claude(wanted.schema or {})}
     if not output:
         del body["output_config"]
     tools = [_tool(tool, f"tools[{index}]", takes) for index, tool in enumerate(conversation.tools)]
     if by_tool:
         schema = wanted.schema if wanted else None
-        tools.append(_tool(Tool(name=ANSWER_TOOL, description=_ANSWER, schema=schema), "", takes))
+        tools.append(_tool(Tool(name=ANSWER_TOOL, description=ANSWER_BY_TOOL, schema=schema), "", takes))
     if tools:
         body["tools"] = tools
         if choice := _choice(conversation, takes, by_tool, refused):
@@ -120,10 +120,6 @@ def encode(conversation: Conversation, model: str) -> Encoded:
 
 
 # ---- thinking and sampling
-
-# Of the tokens of the whole answer, as OpenRouter shares them out.
-_SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
-_LEAST_BUDGET = 1024
 
 
 def _thinks(conversation: Conversation) -> bool:
@@ -158,10 +154,7 @@ def _think(body: Block, conversation: Conversation, takes: Generation, refused: 
     if "thinking" not in body:
         body["thinking"] = _thinking(body, wanted, takes)
     if effort is not None and takes.efforts and body["thinking"].get("type") != "enabled":
-        body["output_config"] = {"effort": effort if effort in takes.efforts else _NEAREST[effort]}
-
-
-_NEAREST = {"minimal": "low", "xhigh": "high", "max": "high"}
+        body["output_config"] = {"effort": effort_of(effort, takes)}
 
 
 def _as_reasoning(native: dict[str, Any], takes: Generation) -> Reasoning | None:
@@ -181,12 +174,7 @@ def _thinking(body: Block, wanted: Reasoning, takes: Generation) -> Block:
     display = "omitted" if wanted.exclude else "summarized"
     if takes.thinking == "adaptive" or (takes.thinking == "both" and wanted.max_tokens is None):
         return {"type": "adaptive", "display": display}
-    most = body["max_tokens"]
-    budget = wanted.max_tokens or int(_SHARES[wanted.effort or "medium"] * most)
-    budget = max(budget, _LEAST_BUDGET)
-    if budget >= most:  # the budget is a part of max_tokens, and must leave something for the answer
-        body["max_tokens"] = min(budget + most, takes.max_output)
-        budget = min(budget, body["max_tokens"] - 1)
+    budget, body["max_tokens"] = budget_of(wanted, body["max_tokens"], takes)
     return {"type": "enabled", "budget_tokens": budget} | ({"display": display} if wanted.exclude else {})
 
 
@@ -207,14 +195,12 @@ def _sample(body: Block, conversation: Conversation, takes: Generation, refused:
 def _number(fields: dict[str, Any], name: str) -> Any:
     value = fields.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise InvalidRequest(f"`{name}` must be a number.", param=name)
+        raise wrong(name, "a number")
     return value
 
 
 # ---- tools and the form of the answer
 
-_JSON_ONLY = "Answer with one JSON object and nothing else: no other text, no code fence."
-_ANSWER = "Give your whole answer by calling this tool once, with the answer as its arguments."
 # Tools that Anthropic runs or defines carry the date of their version: web_search_20250305.
 _OWN_TOOL = re.compile(r"(\w+_\d{8}|mcp_toolset|custom)")
 
@@ -235,16 +221,16 @@ def _tool(tool: Tool | NativeTool, place: str, takes: Generation) -> Block:
         type = tool.raw.get("type")
         if "input_schema" in tool.raw or (isinstance(type, str) and _OWN_TOOL.fullmatch(type)):
             return dict(tool.raw)
-        raise Unsupported(f"`{place}` is a tool of another provider's own.", param=place)
+        raise unsupported(place, "is a tool of another provider's own")
     strict = tool.strict is True and takes.schema
-    schema = {"type": "object", "properties": {}} if tool.schema is None else {"type": "object", **tool.schema}
+    schema = NO_ARGUMENTS if tool.schema is None else {"type": "object", **tool.schema}
     block: Block = {"name": tool.name}
     if tool.description:
         block["description"] = tool.description
-    block["input_schema"] = constrained(schema) if strict else schema
+    block["input_schema"] = for_claude(schema) if strict else schema
     if strict:
         block["strict"] = True
-    return marked(block, tool.cache)
+    return {**block, **cache_control(tool.cache)}
 
 
 def _choice(conversation: Conversation, takes: Generation, by_tool: bool, refused: set[str]) -> Block:
@@ -268,16 +254,9 @@ def _choice(conversation: Conversation, takes: Generation, by_tool: bool, refuse
 # ---- the rest of the root
 
 
-def _own_object(fields: dict[str, Any], name: str) -> dict[str, Any]:
-    value = fields.get(name)
-    if not isinstance(value, dict | None):
-        raise InvalidRequest(f"`{name}` must be an object.", param=name)
-    return value or {}
-
-
 def _identify(body: Block, fields: dict[str, Any], refused: set[str]) -> None:
     """Who asks, and on which tier. Of OpenAI's `metadata` only a `user_id` means something here."""
-    metadata = _own_object(fields, "metadata")
+    metadata = object_of(fields.get("metadata", {}), "metadata")
     users = (metadata.get("user_id"), fields.get("user"), fields.get("safety_identifier"))
     user = next((value for value in users if isinstance(value, str) and value), None)
     if user is not None:

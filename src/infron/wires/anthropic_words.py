@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infron.errors import InfronError
+from infron.wires.loose import dict_in, dicts_in
+from infron.wires.usage import count_in, usage_of
 
 # ---- stop reasons
 
@@ -61,53 +63,44 @@ def chat_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     Where the prompt was compacted on the way the root counts the last step only, `iterations` all of them; where
     another model stepped in it is the root that is billed.
     """
-    steps = usage.get("iterations")
-    steps = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    billed = [step for step in steps if step.get("type") in ("message", "compaction")]
-    if not billed or len({str(step.get("type")) for step in steps} & {"fallback_message"}):
-        billed = [dict(usage)]
+    steps = dicts_in(usage, "iterations")
+    billed: list[Mapping[str, Any]] = [step for step in steps if step.get("type") in ("message", "compaction")]
+    if not billed or any(step.get("type") == "fallback_message" for step in steps):
+        billed = [usage]
     read, written = _sum(billed, "cache_read_input_tokens"), _sum(billed, "cache_creation_input_tokens")
-    prompt = _sum(billed, "input_tokens") + read + written
     completion = _sum(billed, "output_tokens")
-    details = {"cached_tokens": read, "cache_write_tokens": written}
-    creations = [step["cache_creation"] for step in billed if isinstance(step.get("cache_creation"), dict)]
-    if hour := min(_sum(creations, "ephemeral_1h_input_tokens"), written):
-        details["cache_write_1h_tokens"] = hour
-    thoughts = usage.get("output_tokens_details")
-    reasoning = _count(thoughts.get("thinking_tokens")) if isinstance(thoughts, dict) else 0
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": details,
-        "completion_tokens_details": {"reasoning_tokens": min(reasoning, completion)},
-    }
+    hour = _sum((dict_in(step, "cache_creation") for step in billed), "ephemeral_1h_input_tokens")
+    thoughts = count_in(dict_in(usage, "output_tokens_details"), "thinking_tokens")
+    return usage_of(
+        _sum(billed, "input_tokens") + read + written,
+        completion,
+        cached=read,
+        written=written,
+        written_1h=min(hour, written),
+        reasoning=min(thoughts, completion),
+    )
 
 
 def messages_usage(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A `usage` of the chat wire in the names of this one: `input_tokens` without what the cache had or got."""
-    details, thoughts = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
-    details = details if isinstance(details, dict) else {}
-    read, written = _count(details.get("cached_tokens")), _count(details.get("cache_write_tokens"))
-    hour = min(_count(details.get("cache_write_1h_tokens")), written)
+    details = dict_in(raw, "prompt_tokens_details")
+    prompt, completion = count_in(raw, "prompt_tokens"), count_in(raw, "completion_tokens")
+    read, written = count_in(details, "cached_tokens"), count_in(details, "cache_write_tokens")
+    hour = min(count_in(details, "cache_write_1h_tokens"), written)
     usage: dict[str, Any] = {
-        "input_tokens": max(_count(raw.get("prompt_tokens")) - read - written, 0),
+        "input_tokens": max(prompt - read - written, 0),
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
         "cache_creation": {"ephemeral_5m_input_tokens": written - hour, "ephemeral_1h_input_tokens": hour},
-        "output_tokens": _count(raw.get("completion_tokens")),
+        "output_tokens": completion,
     }
-    if reasoning := _count(thoughts.get("reasoning_tokens")) if isinstance(thoughts, dict) else 0:
+    if reasoning := count_in(dict_in(raw, "completion_tokens_details"), "reasoning_tokens"):
         usage["output_tokens_details"] = {"thinking_tokens": reasoning}
     return usage
 
 
-def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0
-
-
 def _sum(steps: Iterable[Mapping[str, Any]], name: str) -> int:
-    return sum(_count(step.get(name)) for step in steps)
+    return sum(count_in(step, name) for step in steps)
 
 
 # ---- citations

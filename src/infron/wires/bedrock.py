@@ -13,14 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog import Provider
-from infron.errors import InfronError, ProviderUnavailable
+from infron.errors import InfronError
 from infron.model import (
     Annotated,
     Done,
     Event,
     Failed,
     Finished,
-    Outgoing,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -28,13 +27,67 @@ from infron.model import (
     ToolCallStarted,
     UsageReported,
 )
-from infron.wires import eventstream, openai_errors
-from infron.wires.bedrock_request import ANSWER_TOOL, REDACTED, SIGNED, encode_request
+from infron.wires import eventstream, loose, openai_errors
+from infron.wires.bedrock_messages import REDACTED, SIGNED
+from infron.wires.bedrock_request import encode_request
+from infron.wires.decoding import NativeDecoder
 from infron.wires.eventstream import MEDIA_TYPE
-from infron.wires.loose import decode
+from infron.wires.json_answer import ANSWER_TOOL
+from infron.wires.loose import decode, dict_in, dicts_in, string_in
 from infron.wires.openai_errors import Headers
+from infron.wires.usage import count_in, usage_of
 
 __all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+
+# ---- errors
+
+# The class of an exception, in lower case, as HTTP status. Where it differs from the service's own one, ours says
+# better whose fault it is: a model that fails (424) or is slow (408) is no mistake of the request.
+_STATUS = {
+    "accessdeniedexception": 403,
+    "expiredtokenexception": 403,
+    "incompletesignature": 403,
+    "internalserverexception": 500,
+    "invalidsignatureexception": 403,
+    "missingauthenticationtokenexception": 403,
+    "modelerrorexception": 502,
+    "modelnotreadyexception": 429,
+    "modelstreamerrorexception": 502,
+    "modeltimeoutexception": 504,
+    "resourcenotfoundexception": 404,
+    "servicequotaexceededexception": 429,
+    "serviceunavailableexception": 503,
+    "throttlingexception": 429,
+    "unknownoperationexception": 404,
+    "unrecognizedclientexception": 403,
+    "validationexception": 400,
+}
+
+
+def parse_error(
+    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
+) -> InfronError:
+    """An error of Bedrock as ours, named by `x-amzn-errortype` or in the body; see `openai_errors.parse_error`."""
+    value = loose.value_of(body)
+    if isinstance(value, list) and value:
+        value = value[0]
+    members: dict[str, Any] = value if isinstance(value, dict) else {}
+    given = dict(headers).get(b"x-amzn-errortype", b"").decode("latin-1")
+    typed = given or string_in(members, "__type") or string_in(dict_in(members, "Output"), "__type")
+    name = typed.partition(":")[0].rpartition("#")[2][:100]
+    if not members.get("message"):
+        if isinstance(text := members.get("Message"), str):
+            body = msgspec.json.encode({"message": text})
+        elif name and "error" not in members:
+            body = msgspec.json.encode({"message": f"{provider.name} answered with {name} and no message."})
+    status = _STATUS.get(name.lower(), status)
+    error = openai_errors.parse_error(status, headers, body, provider, key, now)
+    if name:
+        error.metadata["provider_code"] = openai_errors.without_key(name, key)
+    if openai_errors.says_too_long(error):
+        error.error_type = "context_length_exceeded"
+    return error
+
 
 # ---- what the events say, as far as it is read
 
@@ -89,7 +142,6 @@ _delta = msgspec.json.Decoder(_DeltaEvent)
 _start = msgspec.json.Decoder(_StartEvent)
 _stop = msgspec.json.Decoder(_StopEvent)
 _metadata = msgspec.json.Decoder(_MetadataEvent)
-_any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 _REASONS = {
     "end_turn": "stop",
@@ -113,9 +165,10 @@ def _kind(head: bytes) -> tuple[str, str, str]:
 
 
 _CACHED_HEAD_BYTES = 256
+MOST_BLOCKS = 1000  # tool calls, and thoughts, of one answer
 
 
-class Decoder:
+class Decoder(NativeDecoder):
     """A ConverseStream answer to events. Raises only InfronError. Nothing follows Done or Failed.
 
     Done comes once both the end of the message and the usage are there, in whichever order; the wire itself knows no
@@ -124,19 +177,14 @@ class Decoder:
     """
 
     def __init__(self, provider: Provider, max_frame_bytes: int = eventstream.MAX_MESSAGE_BYTES, key: str = "") -> None:
+        super().__init__(provider, key)
         self._frames = eventstream.Decoder(max_frame_bytes)
-        self._provider = provider
-        self._key = key
         self._started = False
         self._calls: dict[int, int] = {}  # index of a content block -> which tool call it is
         self._argued: set[int] = set()  # tool calls that have got a piece of their arguments
         self._answering: set[int] = set()  # content blocks that are the answer itself, in the tool made for it
         self._thoughts: dict[int, int] = {}  # index of a content block -> which block of thoughts it is
         self._measured = False
-        self._over = False
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -217,7 +265,12 @@ class Decoder:
                 events.append(ToolCallDelta(call, piece))
         elif delta.reasoningContent is not None:
             thought = delta.reasoningContent
-            block = self._thoughts.setdefault(index, len(self._thoughts))
+            block = self._thoughts.get(index)
+            if block is None:
+                block = self._thoughts[index] = len(self._thoughts)
+                if block >= MOST_BLOCKS:
+                    self._fail(self._broken(f"told more than {MOST_BLOCKS} blocks of thoughts"), events)
+                    return
             if thought.text:
                 events.append(ThinkingDelta(text=thought.text, index=block))
             if thought.signature:
@@ -231,9 +284,13 @@ class Decoder:
         if tool.type == "server_tool_use" or index in self._calls:
             return
         if tool.name == ANSWER_TOOL:
-            self._answering.add(index)
+            if len(self._answering) < MOST_BLOCKS:
+                self._answering.add(index)
             return
         call = self._calls[index] = len(self._calls)
+        if call >= MOST_BLOCKS:
+            self._fail(self._broken(f"made more than {MOST_BLOCKS} tool calls"), events)
+            return
         # Some models send no id; whoever answers the call needs one.
         events.append(ToolCallStarted(call, tool.toolUseId or f"call_{call}", tool.name or ""))
 
@@ -269,108 +326,30 @@ class Decoder:
             self._over = True
             events.append(Done())
 
-    # ---- failures
-
-    def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
-        events.append(Failed(error))
-
     def _told(self, name: str, said: str, payload: bytes) -> InfronError:
         """An exception or an error inside the stream."""
         body = payload if payload.strip() or not said else msgspec.json.encode({"message": said})
         return parse_error(200, [(b"x-amzn-errortype", name.encode())], body, self._provider, self._key)
 
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
-
-
-def _count(values: dict[str, Any], name: str) -> int:
-    value = values.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
 
 def _usage(usage: dict[str, Any]) -> dict[str, Any]:
     """Converse's counts in the names of the chat wire. `inputTokens` is without what the cache read or wrote."""
-    read, write = _count(usage, "cacheReadInputTokens"), _count(usage, "cacheWriteInputTokens")
-    prompt, completion = _count(usage, "inputTokens") + read + write, _count(usage, "outputTokens")
-    details = {"cached_tokens": read, "cache_write_tokens": write}
-    given = usage.get("cacheDetails")
-    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
-    if hour := sum(_count(part, "inputTokens") for part in parts if "1h" in str(part.get("ttl")).lower()):
-        details["cache_write_1h_tokens"] = hour
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        **({"prompt_tokens_details": details} if read or write else {}),
-    }
+    read, written = count_in(usage, "cacheReadInputTokens"), count_in(usage, "cacheWriteInputTokens")
+    prompt, completion = count_in(usage, "inputTokens") + read + written, count_in(usage, "outputTokens")
+    if not read and not written:
+        return usage_of(prompt, completion)
+    hours = (part for part in dicts_in(usage, "cacheDetails") if "1h" in str(part.get("ttl")).lower())
+    hour = sum(count_in(part, "inputTokens") for part in hours)
+    return usage_of(prompt, completion, cached=read, written=written, written_1h=hour)
 
 
 def _annotation(citation: dict[str, Any]) -> dict[str, Any]:
     """A citation as a member of the chat wire's `annotations`: of a page, or of a document that the request held."""
-    location = citation.get("location")
-    kind, place = next(iter(location.items()), ("", None)) if isinstance(location, dict) else ("", None)
+    kind, place = next(iter(dict_in(citation, "location").items()), ("", None))
     place = place if isinstance(place, dict) else {}
     title = citation.get("title") or citation.get("source") or ""
-    sources = citation.get("sourceContent")
-    pieces = [piece.get("text") for piece in sources if isinstance(piece, dict)] if isinstance(sources, list) else []
-    quote = "".join(piece for piece in pieces if isinstance(piece, str))
+    quote = "".join(string_in(piece, "text") for piece in dicts_in(citation, "sourceContent"))
     if kind == "web":
         found = {"url": place.get("url"), "title": title, "content": quote}
         return {"type": "url_citation", "url_citation": {name: value for name, value in found.items() if value}}
     return {"type": "file_citation", "file_citation": {"filename": title, "quote": quote, **place}}
-
-
-# ---- errors
-
-# The class of an exception, in lower case, as HTTP status. Where it differs from the service's own one, ours says
-# better whose fault it is: a model that fails (424) or is slow (408) is no mistake of the request.
-_STATUS = {
-    "accessdeniedexception": 403,
-    "expiredtokenexception": 403,
-    "incompletesignature": 403,
-    "internalserverexception": 500,
-    "invalidsignatureexception": 403,
-    "missingauthenticationtokenexception": 403,
-    "modelerrorexception": 502,
-    "modelnotreadyexception": 429,
-    "modelstreamerrorexception": 502,
-    "modeltimeoutexception": 504,
-    "resourcenotfoundexception": 404,
-    "servicequotaexceededexception": 429,
-    "serviceunavailableexception": 503,
-    "throttlingexception": 429,
-    "unknownoperationexception": 404,
-    "unrecognizedclientexception": 403,
-    "validationexception": 400,
-}
-_TOO_LONG = ("input is too long", "prompt is too long", "too many input tokens", "context window", "context length")
-
-
-def parse_error(
-    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
-) -> InfronError:
-    """An error of Bedrock as ours, named by `x-amzn-errortype` or in the body; see `openai_errors.parse_error`."""
-    try:
-        value = decode(body, _any)
-    except InfronError:
-        value = None
-    if isinstance(value, list) and value:
-        value = value[0]
-    members: dict[str, Any] = value if isinstance(value, dict) else {}
-    inner = members.get("Output")
-    given = dict(headers).get(b"x-amzn-errortype", b"").decode("latin-1")
-    typed = given or members.get("__type") or (inner.get("__type") if isinstance(inner, dict) else None)
-    name = str(typed or "").partition(":")[0].rpartition("#")[2][:100]
-    if not members.get("message"):
-        if isinstance(text := members.get("Message"), str):
-            body = msgspec.json.encode({"message": text})
-        elif name and "error" not in members:
-            body = msgspec.json.encode({"message": f"{provider.name} answered with {name} and no message."})
-    status = _STATUS.get(name.lower(), status)
-    error = openai_errors.parse_error(status, headers, body, provider, key, now)
-    if name:
-        error.metadata["provider_code"] = name.replace(key, "[key]") if key else name
-    if error.status == 400 and any(words in error.message.lower() for words in _TOO_LONG):
-        error.error_type = "context_length_exceeded"
-    return error

@@ -12,20 +12,17 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-from msgspec import Raw
-
 from infron.conversation import Cache, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
 from infron.errors import Unsupported
+from infron.wires import loose
+from infron.wires.anthropic_messages import FORMAT
 from infron.wires.bedrock_models import Traits
+from infron.wires.media import mime_of_data
 
 Block = dict[str, Any]
 
-SIGNED = "anthropic-claude-v1"  # the format of signed thoughts, which are the same at Anthropic itself
-REDACTED = "bedrock-converse-v1"  # that of encrypted ones, which Converse wraps in base64 once more
-
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
-_encode = msgspec.json.Encoder().encode
+SIGNED = FORMAT  # signed thoughts are the same at Anthropic itself
+REDACTED = "bedrock-converse-v1"  # the format of encrypted thoughts, which Converse wraps in base64 once more
 
 
 def system_of(messages: Iterable[Message], traits: Traits) -> list[Block]:
@@ -167,10 +164,8 @@ def _tool_id(id: str, traits: Traits) -> str:
 
 def _input(arguments: str) -> dict[str, Any]:
     """Arguments as the object that is wanted; what a model wrote wrongly is wrapped, so that it can be told so."""
-    try:
-        return _members(arguments) if arguments.strip() else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {"arguments": arguments}
+    members = loose.members_in(arguments.strip() or "{}")
+    return {"arguments": arguments} if members is None else members
 
 
 def _thought(thought: Thinking) -> Block:
@@ -202,18 +197,13 @@ _KNOWN = {
     "video": frozenset(("mkv", "mov", "mp4", "webm", "flv", "mpeg", "mpg", "wmv", "three_gp")),
     "document": frozenset(("pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md")),
 }
-# How pictures begin in base64, for those whose media type nobody said.
-_BEGINNINGS = (("iVBOR", "png"), ("/9j/", "jpeg"), ("R0lG", "gif"), ("UklGR", "webp"))
 
 
 def _format(media: Media) -> str | None:
-    subtype = media.mime.partition(";")[0].strip().lower().rpartition("/")[2].removeprefix("x-")
-    if not subtype and media.text:
-        return "txt"
+    mime = media.mime or ("text/plain" if media.text else mime_of_data(media.data))
+    subtype = mime.partition(";")[0].strip().lower().rpartition("/")[2].removeprefix("x-")
     if not subtype and media.url:
         subtype = media.url.rpartition(".")[2].lower()
-    if not subtype and media.kind == "image":
-        return next((format for begins, format in _BEGINNINGS if media.data.startswith(begins)), None)
     format = _FORMATS[media.kind].get(subtype, subtype)
     if media.text and media.mime.startswith("text/") and format not in _KNOWN["document"]:
         return "txt"

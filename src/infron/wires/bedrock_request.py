@@ -14,15 +14,12 @@ from infron.catalog import Provider
 from infron.conversation import Conversation, NativeTool, Reasoning, Text, Thinking, Tool, ToolCall, turns_of
 from infron.errors import Unsupported
 from infron.model import Outgoing, Request
-from infron.wires.anthropic_request import ANSWER_TOOL
-from infron.wires.anthropic_schema import constrained
-from infron.wires.bedrock_messages import REDACTED, SIGNED, cache_point, messages_of, replayable, system_of
+from infron.wires.anthropic_models import budget_of, effort_of
+from infron.wires.bedrock_messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock_models import Traits, traits_of
+from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.openai_messages import conversation_of, left_out
-
-__all__ = ["ANSWER_TOOL", "REDACTED", "SIGNED", "TAKES", "encode", "encode_request"]
-
-_ONE_OBJECT = "Answer with one JSON object and nothing else: no other text, no code fence."
+from infron.wires.schemas import NO_ARGUMENTS, for_claude
 
 # Members of Converse's own request that the caller may send by their own names.
 _NATIVE = (
@@ -118,19 +115,18 @@ class _Encoding:
             return
         schema = wanted.schema if wanted.kind == "schema" else None
         if schema is None:
-            self._instruct(_ONE_OBJECT)
+            self._instruct(JSON_ONLY)
         elif traits.schema:
-            held = constrained(schema) if traits.family == "claude" else schema
+            held = for_claude(schema) if traits.family == "claude" else schema
             named = {"name": wanted.name} if wanted.name else {}
             structure = {"jsonSchema": {"schema": _encode(held).decode(), **named}}
             self.output["textFormat"] = {"type": "json_schema", "structure": structure}
         elif traits.answers_by_tool and not self.forced and not (self._unthinking and _thinks(asked)):
-            about = "Give your whole answer by calling this tool once, with the answer as its arguments."
-            spec = {"name": ANSWER_TOOL, "description": about, "inputSchema": {"json": schema}}
+            spec = {"name": ANSWER_TOOL, "description": ANSWER_BY_TOOL, "inputSchema": {"json": schema}}
             self.answer_tool = {"toolSpec": spec}
             self.forced = True
         else:
-            self._instruct(f"{_ONE_OBJECT} It must be valid by this JSON Schema:\n{_encode(schema).decode()}")
+            self._instruct(f"{JSON_ONLY} It must be valid by this JSON Schema:\n{_encode(schema).decode()}")
 
     def _instruct(self, text: str) -> None:
         self.system.append({"text": text})
@@ -181,24 +177,18 @@ class _Encoding:
             self.dropped.add("reasoning")
             return False
         if by_budget:
-            self.extra["thinking"] = {"type": "enabled", "budget_tokens": self._budget(asked)}
+            limit = self.asked.max_tokens or takes.max_output
+            budget, whole = budget_of(asked, limit, takes)
+            self.extra["thinking"] = {"type": "enabled", "budget_tokens": budget}
+            if whole != limit:
+                self.config["maxTokens"] = whole
             return True
         # Before 4.7 thoughts are shown unless they are asked not to be, from then on only where they are asked for.
         shown = "omitted" if asked.exclude else "summarized" if takes.thinking == "adaptive" else ""
         self.extra["thinking"] = {"type": "adaptive", **({"display": shown} if shown else {})}
         if asked.effort is not None:
-            effort = asked.effort if asked.effort in takes.efforts else _LEVELS[asked.effort]
-            self.extra["output_config"] = {"effort": effort}
+            self.extra["output_config"] = {"effort": effort_of(asked.effort, takes)}
         return True
-
-    def _budget(self, asked: Reasoning) -> int:
-        """Tokens to think with. They are a part of the whole answer, and must leave something for what is said."""
-        most, limit = self.traits.claude.max_output, self.asked.max_tokens
-        whole = limit or most
-        budget = max(asked.max_tokens or whole * _SHARES[asked.effort or "medium"] // 100, _LEAST_BUDGET)
-        if budget >= whole:
-            whole = self.config["maxTokens"] = min(budget + whole, most)
-        return min(budget, whole - 1)
 
     # ---- sampling and limits
 
@@ -268,9 +258,9 @@ def _tool(tool: Tool | NativeTool, traits: Traits) -> dict[str, Any]:
     spec: dict[str, Any] = {"name": tool.name}
     if tool.description.strip():
         spec["description"] = tool.description
-    schema = tool.schema or {"type": "object", "properties": {}}
+    schema = tool.schema or NO_ARGUMENTS
     strict = tool.strict is True and traits.strict
-    spec["inputSchema"] = {"json": constrained(schema) if strict else schema}
+    spec["inputSchema"] = {"json": for_claude(schema) if strict else schema}
     if strict:
         spec["strict"] = True
     return {"toolSpec": spec}
@@ -288,9 +278,6 @@ _LEVELS: dict[str | None, str] = {
     "xhigh": "high",
     "max": "high",
 }
-# The share of the whole answer that thoughts may take, in percent.
-_SHARES = {"minimal": 10, "low": 20, "medium": 50, "high": 80, "xhigh": 95, "max": 95}
-_LEAST_BUDGET = 1024
 
 
 def _thinks(asked: Conversation) -> bool:

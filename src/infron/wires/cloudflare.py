@@ -19,7 +19,6 @@ from infron.errors import InfronError, ProviderUnavailable, Unsupported
 from infron.model import (
     Done,
     Event,
-    Failed,
     Finished,
     Outgoing,
     Request,
@@ -31,7 +30,10 @@ from infron.model import (
     UsageReported,
 )
 from infron.wires import loose, openai_errors, openai_request, sse
+from infron.wires.decoding import DONE, SseDecoder
+from infron.wires.loose import dict_in
 from infron.wires.openai_errors import Headers
+from infron.wires.openai_events import REASONS
 
 MEDIA_TYPE = b"text/event-stream"
 MOST_CALLS = 1000
@@ -81,18 +83,6 @@ class _Frame(Struct, gc=False):
 
 
 _frame = msgspec.json.Decoder(_Frame)
-_REASONS = {
-    "content_filter": "content_filter",
-    "eos": "stop",
-    "eos_token": "stop",
-    "function_call": "tool_calls",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "stop": "stop",
-    "tool-calls": "tool_calls",
-    "tool_calls": "tool_calls",
-}
 # What an error inside a 200 answer means, by Cloudflare's own code.
 _STATUS_OF_CODE = {3006: 413, 3007: 408, 3008: 408, 3023: 403, 3036: 429, 3040: 429, 3041: 403, 3042: 404, 5007: 400,
                    5016: 403, 5018: 403}  # fmt: skip
@@ -116,76 +106,60 @@ def _code_of(body: bytes) -> int:
     return code if isinstance(code, int) else 0
 
 
-class Decoder:
-    """An answer on the native path to events. Raises only InfronError; nothing follows Done or Failed."""
+class Decoder(SseDecoder):
+    """An answer on the native path to events."""
+
+    _parse_error = staticmethod(parse_error)
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        self._provider = provider
-        self._key = key
-        self._sse = sse.Decoder(max_frame_bytes)
+        super().__init__(provider, max_frame_bytes, key)
         self._begun = False
-        self._over = False
         self._calls: dict[int, bool] = {}  # index -> whether its arguments have begun
         self._ids: dict[str, int] = {}
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
-
-    def feed(self, data: bytes) -> list[Event]:
-        try:
-            frames = self._sse.feed(data)
-        except InfronError as error:
-            error.provider = self._provider.id
-            raise
-        return self._events(frames)
-
-    def close(self) -> list[Event]:
-        return self._events(self._sse.close(), at_end=True)
 
     def whole(self, body: bytes) -> list[Event]:
         """`{result: {response, tool_calls, usage}, success, errors}`: a model that does not stream, or an error."""
+        events: list[Event] = []
         try:
             frame = _read(body)
             answer = msgspec.convert(frame.result, _Frame) if isinstance(frame.result, dict) else frame
         except ProviderUnavailable:
-            if body.lstrip()[:1] in (b"{", b"["):
-                return [self._failed(parse_error(200, [], body, self._provider, self._key))]
-            raise self._broken("answered with something that is neither a stream nor JSON") from None
-        if frame.error or frame.errors or frame.success is False:
-            return [self._failed(parse_error(200, [], body, self._provider, self._key))]
-        events: list[Event] = []
-        self._take(answer, events)
+            if body.lstrip()[:1] not in (b"{", b"["):
+                raise self._broken("answered with something that is neither a stream nor JSON") from None
+            self._fail_with(body, events)
+            return events
+        if _complains(frame):
+            self._fail_with(body, events)
+            return events
+        self._say(answer, events)
         if len(events) < 2:
             what = "answered with nothing: this model does not stream on the native path; ask the provider cloudflare"
-            return [self._failed(self._broken(what))]
+            events.clear()
+            self._fail(self._broken(what), events)
+            return events
         self._finish("", events)
         return events if self._over else [*events, Done()]
 
-    def _events(self, frames: list[sse.Event], *, at_end: bool = False) -> list[Event]:
-        events: list[Event] = []
-        for event in frames:
-            if self._over:
-                break
-            if event.comment is not None or not event.data.strip():
-                continue
-            if event.data[:6] == b"[DONE]":
-                self._finish("", events)
-                self._over = True
-                events.append(Done())
-                continue
-            try:
-                frame = _read(event.data)
-            except ProviderUnavailable:
-                if not at_end:  # a cut frame shows that the stream was truncated, which the missing end tells
-                    events.append(self._failed(self._broken("sent a frame that is not JSON")))
-                continue
-            if frame.error or frame.errors or frame.success is False or event.event == "error":
-                events.append(self._failed(parse_error(200, [], event.data, self._provider, self._key)))
-            else:
-                self._take(frame, events)
-        return events
+    def _take(self, event: sse.Event, events: list[Event]) -> None:
+        payload = event.data
+        if event.comment is not None or not payload.strip():
+            return
+        if payload.startswith(DONE):
+            self._finish("", events)
+            self._over = True
+            events.append(Done())
+            return
+        try:
+            frame = _read(payload)
+        except ProviderUnavailable:
+            self._fail(self._broken("sent a frame that is not JSON"), events)
+            return
+        if _complains(frame) or event.event == "error":
+            self._fail_with(payload, events)
+        else:
+            self._say(frame, events)
 
-    def _take(self, frame: _Frame, events: list[Event]) -> None:
+    def _say(self, frame: _Frame, events: list[Event]) -> None:
         if not self._begun:
             self._begun = True
             self.upstream_id = frame.id[:200] if isinstance(frame.id, str) and frame.id else None
@@ -197,13 +171,12 @@ class Decoder:
         choice = frame.choices[0] if isinstance(frame.choices, list) and frame.choices else None
         if isinstance(choice, dict):
             reason = choice.get("finish_reason") or reason
-            delta = choice.get("delta") or choice.get("message")
-            if isinstance(delta, dict):
-                if thought := _text(delta.get("reasoning_content") or delta.get("reasoning")):
-                    events.append(ThinkingDelta(thought))
-                if text := _text(delta.get("content")):
-                    events.append(TextDelta(text))
-                self._take_calls(delta.get("tool_calls"), events)
+            delta = dict_in(choice, "delta") or dict_in(choice, "message")
+            if thought := _text(delta.get("reasoning_content") or delta.get("reasoning")):
+                events.append(ThinkingDelta(thought))
+            if text := _text(delta.get("content")):
+                events.append(TextDelta(text))
+            self._take_calls(delta.get("tool_calls"), events)
         if isinstance(frame.usage, dict):
             events.append(UsageReported(frame.usage))
         if isinstance(reason, str) and reason:
@@ -239,20 +212,17 @@ class Decoder:
         """The end of the answer, once; the wire names a reason only where it sends `choices`."""
         if self.finished or self._over:
             return
-        reason = _REASONS.get(native, "") if native else ("tool_calls" if self._calls else "stop")
+        reason = REASONS.get(native, "") if native else ("tool_calls" if self._calls else "stop")
         if not reason:
-            events.append(self._failed(self._broken(f"ended the answer with the finish reason {native[:60]!r}")))
+            self._fail(self._broken(f"ended the answer with the finish reason {native[:60]!r}"), events)
             return
         events.extend(ToolCallDelta(index, "{}") for index, begun in self._calls.items() if not begun)
         self.finished = True
         events.append(Finished(reason, native))
 
-    def _failed(self, error: InfronError) -> Failed:
-        self._over = True
-        return Failed(error)
 
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
+def _complains(frame: _Frame) -> bool:
+    return bool(frame.error or frame.errors or frame.success is False)
 
 
 def _read(data: bytes) -> _Frame:

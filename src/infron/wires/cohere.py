@@ -13,14 +13,13 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog import Provider
-from infron.errors import InfronError, ProviderMisconfigured, ProviderUnavailable
+from infron.errors import InfronError, ProviderMisconfigured
 from infron.model import (
     Annotated,
     Done,
     Event,
     Failed,
     Finished,
-    Outgoing,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -30,12 +29,35 @@ from infron.model import (
 )
 from infron.wires import loose, openai_errors, sse
 from infron.wires.cohere_request import encode_request
+from infron.wires.decoding import DONE, SseDecoder
+from infron.wires.loose import dict_in, dicts_in
+from infron.wires.openai_errors import Headers
+from infron.wires.usage import count_in, tokens, usage_of
 
 __all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
 
 MEDIA_TYPE = b"text/event-stream"
 
 _encode = msgspec.json.Encoder().encode
+
+
+# ---- errors
+
+
+def parse_error(
+    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
+) -> InfronError:
+    """An error of Cohere, `{"message": …, "id": …}`, as ours.
+
+    498 is a key that it has blocked; 499 a request that it takes for cancelled, though we did not.
+    """
+    if status == 498:
+        return ProviderMisconfigured(
+            f"{provider.name} has blocked the gateway's API key (HTTP 498). The operator of this gateway must mend it.",
+            provider=provider.id,
+            provider_status=status,
+        )
+    return openai_errors.parse_error(502 if status == 499 else status, headers, body, provider, key, now)
 
 
 # ---- streams
@@ -114,52 +136,22 @@ _COMPLAINS = (b'"message"', b'"error"', b'"detail"')
 _PLAN = -1  # the place of a plan among the blocks of thoughts; those of the content have indexes of their own
 
 
-class Decoder:
-    """A stream of Cohere to events. Raises only InfronError; nothing follows Done or Failed.
+class Decoder(SseDecoder):
+    """A stream of Cohere to events.
 
     `message-end` is the last that it says: the `[DONE]` after it is not waited for.
     """
 
+    _parse_error = staticmethod(parse_error)
+
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        self._sse = sse.Decoder(max_frame_bytes)
-        self._provider = provider
-        self._key = key
-        self._over = False
+        super().__init__(provider, max_frame_bytes, key)
         self._started = False
         self._thought: int | None = None  # which block of content the last thought was in
         self._thoughts = -1  # blocks of thoughts before that one
         self._calls = 0
         self._open = False  # the last call has not ended yet
         self._held: str | None = None  # its arguments, while they may yet turn out to be none
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
-
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            frames = self._sse.feed(data)
-        except InfronError as error:
-            error.provider = self._provider.id
-            raise
-        for frame in frames:
-            if self._over:
-                break
-            if frame.comment is None:
-                self._take(frame.data, events)
-        return events
-
-    def close(self) -> list[Event]:
-        """The body ended. A last frame that lacks only its blank line counts, a cut one does not."""
-        events: list[Event] = []
-        for frame in [] if self._over else self._sse.close():
-            if frame.comment is None and frame.data[-1:] == b"}":
-                try:
-                    loose.decode(frame.data, _head)
-                except InfronError:
-                    continue
-                self._take(frame.data, events)
-        return events
 
     def whole(self, body: bytes) -> list[Event]:
         """An answer that is no stream: an error, or the whole message."""
@@ -169,7 +161,7 @@ class Decoder:
         except InfronError:
             return [Failed(self._broken("answered with something that is neither a stream nor JSON"))]
         if answer is None or not isinstance(answer.message, dict):
-            return [Failed(openai_errors.parse_error(200, [], body, self._provider, self._key))]
+            return [Failed(parse_error(200, [], body, self._provider, self._key))]
         try:
             message = msgspec.convert(answer.message, _Message)
         except msgspec.ValidationError:
@@ -188,12 +180,15 @@ class Decoder:
         self._end(_Delta(finish_reason=answer.finish_reason, usage=answer.usage), events)
         return events
 
-    def _take(self, payload: bytes, events: list[Event]) -> None:
+    def _take(self, event: sse.Event, events: list[Event]) -> None:
+        if event.comment is not None:
+            return
+        payload = event.data
         try:
             frame = loose.decode(payload, _frame)
         except InfronError:
             # A [DONE] without a message-end before it ends nothing.
-            if payload.strip() and not payload.startswith(b"[DONE]"):
+            if payload.strip() and not payload.startswith(DONE):
                 self._fail(self._broken("sent a frame that is not JSON"), events)
             return
         if frame is None:
@@ -202,7 +197,7 @@ class Decoder:
                 self._fail(self._broken("sent a frame of an unknown shape"), events)
             return
         if frame.type == "error" or (frame.type is None and any(word in payload for word in _COMPLAINS)):
-            self._fail(openai_errors.parse_error(200, [], payload, self._provider, self._key), events)
+            self._fail_with(payload, events)
             return
         delta = frame.delta
         message = delta.message if delta is not None else None
@@ -296,19 +291,11 @@ class Decoder:
             said = delta.error if isinstance(delta.error, str) and delta.error else ""
             message = said or f"{self._provider.name} ended the answer with {native[:60] or 'no reason'}."
             code = "timeout" if native == "TIMEOUT" else None
-            body = _encode({"error": {"message": message, "code": code}})
-            self._fail(openai_errors.parse_error(200, [], body, self._provider, self._key), events)
+            self._fail_with(_encode({"error": {"message": message, "code": code}}), events)
             return
         self._over = self.finished = True
         events.append(Finished(reason, native))
         events.append(Done())
-
-    def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
-        events.append(Failed(error))
-
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
 
 
 def _one(calls: _Call | list[_Call] | None) -> _Call | None:
@@ -327,15 +314,11 @@ def _annotations(citation: dict[str, Any]) -> Iterable[dict[str, Any]]:
     }
     if isinstance(citation.get("text"), str):
         place["content"] = citation["text"]
-    sources = citation.get("sources")
-    for source in sources if isinstance(sources, list) else []:
-        if isinstance(source, dict):
-            document = source.get("document")
-            inner = document if isinstance(document, dict) else {}
-            id = _first_text(source.get("id"), inner.get("id"))
-            url = _first_text(inner.get("url"), id)
-            title = _first_text(inner.get("title"), id)
-            yield {"type": "url_citation", "url_citation": {"url": url, "title": title, **place}}
+    for source in dicts_in(citation, "sources"):
+        document = dict_in(source, "document")
+        id = _first_text(source.get("id"), document.get("id"))
+        url, title = _first_text(document.get("url"), id), _first_text(document.get("title"), id)
+        yield {"type": "url_citation", "url_citation": {"url": url, "title": title, **place}}
 
 
 def _first_text(*values: Any) -> str:
@@ -350,53 +333,19 @@ def _usage(usage: Any) -> dict[str, Any]:
     """
     if not isinstance(usage, dict):
         return {}
-    billed, tokens = _units(usage.get("billed_units")), _units(usage.get("tokens"))
-    cached = _count(usage.get("cached_tokens"))
-    counts = billed or tokens
+    billed, whole = _units(usage, "billed_units"), _units(usage, "tokens")
+    cached = tokens(usage.get("cached_tokens"))
+    counts = billed or whole
     if not counts:
         return {}
-    prompt, completion = (_count(counts.get(name)) or 0 for name in ("input_tokens", "output_tokens"))
-    raw: dict[str, Any] = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
-    same = not tokens or _count(tokens.get("input_tokens")) == prompt
-    if cached is not None and same:
-        raw["prompt_tokens_details"] = {"cached_tokens": min(cached, prompt)}
-    elif not same:
-        raw["tokens"] = {**tokens, **({} if cached is None else {"cached_tokens": cached})}
-    return raw
+    prompt, completion = count_in(counts, "input_tokens"), count_in(counts, "output_tokens")
+    if not whole or count_in(whole, "input_tokens") == prompt:
+        return usage_of(prompt, completion, cached=None if cached is None else min(cached, prompt))
+    told = whole if cached is None else {**whole, "cached_tokens": cached}
+    return {**usage_of(prompt, completion), "tokens": told}
 
 
-def _units(units: Any) -> dict[str, Any]:
+def _units(usage: dict[str, Any], name: str) -> dict[str, Any]:
     """An object with at least one of the two counts; empty where it has none."""
-    names = ("input_tokens", "output_tokens")
-    told = isinstance(units, dict) and any(_count(units.get(name)) is not None for name in names)
-    return units if told else {}
-
-
-def _count(value: Any) -> int | None:
-    """A count, which the API's description lets be a float."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
-        return None
-    return int(value)
-
-
-# ---- errors
-
-
-def parse_error(
-    status: int, headers: openai_errors.Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
-) -> InfronError:
-    """An error of Cohere, `{"message": …, "id": …}`, as ours.
-
-    498 is a key that it has blocked; 499 a request that it takes for cancelled, though we did not.
-    """
-    if status == 498:
-        return ProviderMisconfigured(
-            f"{provider.name} has blocked the gateway's API key (HTTP 498). The operator of this gateway must mend it.",
-            provider=provider.id,
-            provider_status=status,
-        )
-    return openai_errors.parse_error(502 if status == 499 else status, headers, body, provider, key, now)
+    units = dict_in(usage, name)
+    return units if any(tokens(units.get(name)) is not None for name in ("input_tokens", "output_tokens")) else {}

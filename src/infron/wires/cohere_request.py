@@ -6,13 +6,10 @@ Facts: Cohere's OpenAPI description and Python SDK (August 2026).
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from infron.catalog import Provider
 from infron.conversation import (
@@ -27,14 +24,14 @@ from infron.conversation import (
     ToolCall,
     ToolResult,
 )
-from infron.errors import Unsupported
 from infron.model import Outgoing, Request
 from infron.wires import loose
+from infron.wires.media import data_uri, text_in
+from infron.wires.members import unsupported
 from infron.wires.openai_messages import conversation_of, left_out
-from infron.wires.openai_parts import data_uri
+from infron.wires.schemas import NO_ARGUMENTS
 
 _encode = msgspec.json.Encoder().encode
-_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 # Members that Cohere takes under the same name and that the chat wire does not know.
 _NATIVE = ("citation_options", "documents", "k", "p", "priority", "safety_mode", "strict_tools", "thinking")
@@ -117,7 +114,7 @@ def _add_tools(conversation: Conversation, body: dict[str, Any]) -> None:
     tools: list[Tool] = []
     for index, tool in enumerate(conversation.tools):
         if not isinstance(tool, Tool):
-            raise _unsupported(f"tools[{index}]", "is no function; Cohere has no tools of its own")
+            raise unsupported(f"tools[{index}]", "is no function; Cohere has no tools of its own")
         tools.append(tool)
     if not tools:
         return
@@ -137,12 +134,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    function["parameters"] = {"type": "object", "properties": {}} if tool.schema is None else tool.schema
+    function["parameters"] = NO_ARGUMENTS if tool.schema is None else tool.schema
     return {"type": "function", "function": function}
-
-
-def _unsupported(place: str, why: str) -> Unsupported:
-    return Unsupported(f"`{place}` {why}.", param=place)
 
 
 def _message(message: Message, place: str, documents: list[Any]) -> Iterable[dict[str, Any]]:
@@ -174,14 +167,14 @@ def _plain(blocks: list[dict[str, Any]]) -> Any:
 def _text(part: Part, place: str) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    raise _unsupported(place, "holds more than text; Cohere takes that from the user only")
+    raise unsupported(place, "holds more than text; Cohere takes that from the user only")
 
 
 def _block(part: Part, place: str) -> dict[str, Any]:
     if not isinstance(part, Media):
         return _text(part, place)
     if part.kind != "image" or not (part.url or part.data):
-        raise _unsupported(place, f"holds {part.kind} content that Cohere does not take")
+        raise unsupported(place, f"holds {part.kind} content that Cohere does not take")
     image = {"url": part.url or data_uri(part.mime or "image/png", part.data)}
     if part.detail:
         image["detail"] = part.detail
@@ -191,12 +184,9 @@ def _block(part: Part, place: str) -> dict[str, Any]:
 def _document(part: Media, place: str) -> dict[str, str]:
     text = part.text
     if not text and part.data and (part.mime.startswith("text/") or part.mime == "application/json"):
-        try:
-            text = base64.b64decode(part.data, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            text = ""
+        text = text_in(part.data) or ""
     if not text:
-        raise _unsupported(place, "holds a document that is not plain text, which is all that Cohere takes")
+        raise unsupported(place, "holds a document that is not plain text, which is all that Cohere takes")
     return {"text": text, **({"title": part.name} if part.name else {})}
 
 
@@ -231,12 +221,6 @@ def _result(result: ToolResult, place: str) -> Any:
     blocks: list[dict[str, Any]] = []
     for part in result.parts:
         block = _text(part, place)
-        text = block["text"].encode()
-        try:
-            if text.lstrip()[:1] == b"{":
-                _object(text)
-                block = {"type": "document", "document": {"data": Raw(text)}}
-        except loose.BROKEN:
-            pass
-        blocks.append(block)
+        data = loose.object_in(block["text"])
+        blocks.append(block if data is None else {"type": "document", "document": {"data": data}})
     return _plain(blocks)

@@ -1,4 +1,4 @@
-"""Gemini's streams to events. Requests are in `gemini_request`, frames in `gemini_frame`.
+"""Gemini's streams to events, and Google's errors. Requests are in `gemini_request`, frames in `gemini_frame`.
 
 It never knows who the caller is, what a token costs, or when to write: it only turns bytes into values.
 Facts: Google's API reference and Gen AI SDKs (to 2026-10), streams recorded in Vercel's AI SDK (2026-05 to 2026-10).
@@ -7,18 +7,20 @@ Facts: Google's API reference and Gen AI SDKs (to 2026-10), streams recorded in 
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from infron.catalog import Provider
-from infron.errors import InfronError, ProviderUnavailable
+from infron.errors import InfronError, ProviderError, ProviderUnavailable
 from infron.model import (
     Annotated,
     Done,
     Event,
-    Failed,
     Finished,
     MediaDelta,
-    Outgoing,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -26,8 +28,8 @@ from infron.model import (
     ToolCallStarted,
     UsageReported,
 )
-from infron.wires import loose, sse
-from infron.wires.gemini_errors import parse_error
+from infron.wires import loose, openai_errors, sse
+from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.gemini_frame import (
     COUNTS,
     FINISH,
@@ -35,16 +37,17 @@ from infron.wires.gemini_frame import (
     ITEMS,
     UNSPECIFIED,
     Call,
-    Choice,
     Frame,
     Part,
     Usage,
     decode,
-    first_value,
     places_of,
 )
 from infron.wires.gemini_request import encode_request
+from infron.wires.loose import dict_in, string_in
+from infron.wires.openai_errors import Headers
 from infron.wires.openai_messages import GEMINI
+from infron.wires.usage import usage_of
 
 __all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
 
@@ -52,68 +55,118 @@ MEDIA_TYPE = b"text/event-stream"
 MOST_ERROR_BYTES = 64 << 10  # of an error that stands in a stream outside of its framing
 MOST_CHOICES = 128
 MOST_SOURCES = 1000  # of one choice
+_SOURCES = ("web", "maps", "retrievedContext")
 
 
-class Decoder:
-    """A stream of Gemini to events. Raises only InfronError; nothing follows Failed, or Done of a whole answer.
+# ---- errors
 
-    A stream has no last word: it is over where the body ends.
-    """
+
+class _Detail(Struct, gc=False):
+    retryDelay: Any = None
+
+
+class _Error(Struct, gc=False):
+    status: Any = None
+    details: list[_Detail] | None = None
+
+
+class _Body(Struct, gc=False):
+    error: _Error | None = None
+
+
+_bodies = msgspec.json.Decoder(_Body | list[_Body])
+
+
+def parse_error(
+    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
+) -> InfronError:
+    """Google's error as ours (google.rpc.Status): how long to wait stands in its details, not in a header."""
+    error = openai_errors.parse_error(status, headers, body, provider, key, now)
+    try:
+        found = loose.decode(body, _bodies)
+    except ProviderUnavailable:
+        return error
+    said = (found[0] if found else None) if isinstance(found, list) else found
+    if said is None or said.error is None:
+        return error
+    if error.retry_after is None:
+        delays = (_seconds(detail.retryDelay) for detail in said.error.details or ())
+        error.retry_after = next((delay for delay in delays if delay is not None), None)
+    if isinstance(error, ProviderError) and isinstance(said.error.status, str) and said.error.status.isascii():
+        error.metadata.setdefault("provider_code", openai_errors.without_key(said.error.status, key)[:100])
+    return error
+
+
+def _seconds(duration: Any) -> float | None:
+    """A duration of protobuf's JSON, as in "34.4s"."""
+    if not isinstance(duration, str) or not duration.endswith("s"):
+        return None
+    try:
+        seconds = float(duration[:-1])
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+# ---- streams
+
+
+class _Choice(Struct, gc=False):
+    """What has come of one candidate. `block`: the last block of thoughts; `thinking`: it may go on."""
+
+    index: int
+    calls: int = 0
+    block: int = -1
+    thinking: bool = False
+    ended: bool = False
+    characters: int = 0  # of its text
+    ascii: bool = True
+    sources: set[str] = msgspec.field(default_factory=set)
+
+
+class Decoder(SseDecoder):
+    """A stream of Gemini to events. It has no last word: it is over where the body ends."""
+
+    _parse_error = staticmethod(parse_error)
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        self._sse = sse.Decoder(max_frame_bytes)
+        super().__init__(provider, max_frame_bytes, key)
         self._max = max_frame_bytes
-        self._provider = provider
-        self._key = key
-        self._over = False
         self._clean = True  # the next byte begins an event
+        self._skipped = False  # events were taken without `_sse`
         self._at_line = True  # the next byte begins a line
         self._bare: list[bytes] = []  # JSON that stands outside of any field, as some errors do
-        self._choices: dict[int, Choice] = {}
+        self._choices: dict[int, _Choice] = {}
         self._counts: dict[str, int] = {}
         self._started = False
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
+        if self._over or not data:
+            return events
         # What Google sends nearly always: whole events of one data line each, with its own line ends.
-        if self._clean and data.startswith(b"data: ") and data.endswith(b"\r\n\r\n") and len(data) <= self._max:
-            frames = data[6:-4].split(b"\r\n\r\ndata: ")
-            if data.count(b"\n") == 2 * len(frames):
+        if data.startswith(b"data: ") and data.endswith(b"\r\n\r\n") and len(data) <= self._max and self._clean:
+            payload = data[6:-4]
+            several = sse.LF in payload
+            frames = payload.split(b"\r\n\r\ndata: ") if several else [payload]
+            if _are_lines(frames, payload) if several else sse.CR not in payload:
+                self._skipped = True
                 for frame in frames:
-                    if self._over:
-                        break
-                    self._frame(frame, events)
+                    if not self._over:
+                        self._frame(frame, events)
                 return events
-        if data and not self._over:
-            self._feed_lines(data, events)
-        return events
-
-    def _feed_lines(self, data: bytes, events: list[Event]) -> None:
         if self._bare:
             self._collect(data, events)
-            return
+            return events
+        if self._skipped:
+            self._sse.skip()
         bare = self._begin_of_bare(data)
-        lines = data if bare is None else data[:bare]
-        try:
-            frames = self._sse.feed(lines)
-        except InfronError as error:
-            error.provider = self._provider.id
-            raise
+        events = super().feed(data if bare is None else data[:bare])
         self._at_line = data.endswith(b"\n")
-        self._clean = data.endswith((b"\r\n\r\n", b"\n\n"))
-        for event in frames:
-            if self._over:
-                return
-            if event.event == "error":
-                self._fail(parse_error(200, [], event.data, self._provider, self._key), events)
-            elif event.comment is None:
-                self._frame(event.data, events)
+        self._clean = self._sse.clean and bare is None
         if bare is not None and not self._over:
-            self._clean = False
             self._collect(data[bare:], events)
+        return events
 
     def _begin_of_bare(self, data: bytes) -> int | None:
         """Where a line begins like JSON, which no field of an event does."""
@@ -127,23 +180,19 @@ class Decoder:
         self._bare.append(data)
         text = b"".join(self._bare)
         self._bare = [text]
-        told = first_value(text) if b"}" in data or b"]" in data else None
+        told = loose.first_value(text) if b"}" in data or b"]" in data else None
         if told is not None:
-            self._fail(parse_error(200, [], told, self._provider, self._key), events)
+            self._fail_with(told, events)
         elif len(text) > MOST_ERROR_BYTES:
             self._fail(self._broken("sent JSON without framing that does not end"), events)
+        if self._over:
+            self._bare.clear()
 
     def close(self) -> list[Event]:
-        """The body ended. A last frame that is complete and only lacks its blank line counts; a cut one does not."""
         events: list[Event] = []
-        if self._over:
-            return events
-        if self._bare:
-            self._fail(self._broken("broke off in the middle of an error"), events)
-            return events
-        for event in self._sse.close():
-            if event.comment is None and not event.stray and _is_whole(event.data):
-                self._frame(event.data, events)
+        if not self._bare or self._over:
+            return super().close()
+        self._fail(self._broken("broke off in the middle of an error"), events)
         return events
 
     def whole(self, body: bytes) -> list[Event]:
@@ -160,20 +209,19 @@ class Decoder:
             if not self._over:
                 self._frame(frame, events)
         if not self._over and not self._choices:
-            self._fail(parse_error(200, [], body, self._provider, self._key), events)
+            self._fail_with(body, events)
         elif not self._over:
             self._over = True
             events.append(Done())
         return events
 
-    def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
-        events.append(Failed(error))
-
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
-
     # ---- frames
+
+    def _take(self, event: sse.Event, events: list[Event]) -> None:
+        if event.event == "error":
+            self._fail_with(event.data, events)
+        elif event.comment is None:
+            self._frame(event.data, events)
 
     def _frame(self, payload: bytes, events: list[Event]) -> None:
         try:
@@ -184,11 +232,11 @@ class Decoder:
                 return
             frame = mended
         if frame.error is not None:
-            self._fail(parse_error(200, [], payload, self._provider, self._key), events)
+            self._fail_with(payload, events)
             return
         if not self._started and (frame.candidates or frame.usageMetadata or frame.promptFeedback):
             self._start(frame, events)
-        ends: list[tuple[Choice, str]] = []
+        ends: list[tuple[_Choice, str]] = []
         for candidate in frame.candidates or ():
             choice = self._choice(candidate.index)
             content = candidate.content
@@ -211,7 +259,7 @@ class Decoder:
         """A frame that is no strict JSON, or says nothing, or is of another shape than all others."""
         if not payload.strip():
             return None
-        if payload.strip() == b"[DONE]":  # of hosts between us and Google
+        if payload.startswith(DONE):  # of hosts between us and Google
             self._over = True
             events.append(Done())
             return None
@@ -229,15 +277,15 @@ class Decoder:
             self.upstream_id = frame.responseId[:200]
         events.append(Started(self.upstream_id or ""))
 
-    def _choice(self, index: Any) -> Choice:
+    def _choice(self, index: Any) -> _Choice:
         number = index if index.__class__ is int and 0 <= index < MOST_CHOICES else 0
         choice = self._choices.get(number)
         if choice is None:
-            choice = self._choices[number] = Choice(number)
+            choice = self._choices[number] = _Choice(number)
             self.finished = False
         return choice
 
-    def _end(self, choice: Choice, native: str, events: list[Event]) -> None:
+    def _end(self, choice: _Choice, native: str, events: list[Event]) -> None:
         if self._over:
             return
         reason = FINISH.get(native)
@@ -273,20 +321,12 @@ class Decoder:
         thoughts = get("thoughtsTokenCount", 0)
         prompt = get("promptTokenCount", 0) + get("toolUsePromptTokenCount", 0)
         completion = get("candidatesTokenCount", 0) + thoughts
-        raw: dict[str, Any] = {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": get("totalTokenCount", prompt + completion),
-        }
-        if "cachedContentTokenCount" in counts:
-            raw["prompt_tokens_details"] = {"cached_tokens": counts["cachedContentTokenCount"]}
-        if thoughts:
-            raw["completion_tokens_details"] = {"reasoning_tokens": thoughts}
-        events.append(UsageReported(raw))
+        cached, total = get("cachedContentTokenCount"), get("totalTokenCount")
+        events.append(UsageReported(usage_of(prompt, completion, cached, thoughts or None, None, 0, total)))
 
     # ---- parts
 
-    def _part(self, choice: Choice, part: Part, events: list[Event]) -> None:
+    def _part(self, choice: _Choice, part: Part, events: list[Event]) -> None:
         text, signature = part.text, part.thoughtSignature
         if part.functionCall is not None:
             self._call(choice, part.functionCall, signature, events)
@@ -311,19 +351,19 @@ class Decoder:
             choice.thinking = False
             events.append(ThinkingDelta(data=signature, format=GEMINI, index=choice.block, choice=choice.index))
 
-    def _say(self, choice: Choice, text: str, events: list[Event]) -> None:
+    def _say(self, choice: _Choice, text: str, events: list[Event]) -> None:
         choice.thinking = False
         choice.characters += len(text)
         if choice.ascii and not text.isascii():
             choice.ascii = False
         events.append(TextDelta(text, choice.index))
 
-    def _fence(self, choice: Choice, code: Any, language: str, events: list[Event]) -> None:
+    def _fence(self, choice: _Choice, code: Any, language: str, events: list[Event]) -> None:
         """Code that ran at Google, or what it printed: the chat wire has no place for it but the text."""
         if isinstance(code, str) and code:
             self._say(choice, f"\n```{language}\n{code.rstrip()}\n```\n", events)
 
-    def _think(self, choice: Choice, text: str, signature: Any, events: list[Event]) -> None:
+    def _think(self, choice: _Choice, text: str, signature: Any, events: list[Event]) -> None:
         if not choice.thinking:
             choice.block += 1
             choice.thinking = True
@@ -333,7 +373,7 @@ class Decoder:
             choice.thinking = False
             events.append(ThinkingDelta(signature=signature, format=GEMINI, index=block, choice=index))
 
-    def _call(self, choice: Choice, call: Call, signature: Any, events: list[Event]) -> None:
+    def _call(self, choice: _Choice, call: Call, signature: Any, events: list[Event]) -> None:
         """A call comes whole. One without a name would end the pieces of another, which are never asked for."""
         name, raw = call.name, bytes(call.args)
         if name.__class__ is not str or not name:
@@ -351,31 +391,29 @@ class Decoder:
         events.append(ToolCallStarted(number, id, name, signed, index))
         events.append(ToolCallDelta(number, arguments, index))
 
-    def _cite(self, choice: Choice, metadata: Any, events: list[Event]) -> None:
+    def _cite(self, choice: _Choice, metadata: Any, events: list[Event]) -> None:
         """Each source once. Google counts bytes: where these are not characters, the whole text is said to cite it."""
         chunks = metadata.get("groundingChunks") if isinstance(metadata, dict) else None
         if not isinstance(chunks, list):
             return
-        places = places_of(metadata.get("groundingSupports")) if choice.ascii else {}
+        places = places_of(metadata) if choice.ascii else {}
         for number, chunk in enumerate(chunks[:MOST_SOURCES]):
-            found = [chunk.get(kind) for kind in ("web", "maps", "retrievedContext")] if isinstance(chunk, dict) else []
-            source = next((item for item in found if isinstance(item, dict)), {})
-            uri, title = source.get("uri"), source.get("title")
-            if not isinstance(uri, str) or not uri or uri in choice.sources or len(choice.sources) >= MOST_SOURCES:
+            found = (dict_in(chunk, kind) for kind in _SOURCES) if isinstance(chunk, dict) else ()
+            source = next(filter(None, found), {})
+            uri, title = string_in(source, "uri"), string_in(source, "title")
+            if not uri or uri in choice.sources or len(choice.sources) >= MOST_SOURCES:
                 continue
             choice.sources.add(uri)
             start, end = places.get(number, (0, choice.characters))
             cited = {
                 "url": uri,
-                "title": title if isinstance(title, str) and title else uri,
+                "title": title or uri,
                 "start_index": min(start, choice.characters),
                 "end_index": min(end, choice.characters),
             }
             events.append(Annotated({"type": "url_citation", "url_citation": cited}, choice.index))
 
 
-def _is_whole(payload: bytes) -> bool:
-    try:
-        return loose.decode(payload, FRAMES) is not None
-    except ProviderUnavailable:
-        return False
+def _are_lines(frames: list[bytes], payload: bytes) -> bool:
+    """Whether all line ends of these events are between them."""
+    return payload.count(b"\n") == payload.count(b"\r") == 2 * len(frames) - 2

@@ -5,11 +5,12 @@ It never knows which frames came before.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+
+from infron.wires.loose import dict_in, dicts_in
 
 
 class Call(Struct, gc=False):
@@ -61,19 +62,6 @@ class Frame(Struct, gc=False):
     error: Any = None
 
 
-class Choice(Struct, gc=False):
-    """What has come of one candidate. `block`: the last block of thoughts; `thinking`: it may go on."""
-
-    index: int
-    calls: int = 0
-    block: int = -1
-    thinking: bool = False
-    ended: bool = False
-    characters: int = 0  # of its text
-    ascii: bool = True
-    sources: set[str] = msgspec.field(default_factory=set)
-
-
 FRAMES = msgspec.json.Decoder(Frame)
 decode = FRAMES.decode
 ITEMS = msgspec.json.Decoder(list[Raw])
@@ -97,13 +85,12 @@ FINISH = {
 UNSPECIFIED = "FINISH_REASON_UNSPECIFIED"
 
 
-def places_of(supports: Any) -> dict[int, tuple[int, int]]:
+def places_of(metadata: dict[str, Any]) -> dict[int, tuple[int, int]]:
     """Number of a source -> where the text first cites it, in bytes."""
     places: dict[int, tuple[int, int]] = {}
-    for support in supports if isinstance(supports, list) else ():
-        segment = support.get("segment") if isinstance(support, dict) else None
-        numbers = support.get("groundingChunkIndices") if isinstance(support, dict) else None
-        if not isinstance(segment, dict) or not isinstance(numbers, list):
+    for support in dicts_in(metadata, "groundingSupports"):
+        segment, numbers = dict_in(support, "segment"), support.get("groundingChunkIndices")
+        if not isinstance(numbers, list):
             continue
         start, end = segment.get("startIndex", 0), segment.get("endIndex")
         if start.__class__ is int and end.__class__ is int and 0 <= start <= end:
@@ -111,13 +98,3 @@ def places_of(supports: Any) -> dict[int, tuple[int, int]]:
                 if number.__class__ is int:
                     places.setdefault(number, (start, end))
     return places
-
-
-def first_value(text: bytes) -> bytes | None:
-    """The JSON value at the beginning, None while it is not complete."""
-    whole = text.decode("utf-8", "replace")
-    try:
-        _, end = json.JSONDecoder().raw_decode(whole)
-    except (ValueError, RecursionError):
-        return None
-    return whole[:end].encode()

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Raw
 
 from infron.catalog import Provider
 from infron.conversation import (
@@ -26,14 +25,15 @@ from infron.conversation import (
     ToolResult,
     system_of,
 )
-from infron.errors import Unsupported
 from infron.model import Outgoing, Request
 from infron.wires import loose
 from infron.wires.gemini_models import Generation, generation_of, thinking_config
+from infron.wires.media import mime_of_name
+from infron.wires.members import unsupported
 from infron.wires.openai_messages import GEMINI, conversation_of, left_out
+from infron.wires.schemas import for_gemini
 
 _encode = msgspec.json.Encoder().encode
-_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 # name on the chat wire -> name in `generationConfig`
 _CONFIG = {
@@ -147,10 +147,6 @@ def _put_first(parts: list[dict[str, Any]], contents: list[dict[str, Any]]) -> l
     return [{"role": "user", "parts": parts}, *contents]
 
 
-def _unsupported(place: str, why: str) -> Unsupported:
-    return Unsupported(f"`{place}` {why}.", param=place)
-
-
 # ---- how the answer shall be
 
 
@@ -167,7 +163,7 @@ def _generation_config(conversation: Conversation, generation: Generation, refus
     if wanted is not None:
         config["responseMimeType"] = "application/json"
         if wanted.schema is not None:
-            config["responseJsonSchema"] = _schema(wanted.schema)
+            config["responseJsonSchema"] = for_gemini(wanted.schema)
     modalities = fields.get("modalities")
     if isinstance(modalities, list) and modalities != ["text"]:
         config["responseModalities"] = [str(modality).upper() for modality in modalities]
@@ -178,27 +174,6 @@ def _generation_config(conversation: Conversation, generation: Generation, refus
     if thinking:
         config["thinkingConfig"] = thinking
     return config
-
-
-_NAMED = ("properties", "$defs", "definitions", "patternProperties")  # name -> schema
-_INNER = ("items", "additionalProperties", "not", "anyOf", "oneOf", "allOf", "prefixItems")
-
-
-def _schema(schema: Any) -> Any:
-    """A JSON Schema without `const`, which Gemini does not know: it is an `enum` of one."""
-    if isinstance(schema, list):
-        return [_schema(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    out: dict[str, Any] = {}
-    for name, value in schema.items():
-        if name == "const":
-            out.setdefault("enum", [value])
-        elif name in _NAMED and isinstance(value, dict):
-            out[name] = {inner: _schema(item) for inner, item in value.items()}
-        else:
-            out[name] = _schema(value) if name in _INNER else value
-    return out
 
 
 # ---- tools
@@ -234,7 +209,7 @@ def _add_tools(conversation: Conversation, generation: Generation, vertex: bool,
         if isinstance(tool, Tool):
             functions.append(tool)
         elif _OWN_TOOLS.isdisjoint(tool.raw):
-            raise _unsupported(f"tools[{index}]", "is neither a function nor a tool of Google's own")
+            raise unsupported(f"tools[{index}]", "is neither a function nor a tool of Google's own")
         else:
             tools.append(tool.raw)
     config: dict[str, Any] = {}
@@ -316,7 +291,7 @@ def _said(part: Part, place: str, generation: Generation, vertex: bool) -> Itera
         if part.text:  # Vertex AI refuses an empty one
             yield {"text": part.text}
     else:
-        raise _unsupported(place, "holds what only an answer can hold")
+        raise unsupported(place, "holds what only an answer can hold")
 
 
 def _answer(parts: tuple[Part, ...], place: str, generation: Generation, vertex: bool) -> list[dict[str, Any]]:
@@ -342,12 +317,10 @@ def _answer(parts: tuple[Part, ...], place: str, generation: Generation, vertex:
 
 
 def _call(call: ToolCall, place: str, vertex: bool) -> dict[str, Any]:
-    arguments = call.arguments.strip().encode() or b"{}"
-    try:
-        _object(arguments)
-    except loose.BROKEN:
-        raise _unsupported(f"{place}.tool_calls", f"calls {call.name} with arguments that are no JSON object") from None
-    function: dict[str, Any] = {"name": call.name, "args": Raw(arguments)}
+    arguments = loose.object_in(call.arguments.strip() or "{}")
+    if arguments is None:
+        raise unsupported(f"{place}.tool_calls", f"calls {call.name} with arguments that are no JSON object")
+    function: dict[str, Any] = {"name": call.name, "args": arguments}
     if not vertex and call.id:
         function["id"] = call.id
     return {"functionCall": function, **({"thoughtSignature": call.signature} if call.signature else {})}
@@ -362,7 +335,7 @@ def _sign(parts: list[dict[str, Any]]) -> None:
 
 def _result(result: ToolResult, place: str, generation: Generation, vertex: bool) -> Iterable[dict[str, Any]]:
     if not result.name:
-        raise _unsupported(place, "answers a tool call that is not in the history, so that it has no name")
+        raise unsupported(place, "answers a tool call that is not in the history, so that it has no name")
     response: dict[str, Any] = {"name": result.name}
     if not vertex and result.call_id:
         response["id"] = result.call_id
@@ -378,56 +351,26 @@ def _result(result: ToolResult, place: str, generation: Generation, vertex: bool
 
 def _response(text: str, failed: bool) -> Any:
     """An object as it is; anything else under the name that Google gives to an output, or an error."""
-    if not failed and text.lstrip()[:1] == "{":
-        raw = text.encode()
-        try:
-            _object(raw)
-        except loose.BROKEN:
-            pass
-        else:
-            return Raw(raw)
-    return {"error" if failed else "output": text}
+    value = None if failed else loose.object_in(text)
+    return {"error" if failed else "output": text} if value is None else value
 
 
 # ---- media
 
 _FILES = "https://generativelanguage.googleapis.com/v1beta/"
-# The type must be said. Where nobody did: by the end of the name, else what is likeliest.
-_MIMES = {
-    "avi": "video/avi",
-    "csv": "text/csv",
-    "flac": "audio/flac",
-    "gif": "image/gif",
-    "heic": "image/heic",
-    "html": "text/html",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "md": "text/markdown",
-    "mov": "video/quicktime",
-    "mp3": "audio/mpeg",
-    "mp4": "video/mp4",
-    "mpeg": "video/mpeg",
-    "ogg": "audio/ogg",
-    "pdf": "application/pdf",
-    "png": "image/png",
-    "txt": "text/plain",
-    "wav": "audio/wav",
-    "webm": "video/webm",
-    "webp": "image/webp",
-}
+# The type must be said. Where nobody did, and the name tells nothing: what is likeliest.
 _LIKELIEST = {"audio": "audio/wav", "document": "application/pdf", "image": "image/jpeg", "video": "video/mp4"}
 
 
 def _media(part: Media, place: str) -> dict[str, Any]:
     if part.text:
         return {"text": part.text}
-    name = part.name or part.url.partition("?")[0]
-    mime = part.mime or _MIMES.get(name.rpartition(".")[2].lower()) or _LIKELIEST[part.kind]
+    mime = part.mime or mime_of_name(part.name or part.url.partition("?")[0]) or _LIKELIEST[part.kind]
     if part.data:
         return {"inlineData": {"mimeType": mime, "data": part.data}}
     uri = part.url or part.file_id
     if uri.startswith("files/"):
         uri = _FILES + uri
     if "://" not in uri:
-        raise _unsupported(place, "names a file that is not kept at Google (files/… or a URI)")
+        raise unsupported(place, "names a file that is not kept at Google (files/… or a URI)")
     return {"fileData": {"mimeType": mime, "fileUri": uri}}

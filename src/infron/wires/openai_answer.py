@@ -6,7 +6,6 @@ It never knows how an answer arrived, and never computes a price.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 from typing import Any
 
@@ -62,7 +61,7 @@ class Folder:
                 old = folded.get(name)
                 folded[name] = old = old if isinstance(old, dict) else {}
                 _merge(old, value)
-            elif name != "index" and value is not None:
+            elif value is not None and name != "index" and (name != "message" or isinstance(value, dict)):
                 folded[name] = value
 
     def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
@@ -92,7 +91,7 @@ def _finish_sound(sound: dict[str, Any]) -> None:
     """The bytes of all pieces in one: base64 that was padded in between is none that every client reads."""
     data = sound.get("data")
     if isinstance(data, _Pieces) and any(piece.endswith("=") for piece in data.parts[:-1]):
-        with contextlib.suppress(binascii.Error):  # no base64 is passed on as it came
+        with contextlib.suppress(ValueError):  # no base64 is passed on as it came
             sound["data"] = base64.b64encode(b"".join(map(base64.b64decode, data.parts))).decode()
 
 

@@ -19,8 +19,8 @@ from infron.model import Chunk, Done, Event, Failed, Finished, Outgoing, Started
 from infron.wires import sse
 from infron.wires.openai_answer import Folder, cost_members, usage_object
 from infron.wires.openai_delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
-from infron.wires.openai_errors import error_object, parse_error, render_error
-from infron.wires.openai_events import encode_delta
+from infron.wires.openai_errors import error_object, parse_error, render_error, without_key
+from infron.wires.openai_events import MOST_CHOICES, encode_delta
 from infron.wires.openai_request import encode_request, parse_request
 
 __all__ = [
@@ -85,11 +85,12 @@ class Encoder:
 
     def usage(self, usage: dict[str, Any], cost: dict[str, Any], provider: str) -> bytes:
         """The usage frame: counts, and `cost` and `cost_details` at the root (USD)."""
-        return sse.encode(_encode({**self._head(), "provider": provider, "choices": [], "usage": usage, **cost}))
+        whole = {**self._head(), "provider": provider, "choices": [], "usage": usage, **cost}
+        return sse.encode(sse.unbroken(_encode(whole)))
 
     def fail(self, error: InfronError) -> bytes:
         """The last frame of a stream that failed, and its end. No `choices`: some clients stay silent beside them."""
-        return sse.encode(_encode({**self._head(), "error": error_object(error)})) + DONE
+        return sse.encode(sse.unbroken(_encode({**self._head(), "error": error_object(error)}))) + DONE
 
     def close(self) -> bytes:
         return DONE
@@ -244,9 +245,9 @@ class Decoder:
             data.startswith(self._lead, 6)
             and data.startswith(b"data: ")
             and data.endswith(b"}\n\n")
-            and data.count(b"\n") == 2
+            and data.find(sse.LF) == len(data) - 2
             and data.isascii()
-            and b"\r" not in data
+            and sse.CR not in data
         ):
             return False
         payload = data[6:-2]
@@ -369,6 +370,9 @@ class Decoder:
             if usage is None and choice.usage:
                 usage = choice.usage
             if index not in self._finishes:
+                if len(self._finishes) >= MOST_CHOICES:
+                    self._fail(self._broken(f"sent more than {MOST_CHOICES} choices"), events)
+                    return
                 self._finishes[index] = None
                 self.finished = False
             if delta is not None:
@@ -385,7 +389,8 @@ class Decoder:
             if finish is not None and (finish or "" in quirks.finish):
                 reason = str(finish)
                 if reason == "error" or reason in quirks.error_finish:
-                    self._fail(self._broken(f"ended the answer with the finish reason {reason[:60]!r}"), events)
+                    shown = without_key(reason, self._key)[:60]
+                    self._fail(self._broken(f"ended the answer with the finish reason {shown!r}"), events)
                     return
                 self._finishes[index] = reason = quirks.finish.get(reason, reason)
         if rest:

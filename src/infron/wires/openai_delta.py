@@ -5,7 +5,7 @@ It never knows which frame a delta came in, nor what came before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -60,7 +60,7 @@ def content_of(delta: Delta) -> tuple[bool, str]:
     reasoning = delta.reasoning_content or delta.reasoning or delta.reasoning_details
     for part in (content, reasoning, delta.refusal):
         if part:
-            words.extend(_strings_in(part))
+            words.extend(strings_in(part))
             found = found or _has_data(part)
     calls = delta.tool_calls if isinstance(delta.tool_calls, list) else []
     for call in [*calls, {"function": delta.function_call}]:
@@ -77,15 +77,16 @@ MOST_CALLS = 1000  # of one choice whose ids are remembered
 MOST_TEXT = 1 << 20  # characters of thoughts that are remembered
 
 
-def _strings_in(part: Any) -> Iterable[str]:
+def strings_in(part: Any, names: tuple[str, ...] = _TEXTS) -> Iterator[str]:
+    """The texts of a part, or of a list of parts: strings, and what members of these names hold."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, list):
         for item in part:
-            yield from _strings_in(item)
+            yield from strings_in(item, names)
     elif isinstance(part, dict):
-        for name in _TEXTS:
-            yield from _strings_in(part.get(name))
+        for name in names:
+            yield from strings_in(part.get(name), names)
 
 
 def _has_data(part: Any) -> bool:
@@ -159,9 +160,9 @@ def _split(delta: dict[str, Any]) -> None:
     thoughts: list[str] = []
     for part in msgspec.json.decode(delta.pop("content")):
         if isinstance(part, dict) and part.get("type") == "thinking":
-            thoughts.extend(_strings_in(part.get("thinking")))
+            thoughts.extend(strings_in(part.get("thinking")))
         else:
-            texts.extend(_strings_in(part))
+            texts.extend(strings_in(part))
     if texts or not thoughts:
         delta["content"] = "".join(texts)
     if thoughts:

@@ -91,6 +91,14 @@ _NO_MONEY = (
 )
 # What a 400 says where it means the operator's key or account, in the words of Google and xAI.
 _REFUSED = ("api key not valid", "api key expired", "incorrect api key", "user location is not supported")
+_TOO_LONG = (
+    "context length",
+    "context window",
+    "exceed context limit",
+    "input is too long",
+    "prompt is too long",
+    "too many input tokens",
+)
 _RETRIABLE = frozenset((404, 408, 409, 429))
 
 
@@ -115,10 +123,10 @@ def parse_error(
             provider=provider.id,
             provider_status=status,
         )
-    named = _clean(str(code), key)[:100] if code not in (None, "", status, str(status)) else ""
+    named = without_key(str(code), key)[:100] if code not in (None, "", status, str(status)) else ""
     known = _TYPE_OF_STATUS.get(status) or _TYPE_OF_STATUS.get(status // 100 * 100, "unmapped")
     error = ProviderError(
-        _clean(message, key)[:2000] or f"{provider.name} answered with HTTP {status} and no message.",
+        without_key(message, key)[:2000] or f"{provider.name} answered with HTTP {status} and no message.",
         status=status,
         error_type=named if named in _TYPED else known,
         safe_to_retry=status in _RETRIABLE or status >= 500,
@@ -131,14 +139,19 @@ def parse_error(
     return error
 
 
+def says_too_long(error: InfronError) -> bool:
+    """Whether a host says in its own words that the prompt is longer than what its model reads."""
+    return error.status in (400, 413) and any(words in error.message.lower() for words in _TOO_LONG)
+
+
 def _status_of(code: str | int | None) -> int:
     if isinstance(code, str):
         code = int(code) if code.isascii() and code.isdigit() and len(code) < 5 else _STATUS_OF_CODE.get(code)
     return code if code is not None and 400 <= code < 600 else 502
 
 
-def _clean(text: str, key: str) -> str:
-    """Without our key, and without halves of surrogate pairs, which no encoder takes."""
+def without_key(text: str, key: str) -> str:
+    """What a provider said, without our key, and without halves of surrogate pairs, which no encoder takes."""
     text = text.encode("utf-8", "replace").decode()
     return text.replace(key, "[key]") if key else text
 

@@ -24,9 +24,11 @@ from infron.model import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from infron.wires import openai_delta, sse
+from infron.wires import loose, openai_delta, sse
+from infron.wires.loose import string_in
+from infron.wires.media import audio_format, audio_mime, data_uri, of_data_uri
+from infron.wires.openai_delta import MOST_CALLS, strings_in
 from infron.wires.openai_messages import GEMINI
-from infron.wires.openai_parts import audio_format, audio_mime, data_uri, of_data_uri
 
 _encode = msgspec.json.Encoder().encode
 
@@ -136,10 +138,12 @@ _choices = msgspec.json.Decoder(list[_Choice] | None).decode
 _frame = msgspec.json.Decoder(_Frame).decode
 _NO_CHOICES = Raw(b"[]")
 
-_REASONS = {
+# What hosts say -> what is said of it. Others are `stop` here: new ones end an answer too.
+REASONS = {
     "content_filter": "content_filter",
     "end_turn": "stop",
     "eos": "stop",
+    "eos_token": "stop",
     "function_call": "tool_calls",
     "length": "length",
     "max_length": "length",
@@ -149,9 +153,11 @@ _REASONS = {
     "safety": "content_filter",
     "sensitive": "content_filter",
     "stop": "stop",
+    "tool-calls": "tool_calls",
     "tool_calls": "tool_calls",
     "tool_use": "tool_calls",
 }
+MOST_CHOICES = 128
 MAX_HELD = 1 << 20  # characters of the arguments of a call that has no name yet
 
 
@@ -196,13 +202,15 @@ class Reader:
                 choices = _frame(b'{"choices":' + chunk.rest).choices
             else:
                 choices = _choices(chunk.members.get("choices", _NO_CHOICES))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except loose.BROKEN:
             return []
         events: list[Delta | Finished] = []
         for choice in choices or ():
             index = choice.index or 0
             progress = self._progress.get(index)
             if progress is None:
+                if len(self._progress) >= MOST_CHOICES:
+                    continue
                 progress = self._progress[index] = _Progress()
             if choice.delta is not None:
                 events.extend(_events(choice.delta, progress, index))
@@ -216,7 +224,7 @@ class Reader:
 
 
 def _finished(reason: str, native: Any, index: int) -> Finished:
-    ours = _REASONS.get(reason.lower(), "stop")
+    ours = REASONS.get(reason.lower(), "stop")
     if not isinstance(native, str) or not native:
         native = "" if ours == reason else reason
     return Finished(ours, native, index)
@@ -243,11 +251,6 @@ def _events(delta: _Delta, progress: _Progress, choice: int) -> Iterator[Delta]:
         yield from _called(call, signatures, progress, choice)
 
 
-def _string(values: dict[str, Any], name: str) -> str:
-    value = values.get(name)
-    return value if isinstance(value, str) else ""
-
-
 # ---- thoughts
 
 
@@ -260,10 +263,10 @@ def _details(value: Any, calls: list[dict[str, Any]]) -> tuple[list[dict[str, An
     for item in value:
         if not isinstance(item, dict):
             continue
-        id, data = _string(item, "id"), _string(item, "data")
+        id, data = string_in(item, "id"), string_in(item, "data")
         if data and id in ids:
             signatures[id] = data
-        elif data or any(_string(item, name) for name in ("text", "summary", "signature")):
+        elif data or any(string_in(item, name) for name in ("text", "summary", "signature")):
             details.append(item)
     return details, signatures
 
@@ -271,31 +274,34 @@ def _details(value: Any, calls: list[dict[str, Any]]) -> tuple[list[dict[str, An
 def _thoughts(
     delta: _Delta, details: list[dict[str, Any]], progress: _Progress, choice: int
 ) -> Iterator[ThinkingDelta]:
-    if not any(_string(item, "text") or _string(item, "summary") for item in details):
+    if not any(string_in(item, "text") or string_in(item, "summary") for item in details):
         plain = delta.reasoning_content or delta.reasoning  # else it says the same as the details
         if isinstance(plain, str) and plain:
             yield ThinkingDelta(plain, index=progress.block, choice=choice)
     for item in details:
-        kind, index = _string(item, "type"), item.get("index")
+        kind, index = string_in(item, "type"), item.get("index")
         if not isinstance(index, int) or isinstance(index, bool) or index < 0:
             goes_on = kind == progress.kind and kind != "reasoning.encrypted"
             index = progress.block if goes_on or not progress.kind else progress.block + 1
         # A signature ends its block.
-        progress.block, progress.kind = index, f"{kind} signed" if _string(item, "signature") else kind
+        progress.block, progress.kind = index, f"{kind} signed" if string_in(item, "signature") else kind
         summary = kind == "reasoning.summary" or "summary" in item
         yield ThinkingDelta(
-            _string(item, "summary") if summary else _string(item, "text"),
-            _string(item, "signature"),
-            _string(item, "data"),
-            _string(item, "format"),
+            string_in(item, "summary") if summary else string_in(item, "text"),
+            string_in(item, "signature"),
+            string_in(item, "data"),
+            string_in(item, "format"),
             index,
             choice,
             summary,
-            _string(item, "id"),
+            string_in(item, "id"),
         )
 
 
 # ---- content and media
+
+
+_TEXT_ONLY = ("text",)
 
 
 def _content(content: Any, progress: _Progress, choice: int) -> Iterator[Delta]:
@@ -305,25 +311,15 @@ def _content(content: Any, progress: _Progress, choice: int) -> Iterator[Delta]:
             if part:
                 yield TextDelta(part, choice)
         elif isinstance(part, dict) and part.get("type") == "thinking":
-            text = "".join(_words(part.get("thinking")))
+            text = "".join(strings_in(part.get("thinking"), _TEXT_ONLY))
             if text:
                 yield ThinkingDelta(text, index=progress.block, choice=choice)
         elif isinstance(part, dict) and part.get("type") == "image_url":
             yield from _picture(part, choice)
         else:
-            text = "".join(_words(part))
+            text = "".join(strings_in(part, _TEXT_ONLY))
             if text:
                 yield TextDelta(text, choice)
-
-
-def _words(part: Any) -> Iterator[str]:
-    if isinstance(part, str):
-        yield part
-    elif isinstance(part, list):
-        for item in part:
-            yield from _words(item)
-    elif isinstance(part, dict):
-        yield from _words(part.get("text"))
 
 
 def _media(delta: _Delta, choice: int) -> Iterator[Delta]:
@@ -333,16 +329,16 @@ def _media(delta: _Delta, choice: int) -> Iterator[Delta]:
     sound = delta.audio
     if isinstance(sound, dict):
         # OpenAI names no format in a stream: there it is always raw PCM.
-        mime = audio_mime(_string(sound, "format") or "pcm16")
-        if data := _string(sound, "data"):
+        mime = audio_mime(string_in(sound, "format") or "pcm16")
+        if data := string_in(sound, "data"):
             yield MediaDelta(mime, data, choice)
-        if words := _string(sound, "transcript"):
+        if words := string_in(sound, "transcript"):
             yield TextDelta(words, choice)
 
 
 def _picture(item: dict[str, Any], choice: int) -> Iterator[Delta]:
     source = item.get("image_url")
-    url = _string(source, "url") if isinstance(source, dict) else source
+    url = string_in(source, "url") if isinstance(source, dict) else source
     if not isinstance(url, str) or not url:
         return
     if url[:5].lower() != "data:":
@@ -362,14 +358,16 @@ def _called(item: dict[str, Any], signatures: dict[str, str], progress: _Progres
     calls = progress.calls
     call = _known(calls, item)
     if call is None:
+        if len(calls) >= MOST_CALLS:
+            return
         call = _Call(len(calls))
         calls.append(call)
     if call.index is None:
         call.index = item.get("index")
-    call.id = call.id or _string(item, "id")
+    call.id = call.id or string_in(item, "id")
     function = item.get("function")
     function = function if isinstance(function, dict) else {}
-    call.name = call.name or _string(function, "name")
+    call.name = call.name or string_in(function, "name")
     call.signature = call.signature or signatures.get(call.id, "") or _google(item)
     arguments = function.get("arguments")
     if isinstance(arguments, dict):
@@ -404,7 +402,7 @@ def _google(item: dict[str, Any]) -> str:
     for name in ("extra_content", "google"):
         inner = item.get(name)
         item = inner if isinstance(inner, dict) else {}
-    return _string(item, "thought_signature")
+    return string_in(item, "thought_signature")
 
 
 def _start(call: _Call, choice: int) -> ToolCallStarted:

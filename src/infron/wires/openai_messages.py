@@ -26,19 +26,10 @@ from infron.conversation import (
 )
 from infron.errors import InvalidRequest, Unsupported
 from infron.model import Request
-from infron.wires.openai_parts import (
-    cache_control,
-    cache_of,
-    list_of,
-    object_of,
-    objects_of,
-    parts_of,
-    string_of,
-    written,
-    wrong,
-)
+from infron.wires import loose
+from infron.wires.members import cache_control, cache_of, count_of, list_of, object_of, objects_of, string_of, wrong
+from infron.wires.openai_parts import parts_of, written
 from infron.wires.openai_steering import (
-    count_of,
     reasoning_of,
     response_format_of,
     steering_members,
@@ -137,7 +128,7 @@ def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
 def _decoded(raw: Raw, name: str) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except loose.BROKEN:
         raise InvalidRequest(f"`{name}` is not valid JSON.", param=name) from None
 
 

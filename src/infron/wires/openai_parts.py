@@ -1,68 +1,18 @@
 """The parts of content of the chat wire as neutral parts, and back: texts, pictures, sounds, films, documents, marks.
 
-It never knows which message a part is in, and never looks into a picture or a document beyond its first bytes.
+It never knows which message a part is in, and never reads what is in a picture or a document.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal
-from urllib.parse import unquote_to_bytes
 
 from infron.conversation import Cache, Media, Part, Text, Thinking
 from infron.errors import InvalidRequest, Unsupported
-
-# ---- members of a request, each with the place that an error names
-
-
-def wrong(place: str, wanted: str) -> InvalidRequest:
-    return InvalidRequest(f"`{place}` must be {wanted}.", param=place)
-
-
-def list_of(value: Any, place: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise wrong(place, "an array")
-    return value
-
-
-def object_of(value: Any, place: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise wrong(place, "an object")
-    return value
-
-
-def objects_of(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of an array, each with its place."""
-    for index, item in enumerate([] if value is None else list_of(value, place)):
-        inner = f"{place}[{index}]"
-        yield inner, object_of(item, inner)
-
-
-def string_of(values: Mapping[str, Any], name: str, place: str, required: bool = False) -> str:
-    """A string member; null is absent, and absent is "" unless it is `required`."""
-    value = values.get(name)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str):
-        raise wrong(f"{place}.{name}", "a string")
-    return value
-
-
-def cache_of(values: Mapping[str, Any], place: str) -> Cache:
-    value = values.get("cache_control")
-    if value is None:
-        return ""
-    place += ".cache_control"
-    control = object_of(value, place)
-    if control.get("type") != "ephemeral":
-        raise wrong(f"{place}.type", "ephemeral")
-    ttl: Cache = control.get("ttl") or "5m"
-    if ttl not in ("5m", "1h"):
-        raise wrong(f"{place}.ttl", "5m or 1h")
-    return ttl
-
+from infron.wires.media import audio_format, audio_mime, data_uri, mime_of_data, mime_of_name, of_data_uri
+from infron.wires.members import cache_control, cache_of, object_of, objects_of, string_of, wrong
 
 # ---- parts of content
 
@@ -80,31 +30,6 @@ _MEDIA: dict[str, tuple[Kind, str]] = {
     "input_video": ("video", "video_url"),
     "video_url": ("video", "video_url"),
 }
-_FORMATS = {  # of sound, as `input_audio.format` names them
-    "aac": "audio/aac",
-    "aiff": "audio/aiff",
-    "flac": "audio/flac",
-    "m4a": "audio/mp4",
-    "mp3": "audio/mpeg",
-    "ogg": "audio/ogg",
-    "opus": "audio/opus",
-    "pcm16": "audio/pcm",
-    "wav": "audio/wav",
-    "webm": "audio/webm",
-}
-_FORMAT_OF = {mime: name for name, mime in _FORMATS.items()}
-_MIME_OF_NAME = {
-    "csv": "text/csv",
-    "doc": "application/msword",
-    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    "html": "text/html",
-    "md": "text/markdown",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "xls": "application/vnd.ms-excel",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
-_PDF = base64.b64encode(b"%PDF-")[:6].decode()
 
 
 def parts_of(value: Any, place: str) -> list[Part]:
@@ -152,9 +77,7 @@ def _media(kind: Kind, source: dict[str, Any], cache: Cache, place: str) -> Medi
         data = where
     if data and kind == "document":
         if mime in ("", "application/octet-stream"):
-            mime = (
-                "application/pdf" if data.startswith(_PDF) else _MIME_OF_NAME.get(name.lower().rpartition(".")[2], "")
-            )
+            mime = mime_of_data(data) or mime_of_name(name)
         kind = _KINDS.get(mime.partition("/")[0], kind)
         if mime.startswith("text/"):
             mime = mime.partition(";")[0]
@@ -181,36 +104,10 @@ _KINDS: dict[str, Kind] = {"audio": "audio", "image": "image", "video": "video"}
 def _plain(data: str, place: str) -> str:
     try:
         return base64.b64decode(data).decode()
-    except binascii.Error:
-        raise InvalidRequest(f"`{place}` is not valid base64.", param=place) from None
     except UnicodeDecodeError:
         return ""
-
-
-def audio_mime(format: str) -> str:
-    """The media type of a sound, or of anything where `format` is a media type itself; "" where it is empty."""
-    return format.lower() if "/" in format else _FORMATS.get(format, f"audio/{format}" if format else "")
-
-
-def audio_format(mime: str) -> str:
-    """The name that `audio_mime` gives it back from."""
-    return _FORMAT_OF.get(mime, mime)
-
-
-def data_uri(mime: str, data: str) -> str:
-    """`data`: base64."""
-    return f"data:{mime};base64,{data}"
-
-
-def of_data_uri(uri: str, place: str) -> tuple[str, str]:
-    """Media type (in lower case, "" without one) and base64 of a `data:` URI (RFC 2397). Raises InvalidRequest."""
-    head, comma, data = uri[5:].partition(",")
-    if not comma or not data:
-        raise InvalidRequest(f"`{place}` is a data URI without data.", param=place)
-    head = head.lower()
-    if head.endswith(";base64"):
-        return head[:-7], data
-    return head, base64.b64encode(unquote_to_bytes(data)).decode()
+    except ValueError:
+        raise InvalidRequest(f"`{place}` is not valid base64.", param=place) from None
 
 
 # ---- to the wire
@@ -224,13 +121,6 @@ def written(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
     if len(items) == 1 and isinstance(items[0], Text) and not items[0].cache:
         return items[0].text
     return [_object_of_part(item) for item in items]
-
-
-def cache_control(cache: Cache) -> dict[str, Any]:
-    """The member `cache_control`, or none."""
-    if not cache:
-        return {}
-    return {"cache_control": {"type": "ephemeral"} if cache == "5m" else {"type": "ephemeral", "ttl": cache}}
 
 
 def _object_of_part(part: Text | Media) -> dict[str, Any]:

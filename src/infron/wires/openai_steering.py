@@ -9,9 +9,7 @@ from typing import Any, Literal, get_args
 
 from infron.conversation import Cache, Conversation, Effort, NativeTool, Reasoning, ResponseFormat, Tool
 from infron.errors import InvalidRequest, Unsupported
-from infron.wires.openai_parts import cache_control, cache_of, object_of, objects_of, string_of, wrong
-
-# ---- tools, and how the answer shall be
+from infron.wires.members import cache_control, cache_of, count_of, object_of, objects_of, string_of, wrong
 
 
 def tools_of(values: dict[str, Any]) -> tuple[Tool | NativeTool, ...]:
@@ -178,16 +176,6 @@ def _reasoning_members(reasoning: Reasoning) -> dict[str, Any]:
     if reasoning.exclude:
         wanted["exclude"] = True
     return {"reasoning": wanted or {"enabled": True}}
-
-
-def count_of(values: dict[str, Any], name: str, least: int, place: str = "") -> int | None:
-    value = values.pop(name, None)
-    if value is None:
-        return None
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole or value < least:
-        raise wrong(place + name, f"a whole number of at least {least}")
-    return int(value)
 
 
 def steering_members(conversation: Conversation) -> dict[str, Any]:

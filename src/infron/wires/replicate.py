@@ -15,10 +15,12 @@ from msgspec import Struct
 
 from infron.catalog import Provider
 from infron.errors import InfronError, ProviderUnavailable
-from infron.model import Done, Event, Failed, Finished, Onward, Outgoing, Started, TextDelta, UsageReported
+from infron.model import Done, Event, Finished, Onward, Outgoing, Started, TextDelta, UsageReported
 from infron.wires import loose, sse
+from infron.wires.decoding import SseDecoder
 from infron.wires.openai_errors import parse_error
 from infron.wires.replicate_request import JSON, encode_request
+from infron.wires.usage import tokens, usage_of
 
 __all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
 
@@ -54,43 +56,24 @@ _prediction = msgspec.json.Decoder(_Prediction)
 _ending = msgspec.json.Decoder(_Ending)
 
 
-class Decoder:
+class Decoder(SseDecoder):
     """A prediction to events, over several answers: `whole` takes those that are a prediction, `feed` its stream.
 
-    Raises only InfronError. After Onward nothing comes of the same answer; the next one begins with `whole`, or is the
+    After Onward nothing comes of the same answer; the next one begins with `whole`, or is the
     stream that `whole` led to. `close` may lead onward too: a stream that ends early is taken up again where it was.
     """
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
-        self._provider = provider
+        super().__init__(provider, max_frame_bytes, key)
         self._max = max_frame_bytes
-        self._key = key
-        self._sse = sse.Decoder(max_frame_bytes)
-        self._over = False  # nothing more comes of the answer that is being read
         self._path = ""  # of the prediction, below the row's base_url
         self._stream = ""
         self._last_id = ""
         self._delivered = 0  # characters of output
         self._barren = 0
         self._late = 0
-        self.upstream_id: str | None = None
-        self.finished = False
-        self.cancel: Outgoing | None = None
 
     # ---- its stream
-
-    def feed(self, data: bytes) -> list[Event]:
-        events: list[Event] = []
-        try:
-            frames = self._sse.feed(data)
-        except InfronError as error:
-            error.provider = self._provider.id
-            raise
-        for frame in frames:
-            if self._over:
-                break
-            self._take(frame, events)
-        return events
 
     def close(self) -> list[Event]:
         """The stream ended: with a `done` that lacks only its blank line, or too early.
@@ -123,7 +106,7 @@ class Decoder:
             self._done(frame.data, events)
         elif frame.event == "error":
             self.cancel = None
-            self._fail(parse_error(200, [], frame.data, self._provider, self._key), events)
+            self._fail_with(frame.data, events)
 
     def _done(self, data: bytes, events: list[Event]) -> None:
         try:
@@ -156,7 +139,7 @@ class Decoder:
             self._fail(self._broken("answered with something that is not JSON"), events)
             return events
         if prediction is None or not _is_name(prediction.id) or not isinstance(prediction.status, str):
-            self._fail(parse_error(200, [], body, self._provider, self._key), events)
+            self._fail_with(body, events)
             return events
         if not self._path:
             self._begin(prediction, events)
@@ -212,8 +195,7 @@ class Decoder:
             self._over = True
             events.append(Done())
         elif prediction.status == "failed" and isinstance(prediction.error, str) and prediction.error:
-            body = msgspec.json.encode({"detail": prediction.error})
-            self._fail(parse_error(200, [], body, self._provider, self._key), events)
+            self._fail_with(msgspec.json.encode({"detail": prediction.error}), events)
         else:
             self._fail(self._ended(prediction.status), events)
 
@@ -238,15 +220,8 @@ class Decoder:
         self.cancel = None
         events.append(Finished("stop", native))
 
-    def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
-        events.append(Failed(error))
-
     def _ended(self, status: object) -> ProviderUnavailable:
         return self._broken(f"ended the prediction as {str(status)[:60]!r}")
-
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
 
 
 def is_trusted(url: str, provider: Provider) -> bool:
@@ -272,8 +247,5 @@ def _usage(metrics: object) -> dict[str, Any]:
     """The counts of a prediction in the names of the chat wire; only official language models have them."""
     if not isinstance(metrics, dict):
         return {}
-    counts = [metrics.get(name) for name in ("input_token_count", "output_token_count")]
-    if not all(isinstance(count, int | float) and 0 <= count < 2**40 for count in counts):
-        return {}
-    prompt, completion = (int(count) for count in counts if count is not None)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    prompt, completion = tokens(metrics.get("input_token_count")), tokens(metrics.get("output_token_count"))
+    return {} if prompt is None or completion is None else usage_of(prompt, completion)

@@ -17,8 +17,9 @@ from infron.catalog import Provider
 from infron.conversation import Conversation, Media, Reasoning, Text, Thinking, system_of, turns_of
 from infron.errors import Unsupported
 from infron.model import Outgoing, Request
+from infron.wires.media import data_uri
+from infron.wires.members import unsupported
 from infron.wires.openai_messages import conversation_of, left_out
-from infron.wires.openai_parts import data_uri
 
 JSON = (("Accept", "application/json"),)  # of all requests but that for a stream
 
@@ -153,7 +154,7 @@ def _text(parts: Iterable[Any], place: str, pictures: list[str]) -> str:
             texts.append(f"{part.name}\n{part.text}" if part.name else part.text)
         elif not isinstance(part, Thinking):
             what = f"{part.kind} content" if isinstance(part, Media) else "tool calls or their results"
-            raise Unsupported(f"`{place}` holds {what}, which Replicate's models do not take.", param=place)
+            raise unsupported(place, f"holds {what}, which Replicate's models do not take")
     return "\n".join(texts)
 
 

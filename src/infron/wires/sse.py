@@ -16,6 +16,7 @@ MAX_FRAME_BYTES = 16 << 20
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 _DATA = len(b"data: ")
+LF, CR = 10, 13  # looking for a number is several times faster than for bytes
 
 
 class Event(Struct, gc=False):
@@ -39,13 +40,12 @@ def plain(data: bytes, max_frame_bytes: int = MAX_FRAME_BYTES) -> list[bytes] | 
 
     It is what nearly every provider sends nearly always, and needs no Decoder as long as one would be `clean`.
     """
-    if not (data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= max_frame_bytes) or b"\r" in data:
+    if not (data.startswith(b"data: ") and data.endswith(b"\n\n") and len(data) <= max_frame_bytes) or CR in data:
         return None
-    lines = data.count(b"\n")
-    if lines == 2:
+    if data.find(LF) == len(data) - 2:
         return [data[6:-2]]
     parts = data[6:-2].split(b"\n\ndata: ")
-    return parts if lines == 2 * len(parts) else None
+    return parts if data.count(b"\n") == 2 * len(parts) else None
 
 
 class Decoder:
@@ -81,6 +81,10 @@ class Decoder:
         self._fragments: list[bytes] = []  # of the line that has not ended yet
         self._data: list[bytes] = []
 
+    def skip(self) -> None:
+        """Whole events were taken from the stream without it, while it was `clean`."""
+        self._start = None
+
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes, comments and stray lines among them, in order."""
         plain_ones = plain(data, self._max) if self.clean else None
@@ -90,7 +94,7 @@ class Decoder:
         if self.clean and data.startswith(b"event: ") and data.endswith(b"\n\n") and len(data) <= self._max:
             self._start = None
             parts = data[7:-2].split(b"\n\nevent: ")
-            if data.count(b"\n") == 3 * len(parts) and b"\r" not in data:
+            if data.count(b"\n") == 3 * len(parts) and CR not in data:
                 pairs = [part.partition(b"\ndata: ") for part in parts]
                 if all(found for _, found, _ in pairs):
                     return [Event(value, _name(name), self._last_id) for name, _, value in pairs]

@@ -5,23 +5,21 @@ It never knows how the answer shall be, and never changes a signed thought.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Raw
 
-from infron.conversation import Cache, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
+from infron.conversation import Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
 from infron.errors import Unsupported
+from infron.wires import loose
 from infron.wires.anthropic_models import Generation
+from infron.wires.media import mime_of_data, text_in
+from infron.wires.members import cache_control, unsupported
 
 FORMAT = "anthropic-claude-v1"  # of thoughts, as `reasoning_details` names it
-
-_object = msgspec.json.Decoder(dict[str, Raw]).decode
 
 Block = dict[str, Any]
 
@@ -69,10 +67,7 @@ def _refuse_prefill(messages: tuple[Message, ...]) -> None:
         return
     parts = messages[index].parts
     if any(isinstance(part, Text) and part.text for part in parts) and not any(isinstance(p, ToolCall) for p in parts):
-        place = f"messages[{index}]"
-        raise Unsupported(
-            f"`{place}` is the beginning of an answer, and this model does not go on from one.", param=place
-        )
+        raise unsupported(f"messages[{index}]", "is the beginning of an answer, and this model does not go on from one")
 
 
 def _turns(segment: list[Message], messages: tuple[Message, ...]) -> list[Block]:
@@ -128,7 +123,7 @@ def _place_of(part: Part, messages: tuple[Message, ...]) -> str:
 def _block(part: Part, who: Who) -> Block | None:
     match part:
         case Text():  # a text without a letter is refused
-            return marked({"type": "text", "text": part.text}, part.cache) if part.text.strip() else None
+            return {"type": "text", "text": part.text, **cache_control(part.cache)} if part.text.strip() else None
         case Media() if who == "user":
             return _media(part)
         case Media():
@@ -141,20 +136,14 @@ def _block(part: Part, who: Who) -> Block | None:
             return {"type": "redacted_thinking", "data": data}
         case ToolCall():
             call = {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _arguments(part.arguments)}
-            return marked(call, part.cache)
+            return {**call, **cache_control(part.cache)}
         case ToolResult():
             block: Block = {"type": "tool_result", "tool_use_id": _id(part.call_id)}
             if inner := [item for item in (_block(inner, "user") for inner in part.parts) if item is not None]:
                 block["content"] = inner
             if part.failed:
                 block["is_error"] = True
-            return marked(block, part.cache)
-
-
-def marked(block: Block, cache: Cache) -> Block:
-    if cache:
-        block["cache_control"] = {"type": "ephemeral"} | ({"ttl": "1h"} if cache == "1h" else {})
-    return block
+            return {**block, **cache_control(part.cache)}
 
 
 def _id(id: str) -> str:
@@ -164,28 +153,17 @@ def _id(id: str) -> str:
     return "toolu_" + hashlib.sha256(id.encode()).hexdigest()[:24]
 
 
-def _arguments(arguments: str) -> Raw | Block:
+def _arguments(arguments: str) -> Raw:
     """The arguments byte for byte: what is signed must not change."""
-    text = arguments.strip()
-    if not text:
-        return {}
-    try:
-        _object(text)
-    except (msgspec.DecodeError, RecursionError):
-        raise Unsupported("The arguments of a tool call are no JSON object.") from None
-    return Raw(text.encode())
+    raw = loose.object_in(arguments.strip() or "{}")
+    if raw is None:
+        raise Unsupported("The arguments of a tool call are no JSON object.")
+    return raw
 
 
 # ---- media
 
 _IMAGES = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
-_BEGINNINGS = {  # of base64
-    "/9j/": "image/jpeg",
-    "iVBOR": "image/png",
-    "R0lGOD": "image/gif",
-    "UklGR": "image/webp",
-    "JVBER": "application/pdf",
-}
 
 
 def _media(media: Media) -> Block:
@@ -194,7 +172,7 @@ def _media(media: Media) -> Block:
     block: Block = {"type": media.kind, "source": _source(media)}
     if media.kind == "document" and media.name:
         block["title"] = media.name
-    return marked(block, media.cache)
+    return {**block, **cache_control(media.cache)}
 
 
 def _source(media: Media) -> Block:
@@ -204,16 +182,12 @@ def _source(media: Media) -> Block:
         return {"type": "url", "url": media.url}
     if media.text:
         return {"type": "text", "media_type": "text/plain", "data": media.text}
-    mime = next((mime for start, mime in _BEGINNINGS.items() if media.data.startswith(start)), media.mime)
+    mime = mime_of_data(media.data) or media.mime
     if media.kind == "document" and mime.startswith("text/"):
-        return {"type": "text", "media_type": "text/plain", "data": _plain(media.data)}
+        text = text_in(media.data)
+        if text is None:
+            raise Unsupported("The document says that it is text, but is none in UTF-8.")
+        return {"type": "text", "media_type": "text/plain", "data": text}
     if mime not in _IMAGES if media.kind == "image" else mime != "application/pdf":
         raise Unsupported(f"Claude takes no {media.kind} of the type {mime or 'unknown'}.")
     return {"type": "base64", "media_type": mime, "data": media.data}
-
-
-def _plain(data: str) -> str:
-    try:
-        return base64.b64decode(data).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        raise Unsupported("The document says that it is text, but is none in UTF-8.") from None

@@ -1,0 +1,82 @@
+"""What the decoders of the native wires do alike: whose answer it is, how it fails, frames that are server-sent events.
+
+It never knows what a frame means: each wire says so in `_take`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from infron.catalog import Provider
+from infron.errors import InfronError, ProviderUnavailable
+from infron.model import Event, Failed, Outgoing
+from infron.wires import loose, openai_errors, sse
+
+DONE = b"[DONE]"  # the chat wire's mark of the end, which hosts of other wires send too
+
+
+class NativeDecoder:
+    """One answer of a provider; the contract is `wires.Decoder`. `_over`: nothing more comes of it."""
+
+    # The wire's own, for errors that are told in an answer with status 200.
+    _parse_error: ClassVar[Callable[..., InfronError]] = staticmethod(openai_errors.parse_error)
+
+    def __init__(self, provider: Provider, key: str) -> None:
+        self._provider = provider
+        self._key = key
+        self._over = False
+        self.upstream_id: str | None = None
+        self.finished = False
+        self.cancel: Outgoing | None = None
+
+    def _fail(self, error: InfronError, events: list[Event]) -> None:
+        self._over = True
+        events.append(Failed(error))
+
+    def _fail_with(self, body: bytes, events: list[Event]) -> None:
+        """Fail with the error that the provider told in these bytes."""
+        self._fail(self._parse_error(200, [], body, self._provider, self._key), events)
+
+    def _broken(self, what: str) -> ProviderUnavailable:
+        said = openai_errors.without_key(f"{self._provider.name} {what}.", self._key)
+        return ProviderUnavailable(said, provider=self._provider.id)
+
+
+class SseDecoder(NativeDecoder):
+    """One whose frames are server-sent events. Raises only InfronError; nothing follows Done or Failed."""
+
+    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+        super().__init__(provider, key)
+        self._sse = sse.Decoder(max_frame_bytes)
+
+    def feed(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        try:
+            frames = self._sse.feed(data)
+        except InfronError as error:
+            error.provider = self._provider.id
+            raise
+        for frame in frames:
+            if self._over:
+                break
+            self._take(frame, events)
+        return events
+
+    def close(self) -> list[Event]:
+        """The body ended. A last frame counts that only lacks its blank line; a cut one does not: the missing end
+        tells of it.
+        """
+        events: list[Event] = []
+        for frame in [] if self._over else self._sse.close():
+            if not self._over and _is_whole(frame.data):
+                self._take(frame, events)
+        return events
+
+    def _take(self, frame: sse.Event, events: list[Event]) -> None:
+        """What one frame, or a comment, says."""
+        raise NotImplementedError
+
+
+def _is_whole(data: bytes) -> bool:
+    return data.startswith(DONE) or (data.lstrip()[:1] == b"{" and loose.value_of(data) is not None)

@@ -1,0 +1,103 @@
+"""Media types, as names of files, first bytes and formats tell them, and data URIs.
+
+It never looks into a picture or a document beyond its first bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import unquote_to_bytes
+
+from infron.errors import InvalidRequest
+
+# By the end of a file's name.
+_MIME_OF_NAME = {
+    "avi": "video/avi",
+    "csv": "text/csv",
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "flac": "audio/flac",
+    "gif": "image/gif",
+    "heic": "image/heic",
+    "html": "text/html",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "md": "text/markdown",
+    "mov": "video/quicktime",
+    "mp3": "audio/mpeg",
+    "mp4": "video/mp4",
+    "mpeg": "video/mpeg",
+    "ogg": "audio/ogg",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "txt": "text/plain",
+    "wav": "audio/wav",
+    "webm": "video/webm",
+    "webp": "image/webp",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+_BEGINNINGS = {  # of base64
+    "/9j/": "image/jpeg",
+    "iVBOR": "image/png",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+    "JVBERi": "application/pdf",
+}
+_FORMATS = {  # of sound, as `input_audio.format` names them
+    "aac": "audio/aac",
+    "aiff": "audio/aiff",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "opus": "audio/opus",
+    "pcm16": "audio/pcm",
+    "wav": "audio/wav",
+    "webm": "audio/webm",
+}
+_FORMAT_OF = {mime: name for name, mime in _FORMATS.items()}
+
+
+def mime_of_name(name: str) -> str:
+    """By the end of the name of a file, or of a URL without its query; "" where it tells nothing."""
+    return _MIME_OF_NAME.get(name.rpartition(".")[2].lower(), "")
+
+
+def mime_of_data(data: str) -> str:
+    """By the beginning of base64, for pictures and PDF; "" where it tells nothing."""
+    return next((mime for start, mime in _BEGINNINGS.items() if data.startswith(start)), "")
+
+
+def audio_mime(format: str) -> str:
+    """The media type of a sound, or of anything where `format` is a media type itself; "" where it is empty."""
+    return format.lower() if "/" in format else _FORMATS.get(format, f"audio/{format}" if format else "")
+
+
+def audio_format(mime: str) -> str:
+    """The name that `audio_mime` gives it back from."""
+    return _FORMAT_OF.get(mime, mime)
+
+
+def text_in(data: str) -> str | None:
+    """The text in base64; None where it is no base64, or no UTF-8."""
+    try:
+        return base64.b64decode(data).decode()
+    except ValueError:
+        return None
+
+
+def data_uri(mime: str, data: str) -> str:
+    """`data`: base64."""
+    return f"data:{mime};base64,{data}"
+
+
+def of_data_uri(uri: str, place: str) -> tuple[str, str]:
+    """Media type (in lower case, "" without one) and base64 of a `data:` URI (RFC 2397). Raises InvalidRequest."""
+    head, comma, data = uri[5:].partition(",")
+    if not comma or not data:
+        raise InvalidRequest(f"`{place}` is a data URI without data.", param=place)
+    head = head.lower()
+    if head.endswith(";base64"):
+        return head[:-7], data
+    return head, base64.b64encode(unquote_to_bytes(data)).decode()

@@ -1,0 +1,98 @@
+"""The fuzzer outside the normal run still runs, and a fixed few of its cases keep every promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from infron.errors import ProviderUnavailable
+from infron.model import TextDelta
+from infron.wires import WIRES
+
+
+@pytest.fixture(scope="module")
+def fuzz() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[1] / "fuzz.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz"] = module  # for its annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_first_cases_of_a_fixed_seed_keep_every_promise(
+    fuzz: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Floods take a second each.
+    targets = {name: target._replace(flood=False) for name, target in fuzz.targets().items()}
+    monkeypatch.setattr(fuzz, "targets", lambda: targets)
+    assert fuzz.fuzz(60, 2, tmp_path, most=400) == {}
+    assert set(WIRES) < set(targets)
+
+
+CHUNK = b'data: {"id":"","object":"","created":0,"model":"","choices":[{"index":1,%b}]}\n\n'
+# What the fuzzer, or a look at its targets, has found: what went wrong, where, and the bytes.
+FOUND: dict[str, tuple[str, bytes, dict[str, Any]]] = {
+    "the folder took a message that is no object for one": ("openai-chat", CHUNK % b'"message":""', {}),
+    "a delta was merged into it": ("openai-chat", CHUNK % b'"message":0' + CHUNK % b'"delta":{"content":"x"}', {}),
+    "sound in base64 that is none": (
+        "openai-chat",
+        CHUNK % b'"delta":{"audio":{"data":"\\u00e9="}}' + CHUNK % b'"delta":{"audio":{"data":"AA=="}}',
+        {},
+    ),
+    "a failure followed the end where the body ended": (
+        "cohere",
+        b'data: {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}\n{"message":"x"}',
+        {},
+    ),
+    "a lone CR ended a line only where the bytes were cut": ("gemini", b'data: {"a":1}\rx: {"b"\r\n\r\n', {}),
+    "a BOM in the middle was taken for one at the start": ("gemini", b"data: {}\r\n\r\n\xef\xbb\xbfdata:}\n\r", {}),
+    "Google's status repeated the key": ("gemini", b'{"error":{"code":503,"status":"sk-never-told"}}', {"whole": True}),
+    "how a prediction ended repeated it": ("replicate", b'event: done\ndata: {"reason":"sk-never-told"}\n\n', {}),
+    "a document of which no base64 can be": (
+        "chat requests",
+        '{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":'
+        '{"file_data":"data:text/plain;base64,é"}}]}]}'.encode(),
+        {},
+    ),
+    "a format of a schema that is no word": (
+        "chat requests",
+        b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",'
+        b'"json_schema":{"name":"x","schema":{"type":"object","properties":{"a":{"format":[]}}}}}}',
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+@pytest.mark.parametrize("cut", ["a", "b", "c"])
+def test_what_was_found_once_keeps_every_promise(fuzz: ModuleType, what: str, cut: str) -> None:
+    name, data, about = FOUND[what]
+    fuzz.targets()[name].check(fuzz.Case(what, data, about), random.Random(cut))
+
+
+def test_a_broken_promise_is_kept_in_few_bytes_and_can_be_tried_again(
+    fuzz: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Talkative(WIRES["cohere"].Decoder):  # type: ignore[name-defined,misc]
+        def close(self) -> list[object]:
+            return [*super().close(), TextDelta("one more")]
+
+    monkeypatch.setattr(WIRES["cohere"], "Decoder", Talkative)
+    found = fuzz.fuzz(60, 1, tmp_path, only="cohere", most=20)
+    (path,) = [path for what, path in found.items() if "followed the end" in what]
+    with pytest.raises(fuzz.Broken, match="something followed the end"):
+        fuzz.replay(path)
+    assert len(path.with_suffix(".bytes").read_bytes()) < 100
+
+
+def test_what_a_provider_told_of_our_key_is_never_in_an_error(fuzz: ModuleType) -> None:
+    with pytest.raises(fuzz.Broken, match="repeats the key"):
+        fuzz.check_error(ProviderUnavailable(f"wrong key {fuzz.KEY}", provider="mock"))
