@@ -19,7 +19,7 @@ MODEL = "mock/owner/name"
 
 
 def predictions(stream: list[Step], *, create: list[Step] | None = None, cancel: list[int] | None = None):
-    """A host with one prediction. `create`: steps before its first answer; `cancel`: statuses of the calls to stop it."""
+    """A host with one prediction. `create`: steps before its answer; `cancel`: statuses of the calls to stop it."""
     statuses = iter(cancel or [200])
     stopped = False
 

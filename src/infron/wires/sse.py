@@ -58,7 +58,6 @@ class Decoder:
     """
 
     _broken = False
-    _partial = 0  # bytes in the fragments
     _held = 0  # bytes in the data lines, a line end counted for each
     _name = _id = _last_id = ""
     _retry: int | None = None
@@ -78,7 +77,7 @@ class Decoder:
         self._whole = whole
         if begun:
             self._start = None
-        self._fragments: list[bytes] = []  # of the line that has not ended yet
+        self._begun = bytearray()  # what has come of the line that has not ended yet
         self._data: list[bytes] = []
 
     def skip(self) -> None:
@@ -108,10 +107,10 @@ class Decoder:
         """
         events: list[Event] = []
         if self._start:
-            self._fragments.append(self._start)
-        if self._fragments:
-            self._line(b"".join(self._fragments), events)
-            self._fragments.clear()
+            self._begun += self._start
+        if self._begun:
+            self._line(bytes(self._begun), events)
+            self._begun.clear()
         self._dispatch(events)
         return events
 
@@ -133,17 +132,15 @@ class Decoder:
         events: list[Event] = []
         *lines, rest = _LINE_END.split(data)
         for line in lines:
-            if self._fragments:
-                self._fragments.append(line)
-                line = b"".join(self._fragments)
-                self._fragments.clear()
-                self._partial = 0
+            if self._begun:
+                self._begun += line
+                line = bytes(self._begun)
+                self._begun.clear()
             self._line(line, events)
         if rest:
-            self._fragments.append(rest)
-            self._partial += len(rest)
-            self._check(self._partial)
-        waiting = self._fragments or self._data or self._name or self._after_cr or self._retry is not None
+            self._begun += rest
+            self._check(len(self._begun))
+        waiting = self._begun or self._data or self._name or self._after_cr or self._retry is not None
         self.clean = not waiting and self._id == self._last_id
         return events
 
@@ -151,7 +148,7 @@ class Decoder:
         """Refuse a line of `size` bytes on top of the data that is held."""
         if self._held + size > self._max + _DATA:
             self._broken, self.clean = True, False
-            self._fragments.clear()
+            self._begun.clear()
             self._data.clear()
             raise self._too_large()
 
