@@ -37,7 +37,7 @@ from infron.wires.openai_delta import members_of
 CASES = Path(__file__).parent / "wires" / "cases"
 KEY = "sk-never-told"
 MOST_HELD = 300_000  # bytes that a decoder may hold beside what a frame may have
-SLOW = 5.0  # seconds that one case may take
+SLOW = 20.0  # seconds that one case may take: a megabyte byte by byte, on a busy machine
 
 End = (Done, Failed, Onward)
 
