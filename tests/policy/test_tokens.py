@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from infron.catalog import Provider, load
@@ -144,6 +144,7 @@ SHAPED = st.recursive(
 )
 
 
+@example([{"role": [], "content": [{"type": []}]}], [])  # a type that cannot be looked up in a set
 @given(SHAPED | st.lists(st.dictionaries(st.sampled_from(NAMES), SHAPED), max_size=3), SHAPED)
 def test_no_request_can_break_the_count(messages: object, tools: object) -> None:
     assert count_prompt(messages, tools, "gpt") >= 3

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from rawclient import ask, receipt
+from rawclient import ask, close_all, receipt
 
 from infron import catalog
 from infron.config import Config
@@ -34,7 +34,10 @@ async def running(folder: Path, **providers: dict[str, Any]) -> AsyncIterator[Ru
     port = listener.getsockname()[1]
     try:
         async with gateway.running(config, rows, listener, None) as relay:
-            yield RunningGateway(f"http://127.0.0.1:{port}", port, relay)
+            try:
+                yield RunningGateway(f"http://127.0.0.1:{port}", port, relay)
+            finally:
+                close_all()
     finally:
         listener.close()
 

@@ -64,7 +64,8 @@ _PER_MESSAGE, _PER_NAME, _PER_ANSWER = 3, 1, 3
 # A picture in low detail at OpenAI. What a larger one, sound or a file costs cannot be told from here.
 _IMAGE_LOW_DETAIL = 85
 _TEXT_MEMBERS = ("text", "refusal", "thinking", "input_text", "output_text")
-_MEDIA_TYPES = frozenset({"image_url", "input_image", "image", "input_audio", "audio", "video_url", "file", "document"})
+# A tuple: what a request gives as a type need not be hashable.
+_MEDIA_TYPES = ("image_url", "input_image", "image", "input_audio", "audio", "video_url", "file", "document")
 
 
 def family_of(provider: Provider, own_id: str) -> str:
