@@ -8,6 +8,8 @@ import json
 import pytest
 from rawclient import COMMENT, Client, ask, gateway, settled
 
+from infron.catalog import Provider
+from infron.model import Outgoing, Request
 from infron.runtime import exchange
 from infron.testing import (
     CUT,
@@ -26,6 +28,7 @@ from infron.testing import (
     delta,
     text,
 )
+from infron.wires import openai_chat
 
 NEVER = asyncio.Event
 HELLO = text("Hello")
@@ -311,6 +314,30 @@ async def test_the_next_provider_takes_over_after_comments_too() -> None:
     assert body.startswith(COMMENT)
     assert client.words() == "from the second"
     assert found["provider_name"] == "second"
+
+
+async def test_a_bug_in_the_next_providers_wire_ends_the_exchange_and_settles_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encode = openai_chat.encode_request
+
+    def broken(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+        if provider.id == "second":
+            raise ValueError("a bug")
+        return encode(request, provider, own_id, ask_usage)
+
+    monkeypatch.setattr(openai_chat, "encode_request", broken)
+    async with (
+        ScriptedProvider([CUT]) as first,
+        ScriptedProvider(SECOND) as second,
+        gateway(**two(first, second)) as running,
+    ):
+        client = await (await ask(running.port, model="a/b")).head()
+        assert client.status == 500
+        assert (await client.error())["type"] == "server"
+        found = await settled(running, client.id)
+    assert found["outcome"] == "failed"
+    assert not second.calls
 
 
 async def test_frames_without_content_of_a_failed_attempt_are_dropped() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from infron.errors import (
     DeadlineExceeded,
     InfronError,
+    InternalError,
     LedgerUnavailable,
     ProviderTimeout,
     ProviderUnavailable,
@@ -171,6 +172,9 @@ class Exchange:
             self.route.open()
         except InfronError as error:
             self.take_failure(error)
+        except Exception:  # a bug in a wire ends this exchange alone, settled like any other
+            self.relay.report_bug("making a request")
+            self.take_failure(InternalError("The gateway failed; its log says where."))
 
     # ---- the provider's side
 
