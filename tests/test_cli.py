@@ -97,6 +97,8 @@ def fake() -> Iterator[Fake]:
 def start(*words: str, cwd: Path | None = None, **streams: Any) -> subprocess.Popen[bytes]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("INFRON_")}
     environ["PYTHONPATH"] = str(Path(cli.__file__).parent.parent)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job in the background; a child would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen([sys.executable, "-m", "infron", *words], cwd=cwd, env=environ, **streams)
 
 
