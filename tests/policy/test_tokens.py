@@ -197,3 +197,14 @@ def test_a_models_name_tells_its_family(own_id: str, family: str) -> None:
 def test_a_row_may_name_the_family() -> None:
     assert family_of(CATALOG.providers["local"], "anything.gguf") == "smollm"
     assert family_of(Provider(id="p", name="P", tokenizer="no such family"), "gpt-4o") == "other"
+
+
+def test_thoughts_that_are_given_back_are_counted_once_however_they_are_told() -> None:
+    said = {"role": "assistant", "content": "Yes."}
+    thoughts = "First I look at the sky, then at the clock."
+    parts = [{"type": "reasoning.text", "text": thoughts, "signature": "x" * 500}, {"type": "reasoning.encrypted"}]
+    plain = count_prompt([{**said, "reasoning": thoughts}], None, "gpt")
+    assert plain == count_prompt([{**said, "reasoning_content": thoughts}], None, "gpt")
+    assert plain == count_prompt([{**said, "reasoning_details": parts}], None, "gpt")
+    assert plain == count_prompt([{**said, "reasoning": thoughts, "reasoning_details": parts}], None, "gpt")
+    assert plain == count_prompt([said], None, "gpt") + count_text(thoughts, "gpt")

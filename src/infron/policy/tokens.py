@@ -93,9 +93,8 @@ def count_prompt(messages: object, tools: object, family: str) -> int:
         if not isinstance(message, dict):
             continue
         extra += _PER_MESSAGE + (_PER_NAME if message.get("name") else 0)
-        texts.extend(
-            value for name in ("role", "name", "reasoning_content") if isinstance(value := message.get(name), str)
-        )
+        texts.extend(value for name in ("role", "name") if isinstance(value := message.get(name), str))
+        texts.extend(_thoughts(message))
         for part in _parts(message.get("content")):
             texts.extend(value for name in _TEXT_MEMBERS if isinstance(value := part.get(name), str))
             extra += _IMAGE_LOW_DETAIL if part.get("type") in ("image_url", "input_image", "image") else 0
@@ -107,6 +106,15 @@ def count_prompt(messages: object, tools: object, family: str) -> int:
     if isinstance(tools, list) and tools:
         texts.append(msgspec.json.encode(tools).decode())
     return extra + _count(texts, family)
+
+
+def _thoughts(message: dict[str, Any]) -> list[str]:
+    """The thoughts that are given back to a model: told in parts, or in one string, or in both alike."""
+    details = message.get("reasoning_details")
+    parts = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
+    told = [text for part in parts for name in ("text", "summary") if isinstance(text := part.get(name), str)]
+    plain = (message.get("reasoning_content"), message.get("reasoning"))
+    return told or [text for text in plain if isinstance(text, str)][:1]
 
 
 def uncounted_media(messages: object) -> bool:
