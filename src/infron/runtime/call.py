@@ -6,7 +6,6 @@ It never knows the exchange that it ends; it says what became of it in one sente
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,7 @@ class Call:
         relay = self._relay
         self._tries += 1
         serving = relay.serving(self._candidate.provider)
-        endpoint = serving.endpoint(self._candidate.own_id, self._request, time.time)
+        endpoint = serving.endpoint(self._candidate.own_id, self._request)
         if endpoint is None:
             self._over("it could not be told to stop: there are no credentials")
             return

@@ -6,6 +6,7 @@ It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from infron.errors import (
@@ -147,7 +148,7 @@ class Exchange:
             ),
             self._recorded,
         )
-        self._open()
+        self._open(route.open)
         if self.state.phase is not Phase.SETTLED:
             self.relay.clock.add(self, self.started + self.relay.first_look)
 
@@ -161,15 +162,18 @@ class Exchange:
     def _open_next(self) -> None:
         self.error = None
         self.route.go_to_next()
-        self.attempt_started = self.last_frame = self.relay.loop.time()
-        self._open()
+        self._open_again(self.route.open)
 
-    def _open(self) -> None:
+    def _open_again(self, send: Callable[[], None]) -> None:
+        self.attempt_started = self.last_frame = self.relay.loop.time()
+        self._open(send)
+
+    def _open(self, send: Callable[[], None]) -> None:
         self.finished_at, self.ending = 0.0, False
         candidate = self.route.candidate
         self.meter.begin_attempt(candidate.provider, candidate.own_id)
         try:
-            self.route.open()
+            send()
         except InfronError as error:
             self.take_failure(error)
         except Exception:  # a bug in a wire ends this exchange alone, settled like any other
@@ -189,11 +193,7 @@ class Exchange:
 
     def take_refusal(self) -> None:
         """The same candidate once more, without asking for usage."""
-        self.finished_at, self.ending = 0.0, False
-        try:
-            self.route.open_without_usage()
-        except InfronError as error:
-            self.take_failure(error)
+        self._open_again(self.route.open_without_usage)
 
     def take_events(self, events: list[Event]) -> None:
         if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:

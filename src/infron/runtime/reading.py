@@ -66,16 +66,10 @@ class Reading:
     def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._status = status
         self.headers = headers
-        self._body = None
-        if status == 200:
-            for name, value in headers:
-                if name == b"content-type":
-                    if value.startswith(self._wire.MEDIA_TYPE) or value.lower().startswith(self._wire.MEDIA_TYPE):
-                        return
-                    break
-            else:
-                return
-        self._body, self._size = [], 0
+        media = self._wire.MEDIA_TYPE
+        kind = next((value for name, value in headers if name == b"content-type"), media)
+        streams = status == 200 and kind.lower().startswith(media)
+        self._body, self._size = None if streams else [], 0
 
     def data_received(self, data: bytes) -> None:
         if self._body is not None:

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -155,10 +154,10 @@ class Relay:
             if self.local is None:
                 raise NotFound("The model in the box is switched off.")
             serving.reached(*await self.local.ensure())
-        endpoint = serving.endpoint(candidate.own_id, outgoing, time.time)
+        endpoint = serving.endpoint(candidate.own_id, outgoing)
         if endpoint is None:
             await serving.refresh()
-            endpoint = serving.endpoint(candidate.own_id, outgoing, time.time)
+            endpoint = serving.endpoint(candidate.own_id, outgoing)
         if endpoint is None:
             raise ProviderMisconfigured(f"{provider.name}: there are no valid credentials.", provider=provider.id)
         return endpoint

@@ -6,7 +6,6 @@ It never knows the client, and never decides when to try another one.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from infron.model import Outgoing, Price, Request
 from infron.policy.routing import Candidate
 from infron.runtime.call import Call
 from infron.runtime.reading import Reading, Taker
-from infron.runtime.upstream import Attempt
+from infron.runtime.upstream import Attempt, Endpoint
 from infron.wires import WIRES, Decoder
 
 if TYPE_CHECKING:
@@ -91,11 +90,14 @@ class Route:
         """Send a request, the first or a further one; its answer goes to the same decoder."""
         relay = self._relay
         serving = relay.serving(self.candidate.provider)
-        endpoint = None if outgoing.delay else serving.endpoint(self.candidate.own_id, outgoing, time.time)
+        endpoint = None if outgoing.delay else serving.endpoint(self.candidate.own_id, outgoing)
         if endpoint is None:
             self._opening = relay.loop.create_task(self._send_when_ready(outgoing))
-            return
-        self._attempt = relay.upstream.send(endpoint, outgoing.body, self._reading)
+        else:
+            self._send_to(endpoint, outgoing)
+
+    def _send_to(self, endpoint: Endpoint, outgoing: Outgoing) -> None:
+        self._attempt = self._relay.upstream.send(endpoint, outgoing.body, self._reading)
         if self.paused:
             self._attempt.pause()
 
@@ -114,9 +116,7 @@ class Route:
             self._taker.take_loss(InternalError("The gateway failed while it prepared the request."))
         else:
             self._opening = None
-            self._attempt = relay.upstream.send(endpoint, outgoing.body, self._reading)
-            if self.paused:
-                self._attempt.pause()
+            self._send_to(endpoint, outgoing)
 
     # ---- while it is under way
 

@@ -5,7 +5,7 @@ It never sends anything, and never knows which requests there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Protocol
 from urllib.parse import quote
 
@@ -71,7 +71,7 @@ class Serving:
         self._headers = (("authorization", bearer),)
         self._one = self._make(f"{url}/chat/completions", "POST", ())
 
-    def endpoint(self, own_id: str, outgoing: Outgoing, clock: Callable[[], float]) -> Endpoint | None:
+    def endpoint(self, own_id: str, outgoing: Outgoing) -> Endpoint | None:
         """Where a request goes and with which head; None where credentials are missing, or there is no address yet."""
         if self._one is not None and not outgoing.url and not outgoing.headers:
             return self._one
@@ -87,7 +87,7 @@ class Serving:
                     self._endpoints[own_id] = known
             return known
         url = self._address(own_id, outgoing)
-        proof = self._signer.headers(outgoing.method, url, outgoing.body, clock())
+        proof = self._signer.headers(outgoing.method, url, outgoing.body, time.time())
         return None if proof is None else self._make(url, outgoing.method, (*outgoing.headers, *proof))
 
     async def refresh(self) -> None:

@@ -30,7 +30,7 @@ from infron.model import (
 from infron.wires import eventstream, loose, openai_errors
 from infron.wires.bedrock_messages import REDACTED, SIGNED
 from infron.wires.bedrock_request import encode_request
-from infron.wires.decoding import NativeDecoder
+from infron.wires.decoding import AnswerDecoder
 from infron.wires.eventstream import MEDIA_TYPE
 from infron.wires.json_answer import ANSWER_TOOL
 from infron.wires.loose import decode, dict_in, dicts_in, string_in
@@ -168,7 +168,7 @@ _CACHED_HEAD_BYTES = 256
 MOST_BLOCKS = 1000  # tool calls, and thoughts, of one answer
 
 
-class Decoder(NativeDecoder):
+class Decoder(AnswerDecoder):
     """A ConverseStream answer to events. Raises only InfronError. Nothing follows Done or Failed.
 
     Done comes once both the end of the message and the usage are there, in whichever order; the wire itself knows no

@@ -1,4 +1,4 @@
-"""What the decoders of the native wires do alike: whose answer it is, how it fails, frames that are server-sent events.
+"""What the decoders of the wires do alike: whose answer it is, how it fails, frames that are server-sent events.
 
 It never knows what a frame means: each wire says so in `_take`.
 """
@@ -16,7 +16,7 @@ from infron.wires import loose, openai_errors, sse
 DONE = b"[DONE]"  # the chat wire's mark of the end, which hosts of other wires send too
 
 
-class NativeDecoder:
+class AnswerDecoder:
     """One answer of a provider; the contract is `wires.Decoder`. `_over`: nothing more comes of it."""
 
     # The wire's own, for errors that are told in an answer with status 200.
@@ -43,7 +43,7 @@ class NativeDecoder:
         return ProviderUnavailable(said, provider=self._provider.id)
 
 
-class SseDecoder(NativeDecoder):
+class SseDecoder(AnswerDecoder):
     """One whose frames are server-sent events. Raises only InfronError; nothing follows Done or Failed."""
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:

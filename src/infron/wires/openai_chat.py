@@ -14,9 +14,10 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from infron.catalog import Provider
-from infron.errors import InfronError, ProviderUnavailable
-from infron.model import Chunk, Done, Event, Failed, Finished, Outgoing, Started, Told, UsageReported
+from infron.errors import InfronError
+from infron.model import Chunk, Done, Event, Failed, Finished, Started, Told, UsageReported
 from infron.wires import sse
+from infron.wires.decoding import AnswerDecoder
 from infron.wires.openai_answer import Folder, cost_members, usage_object
 from infron.wires.openai_delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
 from infron.wires.openai_errors import error_object, parse_error, render_error, without_key
@@ -131,28 +132,23 @@ _PAIRS = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.
 _BROKEN_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Decoder:
+class Decoder(AnswerDecoder):
     """A provider's stream to events. Raises only InfronError. Nothing follows Done or Failed.
 
     `key`: our key at this provider, which no message may repeat. `finished`: every choice seen has a finish reason.
     """
 
-    upstream_id: str | None = None
-    finished = False
-    cancel: Outgoing | None = None
     # How the frames of this stream begin, up to the value of `choices`, and the root members that stand there.
     _lead = b""
     _led: dict[str, Raw] = {}  # noqa: RUF012
     _unlike = 0  # frames that began in another way
-    _over = False
     _lines: sse.Decoder | None = None  # from the first read that is not plain
     _begun = False
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+        super().__init__(provider, key)
         self._max = max_frame_bytes
-        self._provider = provider
         self._quirks = quirks = provider.quirks
-        self._key = key
         self._usage_path = quirks.usage_path.split(".") if quirks.usage_path else []
         self._error_path = quirks.error_path.split(".") if quirks.error_path else []
         self._rewrites = rewrites(quirks)
@@ -231,13 +227,9 @@ class Decoder:
         """A named event, or a line without `data:`, as some hosts write errors."""
         complains = any(word in event.data for word in (b'"error"', b'"detail"', b'"message"'))
         if event.event == "error" or (event.stray and complains):
-            self._fail(parse_error(200, [], event.data, self._provider, self._key), events)
+            self._fail_with(event.data, events)
         elif not event.stray:
             self._frame(_one_line(event.data), events)
-
-    def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
-        events.append(Failed(error))
 
     def _one_more(self, data: bytes, events: list[Event]) -> bool:
         """Take a read that is one more frame like those before it: what nearly all reads are."""
@@ -282,7 +274,7 @@ class Decoder:
                 return
         complains = facts.error is not UNSET and facts.error
         if complains or (facts.choices is None and "object" not in members and _only_complains(members)):
-            self._fail(parse_error(200, [], payload, self._provider, self._key), events)
+            self._fail_with(payload, events)
         elif not (self._error_path and self._reports_failure(members, events)):
             self._chunk(facts, members, b"", events)
             if self._lead and facts.choices:
@@ -345,7 +337,7 @@ class Decoder:
         path = self._quirks.error_message_path
         message = _at(members, path.split(".")) if path else code
         error = {"error": {"code": code, "message": message if isinstance(message, str) else None}}
-        self._fail(parse_error(200, [], _encode(error), self._provider, self._key), events)
+        self._fail_with(_encode(error), events)
         return True
 
     def _chunk(self, facts: _Frame, members: dict[str, Raw], rest: bytes, events: list[Event]) -> None:
@@ -410,9 +402,6 @@ class Decoder:
             self.finished = all(self._finishes.values())
             if self.finished:
                 events.append(Finished(reason, told=True))
-
-    def _broken(self, what: str) -> ProviderUnavailable:
-        return ProviderUnavailable(f"{self._provider.name} {what}.", provider=self._provider.id)
 
 
 def _is_frame(line: bytes) -> bool:
