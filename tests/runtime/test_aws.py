@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from infron.errors import ProviderMisconfigured
-from infron.runtime.aws import GOOD_SECONDS, LOOK_SECONDS, RETRY_SECONDS, AwsSigner, Credentials, region_of
+from infron.runtime.aws import GOOD_SECONDS, LOOK_SECONDS, AwsSigner, Credentials, region_of
+from infron.runtime.renewal import RETRY_SECONDS
 from infron.wires import sigv4
 
 URL = "https://bedrock-runtime.eu-central-1.amazonaws.com/model/amazon.nova-lite-v1%3A0/converse-stream"
@@ -63,7 +64,7 @@ def access_of(headers: list[tuple[str, str]] | None) -> str:
 
 
 async def idle(aws: AwsSigner) -> None:
-    while aws._looking is not None:
+    while aws._renewal.under_way:
         await asyncio.sleep(0)
 
 
@@ -185,7 +186,7 @@ async def test_credentials_are_renewed_ahead_of_time_while_the_old_ones_sign():
     await aws.refresh()
     clock.now += LOOK_SECONDS
     assert access_of(aws.headers("POST", URL, b"", NOW)) == "access-1"
-    assert aws._looking is None
+    assert not aws._renewal.under_way
     clock.now += 1
     assert [access_of(aws.headers("POST", URL, b"", NOW)) for _ in range(3)] == ["access-1"] * 3
     await idle(aws)
@@ -203,7 +204,7 @@ async def test_a_renewal_that_fails_leaves_the_old_credentials_until_they_are_st
     await idle(aws)
     assert chain.walks == 2
     assert access_of(aws.headers("POST", URL, b"", NOW)) == "access-1"
-    assert aws._looking is None, "it was walked again at once"
+    assert not aws._renewal.under_way, "it was walked again at once"
     clock.now += 1
     assert aws.headers("POST", URL, b"", NOW) is None
     with pytest.raises(ProviderMisconfigured):

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from infron.errors import InfronError, ProviderMisconfigured, ProviderUnavailable
 from infron.runtime import google
-from infron.runtime.google import AHEAD_SECONDS, RETRY_SECONDS, GoogleTokens, Token, token_of
+from infron.runtime.google import AHEAD_SECONDS, GoogleTokens, Token, token_of
+from infron.runtime.renewal import RETRY_SECONDS
 
 Reply = tuple[int, Any]
 
@@ -337,7 +338,7 @@ async def test_a_renewal_that_fails_keeps_the_old_token_and_is_tried_again(sourc
     await tokens.refresh()
     source.now, source.error = 4400.0, ProviderUnavailable("down")
     assert told(tokens, source.now) == "Bearer t-1"
-    await until(lambda: tokens._renewing is None)
+    await until(lambda: not tokens._renewal.under_way)
     assert told(tokens, source.now + RETRY_SECONDS - 1) == "Bearer t-1"
     assert source.calls == 2
     source.now, source.error = source.now + RETRY_SECONDS, None

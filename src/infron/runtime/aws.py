@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from infron.errors import InfronError, ProviderMisconfigured, ProviderUnavailable
+from infron.errors import ProviderMisconfigured, ProviderUnavailable
+from infron.runtime.renewal import Renewal
 from infron.wires import sigv4
 
 logger = logging.getLogger("infron.aws")
@@ -26,7 +27,6 @@ logger = logging.getLogger("infron.aws")
 # minute, and what it gave is good for some more, should it fail meanwhile.
 LOOK_SECONDS = 60.0
 GOOD_SECONDS = 300.0
-RETRY_SECONDS = 5.0  # after a failure, so that no crowd of requests walks the chain in turn
 FIND_SECONDS = 30.0
 
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_BEARER_TOKEN_BEDROCK)"
@@ -68,8 +68,7 @@ class AwsSigner:
         self._clock = clock
         self._found: Credentials | None = None
         self._looked = 0.0  # when they were found
-        self._failed: tuple[float, InfronError] | None = None
-        self._looking: asyncio.Task[None] | None = None
+        self._renewal = Renewal(self._renew, clock, logger)
 
     def headers(self, method: str, url: str, body: bytes, now: float) -> list[tuple[str, str]] | None:
         """The headers to add to a request (its body is JSON); None: call `refresh` first. `now`: unix seconds.
@@ -81,8 +80,8 @@ class AwsSigner:
         credentials = self._own
         if credentials is None:
             age = self._clock() - self._looked
-            if age > LOOK_SECONDS and self._found is not None and self._failure() is None:
-                self._look()
+            if age > LOOK_SECONDS and self._found is not None and self._renewal.failure is None:
+                self._renewal.start()
             credentials = self._found if age <= GOOD_SECONDS else None
         if credentials is None or not region:
             return None
@@ -102,47 +101,21 @@ class AwsSigner:
     async def refresh(self) -> None:
         """Walk the chain, in a thread, once for all who wait. Raises ProviderMisconfigured that says what to set."""
         if self._own is None:
-            if (failure := self._failure()) is not None:
-                raise failure
-            await asyncio.shield(self._look())
+            await self._renewal.wait()
         if self._nowhere and not self._region:
             raise ProviderMisconfigured("The region of AWS is not known: set AWS_REGION.")
-
-    def _failure(self) -> InfronError | None:
-        """Why the last walk found nothing, as long as no other is worth it."""
-        if self._failed is None or self._clock() - self._failed[0] >= RETRY_SECONDS:
-            return None
-        return self._failed[1]
-
-    def _look(self) -> asyncio.Task[None]:
-        if self._looking is None:
-            self._looking = asyncio.create_task(self._renew())
-            self._looking.add_done_callback(self._looked_for)
-        return self._looking
-
-    def _looked_for(self, task: asyncio.Task[None]) -> None:
-        self._looking = None
-        if not task.cancelled():
-            task.exception()  # all who asked may have left, and a renewal ahead of time is nobody's
 
     async def _renew(self) -> None:
         try:
             async with asyncio.timeout(FIND_SECONDS):
                 found = await asyncio.to_thread(self._walk)
-            if found is None:
-                raise ProviderMisconfigured(f"There are no AWS credentials here: set {_KEYS}, a profile or a role.")
         except TimeoutError:
-            error: InfronError = ProviderUnavailable(f"No AWS credentials were found within {FIND_SECONDS:g} s.")
-        except InfronError as known:
-            error = known
-        else:
-            self._found, region = found
-            self._region = self._region or region
-            self._looked, self._failed = self._clock(), None
-            return
-        self._failed = (self._clock(), error)
-        logger.warning("%s", error.message)
-        raise error
+            raise ProviderUnavailable(f"No AWS credentials were found within {FIND_SECONDS:g} s.") from None
+        if found is None:
+            raise ProviderMisconfigured(f"There are no AWS credentials here: set {_KEYS}, a profile or a role.")
+        self._found, region = found
+        self._region = self._region or region
+        self._looked = self._clock()
 
     def _walk(self) -> tuple[Credentials, str] | None:
         if self._chain is None:

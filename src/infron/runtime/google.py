@@ -22,12 +22,12 @@ from urllib.error import HTTPError
 
 from msgspec import Struct
 
-from infron.errors import InfronError, ProviderMisconfigured, ProviderUnavailable
+from infron.errors import ProviderMisconfigured, ProviderUnavailable
+from infron.runtime.renewal import RETRY_SECONDS, Renewal
 
 logger = logging.getLogger("infron.google")
 
 AHEAD_SECONDS = 300.0  # before its end a token is renewed, while it still serves
-RETRY_SECONDS = 5.0  # after a failure, so that no crowd of requests asks in turn
 NETWORK_SECONDS = 10.0  # for one answer of a token endpoint
 MACHINE_SECONDS = 3.0  # the machine's own endpoint answers at once, or there is none
 UNTOLD_SECONDS = 900.0  # how long a token is good whose end nobody told
@@ -65,9 +65,7 @@ class GoogleTokens:
         self._clock = clock
         self._headers: list[tuple[str, str]] = []
         self._until = 0.0
-        self._failed: tuple[float, InfronError] | None = None
-        self._tried = 0.0  # when the last renewal began
-        self._renewing: asyncio.Task[None] | None = None
+        self._renewal = Renewal(self._fetched, clock, logger)
 
     def headers(self, method: str, url: str, body: bytes, now: float) -> list[tuple[str, str]] | None:
         """The headers to add to a request, whatever it is; None: call `refresh` first. `now`: unix seconds.
@@ -76,41 +74,22 @@ class GoogleTokens:
         """
         if now >= self._until:
             return None
-        if now >= self._until - AHEAD_SECONDS and now - self._tried >= RETRY_SECONDS:
-            self._renew()
+        if now >= self._until - AHEAD_SECONDS and now - self._renewal.began >= RETRY_SECONDS:
+            self._renewal.start()
         return self._headers
 
     async def refresh(self) -> None:
         """Fetch a token, in a thread, once for all who wait. Raises ProviderMisconfigured or ProviderUnavailable."""
-        if self._renewing is None and self._failed is not None and self._clock() - self._failed[0] < RETRY_SECONDS:
-            raise self._failed[1]
-        await asyncio.shield(self._renew())
-
-    def _renew(self) -> asyncio.Task[None]:
-        if self._renewing is None:
-            self._tried = self._clock()
-            self._renewing = asyncio.create_task(self._fetched())
-            self._renewing.add_done_callback(self._renewed)
-        return self._renewing
-
-    def _renewed(self, task: asyncio.Task[None]) -> None:
-        self._renewing = None
-        if not task.cancelled():
-            task.exception()  # all who asked may have left, and a renewal ahead of time is nobody's
+        await self._renewal.wait()
 
     async def _fetched(self) -> None:
         began = self._clock()
-        try:
-            token = await asyncio.to_thread(self._fetch)
-        except InfronError as error:
-            self._failed = (self._clock(), error)
-            logger.warning("%s", error.message)
-            raise
+        token = await asyncio.to_thread(self._fetch)
         project = self._quota_project or token.quota_project
         self._headers = [("authorization", f"Bearer {token.value}")]
         if _PROJECT.fullmatch(project):
             self._headers.append(("x-goog-user-project", project))
-        self._until, self._failed = began + token.seconds, None
+        self._until = began + token.seconds
 
 
 # ---- where a token comes from; all of this may block

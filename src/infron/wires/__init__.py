@@ -13,7 +13,7 @@ takes. The two wires that clients speak have more:
   `anthropic_words` has the words of both directions.
 
 `gemini_frame` is what one frame of Gemini holds. What all share: `sse` and `eventstream` are framing, `decoding` what
-native decoders do alike, `loose` reads JSON of others, `usage` counts tokens, `members` reads a caller's JSON, `media`
+the decoders do alike, `loose` reads JSON of others, `usage` counts tokens, `members` reads a caller's JSON, `media`
 knows types of media, `schemas` cuts JSON Schemas to what a model can be held to, `json_answer` is for models that can
 be held to none. `sigv4` signs for AWS.
 """
