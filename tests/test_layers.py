@@ -17,6 +17,7 @@ FLOORS = {
     "policy": 2,
     "runtime": 3,
     "cli": 4,
+    "shown": 4,
     "chat": 4,
     "check": 4,
     "scripts": 4,

@@ -16,6 +16,11 @@ from infron.errors import InfronError
 PICODOLLARS = 10**12
 
 
+def usd(picodollars: int | None) -> float | None:
+    """The amount in dollars, as it is shown; None where it is not known."""
+    return None if picodollars is None else picodollars / PICODOLLARS
+
+
 class Outcome(StrEnum):
     """How an exchange ended."""
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from infron.catalog import Model
 from infron.errors import InfronError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
-from infron.model import PICODOLLARS
+from infron.model import usd
 from infron.policy.access import Key
 from infron.policy.routing import did_you_mean
 from infron.runtime.exchange import error_answer
@@ -67,13 +67,13 @@ def build(relay: Relay) -> Starlette:
                 "data": {
                     "label": mine.name if mine else None,
                     "hint": mine.hint if mine else None,
-                    "limit": _usd(limit),
+                    "limit": usd(limit),
                     "limit_reset": None,
-                    "limit_remaining": None if limit is None else _usd(max(0, limit - spend.ever)),
-                    "usage": _usd(spend.ever),
-                    "usage_daily": _usd(spend.today),
-                    "usage_weekly": _usd(spend.week),
-                    "usage_monthly": _usd(spend.month),
+                    "limit_remaining": None if limit is None else usd(max(0, limit - spend.ever)),
+                    "usage": usd(spend.ever),
+                    "usage_daily": usd(spend.today),
+                    "usage_weekly": usd(spend.week),
+                    "usage_monthly": usd(spend.month),
                     "is_free_tier": False,
                     "expires_at": None,
                     "created_at": datetime.fromtimestamp(mine.created_at, UTC).isoformat() if mine else None,
@@ -174,10 +174,6 @@ def _scope(turn: Turn) -> dict[str, Any]:
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
-
-
-def _usd(picodollars: int | None) -> float | None:
-    return None if picodollars is None else picodollars / PICODOLLARS
 
 
 def _model(model: Model) -> dict[str, Any]:

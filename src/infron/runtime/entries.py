@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from infron.errors import InvalidRequest
-from infron.model import PICODOLLARS, Opening, Outcome, Price, Settlement
+from infron.model import Opening, Outcome, Price, Settlement, usd
 from infron.runtime.owners import Owner, gone
 
 By = Literal["model", "provider", "key", "day"]
@@ -327,7 +327,7 @@ def _execute_read(cursor: sqlite3.Cursor, id: str) -> tuple[Any, ...] | None:
 
 def _receipt(entry: dict[str, Any]) -> Receipt:
     outcome = None if entry["outcome"] is None else Outcome(entry["outcome"])
-    charge = _dollars(entry["charge"])
+    charge = usd(entry["charge"])
     error = None
     if entry["error_type"] is not None or entry["error"] is not None:
         error = {"type": entry["error_type"], "message": entry["error"]}
@@ -355,7 +355,7 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         native_tokens_cache_write=entry["cache_write"],
         total_cost=charge,
         usage=charge,
-        provider_cost=_dollars(entry["cost"]),
+        provider_cost=usd(entry["cost"]),
         price_source=_price.decode(entry["price"]).source if entry["price"] else None,
         estimated=None if outcome is None else bool(entry["estimated"]),
         upstream_closed_ms=entry["upstream_closed_ms"],
@@ -368,10 +368,6 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         external_user=entry["end_user"],
         session_id=entry["session_id"],
     )
-
-
-def _dollars(picodollars: int | None) -> float | None:
-    return None if picodollars is None else picodollars / PICODOLLARS
 
 
 _GROUPS: dict[By, str] = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from infron.model import PICODOLLARS, Charge, Chunk, Finished, Started, Told, Usage
+from infron.model import Charge, Chunk, Finished, Started, Told, Usage, usd
 from infron.wires.openai_delta import members_of
 from infron.wires.openai_events import delta_of
 
@@ -165,7 +165,7 @@ def usage_object(usage: Usage, raw: dict[str, Any] | None, charge: Charge | None
         shown[name] = {**(old if isinstance(old, dict) else {}), member: count}
     if estimated:
         shown["estimated"] = True
-    shown["cost"] = None if charge is None else charge.total / PICODOLLARS
+    shown["cost"] = usd(None if charge is None else charge.total)
     return shown
 
 
@@ -181,6 +181,6 @@ def cost_members(charge: Charge | None) -> dict[str, Any]:
         "request_cost": charge.request,
     }
     return {
-        "cost": charge.total / PICODOLLARS,
-        "cost_details": {name: value / PICODOLLARS for name, value in parts.items()},
+        "cost": usd(charge.total),
+        "cost_details": {name: usd(value) for name, value in parts.items()},
     }
