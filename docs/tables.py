@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
-from infron import catalog, config, errors
-from infron.rows import Fact, Provider
+from infron import config, errors
+from infron.catalog.definitions import Fact, Provider
+from infron.catalog.endpoint import lacking
+from infron.catalog.load import load_catalog
 from infron.wires import WIRES
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +22,7 @@ def hang_up() -> Iterator[str]:
     columns = ("provider", "id", "wire", "status", "when you hang up", "stops the model", "stops the bill")
     yield f"| {' | '.join((*columns, 'partial usage', 'known from'))} |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    rows = catalog.load(None, None, {}, wires=WIRES).providers
+    rows = load_catalog(None, None, {}, wires=WIRES).providers
     for row in sorted(rows.values(), key=lambda row: (row.status == "closed", row.name.lower())):
         begin = f"| {row.name} | `{row.id}` | {row.wire}"
         if row.status == "closed":
@@ -38,7 +40,7 @@ def _known(fact: Fact) -> str:
 
 
 def providers() -> Iterator[str]:
-    rows = catalog.load(None, None, {}, wires=WIRES).providers
+    rows = load_catalog(None, None, {}, wires=WIRES).providers
     for row in sorted(rows.values(), key=lambda row: row.name.lower()):
         if row.status == "closed" or row.id == "local":
             continue
@@ -53,7 +55,7 @@ def providers() -> Iterator[str]:
 
 def _needed(row: Provider) -> list[str]:
     needs = []
-    for field, names in catalog.lacking(row, {}):
+    for field, names in lacking(row, {}):
         if field == "api_key" and row.auth.method != "header":
             ambient = ", ".join(f"`{name}`" for name in row.auth.ambient)
             needs.append(f"{_any_of(row.auth.env)}, or what tells of other credentials: one of {ambient}")
@@ -64,7 +66,7 @@ def _needed(row: Provider) -> list[str]:
 
 def _welcome(row: Provider) -> list[str]:
     """Variables that may be set, and of credentials that nothing waits for."""
-    told = {name for _, names in catalog.lacking(row, {}) for name in names}
+    told = {name for _, names in lacking(row, {}) for name in names}
     groups = [*([name] for name in row.auth.env + row.auth.ambient), *row.variables.values()]
     groups += [[name] for name in row.headers_env.values()]
     return [_any_of(names) for names in groups if told.isdisjoint(names)]
@@ -80,7 +82,7 @@ def wires() -> Iterator[str]:
     yield "|---|---|---|---|"
     base = "https://host"
     new = {f"new-{wire}": {"wire": wire, "base_url": base} for wire in WIRES if wire != "openai-chat"}
-    rows = catalog.load(new, None, {}, wires=WIRES).providers
+    rows = load_catalog(new, None, {}, wires=WIRES).providers
     for wire in sorted(new):
         row, wire = rows[wire], rows[wire].wire
         auth = f'`header = "{row.auth.header}", scheme = "{row.auth.scheme}"`'

@@ -27,12 +27,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from infron.catalog import Provider
+from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.model import Chunk, Done, Event, Failed, Onward, UsageReported
-from infron.policy.metering import parse_usage
-from infron.wires import WIRES, anthropic, eventstream, openai_chat, sse
-from infron.wires.openai_delta import members_of
+from infron.policy.billing import parse_usage
+from infron.wires import WIRES, anthropic, sse
+from infron.wires.bedrock import eventstream
+from infron.wires.openai import chat as openai_chat
+from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.stream import DONE
 
 CASES = Path(__file__).parent / "wires" / "cases"
 KEY = "sk-never-told"
@@ -372,7 +375,7 @@ def check_told(row: Provider, events: list[Event]) -> None:
     for event in events:
         if isinstance(event, Failed):
             check_error(event.error)
-            check_frame(encoder.fail(event.error).removesuffix(openai_chat.DONE))
+            check_frame(encoder.fail(event.error).removesuffix(DONE))
         elif isinstance(event, UsageReported):
             usage = parse_usage(event.raw, row)
             promise(usage is None or min(usage.prompt, usage.completion) >= 0, "counts below zero")

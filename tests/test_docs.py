@@ -8,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infron import catalog, config, errors, rows
-from infron.runtime import entries
+from infron import config, errors
+from infron.catalog import definitions as rows
+from infron.catalog.load import load_catalog
+from infron.runtime.ledger import entries
 from infron.testing import SCRIPTS
 from infron.wires import WIRES
 
@@ -87,7 +89,7 @@ def test_the_examples_of_the_configuration_are_right():
         for example in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):
             loaded = msgspec.convert(tomllib.loads(example), config.Config)
             providers = {"mine": {"wire": "openai-chat", "base_url": "http://host/v1"}, **loaded.providers}
-            catalog.load(providers, loaded.models, {}, wires=WIRES)
+            load_catalog(providers, loaded.models, {}, wires=WIRES)
 
 
 def test_every_header_of_ours_is_documented():
@@ -99,13 +101,13 @@ def test_every_header_of_ours_is_documented():
 
 
 def test_every_path_is_documented():
-    source = (ROOT / "src/infron/runtime/app.py").read_text() + (ROOT / "src/infron/runtime/server.py").read_text()
+    source = "".join(path.read_text() for path in (ROOT / "src/infron/runtime/server").rglob("*.py"))
     for path in re.findall(r"[\"'](/[a-z/]+)[\"']", source):
         assert path in API, path
 
 
 def test_every_command_is_documented():
-    from infron.cli import app
+    from infron.cli.app import app
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands}
     names |= {group.name for group in app.registered_groups}

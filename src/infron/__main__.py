@@ -1,6 +1,6 @@
 """`python -m infron` is the `infron` command."""
 
-from infron.cli import main
+from infron.cli.app import main
 
 if __name__ == "__main__":
     main()

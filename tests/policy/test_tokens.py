@@ -12,10 +12,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infron.catalog import Provider, load
+from infron.catalog.definitions import Provider
+from infron.catalog.load import load_catalog
 from infron.policy.tokens import FAMILIES, count_prompt, count_text, family_of, uncounted_media
 
-CATALOG = load(environ={})
+CATALOG = load_catalog(environ={})
 PLAIN = Provider(id="plain", name="Plain")
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infron import catalog
+from infron.catalog.definitions import Provider
+from infron.catalog.load import load_catalog
 from infron.wires import WIRES
 
 CANCELS = [
@@ -62,13 +63,13 @@ GOES_ON = [
     "Targon",
     "InferenceNet",
 ]
-ROWS = catalog.load({}, {}, {}, wires=WIRES)
+ROWS = load_catalog({}, {}, {}, wires=WIRES)
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # Where a provider's own word is another one than the page's, its row follows the provider, and its notes say so.
 DEVIATES = {"Novita"}
 
 
-def row_of(name: str) -> catalog.Provider:
+def row_of(name: str) -> Provider:
     row = ROWS.find_provider(name)
     assert row is not None, name
     return row

@@ -16,10 +16,10 @@ import pytest
 from hosts import HOSTS, KEY, own_id
 from shapes import COUNTS, SHAPES, Shape, choice, shape_of
 
-from infron import catalog
-from infron.catalog import Provider
-from infron.policy.exchange import Phase
-from infron.scripts import Playable
+from infron.catalog.definitions import Provider
+from infron.catalog.endpoint import endpoint
+from infron.catalog.load import load_catalog
+from infron.policy.lifecycle import Phase
 from infron.testing import (
     DONE,
     ROLE,
@@ -35,8 +35,9 @@ from infron.testing import (
     gateway,
     text,
 )
+from infron.testing.scripts import Playable
 
-ROWS = catalog.load({}, {}, {}).providers
+ROWS = load_catalog({}, {}, {}).providers
 OPEN = [row.id for row in ROWS.values() if row.status != "closed"]
 CLOSED = [row.id for row in ROWS.values() if row.status == "closed"]
 TRYING = [id for id in OPEN if ROWS[id].usage == "try"]
@@ -400,7 +401,7 @@ def test_every_shape_is_that_of_a_row_that_serves() -> None:
 def test_a_key_in_its_usual_place_leads_to_the_providers_own_host(id: str) -> None:
     row, host = ROWS[id], HOSTS[id]
     environ = {names[0]: "acme" for names in row.variables.values()} | {host.env: KEY}
-    found = catalog.endpoint(row, environ)
+    found = endpoint(row, environ)
     assert not isinstance(found, str), found
     if row.wire != "cloudflare":  # the slashes of the model stay there, which the wire sees to
         model = quote(own_id(row.wire), safe="/" if row.wire == "replicate" else "")

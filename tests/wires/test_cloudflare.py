@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from infron import catalog
+from infron.catalog.load import load_catalog
 from infron.errors import Unsupported
 from infron.model import Outgoing
 from infron.wires.cloudflare import encode_request, parse_error
-from infron.wires.openai_request import parse_request
+from infron.wires.openai.chat.request import parse_request
 
-ROW = catalog.load({}, {}, {}).providers["cloudflare-run"]
+ROW = load_catalog({}, {}, {}).providers["cloudflare-run"]
 MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 

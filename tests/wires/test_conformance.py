@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infron.catalog import Provider
+from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.model import Done, Event, Failed, Onward
 from infron.wires import WIRES

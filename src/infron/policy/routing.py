@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from infron.catalog import Catalog, Provider
+from infron.catalog.definitions import Provider
+from infron.catalog.load import Catalog
 from infron.errors import InvalidRequest, NotFound, ProviderClosed
 from infron.model import Request
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import toktok  # type: ignore[import-untyped]
 
-from infron.catalog import Provider
+from infron.catalog.definitions import Provider
 
 
 class Family(NamedTuple):

@@ -22,11 +22,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from infron.catalog import Provider
+from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.model import Event, Outgoing, Request
-from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, openai_chat, replicate
-from infron.wires.openai_errors import Headers
+from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, replicate
+from infron.wires.errors import Headers
+from infron.wires.openai import chat as openai_chat
 
 
 class Decoder(Protocol):

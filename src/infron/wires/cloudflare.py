@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw, Struct
 
-from infron.catalog import Provider
+from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable, Unsupported
 from infron.model import (
     Done,
@@ -29,11 +29,13 @@ from infron.model import (
     ToolCallStarted,
     UsageReported,
 )
-from infron.wires import loose, openai_errors, openai_request, sse
+from infron.wires import errors as openai_errors
+from infron.wires import lenient_json, sse
 from infron.wires.decoding import DONE, SseDecoder
-from infron.wires.loose import dict_in
-from infron.wires.openai_errors import Headers
-from infron.wires.openai_events import REASONS
+from infron.wires.errors import Headers
+from infron.wires.lenient_json import dict_in
+from infron.wires.openai.chat import request as openai_request
+from infron.wires.openai.chat.events import REASONS
 
 MEDIA_TYPE = b"text/event-stream"
 MOST_CALLS = 1000
@@ -227,7 +229,7 @@ def _complains(frame: _Frame) -> bool:
 
 def _read(data: bytes) -> _Frame:
     """A JSON object; one that says nothing for other JSON. Raises ProviderUnavailable, without a provider, for none."""
-    return loose.decode(data, _frame) or _Frame()
+    return lenient_json.decode(data, _frame) or _Frame()
 
 
 def _text(value: Any) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from infron.catalog import Provider
+from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable
 from infron.model import Event, Failed, Outgoing
-from infron.wires import loose, openai_errors, sse
+from infron.wires import errors as openai_errors
+from infron.wires import lenient_json, sse
 
 DONE = b"[DONE]"  # the chat wire's mark of the end, which hosts of other wires send too
 
@@ -79,4 +80,4 @@ class SseDecoder(AnswerDecoder):
 
 
 def _is_whole(data: bytes) -> bool:
-    return data.startswith(DONE) or (data.lstrip()[:1] == b"{" and loose.value_of(data) is not None)
+    return data.startswith(DONE) or (data.lstrip()[:1] == b"{" and lenient_json.value_of(data) is not None)

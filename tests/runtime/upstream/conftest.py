@@ -14,7 +14,7 @@ import trustme
 import uvloop
 from scripted import Host, Script
 
-from infron.runtime.upstream import Client
+from infron.runtime.upstream.client import Client
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:

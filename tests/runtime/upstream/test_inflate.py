@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infron.runtime.inflate import MAX_OUTPUT, Inflate
+from infron.runtime.upstream.inflate import MAX_OUTPUT, Inflate
 
 
 def raw_deflate(data: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infron.errors import ConfigError
-from infron.runtime.origin import Origin, Proxy, proxy_for, resolve
+from infron.runtime.upstream.origin import Origin, Proxy, proxy_for, resolve
 
 PROXY = {"http_proxy": "http://p:1", "https_proxy": "http://p:2"}
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from scripted import CHUNKED, HELLO, Host, Notes, Peer, chunk, counts, emptied, fetch, send, true
 
-from infron.runtime import connect
-from infron.runtime.upstream import Attempt, Client, Endpoint
+from infron.runtime.upstream import dial as connect
+from infron.runtime.upstream.client import Attempt, Client, Target
 
 Start = Callable[..., Any]
 Patch = pytest.MonkeyPatch
@@ -87,7 +87,7 @@ class World:
     def to(self, origin: str, **environ: str) -> Step:
         """A request that has none yet."""
         client = self.clients(environ={**self.trusted, **environ})
-        return Step(client, origin, send(client, Endpoint(f"{origin}/x", ())))
+        return Step(client, origin, send(client, Target(f"{origin}/x", ())))
 
 
 @pytest.fixture

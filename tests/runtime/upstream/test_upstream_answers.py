@@ -11,7 +11,7 @@ import pytest
 from scripted import CHUNKED, HELLO, OK, Host, Peer, chunk, counts, fetch, send
 
 from infron.errors import InfronError, InternalError, ProviderUnavailable
-from infron.runtime.upstream import Client
+from infron.runtime.upstream.client import Client
 
 Start = Callable[..., Any]
 

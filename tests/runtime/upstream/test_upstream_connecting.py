@@ -15,8 +15,8 @@ import pytest
 from scripted import HELLO, Host, Peer, emptied, fetch, send
 
 from infron.errors import ConfigError, Overloaded, ProviderTimeout, ProviderUnavailable
-from infron.runtime import connect
-from infron.runtime.upstream import Client, Endpoint
+from infron.runtime.upstream import dial as connect
+from infron.runtime.upstream.client import Client, Target
 
 Start = Callable[..., Any]
 
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 async def test_localhost_is_found_by_the_systems_own_resolver(client: Client, host: Start) -> None:
     there = await host(Peer.answer_all)
-    assert (await fetch(client, Endpoint(f"http://localhost:{there.port}/x", ()))).ended
+    assert (await fetch(client, Target(f"http://localhost:{there.port}/x", ()))).ended
 
 
 async def test_an_ipv6_literal_is_an_address(client: Client, host: Start) -> None:
@@ -80,7 +80,7 @@ async def test_an_address_that_refuses_is_followed_by_the_next_at_once(
     monkeypatch.setattr(connect, "STAGGER_SECONDS", 30.0)
     there = await host(Peer.answer_all)
     resolver(monkeypatch, "::1", "127.0.0.3", "127.0.0.1")
-    assert (await fetch(client, Endpoint(f"http://api.test:{there.port}/x", ()))).ended
+    assert (await fetch(client, Target(f"http://api.test:{there.port}/x", ()))).ended
 
 
 async def test_an_address_that_hangs_is_overtaken_by_the_next_after_a_quarter_second(
@@ -97,7 +97,7 @@ async def test_an_address_that_hangs_is_overtaken_by_the_next_after_a_quarter_se
     resolver(monkeypatch, "127.0.0.2", "127.0.0.1")
     loop = asyncio.get_running_loop()
     start = loop.time()
-    assert (await fetch(client, Endpoint(f"http://api.test:{there.port}/x", ()))).ended
+    assert (await fetch(client, Target(f"http://api.test:{there.port}/x", ()))).ended
     assert 0.2 < loop.time() - start < 2
     assert client.stats()[f"http://api.test:{there.port}"].open == 1
     assert not [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_open"]  # type: ignore[union-attr]
@@ -146,7 +146,7 @@ async def test_nagle_is_off_on_every_connection(client: Client, host: Start, mon
         links.append(await dial(*args))
         return links[-1]
 
-    monkeypatch.setattr("infron.runtime.upstream.dial", watched)
+    monkeypatch.setattr("infron.runtime.upstream.client.dial", watched)
     assert (await fetch(client, there.endpoint())).ended
     sock = links[0].raw.get_extra_info("socket")
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -168,7 +168,7 @@ async def test_each_cause_has_its_sentence(
     client: Client, monkeypatch: pytest.MonkeyPatch, error: OSError, words: str
 ) -> None:
     resolver(monkeypatch, error=error)
-    notes = await fetch(client, Endpoint("http://api.test:81/secret", ()))
+    notes = await fetch(client, Target("http://api.test:81/secret", ()))
     assert isinstance(notes.error, ProviderUnavailable)
     assert words in notes.error.message
     assert notes.error.message.startswith("api.test:81 ")
@@ -179,7 +179,7 @@ async def test_without_file_descriptors_the_gateway_is_to_blame(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver(monkeypatch, error=OSError(errno.EMFILE, "Too many open files"))
-    notes = await fetch(client, Endpoint("http://api.test/x", ()))
+    notes = await fetch(client, Target("http://api.test/x", ()))
     assert isinstance(notes.error, Overloaded)
 
 
@@ -188,7 +188,7 @@ async def test_an_error_of_our_own_making_does_not_escape(client: Client, monkey
     heard: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: heard.append(context))
     resolver(monkeypatch, error=ZeroDivisionError())  # type: ignore[arg-type]
-    notes = await fetch(client, Endpoint("http://api.test/x", ()))
+    notes = await fetch(client, Target("http://api.test/x", ()))
     assert notes.error is not None
     assert (notes.error.status, notes.error.blame) == (500, "us")
     assert isinstance(heard[0]["exception"], ZeroDivisionError)
@@ -196,7 +196,7 @@ async def test_an_error_of_our_own_making_does_not_escape(client: Client, monkey
 
 async def test_a_refused_connection_is_called_refused(client: Client) -> None:
     port = free_port()
-    attempt, notes = send(client, Endpoint(f"http://127.0.0.1:{port}/x", ()))
+    attempt, notes = send(client, Target(f"http://127.0.0.1:{port}/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert notes.error.message == f"127.0.0.1:{port} refused the connection."
@@ -204,7 +204,7 @@ async def test_a_refused_connection_is_called_refused(client: Client) -> None:
 
 
 async def test_who_waits_for_a_connection_is_not_stranded_by_one_that_failed(client: Client) -> None:
-    endpoint = Endpoint(f"http://127.0.0.1:{free_port()}/x", (), max_connections=1)
+    endpoint = Target(f"http://127.0.0.1:{free_port()}/x", (), max_connections=1)
     for notes in [send(client, endpoint)[1] for _ in range(3)]:
         await notes.over.wait()
         assert "refused" in str(notes.error)
@@ -227,7 +227,7 @@ async def test_the_connect_clock_covers_every_step(
         monkeypatch.setattr(connect, "_lookup", lookup)
     client = clients(connect_seconds=0.05, environ={"https_proxy": there.at} if step == "proxy" else {})
     where = f"https://{there.at}" if step == "tls" else "https://api.test"
-    attempt, notes = send(client, Endpoint(f"{where}/x", ()))
+    attempt, notes = send(client, Target(f"{where}/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderTimeout)
     assert notes.error.message == f"No connection to {where[8:]} within 0.05 s."
@@ -254,7 +254,7 @@ async def test_tls_connections_are_verified_named_and_reused(
     resolver(monkeypatch, "127.0.0.1")
     client = clients(environ=trusted)
     for _ in range(3):
-        assert (await fetch(client, Endpoint(f"https://api.test:{there.port}/x", ()))).body == b"hello"
+        assert (await fetch(client, Target(f"https://api.test:{there.port}/x", ()))).body == b"hello"
     assert names == ["api.test"]
     assert len(there.peers) == 1
 
@@ -277,7 +277,7 @@ async def test_a_certificate_for_another_name_is_refused(
 ) -> None:
     there = await host(Peer.answer_all, tls=tls)
     resolver(monkeypatch, "127.0.0.1")
-    notes = await fetch(clients(environ=trusted), Endpoint(f"https://other.test:{there.port}/x", ()))
+    notes = await fetch(clients(environ=trusted), Target(f"https://other.test:{there.port}/x", ()))
     assert "other.test" in str(notes.error)
     assert "cannot be verified" in str(notes.error)
 
@@ -289,7 +289,7 @@ async def test_a_host_that_does_not_speak_tls_is_told_apart(clients: Start, host
         await peer.gone()
 
     there = await host(plain)
-    notes = await fetch(clients(), Endpoint(f"https://{there.at}/x", ()))
+    notes = await fetch(clients(), Target(f"https://{there.at}/x", ()))
     assert f"{there.at} did not agree on TLS" in str(notes.error)
 
 
@@ -298,13 +298,13 @@ async def test_a_host_that_hangs_up_during_the_handshake_is_told_apart(clients: 
         await peer.reader.read(100)
 
     there = await host(rude)
-    notes = await fetch(clients(), Endpoint(f"https://{there.at}/x", ()))
+    notes = await fetch(clients(), Target(f"https://{there.at}/x", ()))
     assert f"{there.at} closed the connection while it was made" in str(notes.error)
 
 
 async def test_a_trust_store_that_cannot_be_read_is_a_mistake_of_configuration(clients: Start, tmp_path: Path) -> None:
     environ = {"SSL_CERT_FILE": str(tmp_path / "missing")}
-    notes = await fetch(clients(environ=environ), Endpoint("https://127.0.0.1:1/x", ()))
+    notes = await fetch(clients(environ=environ), Target("https://127.0.0.1:1/x", ()))
     assert isinstance(notes.error, ConfigError)
     assert "SSL_CERT_FILE" in notes.error.message
 
@@ -341,7 +341,7 @@ async def test_https_goes_through_the_proxys_tunnel_with_its_credentials(
     proxy = await host(tunnel(b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\n", lambda: there, heads))
     client = clients(environ={**trusted, "HTTPS_PROXY": f"http://me:p%40ss@{proxy.at}"})
     for _ in range(2):
-        assert (await fetch(client, Endpoint("https://api.test/x", (("authorization", "Bearer k"),)))).body == b"hello"
+        assert (await fetch(client, Target("https://api.test/x", (("authorization", "Bearer k"),)))).body == b"hello"
     credentials = base64.b64encode(b"me:p@ss").decode()
     assert [head.decode().split("\r\n")[:3] for head in heads] == [
         ["CONNECT api.test:443 HTTP/1.1", "host: api.test:443", f"proxy-authorization: Basic {credentials}"]
@@ -358,7 +358,7 @@ async def test_http_goes_through_the_proxy_by_its_full_address(clients: Start, h
 
     proxy = await host(script)
     client = clients(environ={"http_proxy": f"me:pass@{proxy.at}"})
-    assert (await fetch(client, Endpoint("http://api.test:8080/x?y", ()))).body == b"hello"
+    assert (await fetch(client, Target("http://api.test:8080/x?y", ()))).body == b"hello"
     lines = heads[0].decode().split("\r\n")
     assert lines[:2] == ["POST http://api.test:8080/x?y HTTP/1.1", "host: api.test:8080"]
     assert f"proxy-authorization: Basic {base64.b64encode(b'me:pass').decode()}" in lines
@@ -383,7 +383,7 @@ async def test_a_proxy_that_refuses_the_tunnel_is_named(clients: Start, host: St
 
     proxy = await host(script)
     client = clients(environ={"https_proxy": f"http://me:pass@{proxy.at}"})
-    attempt, notes = send(client, Endpoint("https://api.test/x", ()))
+    attempt, notes = send(client, Target("https://api.test/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert notes.error.message.startswith(f"api.test is out of reach: the proxy {proxy.at} ")
@@ -394,7 +394,7 @@ async def test_a_proxy_that_refuses_the_tunnel_is_named(clients: Start, host: St
 
 async def test_a_proxy_that_is_not_there_is_named(clients: Start) -> None:
     port = free_port()
-    notes = await fetch(clients(environ={"ALL_PROXY": f"127.0.0.1:{port}"}), Endpoint("http://api.test/x", ()))
+    notes = await fetch(clients(environ={"ALL_PROXY": f"127.0.0.1:{port}"}), Target("http://api.test/x", ()))
     assert str(notes.error) == f"api.test is out of reach: the proxy 127.0.0.1:{port} refused the connection."
 
 
@@ -402,6 +402,6 @@ async def test_a_proxy_of_an_unknown_kind_only_matters_to_those_who_would_take_i
     there = await host(Peer.answer_all)
     client = clients(environ={"all_proxy": "socks5://127.0.0.1:1"})
     assert (await fetch(client, there.endpoint())).ended
-    notes = await fetch(client, Endpoint("http://api.test/x", ()))
+    notes = await fetch(client, Target("http://api.test/x", ()))
     assert isinstance(notes.error, ConfigError)
     assert "all_proxy" in notes.error.message

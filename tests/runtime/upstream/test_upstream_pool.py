@@ -11,8 +11,9 @@ import pytest
 from scripted import CHUNKED, HELLO, OK, Host, Notes, Peer, chunk, counts, emptied, fetch, send, true
 
 from infron.errors import ProviderUnavailable
-from infron.runtime import connection, upstream
-from infron.runtime.upstream import Client, Endpoint
+from infron.runtime.upstream import client as upstream
+from infron.runtime.upstream import connection
+from infron.runtime.upstream.client import Client, Target
 
 Start = Callable[..., Any]
 
@@ -229,11 +230,11 @@ async def test_a_pooled_connection_closed_unseen_is_found_out_before_a_byte_is_w
 ) -> None:
     monkeypatch.setattr(connection, "_FRESH_SECONDS", 0.0)
     blind = Blind()
-    _, first = send(client, Endpoint(blind.at, ()))
+    _, first = send(client, Target(blind.at, ()))
     accepted = await blind.serve_one()
     await first.over.wait()
     accepted.close()  # and no turn of the loop from here …
-    attempt, second = send(client, Endpoint(blind.at, ()))
+    attempt, second = send(client, Target(blind.at, ()))
     assert not attempt.sent  # … to here: it was the system that knew
     accepted = await blind.serve_one()
     await second.over.wait()

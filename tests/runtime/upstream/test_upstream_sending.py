@@ -13,7 +13,7 @@ from scripted import HELLO, Peer, counts, emptied, fetch, send, true
 
 import infron
 from infron.errors import ConfigError, ProviderUnavailable, ShuttingDown
-from infron.runtime.upstream import Client, Endpoint
+from infron.runtime.upstream.client import Client, Target
 
 Start = Callable[..., Any]
 LARGE = bytes(range(256)) * (32 << 12)  # 32 MiB, more than any pair of socket buffers holds
@@ -28,7 +28,7 @@ async def test_the_head_is_the_endpoints_with_the_clients_own_lines(client: Clie
 
     there = await host(script)
     headers = (("Authorization", "Bearer k"), ("Host", "evil"), ("Content-Length", "7"), ("TE", "trailers"))
-    notes = await fetch(client, Endpoint(f"{there.origin}/v1/ü b?q=%20&r=1#part", headers), b"12345")
+    notes = await fetch(client, Target(f"{there.origin}/v1/ü b?q=%20&r=1#part", headers), b"12345")
     assert notes.ended
     lines = heads[0].decode().split("\r\n")
     assert lines[0] == "POST /v1/%C3%BC%20b?q=%20&r=1 HTTP/1.1"
@@ -62,20 +62,20 @@ async def test_an_empty_body_is_announced_only_where_one_is_expected(
 @pytest.mark.parametrize(
     "endpoint",
     [
-        Endpoint("ftp://127.0.0.1/x", ()),
-        Endpoint("http:///x", ()),
-        Endpoint("http://127.0.0.1:99999/x", ()),
-        Endpoint("http://[::1/x", ()),
-        Endpoint(f"http://{'a' * 64}.test/x", ()),
-        Endpoint("http://user:sk-secret@127.0.0.1/x", ()),
-        Endpoint("http://127.0.0.1/x", (("authorization", "Bearer sk-secret\n"),)),
-        Endpoint("http://127.0.0.1/x", (("authorization", "Bearer sk-secret\u20ac"),)),
-        Endpoint("http://127.0.0.1/x", (("a b", "1"),)),
-        Endpoint("http://127.0.0.1/x", (), "GET / HTTP/1.1\r\nx:"),
+        Target("ftp://127.0.0.1/x", ()),
+        Target("http:///x", ()),
+        Target("http://127.0.0.1:99999/x", ()),
+        Target("http://[::1/x", ()),
+        Target(f"http://{'a' * 64}.test/x", ()),
+        Target("http://user:sk-secret@127.0.0.1/x", ()),
+        Target("http://127.0.0.1/x", (("authorization", "Bearer sk-secret\n"),)),
+        Target("http://127.0.0.1/x", (("authorization", "Bearer sk-secret\u20ac"),)),
+        Target("http://127.0.0.1/x", (("a b", "1"),)),
+        Target("http://127.0.0.1/x", (), "GET / HTTP/1.1\r\nx:"),
     ],
 )
 async def test_an_endpoint_that_cannot_be_sent_fails_without_showing_its_secrets(
-    client: Client, endpoint: Endpoint
+    client: Client, endpoint: Target
 ) -> None:
     attempt, notes = send(client, endpoint)
     await notes.over.wait()
@@ -85,7 +85,7 @@ async def test_an_endpoint_that_cannot_be_sent_fails_without_showing_its_secrets
 
 
 async def test_an_endpoint_that_cannot_be_sent_says_nothing_to_a_reader_that_gave_up_at_once(client: Client) -> None:
-    attempt, notes = send(client, Endpoint("ftp://x", ()))
+    attempt, notes = send(client, Target("ftp://x", ()))
     closed = asyncio.Event()
     attempt.abort(closed.set)
     assert closed.is_set()

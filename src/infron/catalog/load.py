@@ -1,0 +1,264 @@
+"""Who serves which model, where and how: the rows of `providers.toml` and `models.toml`, checked.
+
+It never opens a connection, and never decides which row a request takes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from infron.catalog.definitions import Model, Provider, Rate, Row, price_from
+from infron.catalog.endpoint import VARIABLE, Endpoint, any_of, endpoint
+from infron.config import line_of
+from infron.errors import ConfigError
+from infron.model import Price
+
+
+class Catalog:
+    """All rows. `providers` by id, `models` by public id, `alias`: every name of a provider in lower case -> its id."""
+
+    def __init__(
+        self,
+        providers: dict[str, Provider],
+        models: dict[str, Model],
+        alias: dict[str, str],
+        environ: Mapping[str, str],
+    ) -> None:
+        self.providers = providers
+        self.models = models
+        self.alias = alias
+        self._environ = environ
+        self._endpoints = {row.id: endpoint(row, environ) for row in providers.values()}
+        offers = ((offer, f"models.toml, {model.id}") for model in models.values() for offer in model.served_by)
+        self._prices = {(o.provider, o.id): price_from(o.price, source) for o, source in offers if o.price}
+        for row in providers.values():
+            for own_id, rate in row.prices.items():
+                self._prices[row.id, own_id] = price_from(rate, f"providers.{row.id}.prices")
+
+    def find_provider(self, name: str) -> Provider | None:
+        """The row with this id, alias or display name, in any case."""
+        return self.providers.get(self.alias.get(name.lower(), ""))
+
+    def usable(self, provider: Provider) -> Endpoint | str:
+        """Where to send requests for this row, or the sentence that says why there is nowhere."""
+        if self.providers.get(provider.id) is provider:
+            return self._endpoints[provider.id]
+        return endpoint(provider, self._environ)
+
+    def price(self, provider_id: str, own_id: str) -> Price | None:
+        """The price that a row states for this model; None leaves it to the price list."""
+        return self._prices.get((provider_id, own_id)) or self._prices.get((provider_id, "*"))
+
+    def nearest(self, model_id: str, n: int = 3) -> list[str]:
+        """At most `n` public model ids that an unknown one may have meant, the likeliest first."""
+        wanted = model_id[:200].lower()
+        by_slug: dict[str, list[str]] = {}
+        for known in self.models:
+            by_slug.setdefault(known.partition("/")[2], []).append(known)
+        whole = difflib.get_close_matches(wanted, self.models, n)
+        slugs = difflib.get_close_matches(wanted.rpartition("/")[2], by_slug, n, cutoff=0.7)
+        return list(dict.fromkeys([*(known for slug in slugs for known in by_slug[slug]), *whole]))[:n]
+
+
+# ---- reading the rows
+
+Table = dict[str, Any]
+Kind = TypeVar("Kind", bound=Row)
+
+
+def load_catalog(
+    config_providers: Mapping[str, Table] | None = None,
+    config_models: Mapping[str, Table] | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    wires: Collection[str] = (),
+    path: Path | None = None,
+) -> Catalog:
+    """The shipped rows with those of the configuration over them.
+
+    A configured row overrides single fields of the shipped one of that id or alias (a table field, such as `auth`,
+    member by member), or adds a whole one: then it needs `wire` and `base_url`, and takes over from the shipped row of
+    a native wire what belongs to the wire (`OF_WIRE`). `api_key_env` is short for `auth.env`.
+    `wires`: the names that `wire` may have (none: not checked). `path`: the file they come from, to name the line.
+    Raises ConfigError, which names the row, the field and what it may be.
+    """
+    environ = os.environ if environ is None else environ
+    shipped = _shipped("providers.toml")
+    names = {alias: key for key, row in shipped.items() for alias in row.get("aliases", [])}
+    rows = {
+        key: _convert(Provider, {"name": key, **row, "id": key}, "providers.toml", [key])
+        for key, row in shipped.items()
+    }
+    for given, table in (config_providers or {}).items():
+        where, keys = (str(path) if path else "The configuration"), ["providers", given]
+        key = names.get(given, given)
+        over = _with_env(table, where, [*keys], path)
+        if key not in shipped:
+            for field in ("wire", "base_url"):
+                if field not in table:
+                    raise _wrong(where, keys, f"a new provider needs `{field}`", path)
+        under = shipped.get(key) or _of_wire(shipped, over.get("wire"))
+        merged = _merged({"name": key, **under, "id": key}, over)
+        rows[key] = _convert(Provider, merged, where, keys, path)
+        _check_provider(rows[key], wires, where, keys, path)
+    alias = {name.lower(): row.id for row in rows.values() for name in (row.name, *row.aliases)}
+    alias.update({row.id.lower(): row.id for row in rows.values()})
+    models = _shipped("models.toml")
+    checked = {key: _model(key, row, alias, "models.toml", [key]) for key, row in models.items()}
+    for key, table in (config_models or {}).items():
+        where, keys = (str(path) if path else "The configuration"), ["models", key]
+        if "/" not in key:
+            raise _wrong(where, keys, 'a model id is "author/slug"', path)
+        checked[key] = _model(key, _merged(models.get(key, {}), table), alias, where, keys, path)
+    return Catalog(rows, checked, alias, environ)
+
+
+def _shipped(name: str) -> dict[str, Table]:
+    return tomllib.loads(files("infron.catalog").joinpath(name).read_text(encoding="utf-8"))
+
+
+def _merged(shipped: Table, over: Mapping[str, Any]) -> Table:
+    result = dict(shipped)
+    for field, value in over.items():
+        below = result.get(field)
+        result[field] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+# The shipped row that shows how a wire is spoken, and what of it holds for any host of that wire.
+SPOKEN_BY = {
+    "anthropic": "anthropic",
+    "bedrock": "amazon-bedrock",
+    "cloudflare": "cloudflare-run",
+    "cohere": "cohere",
+    "gemini": "google-ai-studio",
+    "replicate": "replicate",
+}
+OF_WIRE = ("chat_path", "headers", "usage")
+
+
+def _of_wire(shipped: Mapping[str, Table], wire: object) -> Table:
+    row = shipped.get(SPOKEN_BY.get(wire, "")) if isinstance(wire, str) else None
+    if row is None:
+        return {}
+    taken = {field: row[field] for field in OF_WIRE if field in row}
+    auth = {field: value for field, value in row.get("auth", {}).items() if field in ("header", "scheme")}
+    called = {"on_disconnect": "call"} if row["on_disconnect"] == "call" else {}
+    return {**taken, **called, **({"auth": auth} if auth else {})}
+
+
+def _with_env(table: Table, where: str, keys: list[str], path: Path | None) -> Table:
+    """The table with `api_key_env` written out."""
+    if not isinstance(table, dict):
+        raise _wrong(where, keys, "expected a table", path)
+    if "api_key_env" not in table:
+        return table
+    names = table["api_key_env"]
+    names = [names] if isinstance(names, str) else names
+    rest = {field: value for field, value in table.items() if field != "api_key_env"}
+    return {**rest, "auth": {**rest.get("auth", {}), "env": names}}
+
+
+def _model(key: str, row: Table, alias: dict[str, str], where: str, keys: list[str], path: Path | None = None) -> Model:
+    model = _convert(Model, {"name": key, "served_by": [], **row, "id": key}, where, keys, path)
+    offers = []
+    for offer in model.served_by:
+        provider = alias.get(offer.provider.lower())
+        if provider is None:
+            near = difflib.get_close_matches(offer.provider.lower(), alias, 3)
+            hint = f"; did you mean {any_of(near)}?" if near else ""
+            raise _wrong(where, [*keys, "served_by"], f"no such provider: {offer.provider!r}{hint}", path)
+        _check_rate(offer.price, where, [*keys, "served_by"], path)
+        offers.append(msgspec.structs.replace(offer, provider=provider))
+    if not offers:
+        raise _wrong(where, keys, "a model needs `served_by = [{provider = …, id = …}]`", path)
+    return msgspec.structs.replace(model, served_by=offers)
+
+
+def _check_provider(row: Provider, wires: Collection[str], where: str, keys: list[str], path: Path | None) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", row.id):
+        raise _wrong(where, keys, "a provider's id is made of letters, digits, dots and hyphens", path)
+    if wires and row.wire not in wires:
+        raise _wrong(where, [*keys, "wire"], f"expected {any_of(sorted(wires))}, got {row.wire!r}", path)
+    others = [("hosts", base) for bases in row.hosts.values() for base in bases.values()]
+    for field, base in [("base_url", row.base_url), *others]:
+        url = urlsplit(base or "http://host")
+        if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment or "@" in url.netloc:
+            raise _wrong(where, [*keys, field], "expected http(s)://host/path, without a key or a query", path)
+    for field, template in (("base_url", row.base_url or ""), ("chat_path", row.chat_path.replace("{model}", ""))):
+        if unknown := set(VARIABLE.findall(template)) - set(row.variables):
+            raise _wrong(where, [*keys, field], f"{{{unknown.pop()}}} is not among this row's `variables`", path)
+    for field in ("chat_path", "models_path"):
+        if (value := getattr(row, field)) and not value.startswith("/"):
+            raise _wrong(where, [*keys, field], 'expected a path that starts with "/"', path)
+    if row.on_disconnect == "call" and row.wire != "replicate":
+        raise _wrong(where, [*keys, "on_disconnect"], "only a provider of the wire replicate can be told to stop", path)
+    if row.max_connections < 1:
+        raise _wrong(where, [*keys, "max_connections"], "expected at least 1", path)
+    for own_id, rate in row.prices.items():
+        _check_rate(rate, where, [*keys, "prices", own_id], path)
+
+
+def _check_rate(rate: Rate | None, where: str, keys: list[str], path: Path | None) -> None:
+    try:
+        if rate is not None:
+            price_from(rate, "")
+    except ValueError as error:
+        raise _wrong(where, keys, str(error), path) from error
+
+
+def _convert(kind: type[Kind], table: Table, where: str, keys: list[str], path: Path | None = None) -> Kind:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        what, _, place = str(error).partition(" - at `$")
+        inner = [name for name in re.findall(r"\.(\w+)", place)]
+        if unknown := re.search(r"unknown field `(\w+)`", what):
+            inner.append(unknown[1])
+            known = difflib.get_close_matches(unknown[1], _fields(kind, inner[:-1]), 1, cutoff=0.0)
+            what = f"no such field; did you mean {known[0]}?" if known else "no such field"
+        if (enum := re.match(r"Invalid enum value (.*)", what)) and (choice := _choice(kind, inner)):
+            what = f"expected {choice}, got {enum[1]}"
+        raise _wrong(where, [*keys, *inner], what[:1].lower() + what[1:], path) from error
+
+
+def _at(kind: type[Row], inner: list[str]) -> Any:
+    """The type of what stands at `inner` in a row of this kind, as msgspec tells it; None where nothing can."""
+    found: Any = msgspec.inspect.type_info(kind)
+    for name in inner:
+        found = next((field.type for field in getattr(found, "fields", ()) if field.name == name), None)
+        if isinstance(found, msgspec.inspect.DictType):  # its keys are nobody's fields
+            found = found.value_type
+    return found
+
+
+def _choice(kind: type[Row], inner: list[str]) -> str:
+    """The values that a field of a fixed choice may have, or nothing."""
+    found = _at(kind, inner)
+    values = found.values if isinstance(found, msgspec.inspect.LiteralType) else ()
+    return " or ".join(f'"{value}"' for value in values if value)
+
+
+def _fields(kind: type[Row], inner: list[str]) -> list[str]:
+    return [field.name for field in getattr(_at(kind, inner), "fields", ())]
+
+
+def _wrong(where: str, keys: list[str], what: str, path: Path | None) -> ConfigError:
+    line = None
+    if path is not None:
+        try:
+            line = line_of(keys, path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            line = None
+    end = "" if what.endswith("?") else "."
+    return ConfigError(f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}: {what.rstrip('.')}{end}")

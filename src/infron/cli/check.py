@@ -1,0 +1,196 @@
+"""Whether a configuration will work: what is wrong in it, and whether the providers take their keys.
+
+It never changes anything, and never sends a request that costs money.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from infron import config
+from infron.catalog.endpoint import Endpoint
+from infron.catalog.load import load_catalog
+from infron.errors import InfronError
+from infron.policy import access
+from infron.runtime.exchange.providers import signer_of
+from infron.runtime.ledger import ledger, sqlite
+from infron.runtime.local import model as local
+from infron.runtime.upstream import client as upstream
+from infron.wires import WIRES
+
+LIVE_SECONDS = 20.0
+
+
+class Answer(Struct, frozen=True):
+    """What a provider said to its key."""
+
+    provider: str
+    good: bool
+    sentence: str
+    milliseconds: float
+
+
+def settings(path: Path | None) -> list[str]:
+    """One sentence for each thing that is wrong, with the line of the file where it stands."""
+    problems = config.problems(path)
+    providers, models = _tables(path)
+    for key, table in providers.items():
+        problems += _row({key: table}, {}, path)
+    if not problems:  # models name providers: only where these are right can they be judged
+        for key, table in models.items():
+            problems += _row(providers, {key: table}, path)
+    if not problems:
+        loaded = config.load(path)
+        problems += [reason for reason in (_ledger(loaded), _local(loaded)) if reason]
+    return problems
+
+
+def _tables(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`[providers]` and `[models]` of the file, as far as they can be read: `config` has said what is wrong with it."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        data = {}
+    found = [data.get(name) for name in ("providers", "models")]
+    whole = [table if isinstance(table, dict) else {} for table in found]
+    providers, models = ({key: row for key, row in table.items() if isinstance(row, dict)} for table in whole)
+    return providers, models
+
+
+def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -> list[str]:
+    try:
+        load_catalog(providers, models, os.environ, wires=WIRES, path=path)
+    except InfronError as error:
+        return [error.message]
+    return []
+
+
+def waiting(loaded: config.Config) -> list[str]:
+    """Why the rows that the configuration speaks of cannot be used here and now, a sentence each: no mistakes."""
+    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=WIRES, path=loaded.path)
+    named = [row for name in loaded.providers if (row := rows.find_provider(name)) is not None and row.id != "local"]
+    return [why for row in named if isinstance(why := rows.usable(row), str)]
+
+
+def _ledger(loaded: config.Config) -> str | None:
+    try:
+        file = sqlite.path_of(loaded.ledger_url())
+        keys = ledger.list_keys(loaded.ledger_url())
+        access.check_listen(loaded.server.host, keys_exist=bool(keys))
+    except InfronError as error:
+        return error.message
+    place = file if file.exists() else file.parent
+    return None if os.access(place, os.W_OK) else f"The ledger {file} cannot be written (ledger.url)."
+
+
+def _local(loaded: config.Config) -> str | None:
+    """Only a file that was asked for can be missing; without the model in the box the gateway works too."""
+    return local.missing(loaded.local) if loaded.local.enabled and loaded.local.gguf else None
+
+
+# ---- live
+
+
+async def live(loaded: config.Config) -> list[Answer]:
+    """Ask every usable provider for its list of models, all at once: each should take the key."""
+    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=WIRES, path=loaded.path)
+    client = upstream.Client(connect_seconds=loaded.timeouts.connect_seconds)
+    asked = []
+    for row in rows.providers.values():
+        found = rows.usable(row)
+        if row.id == "local":
+            if local.missing(loaded.local) is None:
+                asked.append(_start(loaded))
+        elif isinstance(found, Endpoint):
+            asked.append(_ask(client, row.id, found))
+    try:
+        return await asyncio.gather(*asked)
+    finally:
+        await client.close()
+
+
+async def _start(loaded: config.Config) -> Answer:
+    began, model = time.monotonic(), local.LocalModel.prepare(loaded.local)
+    try:
+        await model.ensure()
+        good, sentence = True, "The model in the box starts."
+    except InfronError as error:
+        good, sentence = False, error.message
+    finally:
+        model.close()
+    return Answer("local", good, sentence, (time.monotonic() - began) * 1000)
+
+
+async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> Answer:
+    began, status = time.monotonic(), _Status()
+    if endpoint.models_url is None:
+        good, sentence = await _credentials(endpoint)
+        return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
+    headers = (*endpoint.headers.items(), ("accept", "application/json"))
+    attempt = client.send(upstream.Target(endpoint.models_url, headers, method="GET"), b"", status)
+    try:
+        async with asyncio.timeout(LIVE_SECONDS):
+            code = await status.known
+        good, sentence = code in (200, 429), _meaning(code)
+    except InfronError as error:
+        good, sentence = False, error.message
+    except TimeoutError:
+        good, sentence = False, f"No answer within {LIVE_SECONDS:.0f} seconds."
+    attempt.abort()
+    return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
+
+
+async def _credentials(endpoint: Endpoint) -> tuple[bool, str]:
+    """As much as can be known where there is no list of models: whether what signs requests finds credentials."""
+    signer = signer_of(endpoint)
+    if signer is None:
+        return True, "It has no list of models, so its key cannot be checked without paying."
+    try:
+        async with asyncio.timeout(LIVE_SECONDS):
+            if signer.headers("POST", endpoint.chat_url, b"", time.time()) is None:
+                await signer.refresh()
+    except InfronError as error:
+        return False, error.message
+    except TimeoutError:
+        return False, f"No credentials were found within {LIVE_SECONDS:.0f} seconds."
+    return True, "Its credentials are there; whether it takes them cannot be checked without paying."
+
+
+class _Status:
+    """Reads an answer only as far as its status."""
+
+    def __init__(self) -> None:
+        self.known: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        if not self.known.done():
+            self.known.set_result(status)
+
+    def data_received(self, data: bytes) -> None:
+        pass
+
+    def response_ended(self) -> None:
+        pass
+
+    def request_failed(self, error: InfronError) -> None:
+        if not self.known.done():
+            self.known.set_exception(error)
+
+
+def _meaning(status: int) -> str:
+    known = {
+        200: "It answers.",
+        400: "It refuses the question, as some providers do where the key is wrong.",
+        401: "It refuses the key.",
+        403: "It knows the key but does not permit this.",
+        404: "There is nothing at this address: is base_url right?",
+        429: "It takes the key, but asks to come more slowly.",
+    }
+    return f"{known.get(status, 'An unexpected answer.')} (status {status})"

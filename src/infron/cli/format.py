@@ -1,0 +1,124 @@
+"""What the commands print: tables, JSON, amounts, and what of a provider is shown.
+
+It never reads settings or the ledger: it gets values.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import sys
+from typing import Any, Literal
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from infron.catalog.definitions import Provider
+from infron.catalog.endpoint import lacking
+from infron.cli import chat
+from infron.model import usd
+from infron.policy.access import Key
+
+WIDE = 110  # columns of a terminal that has room for every column of a table
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = (), spare: int | None = None) -> None:
+    """`right`: columns set to the right. `spare`: the one that a narrow terminal does without."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 240  # whatever reads it is no screen: do not cut
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = [place for place in range(len(columns)) if place != spare or console.width >= WIDE]
+    for place in shown:
+        # What a row is called is the last to be folded.
+        least = min(20, max(len(row[0]) for row in rows)) if place == 0 else None
+        side: Literal["left", "right"] = "right" if place in right else "left"
+        table.add_column(columns[place], justify=side, overflow="fold", min_width=least)
+    for row in rows:
+        table.add_row(*(escape(row[place]) for place in shown))
+    console.print(table)
+
+
+def show_json(value: Any) -> None:
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def key_members(key: Key) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(key), "limit": usd(key.limit)}
+
+
+def money(picodollars: int | None, unknown: str = "") -> str:
+    amount = usd(picodollars)
+    return unknown if amount is None else chat.dollars(amount)
+
+
+def number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def day(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d")
+
+
+# ---- a provider
+
+
+def provider_members(row: Provider, why: str | None) -> dict[str, Any]:
+    """A row as JSON, and why it cannot be used now (None: it can)."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "aliases": row.aliases,
+        "wire": row.wire,
+        "base_url": row.base_url,
+        "env": row.auth.env,
+        "usable": why is None,
+        "why_not": why,
+        "status": row.status,
+        "since": row.since or None,
+        "successor": row.successor or None,
+        "on_disconnect": row.on_disconnect,
+        "stops_work": row.stops_work,
+        "stops_billing": row.stops_billing,
+        "reports_partial_usage": row.reports_partial_usage,
+        "notes": row.notes,
+        "source": row.source,
+    }
+
+
+def provider_cells(row: Provider, why: str | None) -> list[str]:
+    if row.status == "closed":
+        return [row.id, row.wire, "", "", known_from(row.source, row.since), f"closed {row.since}".strip()]
+    fact = row.stops_billing
+    return [row.id, row.wire, row.on_disconnect, stopped(row), known_from(fact.source, fact.date), state(row, why)]
+
+
+def known_from(source: str, date: str) -> str:
+    """A source in a few words, up to the first comma or colon, and its date."""
+    return f"{re.split('[,:;] ', source)[0]} {date}".strip()
+
+
+def stopped(row: Provider) -> str:
+    """What hanging up stops there: `work, bill`; with a question mark where that is unknown."""
+    marks = {"yes": "", "unknown": "?"}
+    facts = {"work": row.stops_work.value, "bill": row.stops_billing.value}
+    if set(facts.values()) == {"unknown"}:
+        return "unknown"
+    return ", ".join(name + marks[value] for name, value in facts.items() if value in marks) or "nothing"
+
+
+def state(row: Provider, why: str | None) -> str:
+    """`ready`, or what to set. `why`: the whole sentence that says why it cannot be used."""
+    doubt = " (uncertain)" if row.status == "uncertain" else ""
+    if why is None:
+        return f"ready{doubt}"
+    needs = [names[0] for _, names in lacking(row, os.environ) if names]
+    return f"set {', '.join(needs)}{doubt}" if needs and row.id != "local" else why

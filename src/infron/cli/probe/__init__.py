@@ -1,0 +1,1 @@
+"""`infron providers probe`: what disconnecting does at a provider, by experiment."""

@@ -1,0 +1,271 @@
+"""What a provider's own API says, afterwards, of one answer: how much of it was made, and how much was billed.
+
+It never judges what that proves: `findings` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from infron.catalog.definitions import Provider
+from infron.cli.probe.findings import Run, Seen
+from infron.errors import InfronError, ProviderTimeout
+from infron.runtime.upstream.client import Client, Target
+
+SECONDS = 20.0  # for each question
+MOST_BYTES = 1 << 20
+
+
+class Unknowable(Exception):
+    """Why nothing can be learned there; one sentence."""
+
+
+class Account:
+    """Where one provider is asked. `pause`: seconds between two looks."""
+
+    pause: ClassVar[float] = 1.0
+
+    def __init__(self, client: Client, row: Provider, base_url: str, headers: Mapping[str, str]) -> None:
+        """`headers`: what proves to the provider who asks."""
+        self._client = client
+        self._base = base_url
+        self._headers = dict(headers)
+        self._name = row.name
+
+    async def prepare(self) -> None:
+        """Before anything is asked for. Raises Unknowable."""
+
+    async def during(self) -> None:
+        """While the answer streams, right before the hang-up. Raises Unknowable."""
+
+    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+        """What it says by now; None: nothing yet. Raises Unknowable."""
+        raise NotImplementedError
+
+    async def get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
+        """(status, body). Raises Unknowable."""
+        try:
+            return await get(self._client, url, self._headers if headers is None else headers)
+        except InfronError as error:
+            raise Unknowable(f"{self._name} could not be asked: {error.message.rstrip('.')}") from error
+
+    async def get_json(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+        """None: there is nothing yet (404, 429, 5xx). Raises Unknowable."""
+        status, body = await self.get(url, headers)
+        if status in (404, 409, 429) or status >= 500:
+            return None
+        if status != 200:
+            raise Unknowable(f"{self._name} answered {urlsplit(url).path} with status {status}")
+        return _object(body)
+
+
+class Generations(Account):
+    """OpenRouter, `GET /generation?id=`: written a moment after the answer is over."""
+
+    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+        found = await self.get_json(f"{self._base}/generation?id={quote(cut.upstream_id or '')}")
+        data = (found or {}).get("data")
+        if not isinstance(data, dict):
+            return None
+        tokens = _count(data.get("native_tokens_completion"), data.get("tokens_completion"))
+        cancelled = {True: "cancelled", False: "not cancelled"}.get(data.get("cancelled") is True)
+        return Seen(words=f"its generation record says {cancelled}, {tokens} completion tokens, and bills these",
+                    tokens=tokens, billed=True)  # fmt: skip
+
+
+class Predictions(Account):
+    """Replicate, `GET /predictions/{id}`: its status, and the time and tokens that it took."""
+
+    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+        found = await self._prediction(cut.upstream_id)
+        status = found.get("status")
+        if status in ("starting", "processing"):
+            return Seen(words=f"its prediction is still {status}", billed=True, working=True, final=False)
+        if not isinstance(status, str):
+            return None
+        other = await self._prediction(whole.upstream_id) if whole is not None else {}
+        seconds, whole_seconds = (_seconds(each.get("metrics")) for each in (found, other))
+        metrics = found.get("metrics")
+        tokens = _count(metrics.get("output_token_count")) if isinstance(metrics, dict) else None
+        took = "" if seconds is None else f" after {seconds:.1f} s of work"
+        made = "" if tokens is None else f" and {tokens} tokens"
+        return Seen(words=f"its prediction is {status}{took}{made}", tokens=tokens, billed=True, seconds=seconds,
+                    whole_seconds=whole_seconds, stopped=status in ("canceled", "aborted"))  # fmt: skip
+
+    async def _prediction(self, id: str | None) -> dict[str, Any]:
+        return await self.get_json(f"{self._base}/predictions/{quote(id or '')}") or {}
+
+
+class OrganizationUsage(Account):
+    """OpenAI, `GET /organization/usage/completions` by the minute: what the organization used, some minutes later.
+
+    Only an admin key may ask, and it tells sums: they are the experiment's where nobody else used the model meanwhile.
+    """
+
+    pause = 10.0
+
+    def __init__(
+        self, client: Client, row: Provider, base_url: str, headers: Mapping[str, str], key: str, model: str
+    ) -> None:
+        super().__init__(client, row, base_url, headers)
+        self._key = key
+        self._model = model
+
+    async def prepare(self) -> None:
+        if not self._key:
+            raise Unknowable(f"{self._name} tells what it billed only to an admin key: set OPENAI_ADMIN_KEY")
+
+    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+        runs = [run for run in (cut, whole) if run is not None]
+        first, last = (int(edge(run.asked for run in runs)) // 60 * 60 for edge in (min, max))
+        minutes = (last - first) // 60 + 1 + int(max(run.seconds for run in runs)) // 60 + 1
+        where = f"start_time={first}&end_time={first + 60 * minutes}&bucket_width=1m&limit={minutes}&group_by=model"
+        url = f"{self._base}/organization/usage/completions?{where}"
+        found = await self.get_json(url, {"authorization": f"Bearer {self._key}", "accept": "application/json"})
+        buckets = (found or {}).get("data")
+        results = [
+            result
+            for bucket in (buckets if isinstance(buckets, list) else ())
+            for result in (bucket.get("results") or () if isinstance(bucket, dict) else ())
+            if isinstance(result, dict) and str(result.get("model")).startswith(self._model)
+        ]
+        requests = sum(_count(result.get("num_model_requests")) or 0 for result in results)
+        if requests < len(runs):
+            return None
+        if requests > len(runs):
+            raise Unknowable(f"{requests} requests used {self._model} in these minutes, {len(runs)} of them ours: "
+                             "its usage cannot be told apart")  # fmt: skip
+        used = sum(_count(result.get("output_tokens")) or 0 for result in results)
+        tokens = used - (whole.tokens if whole is not None else 0)
+        return Seen(words=f"its usage API counts {tokens} output tokens for it", tokens=tokens, billed=True)
+
+
+class Engine(Account):
+    """A server of one's own: the slots of llama.cpp, or the number of running requests among an engine's metrics."""
+
+    pause = 0.01
+    # vLLM, SGLang, Text Generation Inference, llama.cpp
+    _RUNNING = re.compile(
+        rb"^(?:vllm:num_requests_running|sglang:num_running_reqs|tgi_batch_current_size|llamacpp:requests_processing)"
+        rb"(?:\{[^\n]*\})? ([0-9.e+]+)",
+        re.MULTILINE,
+    )
+
+    async def prepare(self) -> None:
+        running, _ = await self._state()
+        if running:
+            raise Unknowable(f"{self._name} is at work for somebody else, so nothing can be told apart")
+
+    async def during(self) -> None:
+        running, _ = await self._state()
+        if running != 1:
+            raise Unknowable(f"{self._name} said that it has {running} answers under way, where it was one")
+
+    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+        running, tokens = await self._state()
+        after = time.monotonic() - cut.left
+        if running:
+            return Seen(words=f"it is still at work {after:.1f} s after the hang-up", working=True, final=False)
+        made = "" if tokens is None else f", with {tokens} tokens made"
+        return Seen(words=f"it was idle {after * 1000:.0f} ms after the hang-up{made}", tokens=tokens, freed=after)
+
+    async def _state(self) -> tuple[int, int | None]:
+        """How many answers are under way, and how many tokens the last one has, if that is told."""
+        origin = self._base.removesuffix("/v1")
+        status, body = await self.get(f"{origin}/slots")
+        if status == 200 and (slots := _slots(body)):
+            last = max(slots, key=lambda slot: _count(slot.get("id_task")) or -1)
+            progress = last.get("next_token")
+            progress = progress[0] if isinstance(progress, list) and progress else progress
+            tokens = _count(progress.get("n_decoded")) if isinstance(progress, dict) else None
+            return sum(slot.get("is_processing") is True for slot in slots), tokens
+        status, body = await self.get(f"{origin}/metrics")
+        if status == 200 and (found := self._RUNNING.findall(body)):
+            return round(sum(float(value) for value in found)), None
+        raise Unknowable(f"{self._name} has no API that tells what it did or billed")
+
+
+class _Reader:
+    """Reads an answer to its end."""
+
+    def __init__(self) -> None:
+        self.known: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._status = 0
+        self._body = bytearray()
+
+    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self._status = status
+
+    def data_received(self, data: bytes) -> None:
+        if len(self._body) < MOST_BYTES:
+            self._body += data
+
+    def response_ended(self) -> None:
+        if not self.known.done():
+            self.known.set_result((self._status, bytes(self._body)))
+
+    def request_failed(self, error: InfronError) -> None:
+        if not self.known.done():
+            self.known.set_exception(error)
+
+
+async def get(client: Client, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """(status, body) of a GET. Raises InfronError."""
+    reader = _Reader()
+    attempt = client.send(Target(url, tuple(headers.items()), method="GET"), b"", reader)
+    try:
+        async with asyncio.timeout(SECONDS):
+            return await reader.known
+    except TimeoutError:
+        raise ProviderTimeout(f"No answer within {SECONDS:g} s.") from None
+    finally:
+        attempt.release()
+
+
+def account_of(
+    row: Provider, client: Client, base_url: str, headers: Mapping[str, str], model: str, environ: Mapping[str, str]
+) -> Account | None:
+    """Where this provider can be asked; None where it offers nothing. `model`: its own id of it."""
+    if row.id == "openai":
+        return OrganizationUsage(client, row, base_url, headers, environ.get("OPENAI_ADMIN_KEY", "").strip(), model)
+    if row.id == "openrouter":
+        return Generations(client, row, base_url, headers)
+    if row.wire == "replicate":
+        return Predictions(client, row, base_url, headers)
+    if row.wire == "openai-chat" and base_url.startswith("http://"):  # on this machine, or in one's own network
+        return Engine(client, row, base_url, headers)
+    return None
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _slots(body: bytes) -> list[dict[str, Any]]:
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return []
+    slots = found if isinstance(found, list) else []
+    return [slot for slot in slots if isinstance(slot, dict) and "is_processing" in slot]
+
+
+def _count(*values: object) -> int | None:
+    """The first that is a number."""
+    return next((int(value) for value in values if isinstance(value, int | float)), None)
+
+
+def _seconds(metrics: object) -> float | None:
+    value = metrics.get("predict_time") if isinstance(metrics, dict) else None
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,325 @@
+"""What an answer used, what that costs, and who owes it: usage reports, prices, charges, our own counting.
+
+It never knows how an answer arrives, never reads a clock, and never asks the network for a price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Literal
+
+import genai_prices
+from genai_prices import data_snapshot
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+from msgspec import Struct
+from msgspec.structs import replace
+
+from infron.catalog.definitions import Provider, per_token
+from infron.model import Charge, Outcome, Price, Usage
+from infron.policy import tokens
+from infron.policy.tokens import count_prompt, count_text, family_of, uncounted_media
+
+__all__ = [
+    "Bases",
+    "charge_of",
+    "count_prompt",
+    "count_text",
+    "family_of",
+    "owed",
+    "parse_usage",
+    "price_of",
+    "reported_cost",
+    "uncounted_media",
+    "warm",
+    "who_pays",
+]
+
+# ---- usage reports
+
+MOST_TOKENS = 2**40  # what is above this is not a count
+_NOTHING: dict[str, Any] = {}
+_WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+# Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
+_CACHED_WITHIN = ("cached_tokens",)
+_CACHED_BESIDE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
+_WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
+_WRITTEN_BESIDE = ("cache_write_tokens",)
+_WRITTEN_1H = ("cache_write_1h_tokens",)
+_REASONING = ("reasoning_tokens",)
+
+
+def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | None = None) -> Usage | None:
+    """A provider's `usage` object as counts, in the sense of `Usage`; None if it counts nothing.
+
+    What is not a count (negative, text, a fraction, absurdly large) is taken for absent. `headers`: those of the
+    answer, lower-case names, for providers that count cached tokens there. An answer's last report is the true one.
+    """
+    if not isinstance(raw, dict):
+        return None
+    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
+    if prompt is None and completion is None:
+        return None
+    prompt, completion = prompt or 0, completion or 0
+    quirks = provider.quirks
+    if raw.keys() <= _WITHOUT_DETAILS and not quirks.cached_header:
+        return Usage(prompt=prompt, completion=completion)
+    details = raw.get("prompt_tokens_details") or raw.get("prompt_token_details")
+    if not isinstance(details, dict):
+        details = _NOTHING
+    cached = _first(details, _CACHED_WITHIN)
+    if cached is None:
+        cached = _first(raw, _CACHED_BESIDE)
+    thoughts = raw.get("completion_tokens_details")
+    reasoning = _first(thoughts, _REASONING) if isinstance(thoughts, dict) else None
+    if reasoning is None:
+        reasoning = _first(raw, _REASONING) or 0
+    if not cached and quirks.cached_header and headers:
+        text = headers.get(quirks.cached_header, "")
+        cached = int(text) if text.isascii() and text.isdigit() and len(text) < 13 else None
+    cached = cached or 0
+    if quirks.usage_excludes_reasoning:
+        if prompt + completion != _count(raw.get("total_tokens")):
+            completion += reasoning
+        if cached > prompt:  # then they were left out of it
+            prompt += cached
+    cached = min(cached, prompt)
+    written = min(_first(details, _WRITTEN_WITHIN) or _first(raw, _WRITTEN_BESIDE) or 0, prompt - cached)
+    return Usage(
+        prompt=prompt,
+        completion=completion,
+        cached=cached,
+        cache_write=written,
+        cache_write_1h=min(_first(details, _WRITTEN_1H) or 0, written) if written else 0,
+        reasoning=min(reasoning, completion),
+    )
+
+
+def reported_cost(raw: object, provider: Provider) -> int | None:
+    """What the provider says in its usage that the answer costs us, in picodollars; None where it says nothing."""
+    path = provider.quirks.cost_path
+    value = _at(raw, path.split(".")) if path else None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    amount = Decimal(str(value)) / provider.quirks.cost_per_usd
+    if not amount.is_finite() or not 0 <= amount <= 10**6:
+        return None
+    return per_token(amount * 1_000_000)
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def _first(counts: dict[str, Any], names: Iterable[str]) -> int | None:
+    for name in names:
+        if name in counts and (count := _count(counts[name])) is not None:
+            return count
+    return None
+
+
+def _at(value: object, path: Iterable[str]) -> object:
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+# ---- prices
+
+_SOURCE = f"genai-prices {genai_prices.__version__}"
+_converted: dict[int, tuple[ModelPrice, Price | None]] = {}  # by identity; the list's own objects live as long as it
+
+
+def warm(families: Iterable[str] = ("gpt",)) -> None:
+    """Read the price list and the vocabularies of these families now: a quarter of a second that stops every thread."""
+    _price_list()
+    for family in families:
+        tokens.count_text("warm", family)
+
+
+def price_of(
+    provider: Provider, own_id: str, override: Price | None, at: datetime, service_tier: str = ""
+) -> Price | None:
+    """What a model costs at a provider at the time `at` (with a time zone); None if nobody says.
+
+    `override`: what the catalogue states for it (`Catalog.price`), which wins. `service_tier`: that of the request.
+    """
+    if override is not None:
+        return override
+    model = _listed(provider.price_list, own_id.lower()) if provider.price_list and len(own_id) <= 200 else None
+    if model is None:
+        return None
+    if service_tier and model.price_variants:
+        return _price(model.get_prices(at, {"service_tier": service_tier}))
+    prices = model.get_prices(at)
+    known = _converted.get(id(prices))
+    if known is None:
+        known = _converted[id(prices)] = (prices, _price(prices))
+    return known[1]
+
+
+@lru_cache(maxsize=1)
+def _price_list() -> dict[str, Any]:
+    return {provider.id: provider for provider in data_snapshot.get_snapshot().providers}
+
+
+@lru_cache(maxsize=4096)  # ids come from callers, so it has to be bounded; genai-prices' own cache is not
+def _listed(price_list: str, own_id: str) -> ModelInfo | None:
+    listed = _price_list().get(price_list)
+    found: ModelInfo | None = listed.find_model(own_id, all_providers=list(_price_list().values())) if listed else None
+    return found
+
+
+def _price(prices: ModelPrice) -> Price | None:
+    """A price of the list in picodollars, its tiers nested; None without a price for both prompt and completion."""
+    listed: dict[str, Decimal | TieredPrices | None] = prices.__dict__
+    names = {
+        "prompt": "input_mtok",
+        "completion": "output_mtok",
+        "cached": "cache_read_mtok",
+        "cache_write": "cache_write_mtok",
+        "cache_write_1h": "cache_write_1h_mtok",
+        "reasoning": "output_reasoning_mtok",
+    }
+    amounts = {kind: amount for kind, name in names.items() if (amount := listed.get(name)) is not None}
+    if "prompt" not in amounts or "completion" not in amounts:
+        return None
+    per_thousand = listed.get("requests_kcount")
+    request = per_token(per_thousand * 1_000) if isinstance(per_thousand, Decimal) else 0
+    tiered = [amount.tiers for amount in amounts.values() if isinstance(amount, TieredPrices)]
+    starts = sorted({tier.start for tiers in tiered for tier in tiers})
+    result: Price | None = None
+    above = 0
+    for start in reversed([0, *starts]):
+        level = {kind: per_token(_in_tier(amount, start)) for kind, amount in amounts.items()}
+        result = Price(**level, request=request, source=_SOURCE, tier_from=above, tier=result)
+        above = start
+    return result
+
+
+def _in_tier(amount: Decimal | TieredPrices, start: int) -> Decimal:
+    if isinstance(amount, Decimal):
+        return amount
+    return next((tier.price for tier in reversed(amount.tiers) if tier.start <= start and start), amount.base)
+
+
+def charge_of(usage: Usage, price: Price | None) -> Charge | None:
+    """What this usage costs, in parts that never overlap; None without a price."""
+    if price is None:
+        return None
+    while price.tier is not None and usage.prompt > price.tier_from:
+        price = price.tier
+    cached = min(usage.cached, usage.prompt)
+    written = min(usage.cache_write, usage.prompt - cached)
+    hour = min(usage.cache_write_1h, written)
+    reasoning = min(usage.reasoning, usage.completion) if price.reasoning is not None else 0
+    return Charge(
+        prompt=(usage.prompt - cached - written) * price.prompt,
+        completion=(usage.completion - reasoning) * price.completion + reasoning * (price.reasoning or 0),
+        cached=cached * (price.prompt if price.cached is None else price.cached),
+        cache_write=(written - hour) * (price.prompt if price.cache_write is None else price.cache_write)
+        + hour * _hour_price(price),
+        request=price.request,
+    )
+
+
+def _hour_price(price: Price) -> int:
+    """A token that is written to the cache for an hour. Where a list prices only the five minutes: twice the prompt.
+
+    So Anthropic has it for all its models, and no other counts such tokens. (Pricing, "Prompt caching", 2026-11)
+    """
+    if price.cache_write_1h is not None:
+        return price.cache_write_1h
+    return price.prompt if price.cache_write is None else 2 * price.prompt
+
+
+# ---- who pays
+
+Basis = Literal["nothing", "prompt", "delivered", "report"]
+Reached = Literal["content", "sent", "unsent"]  # how far the attempt came
+
+
+class Bases(Struct, frozen=True, kw_only=True):
+    """What is recorded of an exchange, and on what the two columns stand. None: nothing is owed, whatever the price.
+
+    `cost`: what the provider bills us · `charge`: what the caller owes · `estimated`: by our count, not the provider's.
+    """
+
+    usage: Usage
+    estimated: bool
+    cost: Usage | None
+    charge: Usage | None
+
+
+_ABORTED: dict[Reached, Basis] = {"content": "delivered", "sent": "prompt", "unsent": "nothing"}
+_BROKEN: dict[Reached, Basis] = {"content": "delivered", "sent": "nothing", "unsent": "nothing"}
+_WHOLE: dict[Reached, Basis] = {"content": "report", "sent": "report", "unsent": "report"}
+_FREE: dict[Reached, Basis] = {"content": "nothing", "sent": "nothing", "unsent": "nothing"}
+
+# What the provider bills us for, as far as can be known: a request that it got in whole costs at least its prompt.
+COST: dict[Outcome, dict[Reached, Basis]] = {
+    Outcome.COMPLETED: _WHOLE,
+    Outcome.DRAINED: _WHOLE,
+    Outcome.CANCELLED: _ABORTED,
+    Outcome.TIMED_OUT: _ABORTED,
+    Outcome.FAILED: _BROKEN,
+}
+# What the caller owes. Leaving never saves more than what was not yet made; what we or the provider broke is free.
+CHARGE: dict[Outcome, dict[Reached, Basis]] = {
+    Outcome.COMPLETED: _WHOLE,
+    Outcome.DRAINED: _WHOLE,
+    Outcome.CANCELLED: _ABORTED,
+    Outcome.TIMED_OUT: _BROKEN,
+    Outcome.FAILED: _FREE,
+}
+
+
+def who_pays(
+    outcome: Outcome,
+    *,
+    content_delivered: bool,
+    fully_sent: bool,
+    usage: Usage | None,
+    counted: Usage | None,
+    slow_reader: bool = False,
+    charge_failed: bool = False,
+) -> Bases:
+    """The usage to record, and what the provider's bill and the caller's stand on.
+
+    `usage`: the provider's last report, final or early · `counted`: our own count of the prompt and of what was
+    delivered · `fully_sent`: the whole request was written and no error came back · `slow_reader`: the upstream was
+    lost while our own reader kept it waiting · `charge_failed`: the setting: the caller owes what the provider bills.
+    """
+    reached: Reached = "content" if content_delivered else "sent" if fully_sent else "unsent"
+    cost = COST[outcome][reached]
+    charge = CHARGE[outcome][reached]
+    if charge_failed or (outcome is Outcome.FAILED and slow_reader):
+        charge = cost
+    recorded = _basis(cost, usage, counted)
+    return Bases(
+        usage=recorded or Usage(),
+        estimated=recorded is not None and not (cost == "report" and usage is not None),
+        cost=recorded,
+        charge=recorded if charge == cost else _basis(charge, usage, counted),
+    )
+
+
+def owed(basis: Usage | None, price: Price | None) -> Charge | None:
+    """The money for a basis of `who_pays`: nothing for None, else its charge; None if the price is not known."""
+    return Charge() if basis is None else charge_of(basis, price)
+
+
+def _basis(basis: Basis, usage: Usage | None, counted: Usage | None) -> Usage | None:
+    if basis == "nothing":
+        return None
+    if basis == "report" and usage is not None:
+        return usage
+    counted = counted or Usage()
+    if basis == "prompt":
+        counted = Usage(prompt=counted.prompt)
+    if usage is None:
+        return counted
+    # An early report knows the prompt; its completion may be a placeholder, so what we saw delivered may be more.
+    return replace(usage, prompt=usage.prompt or counted.prompt, completion=max(usage.completion, counted.completion))

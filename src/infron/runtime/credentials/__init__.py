@@ -1,0 +1,1 @@
+"""Credentials that change: signed requests and fetched tokens."""

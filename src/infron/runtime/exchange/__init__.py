@@ -1,0 +1,1 @@
+"""One client request and all that is done for it until it is settled."""

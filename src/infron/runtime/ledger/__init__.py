@@ -1,0 +1,1 @@
+"""Where each exchange is recorded exactly once."""

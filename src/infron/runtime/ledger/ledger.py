@@ -1,0 +1,219 @@
+"""The ledger as the event loop sees it: every exchange is opened durably and settled once; keys, drains, receipts.
+
+It never touches the file, and never waits for it: all SQL happens in one thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+from infron.errors import LedgerUnavailable
+from infron.model import Opening, Settlement
+from infron.policy.access import KeyRing
+from infron.runtime.ledger import sqlite
+from infron.runtime.ledger.entries import By, Found, Receipt, UsageRow, read_entry, read_usage
+from infron.runtime.ledger.keys import Spend, create_key, list_keys, read_spend, revoke_key
+from infron.runtime.ledger.writer import Counts, Done, Inbox, Read, Reply, Writer
+
+__all__ = ["Ledger", "Receipt", "Spend", "UsageRow", "create_key", "list_keys", "revoke_key", "usage_rows"]
+
+SIBLING_SECONDS = 0.1  # how long a receipt waits for another process to settle it
+LOOK_AGAIN_SECONDS = 0.02
+
+_log = logging.getLogger("infron.ledger")
+
+
+class Ledger:
+    """Used from one event loop, between `start` and `stop`.
+
+    Each `open` is to be followed by exactly one `settle` with the same id, also where the opening could not be written:
+    until then the opening is kept, so that a row can be written whole if it has to be.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        synchronous: str = "normal",
+        clock: Callable[[], float] = time.time,
+        charge_failed: bool = False,
+    ) -> None:
+        self.boot = secrets.token_hex(8)
+        self._clock = clock
+        self._inbox = Inbox()
+        self._writer = Writer(
+            url,
+            boot=self.boot,
+            synchronous=synchronous,
+            clock=clock,
+            charge_failed=charge_failed,
+            inbox=self._inbox,
+            reply=self._reply,
+        )
+        self._openings: dict[str, Opening] = {}
+        self._drains: dict[str, str | None] = {}  # id -> key, of this process
+        self._drains_by_key: dict[str | None, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Open the file, or make it; settle what dead processes left open. Raises ConfigError with one sentence."""
+        self._loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._closed = self._loop.create_future()
+        threading.Thread(
+            target=self._writer.run, args=(_giver(ready), _giver(self._closed)), name="infron-ledger", daemon=True
+        ).start()
+        try:
+            await ready
+        except BaseException:
+            self._inbox.closing = True
+            self._inbox.hurry()
+            self._closed.cancel()
+            raise
+
+    async def stop(self) -> None:
+        """Write everything queued (for 5 s at most, if writing fails), give up the lease, close the file."""
+        self._inbox.closing = True
+        self._inbox.hurry()
+        if self._closed is not None and not self._closed.done():
+            await asyncio.shield(self._closed)
+
+    # ---- an exchange
+
+    def open(self, opening: Opening, done: Done) -> None:
+        """Write the row of a new exchange. `done(True)` once it is durable, `done(False)` if it cannot be written."""
+        if self._inbox.closing:
+            asyncio.get_running_loop().call_soon(done, False)
+            return
+        self._openings[opening.id] = opening
+        self._inbox.opens.append((opening, done))
+        self._inbox.hurry()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Settle the row, once: settling it again changes nothing. Tried until it is written."""
+        id = settlement.id
+        if self._inbox.closing and (self._closed is None or self._closed.done()):
+            _log.error("An entry was settled after the ledger was closed: %r", settlement)
+        self._inbox.settles.append((settlement, self._openings.pop(id, None)))
+        if id in self._drains:
+            self._leave(id)
+        self._inbox.nudge()
+
+    def claim_drain(self, id: str, *, max_concurrent: int, done: Done) -> None:
+        """Ask to drain an open exchange: `done(True)` if fewer than so many do in all processes. `settle` ends it."""
+        if self._inbox.closing:
+            asyncio.get_running_loop().call_soon(done, False)
+            return
+        opening = self._openings.get(id)
+        key_id = opening.key_id if opening else None
+        if id not in self._drains:
+            self._drains[id] = key_id
+            self._drains_by_key[key_id] = self._drains_by_key.get(key_id, 0) + 1
+
+        def answered(granted: bool) -> None:
+            if not granted and id in self._drains:
+                self._leave(id)
+            done(granted)
+
+        self._inbox.claims.append((id, max_concurrent, answered))
+        self._inbox.hurry()
+
+    def _leave(self, id: str) -> None:
+        key_id = self._drains.pop(id)
+        left = self._drains_by_key[key_id] - 1
+        if left:
+            self._drains_by_key[key_id] = left
+        else:
+            del self._drains_by_key[key_id]
+
+    # ---- what is known
+
+    def drains_of(self, key_id: str | None) -> int:
+        """How many exchanges of this key drain: in this process now, in others as of at most a second ago."""
+        return self._drains_by_key.get(key_id, 0) + self._writer.elsewhere.get(key_id, 0)
+
+    @property
+    def keys(self) -> KeyRing:
+        return self._writer.ring
+
+    @property
+    def healthy(self) -> str | None:
+        """None, or one sentence why nothing can be written at the moment."""
+        return self._writer.healthy
+
+    @property
+    def counts(self) -> Counts:
+        return self._writer.counts
+
+    async def receipt(self, id: str, key_id: str | None) -> Receipt | None:
+        """The receipt of one of this key's exchanges, else None. Raises LedgerUnavailable.
+
+        Everything settled before is in it; a sibling that has just sent its last byte is given a moment to settle.
+        """
+        deadline = time.monotonic() + SIBLING_SECONDS
+        while True:
+            found: Found | None = await self._ask(lambda cursor: read_entry(cursor, id))
+            if found is None or found.key_id != key_id:
+                return None
+            if found.receipt.outcome or found.owner == self.boot or time.monotonic() >= deadline:
+                return found.receipt
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def spend(self, key_id: str | None) -> Spend:
+        """What this key was charged, by period. Raises LedgerUnavailable."""
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        spend: Spend = await self._ask(lambda cursor: read_spend(cursor, key_id, today))
+        return spend
+
+    async def _ask(self, read: Read) -> Any:
+        if self._inbox.closing:
+            raise LedgerUnavailable("The ledger is closed.")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._inbox.reads.append((read, _giver(answer)))
+        self._inbox.hurry()
+        return await answer
+
+    # ---- between the threads
+
+    def _reply(self, replies: list[Reply]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # a closed loop: nobody waits any more
+            self._loop.call_soon_threadsafe(self._deliver, replies)
+
+    def _deliver(self, replies: list[Reply]) -> None:
+        for call, value in replies:
+            try:
+                call(value)
+            except Exception as error:
+                assert self._loop is not None
+                self._loop.call_exception_handler({"message": "A ledger callback failed.", "exception": error})
+
+
+def _giver(future: asyncio.Future[Any]) -> Callable[[Any], None]:
+    def give(value: Any) -> None:
+        if future.done():
+            return
+        if isinstance(value, Exception):
+            future.set_exception(value)
+        else:
+            future.set_result(value)
+
+    return give
+
+
+def usage_rows(url: str, by: By, since: float | None = None) -> list[UsageRow]:
+    """Sums over the settled exchanges that began at or after `since` (unix seconds). Raises ConfigError."""
+    if not sqlite.path_of(url).exists():
+        return []
+    with closing(sqlite.connect(url)) as connection:
+        return read_usage(connection, by, since)

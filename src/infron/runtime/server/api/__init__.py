@@ -1,0 +1,1 @@
+"""Resources over HTTP that are no exchanges, a file each."""

@@ -1,0 +1,298 @@
+"""The HTTP client towards providers: which connection takes a request, who waits for one, which ones are closed.
+
+It never knows a wire format, and no clock but the one of connecting: all others are the relay's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections import OrderedDict
+from collections.abc import Mapping
+from itertools import takewhile
+
+from msgspec import Struct
+
+from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable, ShuttingDown
+from infron.runtime.upstream.connection import Connection
+from infron.runtime.upstream.dial import dial, tls_context
+from infron.runtime.upstream.origin import Origin, request_head, resolve
+from infron.runtime.upstream.request import LINGER_SECONDS, Attempt, Reader
+
+__all__ = ["Attempt", "Client", "OriginStats", "Reader", "Target"]
+
+_SWEEP_SECONDS = 0.5
+_CLOSE_SECONDS = 2.0
+_MAX_TARGETS = 4096  # endpoints whose head is remembered; where every request is signed anew none is seen twice
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # these announce no length where there is no body
+
+
+class Target(Struct, frozen=True, cache_hash=True):
+    """Where a request goes and with which head. The same value serves thousands of requests: its head is made once.
+
+    `headers`: host, content-length, accept-encoding and what frames or upgrades the connection are the client's own
+    and dropped. `max_connections`: to the URL's origin, over all its endpoints.
+    """
+
+    url: str  # http(s)://host[:port]/path?query
+    headers: tuple[tuple[str, str], ...]
+    method: str = "POST"
+    max_connections: int = 10_000
+
+
+class OriginStats(Struct, frozen=True):
+    """Connections of one origin. `open` counts idle ones and those that are still being made or closed."""
+
+    open: int
+    idle: int
+    connecting: int
+    waiting: int  # requests, for a connection
+
+
+class _Target(Struct, frozen=True):
+    """What an endpoint comes to: its origin's pool, and the head up to its last header."""
+
+    pool: _Pool
+    head: bytes
+    bodiless: bool
+    length_needed: bool
+    limit: int
+
+
+class Client:
+    """Sends requests to any number of origins; bound to the event loop of its first `send`."""
+
+    def __init__(
+        self,
+        *,
+        connect_seconds: float = 10.0,
+        max_header_bytes: int = 64 << 10,
+        environ: Mapping[str, str] | None = None,
+        idle_seconds: float = 60.0,
+    ) -> None:
+        """`connect_seconds`: for name lookup, TCP, proxy and TLS together, 0 = off. `environ`: proxies, trust."""
+        self.connect_seconds = connect_seconds
+        self.max_header_bytes = max_header_bytes
+        self.idle_seconds = idle_seconds
+        self.closed = False
+        self._environ = os.environ if environ is None else environ
+        self._tls: ssl.SSLContext | None = None
+        self._targets: dict[Target, _Target] = {}
+        self._pools: dict[Origin, _Pool] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event | None = None
+
+    def send(self, endpoint: Target, body: bytes, reader: Reader) -> Attempt:
+        """Begin a request. Raises nothing: whatever is wrong reaches the reader, from the event loop."""
+        target = self._targets.get(endpoint)
+        if target is None or self.closed:
+            try:
+                target = self._target(endpoint)
+            except InfronError as error:
+                attempt = Attempt(reader, b"", b"")
+                asyncio.get_running_loop().call_soon(attempt.fail, error)
+                return attempt
+        length = b"content-length: %d\r\n\r\n" % len(body) if body or target.length_needed else b"\r\n"
+        attempt = Attempt(reader, target.head + length, body, bodiless=target.bodiless)
+        target.pool.place(attempt, target.limit)
+        return attempt
+
+    async def close(self) -> None:
+        """Close every connection; attempts that still run fail with ShuttingDown, and so do later ones."""
+        self.closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._empty = asyncio.Event()
+        for pool in self._pools.values():
+            pool.close()
+        self.emptied()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self._empty.wait()
+        except TimeoutError:
+            pass  # a transport that will not say that it is closed must not hold up the end
+
+    def stats(self) -> dict[str, OriginStats]:
+        """By origin, as `https://host[:port]`."""
+        return {f"{origin.scheme}://{origin.name}": pool.stats() for origin, pool in self._pools.items()}
+
+    def _target(self, endpoint: Target) -> _Target:
+        if self.closed:
+            raise ShuttingDown("The gateway is shutting down.")
+        origin, where = resolve(endpoint.url, self._environ)
+        head = request_head(endpoint.method, where, origin, endpoint.headers)
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = _Pool(self, origin)
+        target = _Target(
+            pool, head, endpoint.method == "HEAD", endpoint.method not in _WITHOUT_BODY, endpoint.max_connections
+        )
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        self._targets[endpoint] = target
+        return target
+
+    # ---- for the pools
+
+    def tls(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = tls_context(self._environ)
+        return self._tls
+
+    def watch(self) -> None:
+        """Something is idle or lingers: see to it that the sweep runs. One timer for all."""
+        if self._sweeper is None and not self.closed:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        if sum([pool.sweep() for pool in self._pools.values()]):
+            self.watch()
+
+    def emptied(self) -> None:
+        if self._empty is not None and not any(pool.open for pool in self._pools.values()):
+            self._empty.set()
+
+
+class _Pool:
+    """The connections of one origin. A connection stands in exactly one place: being made, busy, lingering, or idle.
+
+    While requests wait no connection is idle and the limit is reached: whatever becomes free serves the first of them.
+    """
+
+    def __init__(self, client: Client, origin: Origin) -> None:
+        self._client = client
+        self._origin = origin
+        self._loop = asyncio.get_running_loop()
+        self._dials: dict[Attempt, asyncio.Task[Connection]] = {}
+        self._connections: set[Connection] = set()  # all that were made and are not closed yet
+        self._idle: dict[Connection, None] = {}  # the longest idle first
+        self._lingering: dict[Connection, float] = {}  # until when, in loop time; the first to give up first
+        self._waiting: OrderedDict[Attempt, int] = OrderedDict()  # with the limit that each obeys
+
+    @property
+    def open(self) -> int:
+        return len(self._dials) + len(self._connections)
+
+    def stats(self) -> OriginStats:
+        return OriginStats(self.open, len(self._idle), len(self._dials), len(self._waiting))
+
+    def place(self, attempt: Attempt, limit: int) -> None:
+        """Start the attempt on the connection that was used last, else on a new one, else let it wait."""
+        now = self._loop.time()
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable(now):
+                connection.start(attempt)
+                return
+            connection.abort()  # found closed before a byte was written: trying another one is safe
+        if self.open < limit:
+            self._dial(attempt)
+        else:
+            self._waiting[attempt] = limit
+            attempt.give_up = lambda: self._leave(attempt)
+
+    def _leave(self, attempt: Attempt) -> None:
+        self._waiting.pop(attempt, None)
+        self._serve()  # the next one may obey a higher limit
+        attempt.gone()
+
+    def _serve(self) -> None:
+        """Let those who wait have new connections, as far as the limit allows."""
+        while self._waiting and not self._client.closed:
+            attempt, limit = next(iter(self._waiting.items()))
+            if self.open >= limit:
+                return
+            del self._waiting[attempt]
+            self._dial(attempt)
+
+    # ---- making connections
+
+    def _dial(self, attempt: Attempt) -> None:
+        task = self._dials[attempt] = self._loop.create_task(self._connect())
+        # In a callback of the task, not at its end: a task that is cancelled before it has begun never runs.
+        task.add_done_callback(lambda _: self._dialled(attempt, task))
+        attempt.give_up = task.cancel
+
+    async def _connect(self) -> Connection:
+        client, origin = self._client, self._origin
+        connection = Connection(self, origin.name, client.max_header_bytes)
+        tls = client.tls() if origin.scheme == "https" else None
+        try:
+            async with asyncio.timeout(client.connect_seconds or None):
+                connection.attach(await dial(origin, connection, tls))
+        except TimeoutError as error:  # this clock's: `dial` lets no other one out
+            raise ProviderTimeout(f"No connection to {origin.name} within {client.connect_seconds:g} s.") from error
+        self._connections.add(connection)
+        return connection
+
+    def _dialled(self, attempt: Attempt, task: asyncio.Task[Connection]) -> None:
+        del self._dials[attempt]
+        if task.cancelled() or self._client.closed:
+            attempt.fail(ShuttingDown("The gateway is shutting down."))  # unheard where `abort` cancelled
+        elif (error := task.exception()) is not None:
+            attempt.fail(error if isinstance(error, InfronError) else self._surprise(error))
+        elif task.result() not in self._connections or task.result().closing:
+            attempt.fail(ProviderUnavailable(f"{self._origin.name} closed the connection as soon as it was made."))
+        elif attempt.reader is None:  # it gave up in the very moment
+            task.result().abort(attempt.gone)
+            return
+        else:
+            task.result().start(attempt)
+        attempt.gone()
+        self._serve()
+        self._client.emptied()
+
+    def _surprise(self, error: BaseException) -> InfronError:
+        self._loop.call_exception_handler({"message": "A connection attempt broke", "exception": error})
+        return InternalError(f"The gateway failed while it connected to {self._origin.name}.")
+
+    # ---- what connections report
+
+    def reusable(self, connection: Connection) -> None:
+        self._lingering.pop(connection, None)
+        if self._client.closed:
+            connection.abort()
+        elif self._waiting:
+            attempt, _ = self._waiting.popitem(last=False)
+            connection.start(attempt)
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle[connection] = None
+            self._client.watch()
+
+    def lingers(self, connection: Connection) -> None:
+        self._lingering[connection] = self._loop.time() + LINGER_SECONDS
+        self._client.watch()
+
+    def lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._idle.pop(connection, None)
+        self._lingering.pop(connection, None)
+        self._serve()
+        self._client.emptied()
+
+    # ---- closing
+
+    def sweep(self) -> bool:
+        """Close what was idle or lingered for too long. Returns whether there is something left to watch."""
+        now = self._loop.time()
+        oldest = now - self._client.idle_seconds
+        for connection in [*takewhile(lambda idle: idle.idle_since <= oldest, self._idle)]:
+            del self._idle[connection]
+            connection.abort()
+        for connection, _until in [*takewhile(lambda item: item[1] <= now, self._lingering.items())]:
+            del self._lingering[connection]
+            connection.abort()
+        return bool(self._idle or self._lingering)
+
+    def close(self) -> None:
+        self._idle.clear()
+        while self._waiting:
+            attempt, _ = self._waiting.popitem(last=False)
+            attempt.fail(ShuttingDown("The gateway is shutting down."))
+        for task in self._dials.values():
+            task.cancel()
+        for connection in list(self._connections):
+            connection.fail(ShuttingDown("The gateway is shutting down."))

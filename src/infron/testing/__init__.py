@@ -1,0 +1,50 @@
+"""The public test kit: a scripted provider with real failure shapes, and a whole gateway to put in front of it."""
+
+from infron.testing.provider import RunningGateway, ScriptedProvider, gateway
+from infron.testing.scripts import (
+    CUT,
+    DONE,
+    FINISH,
+    RESET,
+    ROLE,
+    USAGE,
+    Answer,
+    Call,
+    Pause,
+    Raw,
+    Script,
+    Step,
+    Voice,
+    Wait,
+    delta,
+    frame,
+    split,
+    text,
+)
+from infron.testing.voices import SCRIPTS, speak
+
+__all__ = [
+    "CUT",
+    "DONE",
+    "FINISH",
+    "RESET",
+    "ROLE",
+    "SCRIPTS",
+    "USAGE",
+    "Answer",
+    "Call",
+    "Pause",
+    "Raw",
+    "RunningGateway",
+    "Script",
+    "ScriptedProvider",
+    "Step",
+    "Voice",
+    "Wait",
+    "delta",
+    "frame",
+    "gateway",
+    "speak",
+    "split",
+    "text",
+]

@@ -1,0 +1,299 @@
+"""Anthropic's Messages wire, both directions: this file the provider's streams, its neighbours all else.
+
+It never knows who asks, what a token costs, or when to write: it only turns bytes into values and back.
+
+Source: Anthropic, "Streaming messages" and "Errors" (to 2026-11), and streams recorded by others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from infron.catalog.definitions import Provider
+from infron.errors import InfronError, ProviderError, ProviderUnavailable
+from infron.model import (
+    Annotated,
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from infron.wires import errors as openai_errors
+from infron.wires import lenient_json, sse
+from infron.wires.anthropic.messages import FORMAT
+from infron.wires.anthropic.words import REASONS, annotation_of, chat_usage, merge_usage
+from infron.wires.decoding import DONE, SseDecoder
+from infron.wires.errors import Headers
+from infron.wires.json_answer import ANSWER_TOOL
+from infron.wires.lenient_json import dict_in, dicts_in, string_in
+
+MEDIA_TYPE = b"text/event-stream"
+MOST_OPEN = 1000  # blocks of one answer at a time
+
+_encode = msgspec.json.Encoder().encode
+
+
+# ---- errors
+
+
+def parse_error(
+    status: int, headers: Headers, body: bytes, provider: Provider, key: str = "", now: float = 0.0
+) -> InfronError:
+    """As `openai_errors.parse_error`, and what Anthropic tells in its own way.
+
+    529 is an overload; an account without money is a 400; a prompt that is too long is told by its sentence alone.
+    """
+    if status == 529:
+        status = 503
+    if status == 400 and b"credit balance is too low" in body:
+        status = 402
+    error = openai_errors.parse_error(status, headers, body, provider, key, now)
+    tokens = isinstance(error, ProviderError) and error.status == 413 and "token" in error.message.lower()
+    if tokens or openai_errors.says_too_long(error):
+        error.status, error.error_type = 400, "context_length_exceeded"
+    return error
+
+
+# ---- streams
+
+
+class _Delta(Struct, gc=False):
+    type: Any = None
+    text: Any = None
+    partial_json: Any = None
+    thinking: Any = None
+    signature: Any = None
+    citation: Any = None
+    stop_reason: Any = None
+
+
+class _Frame(Struct, gc=False):
+    type: Any = None
+    index: Any = None
+    delta: _Delta | None = None
+    content_block: Any = None
+    message: Any = None
+    usage: Any = None
+
+
+class _Open(Struct):
+    """A block that has begun. `place`: among the thoughts, or among the tool calls. `input`: what it began with."""
+
+    kind: str
+    place: int = 0
+    input: dict[str, Any] = {}
+    argued: bool = False
+
+
+_frame = msgspec.json.Decoder(_Frame)
+_message = msgspec.json.Decoder(dict[str, Any])
+_facts = _frame.decode
+
+
+class Decoder(SseDecoder):
+    """One answer to events. A stream that ends without `message_stop` gives neither Finished nor Done: it was cut."""
+
+    _parse_error = staticmethod(parse_error)
+
+    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+        super().__init__(provider, max_frame_bytes, key)
+        self._begun = False
+        self._blocks: dict[int, _Open] = {}
+        self._thoughts = self._calls = 0  # so many have begun
+        self._usage: dict[str, Any] = {}
+        self._stop: str | None = None
+
+    def whole(self, body: bytes) -> list[Event]:
+        """A message in one JSON though a stream was asked for, or an error."""
+        try:
+            message = lenient_json.decode(body, _message) or {}
+        except ProviderUnavailable:
+            if body.lstrip()[:1] != b"{":
+                raise self._broken("answered with something that is neither a stream nor JSON") from None
+            message = {}
+        if not isinstance(message.get("content"), list):
+            return [Failed(parse_error(200, [], body, self._provider, self._key))]
+        events: list[Event] = []
+        self._begin(message, events)
+        merge_usage(self._usage, message.get("usage"))
+        events.append(UsageReported(chat_usage(self._usage)))
+        self._finish(events)
+        return events
+
+    def _take(self, frame: sse.Event, events: list[Event]) -> None:
+        if frame.comment is not None:
+            return
+        payload = frame.data
+        try:
+            facts = _facts(payload)
+        except lenient_json.BROKEN:
+            mended = self._mended(payload, events)
+            if mended is None:
+                return
+            facts = mended
+        delta = facts.delta
+        if delta is not None and facts.type == "content_block_delta":
+            text = delta.text
+            if delta.type == "text_delta":
+                if text.__class__ is str and text:
+                    events.append(TextDelta(text))
+            else:
+                self._go_on(facts.index, delta, events)
+            return
+        match facts.type or frame.event:
+            case "message_start" if isinstance(facts.message, dict):
+                self._begin(facts.message, events)
+            case "content_block_start" if isinstance(facts.content_block, dict):
+                self._open(facts.index, facts.content_block, events)
+            case "content_block_stop":
+                self._close(facts.index, events)
+            case "message_delta":
+                self._count(facts, events)
+            case "message_stop":
+                self._finish(events)
+            case "error":
+                self._fail_with(payload, events)
+            case None | "" if frame.stray and b'"error"' in payload:
+                self._fail_with(payload, events)
+            case _:  # ping, and what is yet to come
+                pass
+
+    def _mended(self, payload: bytes, events: list[Event]) -> _Frame | None:
+        """A frame that a strict decoder refuses; None where there is nothing more to do with it."""
+        if payload.startswith(DONE):  # some hosts of this wire end with the chat wire's mark
+            self._over = True
+            events.append(Done())
+            return None
+        if not payload.strip():
+            return None
+        try:
+            return lenient_json.decode(payload, _frame)
+        except ProviderUnavailable:
+            self._fail(self._broken("sent a frame that is no event of the Messages API"), events)
+            return None
+
+    # ---- the message
+
+    def _begin(self, message: dict[str, Any], events: list[Event]) -> None:
+        if self._begun:
+            return  # it is said twice at times
+        self._begun = True
+        self.upstream_id = string_in(message, "id")[:200] or None
+        events.append(Started(self.upstream_id or ""))
+        merge_usage(self._usage, message.get("usage"))
+        self._usage["output_tokens"] = 0  # what stands there now is a placeholder
+        usage = chat_usage(self._usage)
+        if usage["prompt_tokens"]:
+            events.append(UsageReported(usage))
+        content = message.get("content")
+        for index, block in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(block, dict):
+                self._open(-1 - index, block, events)
+                self._close(-1 - index, events)
+        self._stopped(message.get("stop_reason"))
+
+    def _count(self, facts: _Frame, events: list[Event]) -> None:
+        if facts.delta is not None:
+            self._stopped(facts.delta.stop_reason)
+        if merge_usage(self._usage, facts.usage):
+            events.append(UsageReported(chat_usage(self._usage)))
+
+    def _stopped(self, reason: Any) -> None:
+        if isinstance(reason, str) and reason:
+            self._stop = reason
+
+    def _finish(self, events: list[Event]) -> None:
+        for index in list(self._blocks):
+            self._close(index, events)
+        if self._stop is not None:
+            reason = REASONS.get(self._stop, "stop")
+            if reason == "tool_calls" and not self._calls:  # the only tool was the one that makes the answer JSON
+                reason = "stop"
+            self.finished = True
+            events.append(Finished(reason, self._stop))
+        self._over = True
+        events.append(Done())
+
+    # ---- its blocks
+
+    def _open(self, index: Any, block: dict[str, Any], events: list[Event]) -> None:
+        index = index if isinstance(index, int) else 0
+        self._close(index, events)
+        match block.get("type"):
+            case "text":
+                if text := string_in(block, "text"):
+                    events.append(TextDelta(text))
+                for citation in dicts_in(block, "citations"):
+                    _cite(citation, events)
+                return
+            case "thinking":
+                opened = _Open("thinking", self._thoughts)
+                self._thoughts += 1
+                for name in ("thinking", "signature"):
+                    _think(string_in(block, name), name, opened.place, events)
+            case "redacted_thinking":
+                if data := string_in(block, "data"):
+                    events.append(ThinkingDelta(data=data, format=FORMAT, index=self._thoughts))
+                    self._thoughts += 1
+                return
+            case "tool_use" if block.get("name") == ANSWER_TOOL:
+                opened = _Open("answer", 0, dict_in(block, "input"))
+            case "tool_use":
+                opened = _Open("tool_use", self._calls, dict_in(block, "input"))
+                id = string_in(block, "id") or f"toolu_{self._calls}"
+                events.append(ToolCallStarted(self._calls, id, string_in(block, "name")))
+                self._calls += 1
+            case _:  # tools that ran at the provider and their results, and what is yet to come
+                return
+        if len(self._blocks) >= MOST_OPEN:
+            self._fail(self._broken(f"began more than {MOST_OPEN} blocks at once"), events)
+            return
+        self._blocks[index] = opened
+
+    def _go_on(self, index: Any, delta: _Delta, events: list[Event]) -> None:
+        if delta.type == "citations_delta":
+            _cite(delta.citation, events)
+            return
+        opened = self._blocks.get(index) if isinstance(index, int) else None
+        if opened is None:
+            return
+        if delta.type == "input_json_delta":
+            piece = delta.partial_json
+            if isinstance(piece, str) and piece and opened.kind != "thinking":
+                opened.argued = True
+                _argue(piece, opened, events)
+        elif opened.kind == "thinking" and delta.type in ("thinking_delta", "signature_delta"):
+            name = "thinking" if delta.type == "thinking_delta" else "signature"
+            _think(getattr(delta, name), name, opened.place, events)
+
+    def _close(self, index: Any, events: list[Event]) -> None:
+        opened = self._blocks.pop(index, None) if isinstance(index, int) else None
+        if opened is not None and opened.kind != "thinking" and not opened.argued:
+            _argue(_encode(opened.input).decode(), opened, events)
+
+
+def _think(text: Any, name: str, place: int, events: list[Event]) -> None:
+    if not isinstance(text, str) or not text:
+        return
+    if name == "thinking":
+        events.append(ThinkingDelta(text, format=FORMAT, index=place))
+    else:
+        events.append(ThinkingDelta(signature=text, format=FORMAT, index=place))
+
+
+def _argue(piece: str, opened: _Open, events: list[Event]) -> None:
+    events.append(TextDelta(piece) if opened.kind == "answer" else ToolCallDelta(opened.place, piece))
+
+
+def _cite(citation: Any, events: list[Event]) -> None:
+    if isinstance(citation, dict):
+        events.append(Annotated(annotation_of(citation)))

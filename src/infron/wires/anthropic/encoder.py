@@ -1,0 +1,232 @@
+"""Answers on Anthropic's Messages wire, to clients: events as its stream, or folded to one message; errors.
+
+It never knows which wire the answer came from, nor how it reaches the client.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from infron.errors import InfronError
+from infron.model import (
+    Annotated,
+    Chunk,
+    Event,
+    Finished,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from infron.wires import lenient_json, sse
+from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
+from infron.wires.openai.chat.events import Reader
+
+KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
+
+_encode = msgspec.json.Encoder().encode
+_DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
+_TEXT = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
+)
+_STOP = b'event: content_block_stop\ndata: {"type":"content_block_stop","index":%d}\n\n'
+_END = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+
+
+def render_error(error: InfronError) -> bytes:
+    """The body of an HTTP error."""
+    return _encode(error_object(error))
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), sse.unbroken(_encode({"type": name, **data})))
+
+
+def _of_another_choice(event: Event) -> bool:
+    return bool(getattr(event, "choice", 0))
+
+
+def _head(id: str, model: str, usage: dict[str, Any]) -> dict[str, Any]:
+    own = {"id": id, "type": "message", "role": "assistant", "model": model, "content": []}
+    return {**own, "stop_reason": None, "stop_sequence": None, "usage": usage}
+
+
+class Encoder:
+    """Events to the bytes of a client's stream; blocks come one after the other. `created` has no place here.
+
+    Counts and the reason of the end are told at the end, when both are known: by `close`. Media have no block, and of
+    several choices the first is told. A refusal is text.
+    """
+
+    def __init__(self, id: str, created: int, model: str) -> None:
+        self._id, self._model = id, model
+        self._reader = Reader()
+        self._begun = False
+        self._usage = messages_usage({})
+        self._stop: str | None = None
+        self._kind = ""  # of the block that is open
+        self._index = -1  # of the last block
+        self._lead = b""  # how the next piece of an open text begins
+        self._thought = -1
+        self._calls: dict[int, int] = {}  # the call's index -> its block's
+
+    def encode(self, event: Event) -> bytes:
+        if isinstance(event, TextDelta) and self._kind == "text" and not event.choice:
+            return self._lead + sse.unbroken(_encode(event.text)) + b"}}\n\n"
+        if isinstance(event, Chunk):
+            return b"".join([self.encode(inner) for inner in self._reader.events_of(event)])
+        if isinstance(event, UsageReported):
+            self._usage = messages_usage(event.raw)
+            return self._start()
+        if isinstance(event, Started) or _of_another_choice(event):
+            return b""  # the counts that may come next belong into the first frame
+        if isinstance(event, Finished):
+            if not event.told:
+                self._stop = stop_reason(event.reason, event.native)
+            return b""
+        return self._start() + self._said(event)
+
+    def usage(self, usage: dict[str, Any], cost: dict[str, Any], provider: str) -> bytes:
+        """The counts that were billed, in the names of the chat wire; this wire has no place for the others."""
+        return self.encode(UsageReported(usage))
+
+    def keep_alive(self) -> bytes:
+        return KEEP_ALIVE
+
+    def fail(self, error: InfronError) -> bytes:
+        """The last frame of a stream that failed."""
+        return b"event: error\ndata: %b\n\n" % sse.unbroken(render_error(error))
+
+    def close(self) -> bytes:
+        delta = {"delta": {"stop_reason": self._stop, "stop_sequence": None}, "usage": self._usage}
+        return self._start() + self._shut() + _event("message_delta", delta) + _END
+
+    def _start(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        return _event("message_start", {"message": _head(self._id, self._model, {**self._usage, "output_tokens": 0})})
+
+    def _said(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(text) | RefusalDelta(text):
+                return self._text() + self._lead + sse.unbroken(_encode(text)) + b"}}\n\n"
+            case ThinkingDelta():
+                return self._thinking(event)
+            case ToolCallStarted(index, id, name):
+                head = self._open("tool_use", {"id": id, "name": name, "input": {}})
+                self._calls[index] = self._index
+                return head
+            case ToolCallDelta(index, arguments) if index in self._calls:
+                return self._piece(self._calls[index], {"type": "input_json_delta", "partial_json": arguments})
+            case Annotated(raw) if citation := citation_of(raw):
+                head = self._text()
+                return head + self._piece(self._index, {"type": "citations_delta", "citation": citation})
+        return b""
+
+    def _text(self) -> bytes:
+        return b"" if self._kind == "text" else self._open("text", {"text": ""})
+
+    def _thinking(self, event: ThinkingDelta) -> bytes:
+        if event.data:
+            return self._open("redacted_thinking", {"data": event.data}) + self._shut()
+        out = b""
+        if self._kind != "thinking" or event.index != self._thought:
+            out = self._open("thinking", {"thinking": "", "signature": ""})
+            self._thought = event.index
+        if event.text:
+            out += self._piece(self._index, {"type": "thinking_delta", "thinking": event.text})
+        if event.signature:
+            out += self._piece(self._index, {"type": "signature_delta", "signature": event.signature})
+        return out
+
+    def _open(self, kind: str, block: dict[str, Any]) -> bytes:
+        before = self._shut()
+        self._kind = kind
+        self._index += 1
+        self._lead = _TEXT % self._index
+        data = {"index": self._index, "content_block": {"type": kind, **block}}
+        return before + _event("content_block_start", data)
+
+    def _piece(self, index: int, delta: dict[str, Any]) -> bytes:
+        return _DELTA % (index, sse.unbroken(_encode(delta)))
+
+    def _shut(self) -> bytes:
+        kind, self._kind = self._kind, ""
+        return _STOP % self._index if kind else b""
+
+
+class Folder:
+    """Events to the one JSON of an answer that is not streamed."""
+
+    def __init__(self) -> None:
+        self._reader = Reader()
+        self._blocks: list[dict[str, Any]] = []
+        self._pieces: list[list[str]] = []  # of the text, the thought or the arguments of each block
+        self._thought = -1
+        self._calls: dict[int, int] = {}
+        self._usage = messages_usage({})
+        self._stop: str | None = None
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Chunk):
+            for inner in self._reader.events_of(event):
+                self.add(inner)
+            return
+        if _of_another_choice(event):
+            return
+        match event:
+            case TextDelta(text) | RefusalDelta(text):
+                self._pieces[self._text()].append(text)
+            case ThinkingDelta(data=data) if data:
+                self._open({"type": "redacted_thinking", "data": data})
+            case ThinkingDelta(text, signature):
+                if not self._blocks or self._blocks[-1]["type"] != "thinking" or event.index != self._thought:
+                    self._open({"type": "thinking", "thinking": "", "signature": ""})
+                    self._thought = event.index
+                self._pieces[-1].append(text)
+                self._blocks[-1]["signature"] += signature
+            case ToolCallStarted(index, id, name):
+                self._calls[index] = self._open({"type": "tool_use", "id": id, "name": name, "input": {}})
+            case ToolCallDelta(index, arguments) if index in self._calls:
+                self._pieces[self._calls[index]].append(arguments)
+            case Annotated(raw) if citation := citation_of(raw):
+                self._blocks[self._text()].setdefault("citations", []).append(citation)
+            case UsageReported(raw):
+                self._usage = messages_usage(raw)
+            case Finished(reason, native) if not event.told:
+                self._stop = stop_reason(reason, native)
+
+    def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
+        """The JSON. `more`: further root members; `usage` among them is in the names of the chat wire."""
+        usage = more.pop("usage", None)
+        usage = messages_usage(usage) if isinstance(usage, dict) else self._usage
+        content = [_filled(block, "".join(self._pieces[place])) for place, block in enumerate(self._blocks)]
+        own = {"content": content, "stop_reason": self._stop, "provider": provider}
+        return _encode({**_head(id, model, usage), **own, **more})
+
+    def _open(self, block: dict[str, Any]) -> int:
+        self._blocks.append(block)
+        self._pieces.append([])
+        return len(self._blocks) - 1
+
+    def _text(self) -> int:
+        if self._blocks and self._blocks[-1]["type"] == "text":
+            return len(self._blocks) - 1
+        return self._open({"type": "text", "text": ""})
+
+
+def _filled(block: dict[str, Any], said: str) -> dict[str, Any]:
+    match block["type"]:
+        case "text" | "thinking" as name:
+            return {**block, name: said}
+        case "tool_use":
+            # Arguments that were cut off are none: this member has to be an object.
+            arguments = lenient_json.object_in(said)
+            return block if arguments is None else {**block, "input": arguments}
+    return block

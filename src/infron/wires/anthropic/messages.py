@@ -1,0 +1,193 @@
+"""What is said, on Anthropic's Messages wire: a conversation's messages as the system prompt and blocks in turns.
+
+It never knows how the answer shall be, and never changes a signed thought.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from msgspec import Raw
+
+from infron.conversation import Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
+from infron.errors import Unsupported
+from infron.wires import lenient_json
+from infron.wires.anthropic.models import Generation
+from infron.wires.media import mime_of_data, text_in
+from infron.wires.request_fields import cache_control, unsupported
+
+FORMAT = "anthropic-claude-v1"  # of thoughts, as `reasoning_details` names it
+
+Block = dict[str, Any]
+
+
+def messages_of(messages: tuple[Message, ...], takes: Generation) -> tuple[list[Block], list[Block]]:
+    """The system prompt and the messages. Raises Unsupported that names the place of what cannot be carried.
+
+    A later system message stays where it is only where the model allows that: behind the user's turn, and before the
+    model's or at the end. Another would change the prompt's beginning, and with it what is cached, but is not lost.
+    """
+    if not takes.prefill:
+        _refuse_prefill(messages)
+    system: list[Block] = []
+    result: list[Block] = []
+    segment: list[Message] = []
+    for index, message in enumerate(messages):
+        if message.role != "system":
+            segment.append(message)
+            continue
+        blocks = _content(message.parts, "system", messages)
+        if takes.system and segment and segment[-1].role in ("user", "tool") and _ends_turn(messages, index):
+            result += _turns(segment, messages)
+            result.append({"role": "system", "content": blocks})
+            segment = []
+        elif takes.system and not segment and result and _ends_turn(messages, index):
+            result[-1]["content"] += blocks
+        else:
+            system += blocks
+    result += _turns(segment, messages)
+    if system and not result:  # at least one message is due
+        result, system = [{"role": "user", "content": system}], []
+    if result and result[-1]["role"] == "assistant":
+        _trim(result[-1]["content"])
+    return system, result
+
+
+def _ends_turn(messages: tuple[Message, ...], index: int) -> bool:
+    following = next((message.role for message in messages[index:] if message.role != "system"), "assistant")
+    return following == "assistant"
+
+
+def _refuse_prefill(messages: tuple[Message, ...]) -> None:
+    index = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role != "system"), None)
+    if index is None or messages[index].role != "assistant":
+        return
+    parts = messages[index].parts
+    if any(isinstance(part, Text) and part.text for part in parts) and not any(isinstance(p, ToolCall) for p in parts):
+        raise unsupported(f"messages[{index}]", "is the beginning of an answer, and this model does not go on from one")
+
+
+def _turns(segment: list[Message], messages: tuple[Message, ...]) -> list[Block]:
+    turns = []
+    for who, parts in turns_of(segment):
+        if blocks := _content(parts if who == "user" else _thoughts_first(parts), who, messages):
+            turns.append({"role": who, "content": blocks})
+    return turns
+
+
+def _thoughts_first(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """A turn with thoughts begins with one. Where it does, the order is the model's own and must stay."""
+    parts = tuple(part for part in parts if not isinstance(part, Thinking) or _is_ours(part))
+    if parts and isinstance(parts[0], Thinking):
+        return parts
+    return tuple(sorted(parts, key=lambda part: not isinstance(part, Thinking)))
+
+
+def _is_ours(thought: Thinking) -> bool:
+    """Whether this wire can give the thought back: it wants the signature, and refuses that of another."""
+    return thought.format in ("", FORMAT) and bool(thought.signature or thought.data)
+
+
+def _trim(blocks: list[Block]) -> None:
+    """The beginning of an answer must not end in white space."""
+    last = blocks[-1]
+    if last["type"] == "text":
+        last["text"] = last["text"].rstrip()
+
+
+Who = Literal["system", "user", "assistant"]
+
+
+def _content(parts: Iterable[Part], who: Who, messages: tuple[Message, ...]) -> list[Block]:
+    blocks = []
+    for part in parts:
+        try:
+            block = _block(part, who)
+        except Unsupported as error:
+            error.param = _place_of(part, messages)
+            error.message = f"`{error.param}`: {error.message}"
+            raise
+        if block is not None:
+            blocks.append(block)
+    return blocks
+
+
+def _place_of(part: Part, messages: tuple[Message, ...]) -> str:
+    places = (f"messages[{index}]" for index, message in enumerate(messages) if any(p is part for p in message.parts))
+    return next(places, "messages")
+
+
+def _block(part: Part, who: Who) -> Block | None:
+    match part:
+        case Text():  # a text without a letter is refused
+            return {"type": "text", "text": part.text, **cache_control(part.cache)} if part.text.strip() else None
+        case Media() if who == "user":
+            return _media(part)
+        case Media():
+            raise Unsupported(f"Claude takes no {part.kind} from the {who}.")
+        case Thinking() if who != "assistant":
+            return None
+        case Thinking(data="", text=text, signature=signature):
+            return {"type": "thinking", "thinking": text, "signature": signature}
+        case Thinking(data=data):
+            return {"type": "redacted_thinking", "data": data}
+        case ToolCall():
+            call = {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _arguments(part.arguments)}
+            return {**call, **cache_control(part.cache)}
+        case ToolResult():
+            block: Block = {"type": "tool_result", "tool_use_id": _id(part.call_id)}
+            if inner := [item for item in (_block(inner, "user") for inner in part.parts) if item is not None]:
+                block["content"] = inner
+            if part.failed:
+                block["is_error"] = True
+            return {**block, **cache_control(part.cache)}
+
+
+def _id(id: str) -> str:
+    """Ids of calls are made of letters, digits, _ and -; another host's that is not gets one, always the same."""
+    if re.fullmatch(r"[A-Za-z0-9_-]+", id):
+        return id
+    return "toolu_" + hashlib.sha256(id.encode()).hexdigest()[:24]
+
+
+def _arguments(arguments: str) -> Raw:
+    """The arguments byte for byte: what is signed must not change."""
+    raw = lenient_json.object_in(arguments.strip() or "{}")
+    if raw is None:
+        raise Unsupported("The arguments of a tool call are no JSON object.")
+    return raw
+
+
+# ---- media
+
+_IMAGES = frozenset(("image/jpeg", "image/png", "image/gif", "image/webp"))
+
+
+def _media(media: Media) -> Block:
+    if media.kind not in ("image", "document"):
+        raise Unsupported(f"Claude takes no {media.kind}.")
+    block: Block = {"type": media.kind, "source": _source(media)}
+    if media.kind == "document" and media.name:
+        block["title"] = media.name
+    return {**block, **cache_control(media.cache)}
+
+
+def _source(media: Media) -> Block:
+    if media.file_id:
+        return {"type": "file", "file_id": media.file_id}
+    if media.url:
+        return {"type": "url", "url": media.url}
+    if media.text:
+        return {"type": "text", "media_type": "text/plain", "data": media.text}
+    mime = mime_of_data(media.data) or media.mime
+    if media.kind == "document" and mime.startswith("text/"):
+        text = text_in(media.data)
+        if text is None:
+            raise Unsupported("The document says that it is text, but is none in UTF-8.")
+        return {"type": "text", "media_type": "text/plain", "data": text}
+    if mime not in _IMAGES if media.kind == "image" else mime != "application/pdf":
+        raise Unsupported(f"Claude takes no {media.kind} of the type {mime or 'unknown'}.")
+    return {"type": "base64", "media_type": mime, "data": media.data}

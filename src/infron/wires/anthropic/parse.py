@@ -1,0 +1,269 @@
+"""A client's request on Anthropic's Messages wire as our own.
+
+It never knows which provider will take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from infron.conversation import (
+    Conversation,
+    Effort,
+    Media,
+    Message,
+    NativeTool,
+    Part,
+    Reasoning,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from infron.errors import InvalidRequest
+from infron.model import Request
+from infron.wires.anthropic.messages import FORMAT
+from infron.wires.errors import Headers
+from infron.wires.openai.chat import request as openai_request
+from infron.wires.openai.chat.messages import fields_of
+from infron.wires.request_fields import cache_of, count_of, object_of, objects_of, string_of, strings_of, wrong
+from infron.wires.schemas import NO_ARGUMENTS
+
+Values = dict[str, Any]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def parse_request(body: bytes, headers: Headers) -> Request:
+    """The request in a body of the Messages API. Raises InvalidRequest that names the field.
+
+    `headers`: none matters; a client's are never passed on.
+    """
+    request = openai_request.parse_request(body)
+    values = {name: msgspec.json.decode(raw) for name, raw in request.fields.items() if name not in ("model", "stream")}
+    given = {name: value for name, value in values.items() if value is not None}
+    conversation = conversation_of(given)
+    user = conversation.fields.get("user")
+    fields = fields_of(conversation)
+    fields["model"], fields["stream"] = Raw(_encode(request.model)), Raw(b"true" if request.stream else b"false")
+    return replace(request, fields=fields, include_usage=True, user=user if isinstance(user, str) else None)
+
+
+def conversation_of(values: Values) -> Conversation:
+    """The conversation in the root members of a Messages request, which are used up; `messages` is there."""
+    if "max_tokens" not in values:
+        raise InvalidRequest("`max_tokens` is missing.", param="max_tokens")
+    tools = tuple(_tools(values.pop("tools", None)))
+    choice = object_of(values.pop("tool_choice", None) or {}, "tool_choice")
+    messages = [*_system(values.pop("system", None)), *_messages(values.pop("messages"))]
+    kind = string_of(choice, "type", "tool_choice")
+    if kind not in _CHOICES:
+        raise wrong("tool_choice.type", "auto, any, tool or none")
+    output = object_of(values.pop("output_config", None) or {}, "output_config")
+    reasoning = _reasoning(values, output)
+    wanted = _format(output)
+    if output:
+        values["output_config"] = output
+    return Conversation(
+        messages=tuple(messages),
+        tools=tools,
+        tool_choice=_CHOICES[kind],  # type: ignore[arg-type]
+        tool_name=string_of(choice, "name", "tool_choice") if kind == "tool" else "",
+        parallel_tool_calls=False if choice.get("disable_parallel_tool_use") is True else None,
+        max_tokens=count_of(values, "max_tokens", 1),
+        stop=tuple(strings_of(values.pop("stop_sequences", None), "stop_sequences")),
+        response_format=wanted,
+        reasoning=reasoning,
+        fields=_others(values),
+    )
+
+
+_CHOICES = {"": None, "any": "required", "auto": "auto", "none": "none", "tool": "tool"}
+
+
+def _others(values: Values) -> Values:
+    """What is left, in the words of the chat wire where it has some."""
+    metadata = object_of(values.pop("metadata", None) or {}, "metadata")
+    if user := string_of(metadata, "user_id", "metadata"):
+        values["user"] = user
+    if values.get("service_tier") == "standard_only":
+        values["service_tier"] = "default"
+    return values
+
+
+def _reasoning(values: Values, output: Values) -> Reasoning | None:
+    """`thinking` and `output_config.effort`; what they say beyond that stays where it is."""
+    thinking = object_of(values.get("thinking") or {}, "thinking")
+    effort = output.get("effort")
+    if effort is not None and effort not in _EFFORTS:
+        raise wrong("output_config.effort", "one of " + ", ".join(_EFFORTS))
+    kind = string_of(thinking, "type", "thinking")
+    if kind == "disabled":
+        output.pop("effort", None)
+        del values["thinking"]
+        return Reasoning(effort="none")
+    known = thinking.keys() <= {"type", "budget_tokens", "display"} and kind in ("", "adaptive", "enabled")
+    if not known:  # `between_tools`, or a member that only this wire has
+        return None
+    values.pop("thinking", None)
+    wanted: Effort | None = output.pop("effort", None)
+    if not kind and wanted is None:
+        return None
+    budget = count_of(thinking, "budget_tokens", 1, "thinking.") if kind == "enabled" else None
+    return Reasoning(effort=wanted, max_tokens=budget, exclude=thinking.get("display") == "omitted")
+
+
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+
+
+def _format(output: Values) -> ResponseFormat | None:
+    value = output.pop("format", None)
+    if value is None:
+        return None
+    wanted = object_of(value, "output_config.format")
+    if wanted.get("type") != "json_schema":
+        raise wrong("output_config.format.type", "json_schema")
+    schema = object_of(wanted.get("schema"), "output_config.format.schema")
+    return ResponseFormat(kind="schema", name="answer", schema=schema, strict=True)
+
+
+# ---- tools
+
+
+def _tools(value: Any) -> Iterator[Tool | NativeTool]:
+    for place, item in objects_of(value, "tools"):
+        if item.get("type", "custom") != "custom":
+            yield NativeTool(item)
+            continue
+        schema = object_of(item.get("input_schema"), f"{place}.input_schema")
+        strict = item.get("strict")
+        yield Tool(
+            name=string_of(item, "name", place, required=True),
+            description=string_of(item, "description", place),
+            schema=None if schema == NO_ARGUMENTS else schema,
+            strict=strict if isinstance(strict, bool) else None,
+            cache=cache_of(item, place),
+        )
+
+
+# ---- messages
+
+_ROLES = ("user", "assistant", "system")
+
+
+def _system(value: Any) -> Iterator[Message]:
+    if value:
+        yield Message("system", tuple(_parts(value, "system", {})))
+
+
+def _messages(value: Any) -> Iterator[Message]:
+    names: dict[str, str] = {}  # of the tools called so far, by the id of the call
+    for place, item in objects_of(value, "messages"):
+        role = item.get("role")
+        if role not in _ROLES:
+            raise wrong(f"{place}.role", "user, assistant or system")
+        parts = list(_parts(item.get("content"), f"{place}.content", names))
+        results = tuple(part for part in parts if isinstance(part, ToolResult))
+        if results:
+            yield Message("tool", results)
+        others = tuple(part for part in parts if not isinstance(part, ToolResult))
+        if others or not results:
+            yield Message(role, others)
+
+
+def _parts(value: Any, place: str, names: dict[str, str]) -> Iterator[Part]:
+    if isinstance(value, str):
+        if value:
+            yield Text(value)
+        return
+    for inner, block in objects_of(value, place):
+        kind = string_of(block, "type", inner, required=True)
+        if kind in _MADE_BY_TOOLS or kind.endswith("_tool_result"):
+            continue
+        read = _BLOCKS.get(kind)
+        if read is None:
+            raise wrong(f"{inner}.type", "one of " + ", ".join(_BLOCKS))
+        part = read(block, inner, names)
+        if part != Text(""):
+            yield part
+
+
+# What the provider's own tools did, and notes of the API to itself: they mean nothing to another provider.
+_MADE_BY_TOOLS = frozenset(("compaction", "container_upload", "fallback", "mcp_tool_use", "server_tool_use"))
+
+
+def _text(block: Values, place: str, names: dict[str, str]) -> Text:
+    return Text(string_of(block, "text", place, required=True), cache_of(block, place))
+
+
+def _found(block: Values, place: str, names: dict[str, str]) -> Text:
+    """A search result that the client brings: its source, its title and its text."""
+    parts = _parts(block.get("content"), f"{place}.content", names)
+    said = [string_of(block, "title", place), string_of(block, "source", place)]
+    said += [part.text for part in parts if isinstance(part, Text)]
+    return Text("\n".join(text for text in said if text), cache_of(block, place))
+
+
+def _media(block: Values, place: str, names: dict[str, str]) -> Part:
+    kind = block["type"]
+    source = object_of(block.get("source"), f"{place}.source")
+    place_of_source = f"{place}.source"
+    type = string_of(source, "type", place_of_source, required=True)
+    name, cache = string_of(block, "title", place), cache_of(block, place)
+    if type == "content":  # a document of the client's own chunks
+        parts = _parts(source.get("content"), f"{place_of_source}.content", names)
+        text = "\n".join(part.text for part in parts if isinstance(part, Text))
+        return Media(kind="document", mime="text/plain", text=text, name=name, cache=cache)
+    if type not in _SOURCES:
+        raise wrong(f"{place_of_source}.type", "one of " + ", ".join((*_SOURCES, "content")))
+    member, target = _SOURCES[type]
+    value = string_of(source, member, place_of_source, required=True)
+    mime = string_of(source, "media_type", place_of_source)
+    return Media(kind=kind, mime=mime, name=name, cache=cache, **{target: value})
+
+
+_SOURCES = {
+    "base64": ("data", "data"),
+    "file": ("file_id", "file_id"),
+    "text": ("data", "text"),
+    "url": ("url", "url"),
+}
+
+
+def _thought(block: Values, place: str, names: dict[str, str]) -> Thinking:
+    text, signature = string_of(block, "thinking", place), string_of(block, "signature", place)
+    return Thinking(text=text, signature=signature, data=string_of(block, "data", place), format=FORMAT)
+
+
+def _call(block: Values, place: str, names: dict[str, str]) -> ToolCall:
+    id, name = (string_of(block, member, place, required=True) for member in ("id", "name"))
+    names[id] = name
+    arguments = _encode(object_of(block.get("input"), f"{place}.input")).decode()
+    return ToolCall(id=id, name=name, arguments=arguments, cache=cache_of(block, place))
+
+
+def _result(block: Values, place: str, names: dict[str, str]) -> ToolResult:
+    id = string_of(block, "tool_use_id", place, required=True)
+    inner = _parts(block.get("content"), f"{place}.content", names)
+    parts = tuple(part for part in inner if isinstance(part, Text | Media))
+    failed = block.get("is_error") is True
+    return ToolResult(call_id=id, name=names.get(id, ""), parts=parts, failed=failed, cache=cache_of(block, place))
+
+
+_BLOCKS = {
+    "document": _media,
+    "image": _media,
+    "redacted_thinking": _thought,
+    "search_result": _found,
+    "text": _text,
+    "thinking": _thought,
+    "tool_result": _result,
+    "tool_use": _call,
+}

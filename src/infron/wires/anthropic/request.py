@@ -1,0 +1,304 @@
+"""Requests on Anthropic's Messages wire: a conversation to the body for one model of Claude.
+
+It never knows where the model is served, and never sends what that model refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from infron.catalog.definitions import Provider
+from infron.conversation import Conversation, NativeTool, Reasoning, Tool
+from infron.errors import InvalidRequest, Unsupported
+from infron.model import Outgoing, Request
+from infron.wires.anthropic.messages import Block, messages_of
+from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
+from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
+from infron.wires.openai.chat.messages import conversation_of, left_out
+from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
+from infron.wires.schemas import NO_ARGUMENTS, for_claude
+
+# Root members that go on as they are. What is priced otherwise than by tokens of this model (speed, inference_geo,
+# fallbacks) is not among them: we could not bill it.
+OWN = ("cache_control", "container", "context_management", "mcp_servers")
+TAKES = frozenset(
+    (
+        *OWN,
+        "betas",
+        "max_tokens",
+        "metadata",
+        "n",
+        "output_config",
+        "parallel_tool_calls",
+        "reasoning",
+        "response_format",
+        "safety_identifier",
+        "service_tier",
+        "stop",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+        "user",
+    )
+)
+_BETA_OF = {"context_management": "context-management-2025-06-27", "mcp_servers": "mcp-client-2025-11-20"}
+_FILES_BETA = "files-api-2025-04-14"
+_TIERS = {"auto": "auto", "default": "standard_only", "priority": "auto", "standard_only": "standard_only"}
+_MOST_MARKS = 4  # of the cache, in one request
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Encoded(NamedTuple):
+    """`betas`: names for the header `anthropic-beta`. `refused`: root members that this model does not take."""
+
+    body: Block
+    betas: list[str]
+    refused: frozenset[str]
+
+
+def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+    """The body for one model, always streamed. Raises Unsupported for content, InvalidRequest for what is malformed.
+
+    `ask_usage` changes nothing: token counts always come.
+    """
+    body, betas, refused = encode(conversation_of(request.fields), own_id)
+    headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
+    return Outgoing(body=_encode(body), headers=headers, dropped=left_out(request, TAKES - refused))
+
+
+def encode(conversation: Conversation, model: str) -> Encoded:
+    fields, takes = conversation.fields, generation_of(model)
+    if fields.get("n") not in (None, 1):
+        raise Unsupported("Claude gives one answer to a request; send `n` as 1.", param="n")
+    body: Block = {"model": model, "max_tokens": conversation.max_tokens or takes.max_output}
+    refused: set[str] = set()
+    system, messages = messages_of(conversation.messages, takes)
+    wanted = conversation.response_format
+    forced = conversation.tools != () and conversation.tool_choice in ("required", "tool")
+    by_tool = _answers_by_tool(conversation, takes)
+    if wanted is not None and not by_tool and (wanted.kind == "json" or not takes.schema):
+        system.append({"type": "text", "text": JSON_ONLY})
+    if (forced or by_tool) and takes.forced == "unthinking":
+        refused |= {"reasoning", "thinking"} if _thinks(conversation) else set()
+    else:
+        _think(body, conversation, takes, refused)
+    _sample(body, conversation, takes, refused)
+    output = body.setdefault("output_config", {})
+    for name, value in object_of(fields.get("output_config", {}), "output_config").items():
+        output.setdefault(name, value)
+    if wanted is not None and wanted.kind == "schema" and takes.schema:
+        output["format"] = {"type": "json_schema", "schema": for_claude(wanted.schema or {})}
+    if not output:
+        del body["output_config"]
+    tools = [_tool(tool, f"tools[{index}]", takes) for index, tool in enumerate(conversation.tools)]
+    if by_tool:
+        schema = wanted.schema if wanted else None
+        tools.append(_tool(Tool(name=ANSWER_TOOL, description=ANSWER_BY_TOOL, schema=schema), "", takes))
+    if tools:
+        body["tools"] = tools
+        if choice := _choice(conversation, takes, by_tool, refused):
+            body["tool_choice"] = choice
+    if system:
+        body["system"] = system
+    body |= {"messages": messages, "stream": True}
+    if stop := [text for text in conversation.stop if text.strip()]:
+        body["stop_sequences"] = stop
+    _identify(body, fields, refused)
+    for name in OWN:
+        if name in fields:
+            body[name] = fields[name]
+    _limit_marks(body)
+    return Encoded(body, _betas(body, fields), frozenset(refused))
+
+
+# ---- thinking and sampling
+
+
+def _thinks(conversation: Conversation) -> bool:
+    native = conversation.fields.get("thinking")
+    if isinstance(native, dict):
+        return native.get("type") != "disabled"
+    return conversation.reasoning is not None and conversation.reasoning.effort != "none"
+
+
+def _think(body: Block, conversation: Conversation, takes: Generation, refused: set[str]) -> None:
+    """`thinking` and `output_config.effort` for what was asked, as this generation says it."""
+    native = conversation.fields.get("thinking")
+    wanted = conversation.reasoning
+    if isinstance(native, dict):
+        translated = _as_reasoning(native, takes)
+        if translated is None:
+            body["thinking"] = native
+        wanted = translated or (None if wanted is None or wanted.effort == "none" else wanted)
+    if wanted is None:
+        return
+    effort = wanted.effort
+    if effort == "none":
+        if takes.off == "low":  # it always thinks, so what was asked is not quite done
+            body["output_config"] = {"effort": "low"}
+            refused |= {"reasoning", "thinking"}
+        elif takes.off:
+            body["thinking"] = {"type": takes.off}
+        return
+    if takes.thinking == "none":
+        refused |= {"reasoning", "thinking"}
+        return
+    if "thinking" not in body:
+        body["thinking"] = _thinking(body, wanted, takes)
+    if effort is not None and takes.efforts and body["thinking"].get("type") != "enabled":
+        body["output_config"] = {"effort": effort_of(effort, takes)}
+
+
+def _as_reasoning(native: dict[str, Any], takes: Generation) -> Reasoning | None:
+    """The caller's own `thinking` in neutral words, where this generation does not take it as it is."""
+    type, budget = native.get("type"), native.get("budget_tokens")
+    hidden = native.get("display") == "omitted"
+    if type == "enabled" and (budget is None or takes.thinking in ("none", "adaptive")):
+        return Reasoning(exclude=hidden)
+    if type == "adaptive" and takes.thinking in ("none", "budget"):
+        return Reasoning(exclude=hidden)
+    if type == "disabled" and takes.off not in ("", "disabled"):
+        return Reasoning(effort="none")
+    return None
+
+
+def _thinking(body: Block, wanted: Reasoning, takes: Generation) -> Block:
+    display = "omitted" if wanted.exclude else "summarized"
+    if takes.thinking == "adaptive" or (takes.thinking == "both" and wanted.max_tokens is None):
+        return {"type": "adaptive", "display": display}
+    budget, body["max_tokens"] = budget_of(wanted, body["max_tokens"], takes)
+    return {"type": "enabled", "budget_tokens": budget} | ({"display": display} if wanted.exclude else {})
+
+
+def _sample(body: Block, conversation: Conversation, takes: Generation, refused: set[str]) -> None:
+    given = {name: _number(conversation.fields, name) for name in ("temperature", "top_p", "top_k")}
+    given = {name: value for name, value in given.items() if value is not None}
+    thinking = body.get("thinking", {}).get("type") not in (None, "disabled")
+    if takes.sampling == "none" or thinking:
+        refused.update(given)
+        return
+    if takes.sampling == "one" and "temperature" in given and given.pop("top_p", None) is not None:
+        refused.add("top_p")
+    if "temperature" in given:
+        given["temperature"] = min(given["temperature"], 1)
+    body |= given
+
+
+def _number(fields: dict[str, Any], name: str) -> Any:
+    value = fields.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise wrong(name, "a number")
+    return value
+
+
+# ---- tools and the form of the answer
+
+# Tools that Anthropic runs or defines carry the date of their version: web_search_20250305.
+_OWN_TOOL = re.compile(r"(\w+_\d{8}|mcp_toolset|custom)")
+
+
+def _answers_by_tool(conversation: Conversation, takes: Generation) -> bool:
+    """Whether the answer is made JSON by a tool that is forced: where the model has no other way to it."""
+    wanted = conversation.response_format
+    if wanted is None or takes.forced == "no":
+        return False
+    if wanted.kind == "schema":
+        return not takes.schema
+    free = not conversation.tools or conversation.tool_choice == "none"
+    return free and (takes.forced == "yes" or not _thinks(conversation))
+
+
+def _tool(tool: Tool | NativeTool, place: str, takes: Generation) -> Block:
+    if isinstance(tool, NativeTool):
+        type = tool.raw.get("type")
+        if "input_schema" in tool.raw or (isinstance(type, str) and _OWN_TOOL.fullmatch(type)):
+            return dict(tool.raw)
+        raise unsupported(place, "is a tool of another provider's own")
+    strict = tool.strict is True and takes.schema
+    schema = NO_ARGUMENTS if tool.schema is None else {"type": "object", **tool.schema}
+    block: Block = {"name": tool.name}
+    if tool.description:
+        block["description"] = tool.description
+    block["input_schema"] = for_claude(schema) if strict else schema
+    if strict:
+        block["strict"] = True
+    return {**block, **cache_control(tool.cache)}
+
+
+def _choice(conversation: Conversation, takes: Generation, by_tool: bool, refused: set[str]) -> Block:
+    choice = conversation.tool_choice
+    free = not conversation.tools or choice == "none"
+    block: Block = {}
+    if by_tool and choice != "tool":
+        block = {"type": "tool", "name": ANSWER_TOOL} if free else {"type": "any"}
+    elif choice in ("required", "tool") and takes.forced == "no":
+        refused.add("tool_choice")
+        block = {"type": "auto"}
+    elif choice == "tool":
+        block = {"type": "tool", "name": conversation.tool_name}
+    elif choice is not None:
+        block = {"type": "any" if choice == "required" else choice}
+    if conversation.parallel_tool_calls is False and block.get("type") != "none":
+        block = {**(block or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return block
+
+
+# ---- the rest of the root
+
+
+def _identify(body: Block, fields: dict[str, Any], refused: set[str]) -> None:
+    """Who asks, and on which tier. Of OpenAI's `metadata` only a `user_id` means something here."""
+    metadata = object_of(fields.get("metadata", {}), "metadata")
+    users = (metadata.get("user_id"), fields.get("user"), fields.get("safety_identifier"))
+    user = next((value for value in users if isinstance(value, str) and value), None)
+    if user is not None:
+        body["metadata"] = {"user_id": user}
+    if metadata.keys() - {"user_id"}:
+        refused.add("metadata")
+    tier = fields.get("service_tier")
+    if isinstance(tier, str) and tier in _TIERS:
+        body["service_tier"] = _TIERS[tier]
+    else:
+        refused.add("service_tier")
+
+
+_BETA = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+def _betas(body: Block, fields: dict[str, Any]) -> list[str]:
+    given = fields.get("betas") or []
+    if not isinstance(given, list) or not all(isinstance(item, str) and _BETA.fullmatch(item) for item in given):
+        raise InvalidRequest("`betas` must be an array of names.", param="betas")
+    needed = [beta for name, beta in _BETA_OF.items() if name in body]
+    if any(_has_file(message["content"]) for message in body["messages"]):
+        needed.append(_FILES_BETA)
+    return list(dict.fromkeys([*given, *needed]))
+
+
+def _has_file(blocks: Iterable[Block]) -> bool:
+    return any(
+        block.get("source", {}).get("type") == "file" or _has_file(block.get("content") or ())
+        for block in blocks
+        if block["type"] in ("image", "document", "tool_result")
+    )
+
+
+def _limit_marks(body: Block) -> None:
+    """Leave the last four marks, in the order of the prompt: they keep the most. One is the root's own, if given."""
+    said = [inner for message in body["messages"] for block in message["content"] for inner in _inside(block)]
+    bearing = [block for block in (*body.get("tools", ()), *body.get("system", ()), *said) if "cache_control" in block]
+    most = _MOST_MARKS - ("cache_control" in body)
+    for block in bearing[: max(len(bearing) - most, 0)]:
+        del block["cache_control"]
+
+
+def _inside(block: Block) -> list[Block]:
+    return [*(block.get("content") or ()), block] if block["type"] == "tool_result" else [block]

@@ -1,0 +1,151 @@
+"""The words of Anthropic's Messages wire beside those of the chat wire: stop reasons, token counts, citations, errors.
+
+It never knows in which frame a word came, nor what was said before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infron.errors import InfronError
+from infron.wires.lenient_json import dict_in, dicts_in
+from infron.wires.usage import count_in, usage_of
+
+# ---- stop reasons
+
+# What the model says -> what is said of it. Others are `stop`: new ones end an answer too.
+REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "compaction": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+_STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
+def stop_reason(reason: str, native: str) -> str:
+    """`native` where it is a word of this wire and means the same."""
+    return native if REASONS.get(native) == reason else _STOPS.get(reason, "end_turn")
+
+
+# ---- token counts
+
+# Of `usage`, and what they have to be to say anything.
+_MEMBERS: dict[str, type] = {
+    "input_tokens": int,
+    "output_tokens": int,
+    "cache_creation_input_tokens": int,
+    "cache_read_input_tokens": int,
+    "cache_creation": dict,
+    "output_tokens_details": dict,
+    "iterations": list,
+}
+
+
+def merge_usage(into: dict[str, Any], usage: object) -> bool:
+    """Counts are totals so far: a later one replaces, and what a later report leaves out stays. Whether it had any."""
+    if not isinstance(usage, dict):
+        return False
+    found = {name: usage[name] for name, kind in _MEMBERS.items() if type(usage.get(name)) is kind}
+    found = {name: value for name, value in found.items() if not isinstance(value, int) or value >= 0}
+    into.update(found)
+    return bool(found)
+
+
+def chat_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """`usage` in the names of the chat wire: the prompt with what was read from and written to the cache.
+
+    Where the prompt was compacted on the way the root counts the last step only, `iterations` all of them; where
+    another model stepped in it is the root that is billed.
+    """
+    steps = dicts_in(usage, "iterations")
+    billed: list[Mapping[str, Any]] = [step for step in steps if step.get("type") in ("message", "compaction")]
+    if not billed or any(step.get("type") == "fallback_message" for step in steps):
+        billed = [usage]
+    read, written = _sum(billed, "cache_read_input_tokens"), _sum(billed, "cache_creation_input_tokens")
+    completion = _sum(billed, "output_tokens")
+    hour = _sum((dict_in(step, "cache_creation") for step in billed), "ephemeral_1h_input_tokens")
+    thoughts = count_in(dict_in(usage, "output_tokens_details"), "thinking_tokens")
+    return usage_of(
+        _sum(billed, "input_tokens") + read + written,
+        completion,
+        cached=read,
+        written=written,
+        written_1h=min(hour, written),
+        reasoning=min(thoughts, completion),
+    )
+
+
+def messages_usage(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A `usage` of the chat wire in the names of this one: `input_tokens` without what the cache had or got."""
+    details = dict_in(raw, "prompt_tokens_details")
+    prompt, completion = count_in(raw, "prompt_tokens"), count_in(raw, "completion_tokens")
+    read, written = count_in(details, "cached_tokens"), count_in(details, "cache_write_tokens")
+    hour = min(count_in(details, "cache_write_1h_tokens"), written)
+    usage: dict[str, Any] = {
+        "input_tokens": max(prompt - read - written, 0),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+        "cache_creation": {"ephemeral_5m_input_tokens": written - hour, "ephemeral_1h_input_tokens": hour},
+        "output_tokens": completion,
+    }
+    if reasoning := count_in(dict_in(raw, "completion_tokens_details"), "reasoning_tokens"):
+        usage["output_tokens_details"] = {"thinking_tokens": reasoning}
+    return usage
+
+
+def _sum(steps: Iterable[Mapping[str, Any]], name: str) -> int:
+    return sum(count_in(step, name) for step in steps)
+
+
+# ---- citations
+
+
+def annotation_of(citation: Mapping[str, Any]) -> dict[str, Any]:
+    """A page of the web as the chat wire's `url_citation`; a place in a document as it is, for the wire has none."""
+    if citation.get("type") != "web_search_result_location":
+        return {"type": "file_citation", "file_citation": dict(citation)}
+    found = {"url": citation.get("url"), "title": citation.get("title"), "content": citation.get("cited_text")}
+    return {"type": "url_citation", "url_citation": {name: value for name, value in found.items() if value}}
+
+
+def citation_of(annotation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The other way; None for what is neither."""
+    inner = annotation.get(str(annotation.get("type")))
+    if not isinstance(inner, dict):
+        return None
+    if annotation["type"] == "file_citation":
+        return inner
+    if annotation["type"] != "url_citation":
+        return None
+    # Its index is encrypted, and we have none: a client that sends it back has to leave it out.
+    found = {"url": inner.get("url") or "", "title": inner.get("title"), "cited_text": inner.get("content") or ""}
+    return {"type": "web_search_result_location", **found, "encrypted_index": ""}
+
+
+# ---- errors
+
+_ERROR_TYPES = {
+    "authentication": "authentication_error",
+    "not_found": "not_found_error",
+    "overloaded": "overloaded_error",
+    "payload_too_large": "request_too_large",
+    "payment_required": "billing_error",
+    "permission_denied": "permission_error",
+    "provider_closed": "not_found_error",
+    "provider_overloaded": "overloaded_error",
+    "rate_limit_exceeded": "rate_limit_error",
+    "shutting_down": "overloaded_error",
+    "timeout": "timeout_error",
+}
+
+
+def error_object(error: InfronError) -> dict[str, Any]:
+    """The body of an HTTP error, and the data of an `error` event."""
+    other = "invalid_request_error" if error.status < 500 else "api_error"
+    return {"type": "error", "error": {"type": _ERROR_TYPES.get(error.error_type, other), "message": error.message}}

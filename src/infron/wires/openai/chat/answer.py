@@ -1,0 +1,186 @@
+"""The whole answer of the OpenAI chat wire: chunks folded to one JSON, and the members that carry counts and money.
+
+It never knows how an answer arrived, and never computes a price.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from typing import Any
+
+import msgspec
+
+from infron.model import Charge, Chunk, Finished, Started, Told, Usage, usd
+from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.events import delta_of
+
+
+class _Pieces:
+    """A string that is still growing: joined once, when it is written."""
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+
+
+def _join(value: object) -> str:
+    if isinstance(value, _Pieces):
+        return "".join(value.parts)
+    raise NotImplementedError
+
+
+_encode = msgspec.json.Encoder(enc_hook=_join).encode
+_decode = msgspec.json.Decoder().decode
+
+# Members of a delta that are said again rather than continued.
+_SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signature"))
+
+
+class Folder:
+    """What a client is told, event by event, to the one JSON of an answer that is not streamed."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def add(self, event: Told) -> None:
+        if isinstance(event, Chunk):
+            members = {name: _decode(raw) for name, raw in members_of(event).items()}
+            for choice in members.pop("choices", None) or []:
+                self._choice(choice)
+            self._members.update({name: value for name, value in members.items() if value is not None})
+        elif not isinstance(event, Started) and not (isinstance(event, Finished) and event.told):
+            self._choice(delta_of(event))
+
+    def _choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index") or 0
+        folded = self._choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
+        _merge(folded["message"], choice.pop("delta", None) or {})
+        for name, value in choice.items():
+            if name == "logprobs" and isinstance(value, dict):
+                old = folded.get(name)
+                folded[name] = old = old if isinstance(old, dict) else {}
+                _merge(old, value)
+            elif value is not None and name != "index" and (name != "message" or isinstance(value, dict)):
+                folded[name] = value
+
+    def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
+        """The JSON. `created`: unix s. `more`: further root members, over those of the provider."""
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        for choice in choices:
+            message = choice["message"] = {"role": "assistant", "content": None, **choice["message"]}
+            calls = message.get("tool_calls")
+            for call in calls if isinstance(calls, list) else ():
+                if isinstance(call, dict):
+                    _finish_call(call)
+            if isinstance(message.get("audio"), dict):
+                _finish_sound(message["audio"])
+        own = {"id": id, "object": "chat.completion", "created": created, "model": model, "provider": provider}
+        rest = {name: value for name, value in self._members.items() if name not in own}
+        return _encode({**own, **rest, "choices": choices, **more})
+
+
+def _finish_call(call: dict[str, Any]) -> None:
+    call.pop("index", None)
+    function = call.get("function")
+    if isinstance(function, dict) and not function.get("arguments"):
+        function["arguments"] = "{}"  # clients parse it
+
+
+def _finish_sound(sound: dict[str, Any]) -> None:
+    """The bytes of all pieces in one: base64 that was padded in between is none that every client reads."""
+    data = sound.get("data")
+    if isinstance(data, _Pieces) and any(piece.endswith("=") for piece in data.parts[:-1]):
+        with contextlib.suppress(ValueError):  # no base64 is passed on as it came
+            sound["data"] = base64.b64encode(b"".join(map(base64.b64decode, data.parts))).decode()
+
+
+def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Fold one delta into what came before: strings and lists go on, objects are merged, items of a list matched."""
+    for name, value in delta.items():
+        old = into.get(name)
+        if value is None:
+            into.setdefault(name, None)
+        elif isinstance(old, str | _Pieces) and isinstance(value, str):
+            if not value:
+                continue
+            if name in _SAID_ONCE:
+                into[name] = value
+            elif isinstance(old, str):
+                into[name] = _Pieces(old, value)
+            else:
+                old.parts.append(value)
+        elif isinstance(old, dict) and isinstance(value, dict):
+            _merge(old, value)
+        elif isinstance(value, list):
+            items = into[name] = old if isinstance(old, list) else []
+            for item in value:
+                same = _same_thought(items, item) if name == "reasoning_details" else _same(items, item, name)
+                if same is None:
+                    items.append(item)
+                else:
+                    _merge(same, item)
+        else:
+            into[name] = value
+
+
+def _same(items: list[Any], item: Any, name: str) -> dict[str, Any] | None:
+    """The item that this one goes on with: that of its `index`, or, of tool calls, of its id, or the last one."""
+    if not isinstance(item, dict):
+        return None
+    index, id = item.get("index"), item.get("id")
+    if index is None and name != "tool_calls":
+        return None
+    known = [old for old in items if isinstance(old, dict)]
+    if index is not None:
+        return next((old for old in known if old.get("index") == index), None)
+    if id:
+        return next((old for old in known if old.get("id") == id), None)
+    return known[-1] if known else None
+
+
+def _same_thought(items: list[Any], item: Any) -> dict[str, Any] | None:
+    """The block of thoughts that this piece goes on with: of its `index` and its type. Encrypted ones come whole."""
+    if not isinstance(item, dict) or item.get("index") is None or item.get("data"):
+        return None
+    this = (item["index"], item.get("type"))
+    return next(
+        (old for old in reversed(items) if isinstance(old, dict) and (old.get("index"), old.get("type")) == this), None
+    )
+
+
+def usage_object(usage: Usage, raw: dict[str, Any] | None, charge: Charge | None, estimated: bool) -> dict[str, Any]:
+    """`usage` as the client sees it: the provider's own members, with the counts that were billed over them."""
+    shown: dict[str, Any] = dict(raw or {})
+    shown.update(
+        prompt_tokens=usage.prompt,
+        completion_tokens=usage.completion,
+        total_tokens=usage.prompt + usage.completion,
+    )
+    for name, member, count in (
+        ("prompt_tokens_details", "cached_tokens", usage.cached),
+        ("completion_tokens_details", "reasoning_tokens", usage.reasoning),
+    ):
+        old = shown.get(name)
+        shown[name] = {**(old if isinstance(old, dict) else {}), member: count}
+    if estimated:
+        shown["estimated"] = True
+    shown["cost"] = usd(None if charge is None else charge.total)
+    return shown
+
+
+def cost_members(charge: Charge | None) -> dict[str, Any]:
+    """`cost` and `cost_details`, USD, for the root of the usage frame; null where no price is known."""
+    if charge is None:
+        return {"cost": None, "cost_details": None}
+    parts = {
+        "prompt_cost": charge.prompt,
+        "completion_cost": charge.completion,
+        "prompt_cache_read_cost": charge.cached,
+        "prompt_cache_write_cost": charge.cache_write,
+        "request_cost": charge.request,
+    }
+    return {
+        "cost": usd(charge.total),
+        "cost_details": {name: usd(value) for name, value in parts.items()},
+    }

@@ -1,0 +1,7 @@
+"""Replicate's predictions: created first, streamed then."""
+
+from infron.wires.errors import parse_error
+from infron.wires.replicate.decoder import MEDIA_TYPE, Decoder
+from infron.wires.replicate.request import encode_request
+
+__all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

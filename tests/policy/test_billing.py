@@ -1,0 +1,510 @@
+"""Usage reports in every shape, prices, charges that add up, and who owes what: plain values, no IO."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infron.catalog.definitions import Provider, Quirks, Rate, price_from
+from infron.catalog.load import load_catalog
+from infron.model import Charge, Outcome, Price, Usage
+from infron.policy import billing
+from infron.policy.billing import charge_of, owed, parse_usage, price_of, reported_cost, who_pays
+
+CATALOG = load_catalog(environ={})
+PLAIN = Provider(id="plain", name="Plain", base_url="http://h")
+XAI = CATALOG.providers["xai"]
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+# ---- usage reports
+
+
+@pytest.mark.parametrize(
+    ("raw", "usage"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}, Usage(prompt=9, completion=4)),
+        ({"prompt_tokens": 9, "completion_tokens": None}, Usage(prompt=9)),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 64, "cache_write_tokens": 20, "audio_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 30},
+            },
+            Usage(prompt=100, completion=50, cached=64, cache_write=20, reasoning=30),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 2},
+            Usage(prompt=10, completion=5, cached=8),
+        ),
+        ({"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 3}, Usage(prompt=10, completion=5, cached=3)),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "num_cached_tokens": 2},
+            Usage(prompt=10, completion=5, cached=2),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 5, "reasoning_tokens": 4, "prompt_tokens_details": None},
+            Usage(prompt=10, completion=5, reasoning=4),
+        ),
+        (
+            {
+                "prompt_tokens": 40,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 8, "cache_creation_input_tokens": 16, "cache_type": "x"},
+            },
+            Usage(prompt=40, completion=5, cached=8, cache_write=16),
+        ),
+        (
+            {
+                "prompt_tokens": 40,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cache_write_tokens": 16, "cache_write_1h_tokens": 9},
+            },
+            Usage(prompt=40, completion=5, cache_write=16, cache_write_1h=9),
+        ),
+    ],
+)
+def test_each_shape_of_a_usage_report_is_read(raw: dict[str, Any], usage: Usage) -> None:
+    assert parse_usage(raw, PLAIN) == usage
+
+
+@pytest.mark.parametrize("bad", [-1, "12", True, 3.0, 2**63, [], {}, None])
+def test_what_is_not_a_count_is_taken_for_absent(bad: object) -> None:
+    assert parse_usage({"prompt_tokens": bad, "completion_tokens": 5}, PLAIN) == Usage(completion=5)
+    assert parse_usage({"prompt_tokens": bad, "completion_tokens": bad}, PLAIN) is None
+    details = {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": bad}}
+    assert parse_usage(details, PLAIN) == Usage(prompt=3, completion=5)
+
+
+@pytest.mark.parametrize("raw", [None, {}, [], "usage", 7, {"total_tokens": 12}])
+def test_a_report_that_counts_nothing_is_no_report(raw: object) -> None:
+    assert parse_usage(raw, PLAIN) is None
+
+
+def test_a_part_never_exceeds_its_whole() -> None:
+    raw = {
+        "prompt_tokens": 5,
+        "completion_tokens": 2,
+        "cached_tokens": 9,
+        "cache_write_tokens": 9,
+        "reasoning_tokens": 9,
+    }
+    assert parse_usage(raw, PLAIN) == Usage(prompt=5, completion=2, cached=5, reasoning=2)
+    written = {"cache_write_tokens": 3, "cache_write_1h_tokens": 9}
+    assert parse_usage({"prompt_tokens": 5, "prompt_tokens_details": written}, PLAIN) == Usage(
+        prompt=5, cache_write=3, cache_write_1h=3
+    )
+
+
+def test_xai_leaves_reasoning_out_of_the_completion_and_it_is_added() -> None:
+    reasoning = {"completion_tokens_details": {"reasoning_tokens": 340}}
+    raw = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 354, **reasoning}
+    assert parse_usage(raw, XAI) == Usage(prompt=12, completion=342, reasoning=340)
+
+
+def test_xai_reasoning_is_not_added_where_the_total_says_that_it_is_in() -> None:
+    reasoning = {"completion_tokens_details": {"reasoning_tokens": 340}}
+    raw = {"prompt_tokens": 12, "completion_tokens": 342, "total_tokens": 354, **reasoning}
+    assert parse_usage(raw, XAI) == Usage(prompt=12, completion=342, reasoning=340)
+
+
+def test_xai_cached_tokens_above_the_prompt_were_left_out_of_it() -> None:
+    cached = {"prompt_tokens_details": {"cached_tokens": 150}}
+    raw = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14, **cached}
+    assert parse_usage(raw, XAI) == Usage(prompt=162, completion=2, cached=150)
+
+
+def test_fireworks_counts_cached_tokens_in_a_header() -> None:
+    fireworks = CATALOG.providers["fireworks"]
+    raw = {"prompt_tokens": 100, "completion_tokens": 5}
+    assert parse_usage(raw, fireworks, {"fireworks-cached-prompt-tokens": "64"}) == Usage(
+        prompt=100, completion=5, cached=64
+    )
+    for value in ("", "-1", "6 4", "٣", "9" * 5_000):
+        assert parse_usage(raw, fireworks, {"fireworks-cached-prompt-tokens": value}) == Usage(prompt=100, completion=5)
+
+
+@pytest.mark.parametrize(
+    ("provider", "raw", "picodollars"),
+    [
+        ("perplexity", {"cost": {"total_cost": 0.006}}, 6_000_000_000),
+        ("xai", {"cost_in_usd_ticks": 37_756_000}, 3_775_600_000),
+        ("deepinfra", {"estimated_cost": 1.5e-05}, 15_000_000),
+        ("openrouter", {"cost": 0}, 0),
+        ("openrouter", {"cost": -1}, None),
+        ("openrouter", {"cost": "1"}, None),
+        ("openrouter", {"cost": True}, None),
+        ("openrouter", {"cost": float("nan")}, None),
+        ("openrouter", {"cost": float("inf")}, None),
+        ("openrouter", {"cost": 1e300}, None),
+        ("openai", {"cost": 1}, None),
+    ],
+)
+def test_what_a_provider_says_it_bills_is_read_exactly(provider: str, raw: object, picodollars: int | None) -> None:
+    assert reported_cost(raw, CATALOG.providers[provider]) == picodollars
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+MEMBERS = [
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "prompt_tokens_details",
+    "completion_tokens_details",
+    "prompt_cache_hit_tokens",
+    "cost",
+    "cost_in_usd_ticks",
+]
+COUNTS = st.integers(-5, 500)
+REPORTS = JSON | st.dictionaries(
+    st.sampled_from(MEMBERS), JSON | COUNTS | st.dictionaries(st.sampled_from(MEMBERS), JSON | COUNTS)
+)
+
+
+@given(REPORTS, st.sampled_from([PLAIN, XAI, *CATALOG.providers.values()]))
+def test_no_report_can_break_the_meter_or_count_a_token_twice(raw: object, provider: Provider) -> None:
+    usage = parse_usage(raw, provider)
+    if usage is not None:
+        assert all(type(count) is int and count >= 0 for count in (usage.prompt, usage.completion))
+        assert 0 <= usage.cached + usage.cache_write <= usage.prompt
+        assert 0 <= usage.cache_write_1h <= usage.cache_write
+        assert 0 <= usage.reasoning <= usage.completion
+    cost = reported_cost(raw, provider)
+    assert cost is None or (type(cost) is int and cost >= 0)
+
+
+# ---- prices
+
+
+def test_the_price_list_gives_picodollars_and_its_tiers() -> None:
+    price = price_of(CATALOG.providers["openai"], "gpt-6-sol", None, NOW)
+    assert price is not None
+    assert (price.prompt, price.completion, price.cached, price.cache_write) == (
+        2_000_000,
+        10_000_000,
+        200_000,
+        2_500_000,
+    )
+    assert price.tier_from == 272_000
+    assert price.tier is not None
+    assert (price.tier.prompt, price.tier.completion, price.tier.tier) == (4_000_000, 15_000_000, None)
+    assert price.source.startswith("genai-prices ")
+
+
+def test_a_price_that_changed_is_the_one_of_its_time() -> None:
+    def of(year: int, month: int, day: int) -> int:
+        price = price_of(CATALOG.providers["openai"], "o3", None, datetime(year, month, day, tzinfo=UTC))
+        assert price is not None
+        return price.prompt
+
+    assert (of(2025, 6, 9), of(2025, 6, 10)) == (10_000_000, 2_000_000)
+
+
+def test_a_service_tier_has_its_own_price() -> None:
+    openai = CATALOG.providers["openai"]
+    usual, priority, unknown = (price_of(openai, "gpt-6.1-sol", None, NOW, tier) for tier in ("", "priority", "gold"))
+    assert usual is not None
+    assert priority is not None
+    assert priority.prompt == 2 * usual.prompt
+    assert unknown == usual
+
+
+def test_a_price_per_request_is_kept() -> None:
+    price = price_of(CATALOG.providers["perplexity"], "sonar", None, NOW)
+    assert price is not None
+    assert price.request == 12_000_000_000  # 12 USD for a thousand
+
+
+def test_an_override_wins_and_an_unknown_price_is_unknown_not_zero() -> None:
+    own = Price(prompt=1, completion=2, source="mine")
+    assert price_of(CATALOG.providers["openai"], "gpt-6-sol", own, NOW) is own
+    assert price_of(CATALOG.providers["openai"], "no-such-model", None, NOW) is None
+    assert price_of(CATALOG.providers["openai"], "text-embedding-3-large", None, NOW) is None  # no completion price
+    assert price_of(PLAIN, "gpt-6-sol", None, NOW) is None
+    assert price_of(CATALOG.providers["openai"], "x" * 10_000_000, None, NOW) is None
+
+
+def test_every_listed_offer_has_a_known_price() -> None:
+    for model in CATALOG.models.values():
+        for offer in model.served_by:
+            override = CATALOG.price(offer.provider, offer.id)
+            assert price_of(CATALOG.providers[offer.provider], offer.id, override, NOW) is not None, (model.id, offer)
+
+
+def test_callers_cannot_fill_memory_with_model_names() -> None:
+    for number in range(5_000):
+        price_of(CATALOG.providers["deepseek"], f"deepseek-v4-flash-{number}", None, NOW + timedelta(seconds=number))
+    assert billing._listed.cache_info().currsize <= 4_096
+    assert len(billing._converted) < 1_000
+
+
+# ---- charges
+
+AMOUNTS = st.integers(0, 10**9)
+PRICES: st.SearchStrategy[Price] = st.deferred(
+    lambda: st.builds(
+        Price,
+        prompt=AMOUNTS,
+        completion=AMOUNTS,
+        cached=st.none() | AMOUNTS,
+        cache_write=st.none() | AMOUNTS,
+        cache_write_1h=st.none() | AMOUNTS,
+        reasoning=st.none() | AMOUNTS,
+        request=AMOUNTS,
+        tier_from=st.integers(0, 10**6),
+        tier=st.none() | PRICES,
+    )
+)
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> Usage:
+    prompt, completion = draw(st.integers(0, 10**7)), draw(st.integers(0, 10**7))
+    cached = draw(st.integers(0, prompt))
+    write = draw(st.integers(0, prompt - cached))
+    hour = draw(st.integers(0, write))
+    reasoning = draw(st.integers(0, completion))
+    return Usage(
+        prompt=prompt,
+        completion=completion,
+        cached=cached,
+        cache_write=write,
+        cache_write_1h=hour,
+        reasoning=reasoning,
+    )
+
+
+@given(usages(), PRICES)
+def test_the_parts_are_whole_and_sum_to_the_total(usage: Usage, price: Price) -> None:
+    charge = charge_of(usage, price)
+    assert charge is not None
+    parts = [charge.prompt, charge.completion, charge.cached, charge.cache_write, charge.request]
+    assert all(type(part) is int and part >= 0 for part in parts)
+    assert charge.total == sum(parts)
+
+
+@given(usages(), PRICES, st.integers(0, 10**6))
+def test_more_completion_never_costs_less(usage: Usage, price: Price, more: int) -> None:
+    longer = Usage(
+        prompt=usage.prompt,
+        completion=usage.completion + more,
+        cached=usage.cached,
+        cache_write=usage.cache_write,
+        cache_write_1h=usage.cache_write_1h,
+        reasoning=usage.reasoning,
+    )
+    low, high = charge_of(usage, price), charge_of(longer, price)
+    assert low is not None
+    assert high is not None
+    assert low.total <= high.total
+
+
+@given(usages(), AMOUNTS, AMOUNTS, st.integers(0, 10**6))
+def test_more_prompt_never_costs_less_within_a_tier(usage: Usage, prompt: int, completion: int, more: int) -> None:
+    price = Price(prompt=prompt, completion=completion, cached=prompt // 10)
+    longer = Usage(prompt=usage.prompt + more, completion=usage.completion, cached=usage.cached)
+    low = charge_of(Usage(prompt=usage.prompt, completion=usage.completion, cached=usage.cached), price)
+    high = charge_of(longer, price)
+    assert low is not None
+    assert high is not None
+    assert low.total <= high.total
+
+
+@given(usages(), PRICES)
+def test_without_prices_of_their_own_cached_and_reasoning_tokens_cost_as_the_others(usage: Usage, price: Price) -> None:
+    flat = Price(prompt=price.prompt, completion=price.completion)
+    charge = charge_of(usage, flat)
+    assert charge is not None
+    assert charge.total == usage.prompt * flat.prompt + usage.completion * flat.completion
+
+
+def test_each_kind_of_token_is_charged_once() -> None:
+    usage = Usage(prompt=1_000, completion=100, cached=600, cache_write=300, reasoning=40)
+    price = Price(prompt=10, completion=20, cached=1, cache_write=12, reasoning=30, request=7)
+    assert charge_of(usage, price) == Charge(
+        prompt=100 * 10, cached=600 * 1, cache_write=300 * 12, completion=60 * 20 + 40 * 30, request=7
+    )
+
+
+@pytest.mark.parametrize(
+    ("price", "charge"),
+    [
+        (Price(prompt=10, completion=0, cache_write=13, cache_write_1h=19), 200 * 13 + 100 * 19),
+        (Price(prompt=10, completion=0, cache_write=13), 200 * 13 + 100 * 20),  # an hour is twice the prompt
+        (Price(prompt=10, completion=0), 300 * 10),
+    ],
+)
+def test_what_is_cached_for_an_hour_costs_more_than_what_is_for_five_minutes(price: Price, charge: int) -> None:
+    usage = Usage(prompt=300, cache_write=300, cache_write_1h=100)
+    assert charge_of(usage, price) == Charge(cache_write=charge)
+
+
+def test_a_tier_prices_the_whole_answer_and_only_above_its_start() -> None:
+    top = Price(prompt=5, completion=50)
+    price = Price(prompt=1, completion=10, tier_from=100, tier=Price(prompt=2, completion=20, tier_from=200, tier=top))
+    charges = {tokens: charge_of(Usage(prompt=tokens, completion=1), price) for tokens in (100, 101, 200, 201)}
+    assert {tokens: charge.total for tokens, charge in charges.items() if charge} == {
+        100: 100 + 10,
+        101: 202 + 20,
+        200: 400 + 20,
+        201: 1005 + 50,
+    }
+
+
+def test_an_unknown_price_charges_nothing_that_could_be_taken_for_zero() -> None:
+    assert charge_of(Usage(prompt=5), None) is None
+    assert owed(Usage(prompt=5), None) is None
+    assert owed(None, None) == Charge()
+
+
+@given(st.decimals(0, 1_000, places=9), st.integers(0, 10**6))
+def test_a_stated_price_is_right_to_half_a_picodollar_a_token(usd: Decimal, tokens: int) -> None:
+    charge = charge_of(Usage(prompt=tokens), price_from(Rate(prompt=str(usd), completion="0"), "row"))
+    assert charge is not None
+    assert abs(Decimal(charge.total) - usd * 1_000_000 * tokens) <= Decimal(tokens) / 2
+
+
+# ---- who pays
+
+REPORT = Usage(prompt=100, completion=500)
+EARLY = Usage(prompt=100, completion=1)
+COUNTED = Usage(prompt=90, completion=40)
+BLENDED = Usage(prompt=100, completion=40)
+PROMPT = Usage(prompt=90)
+
+
+def bases(
+    outcome: Outcome, *, content: bool = False, sent: bool = False, usage: Usage | None = None, **more: bool
+) -> Any:
+    result = who_pays(outcome, content_delivered=content, fully_sent=sent, usage=usage, counted=COUNTED, **more)
+    return result.usage, result.estimated, result.cost, result.charge
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.DRAINED])
+def test_a_whole_answer_is_owed_by_the_providers_last_report(outcome: Outcome) -> None:
+    assert bases(outcome, content=True, sent=True, usage=REPORT) == (REPORT, False, REPORT, REPORT)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.DRAINED])
+def test_a_whole_answer_without_a_report_is_owed_by_our_count(outcome: Outcome) -> None:
+    assert bases(outcome, content=True, sent=True) == (COUNTED, True, COUNTED, COUNTED)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.TIMED_OUT])
+def test_an_answer_cut_after_content_is_owed_as_far_as_it_was_delivered(outcome: Outcome) -> None:
+    assert bases(outcome, content=True, sent=True) == (COUNTED, True, COUNTED, COUNTED)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.TIMED_OUT])
+def test_early_figures_of_the_provider_come_before_our_count(outcome: Outcome) -> None:
+    """A provider's first frame may know the prompt and hold a placeholder for the completion."""
+    assert bases(outcome, content=True, sent=True, usage=EARLY) == (BLENDED, True, BLENDED, BLENDED)
+    running = Usage(prompt=100, completion=77)
+    assert bases(outcome, content=True, sent=True, usage=running) == (running, True, running, running)
+
+
+def test_leaving_while_connecting_is_free() -> None:
+    assert bases(Outcome.CANCELLED) == (Usage(), False, None, None)
+
+
+def test_leaving_once_the_request_was_written_owes_at_least_the_prompt() -> None:
+    """Aborting before the first token must not be a way to use a provider for nothing."""
+    assert bases(Outcome.CANCELLED, sent=True) == (PROMPT, True, PROMPT, PROMPT)
+
+
+def test_a_failure_is_free_for_the_caller_and_recorded_for_us() -> None:
+    assert bases(Outcome.FAILED, content=True, sent=True) == (COUNTED, True, COUNTED, None)
+    assert bases(Outcome.FAILED, sent=True) == (Usage(), False, None, None)
+
+
+def test_an_upstream_lost_while_its_reader_stalled_is_owed_as_far_as_it_was_delivered() -> None:
+    expected = (COUNTED, True, COUNTED, COUNTED)
+    assert bases(Outcome.FAILED, content=True, sent=True, slow_reader=True) == expected
+
+
+def test_a_clock_that_ran_out_before_content_is_free_for_the_caller_though_not_for_us() -> None:
+    assert bases(Outcome.TIMED_OUT, sent=True) == (PROMPT, True, PROMPT, None)
+    assert bases(Outcome.TIMED_OUT) == (Usage(), False, None, None)
+
+
+def test_charging_for_failures_passes_the_providers_bill_on() -> None:
+    assert bases(Outcome.FAILED, content=True, sent=True, charge_failed=True) == (COUNTED, True, COUNTED, COUNTED)
+    assert bases(Outcome.TIMED_OUT, sent=True, charge_failed=True) == (PROMPT, True, PROMPT, PROMPT)
+    assert bases(Outcome.FAILED, sent=True, charge_failed=True) == (Usage(), False, None, None)
+
+
+@given(
+    st.sampled_from(list(Outcome)),
+    st.booleans(),
+    st.booleans(),
+    st.none() | usages(),
+    st.none() | usages(),
+    st.booleans(),
+    st.booleans(),
+    PRICES,
+)
+def test_the_caller_never_owes_more_than_the_provider_bills(
+    outcome: Outcome,
+    content: bool,
+    sent: bool,
+    usage: Usage | None,
+    counted: Usage | None,
+    slow: bool,
+    failed: bool,
+    price: Price,
+) -> None:
+    result = who_pays(
+        outcome,
+        content_delivered=content,
+        fully_sent=sent,
+        usage=usage,
+        counted=counted,
+        slow_reader=slow,
+        charge_failed=failed,
+    )
+    cost, charge = owed(result.cost, price), owed(result.charge, price)
+    assert cost is not None
+    assert charge is not None
+    assert charge.total in (0, cost.total)
+    assert result.cost in (None, result.usage)
+    if outcome is Outcome.CANCELLED and (content or sent):
+        assert result.charge is not None
+
+
+def test_the_last_report_stands_and_quirks_do_not_leak_between_providers() -> None:
+    other = Provider(id="o", name="O", quirks=Quirks(usage_excludes_reasoning=True))
+    raw = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 6, "reasoning_tokens": 3}
+    assert parse_usage(raw, other) == Usage(prompt=1, completion=5, reasoning=3)
+    assert parse_usage(raw, PLAIN) == Usage(prompt=1, completion=2, reasoning=2)
+
+
+def test_prices_can_be_asked_for_from_several_threads_at_once() -> None:
+    found: list[Price | None] = []
+
+    def ask() -> None:
+        found.extend(
+            price_of(CATALOG.providers["openai"], f"gpt-4o-mini{'' if n % 2 else '-x'}", None, NOW) for n in range(200)
+        )
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 800
+    assert len({price.prompt for price in found if price}) == 1

@@ -1,0 +1,923 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infron.errors import ConfigError, InvalidRequest, LedgerUnavailable, NotFound
+from infron.model import PICODOLLARS, Opening, Outcome, Price, Settlement, Usage
+from infron.runtime.ledger import entries, owners, sqlite, writer
+from infron.runtime.ledger.ledger import Ledger, create_key, list_keys, revoke_key, usage_rows
+
+PRICE = Price(prompt=150_000, completion=600_000, source="a price list")
+
+
+def opening(id: str, **more: Any) -> Opening:
+    values: dict[str, Any] = {
+        "key_id": None,
+        "model": "author/model",
+        "provider": "host",
+        "provider_model": "model-1",
+        "streamed": True,
+        "created_at": time.time(),
+        "price": PRICE,
+    }
+    return Opening(id=id, **(values | more))
+
+
+def settlement(id: str, **more: Any) -> Settlement:
+    values: dict[str, Any] = {
+        "outcome": Outcome.COMPLETED,
+        "provider": "host",
+        "provider_model": "model-1",
+        "price": PRICE,
+        "usage": Usage(prompt=10, completion=20, cached=3, reasoning=4),
+        "cost": 5,
+        "charge": 7,
+    }
+    return Settlement(id=id, **(values | more))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@contextlib.asynccontextmanager
+async def running(url: str, **options: Any) -> AsyncIterator[Ledger]:
+    ledger = Ledger(url, **options)
+    await ledger.start()
+    try:
+        yield ledger
+    finally:
+        await ledger.stop()
+
+
+async def called(call: Callable[[Callable[[bool], None]], None]) -> bool:
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    call(answer.set_result)
+    return await answer
+
+
+async def opened(ledger: Ledger, id: str, **more: Any) -> bool:
+    return await called(lambda done: ledger.open(opening(id, **more), done))
+
+
+async def claimed(ledger: Ledger, id: str, most: int) -> bool:
+    return await called(lambda done: ledger.claim_drain(id, max_concurrent=most, done=done))
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def query(url: str, statement: str, *values: Any) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None, timeout=5)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+CHILD = """
+import asyncio, os, sys, time
+from infron.model import *
+from infron.runtime.ledger.ledger import *
+def say(text):
+    os.write(1, (text + "\\n").encode())
+def opening(id, key_id=None):
+    return Opening(id=id, key_id=key_id, model="m", provider="p", provider_model="m", streamed=True,
+                   created_at=time.time(), price=None)
+def settlement(id, charge=7):
+    return Settlement(id=id, outcome=Outcome.COMPLETED, provider="p", provider_model="m", price=None,
+                      usage=Usage(prompt=1, completion=1), cost=charge, charge=charge)
+async def opened(ledger, id, key_id=None):
+    future = asyncio.get_running_loop().create_future()
+    ledger.open(opening(id, key_id), future.set_result)
+    assert await future
+async def heard():
+    return (await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)).strip()
+"""
+
+
+@contextlib.contextmanager
+def child(url: str, body: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that runs `async def main(ledger)`; it is killed at the end, if it still lives."""
+    program = f"{CHILD}\n{body}\nasync def run():\n    ledger = Ledger({url!r})\n    await ledger.start()\n"
+    program += "    await main(ledger)\n    await ledger.stop()\nasyncio.run(run())\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return (await asyncio.get_running_loop().run_in_executor(None, process.stdout.readline)).strip()
+
+
+# ---- one exchange
+
+
+async def test_a_receipt_shows_a_settlement_as_soon_as_it_was_handed_over(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1", key_id="key_a", user="u", session_id="s", created_at=1_700_000_000.5)
+        ledger.settle(
+            settlement(
+                "gen-1",
+                outcome=Outcome.CANCELLED,
+                estimated=True,
+                cost=2 * PICODOLLARS,
+                charge=3,
+                finish_reason=None,
+                error_type="x",
+                error="why",
+                upstream_id="up",
+                latency_ms=1.5,
+                generation_ms=2.5,
+                upstream_closed_ms=3.5,
+                frames=4,
+                on_disconnect="cancel",
+                attempts=("other: timeout",),
+            )
+        )
+        receipt = await ledger.receipt("gen-1", "key_a")
+        assert receipt is not None
+        assert (receipt.outcome, receipt.cancelled, receipt.estimated) == ("cancelled", True, True)
+        assert (receipt.total_cost, receipt.usage, receipt.provider_cost) == (3e-12, 3e-12, 2.0)
+        assert (receipt.tokens_prompt, receipt.native_tokens_prompt) == (10, 10)
+        assert (receipt.tokens_completion, receipt.native_tokens_completion) == (20, 20)
+        assert (receipt.native_tokens_cached, receipt.native_tokens_reasoning) == (3, 4)
+        assert (receipt.latency, receipt.generation_time, receipt.upstream_closed_ms) == (1.5, 2.5, 3.5)
+        assert receipt.created_at == "2023-11-14T22:13:20.500Z"
+        assert receipt.error == {"type": "x", "message": "why"}
+        assert receipt.attempts == ["other: timeout"]
+        assert (receipt.model, receipt.provider_name, receipt.provider_model) == ("author/model", "host", "model-1")
+        assert (receipt.upstream_id, receipt.on_disconnect, receipt.frames) == ("up", "cancel", 4)
+        assert (receipt.price_source, receipt.external_user, receipt.session_id) == ("a price list", "u", "s")
+        assert receipt.orphaned is False
+
+
+async def test_a_running_exchange_has_a_receipt_without_an_outcome(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert (receipt.outcome, receipt.cancelled, receipt.total_cost, receipt.error) == (None, None, None, None)
+        assert receipt.tokens_prompt is None
+
+
+async def test_an_unknown_price_is_an_unknown_cost_and_not_zero(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1", price=None)
+        ledger.settle(settlement("gen-1", price=None, cost=None, charge=None))
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert (receipt.total_cost, receipt.usage, receipt.provider_cost) == (None, None, None)
+    [row] = usage_rows(url, "model")
+    assert (row.charge, row.unpriced) == (0, 1)
+
+
+async def test_a_receipt_is_its_owners_only(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1", key_id="key_a")
+        assert await ledger.receipt("gen-1", "key_a") is not None
+        assert await ledger.receipt("gen-1", "key_b") is None
+        assert await ledger.receipt("gen-1", None) is None
+        assert await ledger.receipt("gen-2", "key_a") is None
+        assert await ledger.receipt("\ud800", "key_a") is None
+
+
+async def test_the_provider_that_served_replaces_the_one_that_was_tried_first(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1", provider="first")
+        ledger.settle(settlement("gen-1", provider="second", provider_model="model-2"))
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert (receipt.model, receipt.provider_name, receipt.provider_model) == ("author/model", "second", "model-2")
+
+
+async def test_settling_twice_changes_nothing_and_is_counted(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        ledger.settle(settlement("gen-1", charge=7))
+        ledger.settle(settlement("gen-1", charge=70))
+        before = await ledger.receipt("gen-1", None)
+        ledger.settle(settlement("gen-1", charge=700))
+        assert await ledger.receipt("gen-1", None) == before
+        assert before is not None
+        assert before.total_cost == 7e-12
+        assert (ledger.counts.settled, ledger.counts.duplicates) == (1, 2)
+        assert (await ledger.spend(None)).ever == 7
+
+
+async def test_opening_an_id_twice_is_refused_and_leaves_the_first_alone(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1", model="first")
+        assert not await opened(ledger, "gen-1", model="second")
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert receipt.model == "first"
+
+
+async def test_a_settlement_without_an_opening_is_written_whole(url: str):
+    async with running(url) as ledger:
+        ledger.settle(settlement("gen-1", charge=9))
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert (receipt.outcome, receipt.total_cost) == ("completed", 9e-12)
+        assert (await ledger.spend(None)).ever == 9
+
+
+async def test_values_that_no_database_takes_are_mended_instead_of_blocking_the_others(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1", user="\ud800")
+        assert await opened(ledger, "gen-2")
+        ledger.settle(settlement("gen-1", error="a\udfffb\x00c", cost=2**70, charge=1))
+        ledger.settle(settlement("gen-2", latency_ms=float("nan")))
+        first, second = await ledger.receipt("gen-1", None), await ledger.receipt("gen-2", None)
+        assert first is not None
+        assert second is not None
+        assert (first.external_user, first.total_cost) == ("?", 1e-12)
+        assert first.error == {"type": None, "message": "a?b\x00c"}
+        assert (second.outcome, second.latency) == ("completed", None)
+        assert ledger.healthy is None
+
+
+async def test_a_settlement_of_the_wrong_type_is_given_up_without_holding_up_the_rest(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        assert await opened(ledger, "gen-2")
+        ledger.settle(settlement("gen-1", charge="much"))
+        ledger.settle(settlement("gen-2"))
+        receipt = await ledger.receipt("gen-2", None)
+        assert receipt is not None
+        assert receipt.outcome == "completed"
+        assert ledger.counts.refused == 1
+
+
+async def test_totals_that_outgrow_64_bits_do_not_stop_entries_from_being_settled(url: str):
+    async with running(url) as ledger:
+        for number in range(3):
+            assert await opened(ledger, f"gen-{number}")
+            ledger.settle(settlement(f"gen-{number}", charge=2**62))
+            receipt = await ledger.receipt(f"gen-{number}", None)
+            assert receipt is not None
+            assert receipt.total_cost == 2**62 / PICODOLLARS
+    assert usage_rows(url, "model")[0].charge == 3 * 2**62
+
+
+async def test_a_callback_that_raises_does_not_keep_the_others_from_being_called(url: str):
+    wrong: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: wrong.append(context))
+
+    def raises(_: bool) -> None:
+        raise RuntimeError("mine")
+
+    async with running(url) as ledger:
+        ledger.open(opening("gen-1"), raises)
+        assert await opened(ledger, "gen-2")
+    assert [str(context["exception"]) for context in wrong] == ["mine"]
+
+
+# ---- group commit
+
+
+async def test_what_is_queued_together_is_written_in_few_transactions(url: str):
+    async with running(url) as ledger:
+        before = ledger.counts.transactions
+        assert all(await asyncio.gather(*(opened(ledger, f"gen-{number}") for number in range(500))))
+        for number in range(500):
+            ledger.settle(settlement(f"gen-{number}"))
+        assert await ledger.receipt("gen-499", None)
+        assert (ledger.counts.opened, ledger.counts.settled) == (500, 500)
+        assert ledger.counts.transactions - before <= 6
+
+
+async def test_settlements_for_which_nobody_waits_are_written_soon_all_the_same(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        ledger.settle(settlement("gen-1"))
+        await until(lambda: ledger.counts.settled == 1, 1.0)
+
+
+async def test_stopping_writes_everything_that_is_queued(url: str):
+    async with running(url) as ledger:
+        answers: list[bool] = []
+        for number in range(3000):
+            ledger.open(opening(f"gen-{number}"), answers.append)
+            ledger.settle(settlement(f"gen-{number}"))
+    await asyncio.sleep(0)
+    assert answers == [True] * 3000
+    assert query(url, "SELECT count(*), sum(charge) FROM entries WHERE outcome = 'completed'") == [(3000, 21000)]
+    assert query(url, "SELECT count(*) FROM owners") == [(0,)]
+
+
+async def test_a_stopped_ledger_refuses_and_can_be_stopped_again(url: str):
+    async with running(url) as ledger:
+        pass
+    assert not await opened(ledger, "gen-1")
+    assert not await claimed(ledger, "gen-1", 5)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.receipt("gen-1", None)
+    await ledger.stop()
+
+
+# ---- when writing fails
+
+
+async def test_a_ledger_locked_by_another_program_refuses_opens_in_time_and_recovers_with_every_settlement(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            started = time.monotonic()
+            assert not await opened(ledger, "gen-2", key_id="key_a")
+            assert time.monotonic() - started < 5
+            assert ledger.healthy is not None
+            assert "locked" in ledger.healthy
+            ledger.settle(settlement("gen-1"))
+            ledger.settle(settlement("gen-2"))
+            waiting = await ledger.receipt("gen-1", None)  # reading goes on
+            assert waiting is not None
+            assert waiting.outcome is None
+            assert not await claimed(ledger, "gen-1", 5)
+            assert ledger.counts.settled == 0
+            other.execute("ROLLBACK")
+        await until(lambda: ledger.healthy is None, 5.0)
+        first, second = await ledger.receipt("gen-1", None), await ledger.receipt("gen-2", "key_a")
+        assert first is not None
+        assert second is not None
+        assert (first.outcome, second.outcome) == ("completed", "completed")
+        assert second.model == "author/model"
+
+
+async def test_a_full_disk_refuses_opens_and_keeps_settlements_until_there_is_room(url: str):
+    resource = pytest.importorskip("resource")
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        size = os.stat(f"{sqlite.path_of(url)}-wal").st_size
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            assert not await opened(ledger, "gen-2")
+            ledger.settle(settlement("gen-1"))
+            assert ledger.healthy is not None
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await until(lambda: ledger.healthy is None, 5.0)
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert receipt.outcome == "completed"
+        assert await opened(ledger, "gen-3")
+
+
+async def test_a_ledger_that_was_moved_away_is_missed_and_not_made_anew(url: str):
+    path = sqlite.path_of(url)
+    away = f"{path}.away"
+    create_key(url, "one")
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        await ledger.receipt("gen-1", None)
+        os.rename(path, away)
+        assert not await opened(ledger, "gen-2")
+        ledger.settle(settlement("gen-1"))
+        assert ledger.healthy is not None
+        assert "gone" in ledger.healthy
+        assert not path.exists()
+        assert ledger.keys.required
+        with pytest.raises(LedgerUnavailable, match="gone"):
+            await ledger.receipt("gen-1", None)
+        os.rename(away, path)
+        await until(lambda: ledger.healthy is None, 5.0)
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert receipt.outcome == "completed"
+
+
+async def test_an_empty_ledger_in_the_place_of_one_with_keys_does_not_open_the_door(url: str):
+    create_key(url, "one")
+    async with running(url) as ledger:
+        assert ledger.keys.required
+        for path in sqlite.path_of(url).parent.iterdir():
+            path.unlink()
+        async with running(url):
+            pass
+        assert await opened(ledger, "gen-1")
+        assert query(url, "SELECT count(*) FROM keys") == [(0,)]
+        assert ledger.keys.required
+
+
+async def test_a_ledger_that_cannot_be_written_stops_in_bounded_time(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "STOP_SECONDS", 0.2)
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        other = sqlite3.connect(sqlite.path_of(url), isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        ledger.settle(settlement("gen-1"))
+        started = time.monotonic()
+    assert time.monotonic() - started < 8
+    other.close()
+    assert query(url, "SELECT outcome FROM entries") == [(None,)]  # the next start will find it
+
+
+# ---- starting
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: f"sqlite:///{path}/none/ledger.db", "there is no folder"),
+        (lambda path: f"sqlite:///{path}", "is a folder"),
+        (lambda path: "sqlite:////proc/ledger.db", "ledger /proc/ledger.db cannot be"),
+        (lambda path: f"sqlite:///{written(path, b'no database, but long enough' * 99)}", "is not a database"),
+        (lambda path: f"sqlite:///{foreign(path)}", "something else"),
+        (lambda path: f"sqlite:///{newer(path)}", "newer version"),
+        (lambda path: "postgresql://host/db", "PostgreSQL is not supported by this version yet"),
+        (lambda path: "mysql://host/db", "not an address of the form sqlite:///"),
+        (lambda path: "sqlite:///", "not an address of the form sqlite:///"),
+    ],
+)
+async def test_a_ledger_that_cannot_be_used_is_refused_at_the_start_in_one_sentence(tmp_path: Path, make, says):
+    url = make(tmp_path)
+    ledger = Ledger(url)
+    with pytest.raises(ConfigError) as error:
+        await ledger.start()
+    assert says in error.value.message
+    assert "\n" not in error.value.message
+    await ledger.stop()
+    with pytest.raises(ConfigError):
+        create_key(url, "one")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is forbidden to root")
+async def test_a_folder_that_is_not_writable_is_named(tmp_path: Path):
+    os.chmod(tmp_path, 0o500)
+    try:
+        with pytest.raises(ConfigError, match="is not writable"):
+            await Ledger(f"sqlite:///{tmp_path}/ledger.db").start()
+    finally:
+        os.chmod(tmp_path, 0o700)
+
+
+def written(path: Path, content: bytes) -> Path:
+    (path / "file").write_bytes(content)
+    return path / "file"
+
+
+def foreign(path: Path) -> Path:
+    query(f"sqlite:///{path}/file", "CREATE TABLE mine (a TEXT)")
+    return path / "file"
+
+
+def newer(path: Path) -> Path:
+    sqlite.connect(f"sqlite:///{path}/file").close()
+    query(f"sqlite:///{path}/file", "UPDATE meta SET value = '999' WHERE name = 'schema'")
+    return path / "file"
+
+
+async def test_processes_that_start_together_on_no_file_make_one_ledger(url: str):
+    body = "async def main(ledger):\n    await opened(ledger, sys.argv[0] + str(os.getpid()))\n    say('up')\n"
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(child(url, body)) for _ in range(4)]
+        assert [await line(process) for process in children] == ["up"] * 4
+        assert [process.wait() for process in children] == [0] * 4
+    assert query(url, "SELECT count(*) FROM entries") == [(4,)]
+
+
+def test_full_durability_is_a_setting(url: str):
+    for name, level in (("full", 2), ("normal", 1)):
+        with contextlib.closing(sqlite.connect(url, synchronous=name)) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+# ---- several processes
+
+
+async def test_an_exchange_that_two_processes_settle_is_settled_and_charged_once(url: str):
+    body = """
+async def main(ledger):
+    say("up")
+    await heard()
+    for number in range(400):
+        ledger.settle(settlement(f"gen-{number}", charge=1))
+        if number % 20 == 0:
+            await asyncio.sleep(0)
+    await ledger.receipt("", None)
+    say(f"{ledger.counts.settled} {ledger.counts.duplicates}")
+"""
+    async with running(url) as ledger:
+        assert all(await asyncio.gather(*(opened(ledger, f"gen-{n}", key_id="key_a") for n in range(400))))
+        with child(url, body) as one, child(url, body) as two:
+            assert [await line(one), await line(two)] == ["up", "up"]
+            for process in (one, two):
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+            counts = [tuple(map(int, (await line(process)).split())) for process in (one, two)]
+        assert sum(settled for settled, _ in counts) == 400
+        assert all(settled + duplicates == 400 for settled, duplicates in counts)
+        assert (await ledger.spend("key_a")).ever == 400
+        assert query(url, "SELECT count(*), count(outcome), sum(charge) FROM entries") == [(400, 400, 400)]
+
+
+async def test_nothing_that_was_reported_durable_is_lost_when_the_writer_is_killed(url: str):
+    body = """
+async def main(ledger):
+    number = 0
+    while True:
+        ids = [f"gen-{os.getpid()}-{number + more}" for more in range(7)]
+        number += 7
+        await asyncio.gather(*(opened(ledger, id) for id in ids))
+        say(" ".join(ids))
+        for id in ids[:5]:
+            ledger.settle(settlement(id))
+"""
+    reported: set[str] = set()
+    for lines in (1, 12, 40):
+        with child(url, body) as process:
+            for _ in range(lines):
+                reported.update((await line(process)).split())
+            process.send_signal(signal.SIGKILL)
+            rest, _ = process.communicate()
+            complete = rest[: rest.rfind("\n") + 1]
+            reported.update(complete.split())
+    stored = {id for (id,) in query(url, "SELECT id FROM entries")}
+    assert len(reported) >= 7 * (1 + 12 + 40)
+    assert reported <= stored
+    async with running(url):
+        rows = query(url, "SELECT outcome, orphaned, count(*), sum(charge) FROM entries GROUP BY 1, 2 ORDER BY 1")
+        assert {(outcome, orphaned) for outcome, orphaned, *_ in rows} == {("completed", 0), ("failed", 1)}
+        assert sum(count for _, _, count, _ in rows) == len(stored)
+        charged = {outcome: charge for outcome, _, _, charge in rows}
+        settled = {outcome: count for outcome, _, count, _ in rows}
+        assert charged == {"completed": 7 * settled["completed"], "failed": 0}
+        assert (
+            sum(charge for (charge,) in query(url, "SELECT charge FROM spend WHERE length(period) = 7"))
+            == (charged["completed"])
+        )
+
+
+HOLDER = """
+async def main(ledger):
+    await opened(ledger, f"gen-{os.getpid()}")
+    future = asyncio.get_running_loop().create_future()
+    ledger.claim_drain(f"gen-{os.getpid()}", max_concurrent=2, done=future.set_result)
+    say("granted" if await future else "refused")
+    await heard()
+"""
+
+
+@pytest.mark.parametrize(("charge_failed", "owed"), [(False, 0.0), (True, None)])
+async def test_rows_of_a_killed_process_are_settled_as_orphans_and_those_of_a_living_one_are_not(
+    url: str, charge_failed: bool, owed: float | None
+):
+    with child(url, HOLDER) as dead, child(url, HOLDER) as alive:
+        assert [await line(dead), await line(alive)] == ["granted", "granted"]
+        dead.kill()
+        dead.wait()
+        async with running(url, charge_failed=charge_failed) as ledger:
+            orphan = await ledger.receipt(f"gen-{dead.pid}", None)
+            assert orphan is not None
+            assert (orphan.outcome, orphan.orphaned, orphan.estimated) == ("failed", True, True)
+            assert (orphan.total_cost, orphan.provider_cost) == (owed, None)
+            assert orphan.error is not None
+            assert orphan.error["type"] == "orphaned"
+            sibling = await ledger.receipt(f"gen-{alive.pid}", None)
+            assert sibling is not None
+            assert sibling.outcome is None
+            assert ledger.counts.orphaned == 1
+
+
+async def test_orphans_are_found_while_running_too(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "SWEEP_SECONDS", 0.05)
+    async with running(url) as ledger:
+        with child(url, HOLDER) as dead:
+            assert await line(dead) == "granted"
+        await until(lambda: ledger.counts.orphaned == 1, 5.0)
+        receipt = await ledger.receipt(f"gen-{dead.pid}", None)
+        assert receipt is not None
+        assert receipt.orphaned
+
+
+async def test_a_stopped_process_is_not_taken_for_dead_however_old_its_lease(url: str):
+    if owners.start_time(os.getpid()) is None:
+        pytest.skip("the start time of a process cannot be read here")
+    with child(url, HOLDER) as process:
+        assert await line(process) == "granted"
+        process.send_signal(signal.SIGSTOP)
+        async with running(url, clock=lambda: time.time() + 3600) as ledger:
+            receipt = await ledger.receipt(f"gen-{process.pid}", None)
+            assert receipt is not None
+            assert receipt.outcome is None
+
+
+async def test_where_a_process_cannot_be_seen_its_lease_decides(url: str):
+    async with running(url) as ledger:
+        for name in ("late", "punctual"):
+            assert await opened(ledger, f"gen-{name}")
+            query(url, "UPDATE entries SET owner = ? WHERE id = ?", name, f"gen-{name}")
+            until_ms = int((time.time() + (60 if name == "punctual" else -1)) * 1000)
+            query(url, "INSERT INTO owners VALUES (?, 'elsewhere', 1, 1, ?)", name, until_ms)
+    async with running(url) as ledger:
+        late, punctual = await ledger.receipt("gen-late", None), await ledger.receipt("gen-punctual", None)
+        assert late is not None
+        assert punctual is not None
+        assert (late.orphaned, punctual.outcome) == (True, None)
+    assert query(url, "SELECT boot FROM owners") == [("punctual",)]
+
+
+async def test_rows_whose_owner_is_not_registered_are_orphans(url: str):
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")  # and never settled before the stop
+    async with running(url) as ledger:
+        receipt = await ledger.receipt("gen-1", None)
+        assert receipt is not None
+        assert receipt.orphaned
+
+
+async def test_a_lease_is_renewed(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "RENEW_SECONDS", 0.05)
+    async with running(url):
+        [(first,)] = query(url, "SELECT lease_until FROM owners")
+        await until(lambda: query(url, "SELECT lease_until FROM owners") > [(first,)], 5.0)
+
+
+def test_a_reused_process_id_does_not_deceive():
+    now, here = 1000, owners.here()
+    mine = owners.Owner(
+        boot="b", place=here, pid=os.getpid(), started=owners.start_time(os.getpid()) or 0, lease_until=now + 1
+    )
+    assert not owners.gone(mine, here, now)
+    assert owners.gone(owners.Owner(boot="b", place="x", pid=1, started=1, lease_until=now - 1), here, now)
+    if owners.start_time(os.getpid()) is None:
+        pytest.skip("the start time of a process cannot be read here")
+    older = owners.Owner(boot="b", place=here, pid=mine.pid, started=mine.started - 1, lease_until=now + 1)
+    assert owners.gone(older, here, now)
+
+
+def test_a_process_that_nobody_has_waited_for_yet_is_gone():
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    started = owners.start_time(process.pid)
+    process.stdout.read()  # its end; it may take a moment more to become a zombie
+    row = owners.Owner(boot="b", place=owners.here(), pid=process.pid, started=started or 0, lease_until=10)
+    if started is not None:
+        deadline = time.monotonic() + 5
+        while not owners.gone(row, owners.here(), 5) and time.monotonic() < deadline:
+            os.sched_yield()
+        assert owners.gone(row, owners.here(), 5)
+    process.wait()
+    process.stdout.close()
+    assert owners.gone(row, owners.here(), 5)
+
+
+async def test_a_receipt_waits_a_moment_for_a_sibling_that_is_about_to_settle(
+    url: str, monkeypatch: pytest.MonkeyPatch
+):
+    looked: list[Outcome | None] = []
+
+    def read(cursor: sqlite3.Cursor, id: str) -> entries.Found | None:
+        found = entries.read_entry(cursor, id)
+        looked.append(found.receipt.outcome if found else None)
+        return found
+
+    monkeypatch.setattr("infron.runtime.ledger.ledger.read_entry", read)
+    monkeypatch.setattr("infron.runtime.ledger.ledger.SIBLING_SECONDS", 5.0)
+    async with running(url) as one, running(url) as two:
+        assert await opened(one, "gen-1")
+        asked = asyncio.ensure_future(two.receipt("gen-1", None))
+        await until(lambda: looked == [None], 5.0)
+        one.settle(settlement("gen-1"))
+        receipt = await asked
+        assert receipt is not None
+        assert receipt.outcome == "completed"
+
+
+# ---- drains
+
+
+async def test_drains_are_capped_over_all_processes(url: str):
+    with child(url, HOLDER) as other:
+        assert await line(other) == "granted"
+        async with running(url) as ledger:
+            for number in range(3):
+                assert await opened(ledger, f"gen-{number}")
+            assert await claimed(ledger, "gen-0", 2)
+            assert not await claimed(ledger, "gen-1", 2)
+            ledger.settle(settlement("gen-0"))
+            assert await claimed(ledger, "gen-1", 2)
+            assert not await claimed(ledger, "gen-2", 2)
+            other.kill()
+            other.wait()
+            assert await claimed(ledger, "gen-2", 2)  # the dead do not drain
+
+
+async def test_only_an_open_exchange_can_drain(url: str):
+    async with running(url) as ledger:
+        assert not await claimed(ledger, "gen-never", 5)
+        assert await opened(ledger, "gen-1")
+        ledger.settle(settlement("gen-1"))
+        assert not await claimed(ledger, "gen-1", 5)
+        assert await opened(ledger, "gen-2")
+        assert not await claimed(ledger, "gen-2", 0)
+        assert ledger.drains_of(None) == 0
+
+
+async def test_the_drains_of_a_key_are_known_here_at_once_and_elsewhere_within_a_second(url: str):
+    async with running(url) as one, running(url) as two:
+        assert await opened(one, "gen-1", key_id="key_a")
+        assert await opened(one, "gen-2", key_id="key_b")
+        assert await claimed(one, "gen-1", 5)
+        assert await claimed(one, "gen-2", 5)
+        assert (one.drains_of("key_a"), one.drains_of("key_b"), one.drains_of(None)) == (1, 1, 0)
+        await until(lambda: two.drains_of("key_a") == 1, 1.0)
+        one.settle(settlement("gen-1"))
+        assert one.drains_of("key_a") == 0
+        await until(lambda: two.drains_of("key_a") == 0, 1.0)
+
+
+# ---- keys
+
+
+async def test_keys_made_and_revoked_by_another_process_are_seen_within_a_second(url: str):
+    program = "import sys; from infron.runtime.ledger.ledger import *; print(create_key(sys.argv[1], 'one')[1])"
+    async with running(url) as ledger:
+        assert not ledger.keys.required
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, url, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        secret = output.decode().strip()
+        await until(lambda: ledger.keys.required, 1.0)
+        key = ledger.keys.find(secret)
+        assert key is not None
+        assert (key.name, key.revoked_at) == ("one", None)
+        revoke_key(url, "one")
+        await until(lambda: ledger.keys.find(secret) is None, 1.0)
+        assert ledger.keys.required
+
+
+async def test_the_file_holds_no_secret(url: str):
+    async with running(url):
+        _, secret = create_key(url, "one")
+        folder = sqlite.path_of(url).parent
+        content = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"one" in content
+    assert secret.encode() not in content
+    assert secret.removeprefix("sk-infron-").encode() not in content
+
+
+def test_a_key_is_revoked_by_id_secret_name_or_the_only_fitting_beginning(url: str):
+    keys = [create_key(url, name) for name in ("one", "two", "three", "four", "five", "five")]
+    assert revoke_key(url, keys[0][0].id).name == "one"
+    assert revoke_key(url, keys[1][1]).name == "two"
+    assert revoke_key(url, "three").name == "three"
+    assert revoke_key(url, keys[3][0].id[:14]).name == "four"
+    with pytest.raises(InvalidRequest, match="Several keys"):
+        revoke_key(url, "five")
+    with pytest.raises(InvalidRequest, match="Several keys"):
+        revoke_key(url, "sk-infron-")
+    assert revoke_key(url, keys[4][0].hint[:14]).id == keys[4][0].id
+    again = revoke_key(url, "one")
+    assert again.revoked_at == next(key.revoked_at for key in list_keys(url) if key.name == "one")
+    for unknown in ("six", "", "\udcff"):
+        with pytest.raises(NotFound):
+            revoke_key(url, unknown)
+    assert [key.name for key in list_keys(url) if key.revoked_at is None] == ["five"]
+
+
+def test_asking_for_keys_or_usage_makes_no_ledger(url: str):
+    assert list_keys(url) == []
+    assert usage_rows(url, "day") == []
+    with pytest.raises(NotFound):
+        revoke_key(url, "one")
+    assert not sqlite.path_of(url).exists()
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf"), 1e9])
+def test_an_impossible_limit_is_refused(url: str, limit: float):
+    with pytest.raises(InvalidRequest):
+        create_key(url, "one", limit)
+
+
+async def test_a_limit_is_reached_by_what_all_processes_charge_together(url: str):
+    key, secret = create_key(url, "one", 10e-12)
+    assert key.limit == 10
+    async with running(url) as one, running(url) as two:
+        for number, ledger in enumerate((one, two)):
+            assert await opened(ledger, f"gen-{number}", key_id=key.id)
+        one.settle(settlement("gen-0", charge=5))
+        await one.spend(key.id)
+        found = one.keys.find(secret)
+        assert found is not None
+        assert not one.keys.over_limit(found)
+        two.settle(settlement("gen-1", charge=5))
+        await until(lambda: one.keys.over_limit(found) and two.keys.over_limit(found), 1.0)
+    async with running(url) as later:
+        assert later.keys.over_limit(found)
+
+
+# ---- spend and usage
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+async def test_spend_counts_the_day_the_week_from_monday_the_month_and_all(url: str):
+    days = {
+        "2025-11-30T12:00": 1,  # Sunday of the week before, and another month
+        "2025-12-01T00:00": 10,  # Monday
+        "2025-12-02T23:59": 100,
+        "2025-12-03T00:00": 1_000,
+        "2024-12-03T00:00": 10_000,
+    }
+    async with running(url, clock=lambda: at("2025-12-03T18:00")) as ledger:
+        for day, charge in days.items():
+            assert await opened(ledger, f"gen-{day}", key_id="key_a", created_at=at(day))
+            ledger.settle(settlement(f"gen-{day}", charge=charge))
+        spend = await ledger.spend("key_a")
+        assert (spend.today, spend.week, spend.month, spend.ever) == (1_000, 1_110, 1_110, 11_111)
+        assert (await ledger.spend("key_b")).ever == 0
+        assert (await ledger.spend(None)).ever == 0
+
+
+async def test_usage_is_summed_by_model_provider_key_and_day(url: str):
+    key, _ = create_key(url, "mine")
+    async with running(url) as ledger:
+        for id, more in {
+            "gen-1": {"model": "a", "key_id": key.id, "created_at": at("2025-12-01T01:00")},
+            "gen-2": {"model": "b", "key_id": key.id, "created_at": at("2025-12-02T01:00")},
+            "gen-3": {"model": "b", "created_at": at("2025-12-02T02:00")},
+            "gen-4": {"model": "c", "created_at": at("2025-12-02T03:00")},
+        }.items():
+            assert await opened(ledger, id, **more)
+        ledger.settle(settlement("gen-1", charge=1))
+        ledger.settle(settlement("gen-2", charge=2, estimated=True))
+        ledger.settle(settlement("gen-3", charge=4, provider="other"))
+        await ledger.spend(None)
+        assert [(row.name, row.charge) for row in usage_rows(url, "model")] == [("b", 6), ("a", 1)]
+        assert [(row.name, row.charge) for row in usage_rows(url, "provider")] == [("other", 4), ("host", 3)]
+        assert [(row.name, row.charge) for row in usage_rows(url, "key")] == [("(no key)", 4), ("mine", 3)]
+        assert [(row.name, row.charge) for row in usage_rows(url, "day")] == [("2025-12-01", 1), ("2025-12-02", 6)]
+        [row] = usage_rows(url, "day", since=at("2025-12-02T00:00"))
+        assert (row.exchanges, row.prompt, row.completion, row.cost, row.estimated) == (2, 20, 40, 10, 1)
+        with pytest.raises(InvalidRequest):
+            usage_rows(url, "colour")  # type: ignore[arg-type]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.none() | st.integers(0, 2**63 - 1), min_size=1, max_size=20))
+def test_money_is_summed_exactly_whatever_its_size(charges: list[int | None]):
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for statement in (statement for step in sqlite.MIGRATIONS for statement in step):
+            connection.execute(statement)
+        cursor = connection.cursor()
+        for number, charge in enumerate(charges):
+            entries.open_entry(cursor, opening(f"gen-{number}"), "me")
+            posted = entries.settle_entry(
+                cursor, settlement(f"gen-{number}", charge=charge, cost=charge), opening(f"gen-{number}"), "me", 0
+            )
+            assert posted is not None
+            assert posted.charge == (charge or 0)
+            found = entries.read_entry(cursor, f"gen-{number}")
+            assert found is not None
+            total = found.receipt.total_cost
+            assert total == (None if charge is None else charge / PICODOLLARS)
+        [row] = entries.read_usage(cursor, "model", None)
+        assert row.charge == row.cost == sum(charge or 0 for charge in charges)
+        assert row.unpriced == charges.count(None)
+
+
+def test_a_receipt_is_plain_json(url: str):
+    with contextlib.closing(sqlite.connect(url)) as connection:
+        cursor = connection.cursor()
+        entries.settle_entry(cursor, settlement("gen-1"), opening("gen-1"), "me", 0)
+        found = entries.read_entry(cursor, "gen-1")
+    assert found is not None
+    shown = json.loads(entries.msgspec.json.encode(found.receipt))
+    assert shown["outcome"] == "completed"
+    assert {name: shown[name] for name in ("is_byok", "cache_discount", "origin")} == {
+        "is_byok": False,
+        "cache_discount": None,
+        "origin": None,
+    }

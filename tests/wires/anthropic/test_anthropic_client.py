@@ -1,0 +1,480 @@
+"""Anthropic's wire towards clients: streams, whole answers, errors, and what a client's request becomes.
+
+Most is said as a way there and back: what the one direction writes, the other reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infron.catalog.definitions import Provider
+from infron.catalog.load import load_catalog
+from infron.conversation import (
+    Conversation,
+    Media,
+    Message,
+    NativeTool,
+    Part,
+    Reasoning,
+    ResponseFormat,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from infron.errors import (
+    InfronError,
+    InvalidRequest,
+    Overloaded,
+    PaymentRequired,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderTimeout,
+    Unsupported,
+)
+from infron.model import (
+    Annotated,
+    Chunk,
+    Done,
+    Event,
+    Failed,
+    Finished,
+    MediaDelta,
+    RefusalDelta,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from infron.wires import anthropic
+from infron.wires.anthropic.encoder import Encoder, Folder, render_error
+from infron.wires.anthropic.messages import FORMAT
+from infron.wires.anthropic.parse import conversation_of, parse_request
+from infron.wires.anthropic.request import encode, encode_request
+from infron.wires.anthropic.words import REASONS, chat_usage, messages_usage
+from infron.wires.openai.chat.messages import conversation_of as chat_conversation_of
+
+ROW = load_catalog(environ={}).providers["anthropic"]
+MOCK = Provider(id="mock", name="Mock", wire="anthropic")
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n...").decode()
+PDF = base64.b64encode(b"%PDF-1.7").decode()
+
+
+# ---- to the client: the stream
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+COUNT = st.integers(0, 10**6)
+
+
+@st.composite
+def usages(draw: st.DrawFn, early: bool = False) -> UsageReported:
+    read, written, rest = draw(COUNT), draw(COUNT), draw(st.integers(1, 10**6))
+    hour = draw(st.integers(0, written))
+    completion = 0 if early else draw(COUNT)
+    details = {"cached_tokens": read, "cache_write_tokens": written} | ({"cache_write_1h_tokens": hour} if hour else {})
+    prompt = read + written + rest
+    return UsageReported(
+        {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": details,
+            "completion_tokens_details": {"reasoning_tokens": draw(st.integers(0, completion))},
+        }
+    )
+
+
+CITED = st.builds(
+    lambda url, title: Annotated({"type": "url_citation", "url_citation": {"url": url, "title": title}}), WORDS, WORDS
+) | st.builds(
+    lambda text: Annotated({"type": "file_citation", "file_citation": {"type": "char_location", "cited_text": text}}),
+    WORDS,
+)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Event]:
+    """An answer as the decoder gives it: one without a block has its early counts."""
+    kinds = draw(st.lists(st.sampled_from(["text", "thinking", "redacted", "tool"]), max_size=6))
+    events: list[Event] = [Started("gen-1")]
+    if not kinds or draw(st.booleans()):
+        events.append(draw(usages(early=True)))
+    thoughts = calls = 0
+    for kind in kinds:
+        match kind:
+            case "text":
+                events += draw(st.lists(st.builds(TextDelta, WORDS) | CITED, min_size=1, max_size=3))
+            case "thinking":
+                said = draw(st.lists(WORDS, max_size=3))
+                events += [ThinkingDelta(text, format=FORMAT, index=thoughts) for text in said]
+                if draw(st.booleans()) or not said:
+                    events.append(ThinkingDelta(signature=draw(WORDS), format=FORMAT, index=thoughts))
+                thoughts += 1
+            case "redacted":
+                events.append(ThinkingDelta(data=draw(WORDS), format=FORMAT, index=thoughts))
+                thoughts += 1
+            case "tool":
+                events.append(ToolCallStarted(calls, draw(WORDS), draw(WORDS)))
+                events += [ToolCallDelta(calls, piece) for piece in draw(st.lists(WORDS, min_size=1, max_size=3))]
+                calls += 1
+    native = draw(st.sampled_from([word for word in REASONS if calls or word != "tool_use"]))
+    return [*events, draw(usages()), Finished(REASONS[native], native), Done()]
+
+
+def encoded(events: list[Event]) -> bytes:
+    encoder = Encoder("gen-1", 1, "claude")
+    return b"".join([encoder.encode(event) for event in events]) + encoder.close()
+
+
+def decoded(data: bytes) -> list[Event]:
+    decoder = anthropic.Decoder(MOCK)
+    return decoder.feed(data) + decoder.close()
+
+
+@given(answers())
+def test_an_encoded_answer_decodes_to_itself(events: list[Event]) -> None:
+    assert decoded(encoded(events)) == events
+
+
+@given(answers())
+def test_a_folded_answer_says_the_same_as_its_stream(events: list[Event]) -> None:
+    folder = Folder()
+    for event in events:
+        folder.add(event)
+    body = folder.answer("gen-1", 1, "claude", "mock")
+    assert said(anthropic.Decoder(MOCK).whole(body)) == said(events)
+
+
+def said(events: list[Event]) -> Any:
+    """What an answer says, however it was cut."""
+    text = "".join(event.text for event in events if isinstance(event, TextDelta))
+    thought = "".join(e.text + e.signature + e.data for e in events if isinstance(e, ThinkingDelta))
+    names = [event.name for event in events if isinstance(event, ToolCallStarted)]
+    cited = [event.raw for event in events if isinstance(event, Annotated)]
+    last = [event.raw for event in events if isinstance(event, UsageReported)][-1]
+    return text, thought, names, cited, last, [event for event in events if isinstance(event, Finished)]
+
+
+def test_the_stream_is_what_the_messages_api_sends() -> None:
+    raw = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
+    encoder = Encoder("gen-1", 1, "claude")
+    events = [TextDelta("a\u2028"), ToolCallStarted(0, "t", "f"), ToolCallDelta(0, "{}"), UsageReported(raw)]
+    data = b"".join(encoder.encode(event) for event in [*events, Finished("tool_calls")]) + encoder.close()
+    frames = [frame.split(b"\n") for frame in data.decode().encode().split(b"\n\n")[:-1]]
+    names = [name.removeprefix(b"event: ").decode() for name, _ in frames]
+    values = [json.loads(value.removeprefix(b"data: ")) for _, value in frames]
+    assert names == [value["type"] for value in values]
+    assert names == [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    assert values[0]["message"]["model"] == "claude"
+    assert values[4]["content_block"] == {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    assert values[7]["delta"] == {"stop_reason": "tool_use", "stop_sequence": None}
+    assert (values[7]["usage"]["input_tokens"], values[7]["usage"]["cache_read_input_tokens"]) == (5, 4)
+    assert "\u2028" not in data.decode()
+
+
+def test_an_openai_hosts_chunks_become_blocks() -> None:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> Chunk:
+        choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
+        return Chunk({"choices": msgspec.Raw(json.dumps(choices).encode())}, True, "")
+
+    events = decoded(encoded([chunk({"content": "Hi"}), chunk({}, "length"), Finished("length", told=True)]))
+    assert TextDelta("Hi") in events
+    assert Finished("length", "max_tokens") in events
+
+
+def test_what_has_no_block_is_left_out_and_a_refusal_is_text() -> None:
+    events = [MediaDelta("image/png", PNG), TextDelta("other", choice=1), RefusalDelta("No."), Finished("stop")]
+    assert [event for event in decoded(encoded(events)) if isinstance(event, TextDelta)] == [TextDelta("No.")]
+
+
+def test_pieces_of_calls_that_take_turns_reach_their_own_block() -> None:
+    events: list[Event] = [ToolCallStarted(0, "a", "f"), ToolCallStarted(1, "b", "g"), ToolCallDelta(0, "{}")]
+    data = encoded(events).decode()
+    assert '"index":0,"delta":{"type":"input_json_delta"' in data
+
+
+def test_pings_keep_a_stream_alive_and_an_error_ends_it() -> None:
+    encoder = Encoder("gen-1", 1, "claude")
+    data = encoder.keep_alive() + encoder.encode(TextDelta("a")) + encoder.keep_alive()
+    failed = decoded(data + encoder.fail(Overloaded("Full.")))
+    assert isinstance(failed[-1], Failed)
+    assert (failed[-1].error.status, failed[-1].error.message) == (503, "Full.")
+    assert [event for event in failed if isinstance(event, TextDelta)] == [TextDelta("a")]
+
+
+@pytest.mark.parametrize(
+    ("error", "type"),
+    [
+        (InvalidRequest("x"), "invalid_request_error"),
+        (Unsupported("x"), "invalid_request_error"),
+        (PaymentRequired("x"), "billing_error"),
+        (ProviderTimeout("x"), "timeout_error"),
+        (ProviderMisconfigured("x"), "api_error"),
+        (Overloaded("x"), "overloaded_error"),
+        (ProviderError("x", status=503, error_type="provider_overloaded", safe_to_retry=True), "overloaded_error"),
+        (ProviderError("x", status=429, error_type="rate_limit_exceeded", safe_to_retry=True), "rate_limit_error"),
+    ],
+)
+def test_an_error_of_ours_has_a_type_of_the_wire(error: InfronError, type: str) -> None:
+    assert json.loads(render_error(error)) == {"type": "error", "error": {"type": type, "message": "x"}}
+
+
+def test_arguments_that_were_cut_off_fold_to_an_empty_object() -> None:
+    folder = Folder()
+    for event in (ToolCallStarted(0, "t", "f"), ToolCallDelta(0, '{"a": '), Finished("length")):
+        folder.add(event)
+    answer = json.loads(folder.answer("gen-1", 1, "claude", "mock", usage={"prompt_tokens": 3}))
+    assert answer["content"] == [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]
+    assert answer["stop_reason"] == "max_tokens"
+    assert answer["usage"]["input_tokens"] == 3
+
+
+@given(usages())
+def test_counts_survive_the_way_there_and_back(report: UsageReported) -> None:
+    assert chat_usage(messages_usage(report.raw)) == report.raw
+
+
+# ---- from the client: the request
+
+NAME = st.text("abcdefghij_-", min_size=1, max_size=6)
+SAID = WORDS.filter(lambda text: bool(text.strip()))
+TEXTS = st.builds(Text, SAID)
+MEDIA = st.one_of(
+    st.just(Media(kind="image", mime="image/png", data=PNG)),
+    st.builds(lambda url: Media(kind="image", url=f"https://x/{url}"), NAME),
+    st.builds(lambda name: Media(kind="document", mime="application/pdf", data=PDF, name=name), NAME),
+    st.builds(lambda text: Media(kind="document", mime="text/plain", text=text), SAID),
+    st.builds(lambda id: Media(kind="document", file_id=id), NAME),
+)
+THOUGHTS = st.builds(lambda t, s: Thinking(text=t, signature=s, format=FORMAT), WORDS, WORDS) | st.builds(
+    lambda data: Thinking(data=data, format=FORMAT), WORDS
+)
+ARGUMENTS = st.dictionaries(NAME, st.integers(-9, 9) | WORDS, max_size=2).map(lambda v: msgspec.json.encode(v).decode())
+MARKS = st.sampled_from(["", "5m", "1h"])
+HELD = {"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": False}
+
+
+@st.composite
+def turns(draw: st.DrawFn) -> list[Message]:
+    messages: list[Message] = [Message("user", tuple(draw(st.lists(TEXTS | MEDIA, min_size=1, max_size=3))))]
+    for number in range(draw(st.integers(0, 3))):
+        parts: list[Part] = [*draw(st.lists(THOUGHTS, max_size=2)), *draw(st.lists(TEXTS, max_size=2))]
+        calls = [
+            ToolCall(id=f"toolu_{number}_{place}", name=draw(NAME), arguments=draw(ARGUMENTS))
+            for place in range(draw(st.integers(0 if parts else 1, 2)))
+        ]
+        messages.append(Message("assistant", (*parts, *calls)))
+        if calls:
+            results = tuple(
+                ToolResult(
+                    call_id=call.id,
+                    name=call.name,
+                    parts=tuple(draw(st.lists(TEXTS | MEDIA, max_size=2))),
+                    failed=draw(st.booleans()),
+                )
+                for call in calls
+            )
+            messages.append(Message("tool", results))
+        if not calls or draw(st.booleans()):
+            messages.append(Message("user", tuple(draw(st.lists(TEXTS | MEDIA, min_size=1, max_size=2)))))
+    return messages
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    system = draw(st.lists(st.builds(Text, SAID, MARKS), max_size=2))
+    tools = draw(
+        st.lists(
+            st.builds(
+                Tool, name=NAME, description=st.just("") | WORDS, schema=st.sampled_from([None, HELD]), cache=MARKS
+            )
+            | st.just(NativeTool({"type": "web_search_20250305", "name": "web_search"})),
+            max_size=2,
+        )
+    )
+    choice = draw(st.sampled_from([None, "auto", "none", "required", "tool"])) if tools else None
+    return Conversation(
+        messages=tuple([Message("system", tuple(system))] if system else []) + tuple(draw(turns())),
+        tools=tuple(tools),
+        tool_choice=choice,
+        tool_name=draw(NAME) if choice == "tool" else "",
+        parallel_tool_calls=draw(st.sampled_from([None, False])) if tools and choice not in (None, "none") else None,
+        max_tokens=draw(st.integers(1, 9999)),
+        stop=tuple(draw(st.lists(SAID, max_size=2))),
+        response_format=draw(
+            st.sampled_from([None, ResponseFormat(kind="schema", name="answer", schema=HELD, strict=True)])
+        ),
+        reasoning=draw(
+            st.none()
+            | st.just(Reasoning(effort="none"))
+            | st.builds(Reasoning, effort=st.sampled_from([None, "low", "xhigh", "max"]), exclude=st.booleans())
+        ),
+        fields=draw(st.sampled_from([{}, {"user": "u-1"}, {"service_tier": "default"}])),
+    )
+
+
+@settings(max_examples=200)
+@given(conversations())
+def test_a_conversation_survives_the_way_to_the_wire_and_back(conversation: Conversation) -> None:
+    body = json.loads(msgspec.json.encode(encode(conversation, "claude-opus-5").body))
+    del body["model"], body["stream"]
+    assert conversation_of(body) == conversation
+
+
+@settings(max_examples=50)
+@given(conversations())
+def test_what_a_client_asks_in_this_wire_is_sent_in_it_again(conversation: Conversation) -> None:
+    body = msgspec.json.encode(encode(conversation, "claude-opus-5").body)
+    again = encode_request(parse_request(body, []), ROW, "claude-opus-5", False)
+    assert json.loads(again.body) == json.loads(body)
+
+
+def test_a_clients_request_is_ours_in_the_words_of_the_chat_wire() -> None:
+    body = {
+        "model": "anthropic/claude-sonnet-4.5",
+        "max_tokens": 3000,
+        "stream": True,
+        "system": "Be brief.",
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}},
+                    {"type": "web_search_tool_result", "tool_use_id": "s", "content": []},
+                    {"type": "text", "text": "Found."},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "search_result",
+                        "source": "https://x/",
+                        "title": "T",
+                        "content": [{"type": "text", "text": "C"}],
+                    }
+                ],
+            },
+        ],
+        "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "temperature": 0.3,
+        "top_k": 4,
+        "stop_sequences": ["X"],
+        "metadata": {"user_id": "u-1"},
+        "provider": {"order": ["anthropic"]},
+        "session_id": "s-1",
+    }
+    request = parse_request(json.dumps(body).encode(), [])
+    assert (request.model, request.stream, request.include_usage) == ("anthropic/claude-sonnet-4.5", True, True)
+    assert (request.user, request.session_id, request.preferences.order) == ("u-1", "s-1", ("anthropic",))
+    assert chat_conversation_of(request.fields) == Conversation(
+        messages=(
+            Message("system", (Text("Be brief."),)),
+            Message("user", (Text("Hi"),)),
+            Message("assistant", (Text("Found."),)),
+            Message("user", (Text("T\nhttps://x/\nC"),)),
+        ),
+        max_tokens=3000,
+        stop=("X",),
+        reasoning=Reasoning(max_tokens=2000),
+        fields={"temperature": 0.3, "top_k": 4, "user": "u-1"},
+    )
+
+
+def test_what_only_this_wire_can_say_stays_for_it() -> None:
+    body = {
+        "model": "m",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "Hi"}],
+        "thinking": {"type": "between_tools"},
+        "output_config": {"effort": "low", "task_budget": {"type": "tokens", "total": 9}},
+        "context_management": {"edits": []},
+    }
+    fields = parse_request(json.dumps(body).encode(), []).fields
+    assert {name: json.loads(bytes(fields[name])) for name in ("thinking", "output_config", "context_management")} == {
+        name: body[name] for name in ("thinking", "output_config", "context_management")
+    }
+
+
+BLANK = {"type": "image", "source": {"type": "url"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"max_tokens": None}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"model": ""}, "model"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [BLANK]}]}, "messages[0].content[0].source.url"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0].source"),
+        ({"tool_choice": {"type": "maybe"}}, "tool_choice.type"),
+        ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
+        ({"system": [{"type": "text"}]}, "system[0].text"),
+        ({"stop_sequences": "X"}, "stop_sequences"),
+        ({"output_config": {"effort": "huge"}}, "output_config.effort"),
+        ({"thinking": {"type": "enabled", "budget_tokens": "x"}}, "thinking.budget_tokens"),
+    ],
+)  # fmt: skip
+def test_a_malformed_request_of_a_client_names_its_place(change: dict[str, Any], param: str) -> None:
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], **change}
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(json.dumps(body).encode(), [])
+    assert caught.value.param == param
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.sampled_from(["text", "user", "tool_use", "auto", "enabled", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "content", "role", "source", "input", "id", "name", "text", "input_schema", "effort"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["system", "messages", "tools", "tool_choice", "thinking", "output_config", "stop_sequences"]),
+        JSON,
+    )
+)
+def test_no_body_breaks_the_reading_of_a_request(values: dict[str, Any]) -> None:
+    body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], **values}
+    try:
+        request = parse_request(json.dumps(body).encode(), [])
+        encode_request(request, ROW, "claude-opus-4-5", False)
+    except InfronError:
+        pass
