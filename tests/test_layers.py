@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "infron"
 FLOORS = {
     "errors": 0,
-    "model": 0,
     "money": 0,
     "conversation": 0,
     "request": 0,

@@ -99,7 +99,7 @@ class Billing(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    enabled: Annotated[bool, Meta(description="Offer the model in the box, if it is installed.")] = True
+    enabled: Annotated[bool, Meta(description="Offer the bundled model, if it is installed.")] = True
     gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the one in the box.")] = ""
     threads: Annotated[Count, Meta(description="Threads that compute.")] = 1
     slots: Annotated[Count, Meta(description="Answers at once; further ones wait for a slot.")] = 4

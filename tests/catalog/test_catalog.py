@@ -11,7 +11,7 @@ import pytest
 from infron.catalog.endpoint import Endpoint
 from infron.catalog.load import SPOKEN_BY, Catalog, load_catalog
 from infron.errors import ConfigError
-from infron.model import Price
+from infron.money import Price
 from infron.wires import WIRES
 
 # The page's table of who supports stream cancellation, by our ids.

@@ -396,7 +396,7 @@ def test_the_result_can_be_pasted_into_the_configuration() -> None:
     assert row.reports_partial_usage.date == "2026-11-25"
 
 
-# ---- the command, and the model in the box
+# ---- the command, and the bundled model
 
 
 def command(*words: str, file: Path) -> subprocess.CompletedProcess[str]:
@@ -423,4 +423,4 @@ def test_the_command_says_in_one_sentence_what_stands_in_its_way(tmp_path: Path)
     file.write_text("[local]\nenabled = false\n")
     done = command("local", file=file)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "infron: The model in the box is switched off ([local] enabled).\n"
+    assert done.stderr == "infron: The bundled model is switched off ([local] enabled).\n"

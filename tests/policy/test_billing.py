@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider, Quirks, Rate, price_from
 from infron.catalog.load import load_catalog
-from infron.model import Charge, Outcome, Price, Usage
+from infron.money import Charge, Price, Usage
 from infron.policy import billing
 from infron.policy.billing import charge_of, owed, parse_usage, price_of, reported_cost, who_pays
+from infron.records import Outcome
 
 CATALOG = load_catalog(environ={})
 PLAIN = Provider(id="plain", name="Plain", base_url="http://h")

@@ -6,8 +6,9 @@ from itertools import product
 import pytest
 
 from infron.catalog.definitions import Provider
-from infron.model import Outcome
-from infron.policy.lifecycle import TABLE, Action, Input, Phase, Settle, State, step, when_client_leaves
+from infron.policy.disconnect import on_disconnect
+from infron.policy.lifecycle import TABLE, Action, Input, Phase, Settle, State, step
+from infron.records import Outcome
 
 LENGTH = 6
 INPUTS = tuple(Input)
@@ -160,6 +161,6 @@ DRAINS = Provider(id="runs-on", name="Runs on", on_disconnect="drain")
 def test_leaving_cancels_only_where_it_stops_the_bill_or_the_operator_allows_it(
     provider: Provider, asked: str | None, streamed: bool, override: bool, drain: bool
 ):
-    leaving = when_client_leaves(provider, asked, streamed, override)
+    leaving = on_disconnect(provider, asked, streamed, override)
     assert leaving.drain is drain
     assert leaving.reason.startswith("drain" if drain else "cancel")

@@ -163,7 +163,7 @@ def test_counting_is_safe_on_several_threads_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "family"),
+    ("provider_model", "family"),
     [
         ("gpt-6.1-sol", "gpt"),
         ("o3-mini", "gpt"),
@@ -190,8 +190,8 @@ def test_counting_is_safe_on_several_threads_at_once() -> None:
         ("x" * 100_000, "other"),
     ],
 )
-def test_a_models_name_tells_its_family(own_id: str, family: str) -> None:
-    assert family_of(PLAIN, own_id) == family
+def test_a_models_name_tells_its_family(provider_model: str, family: str) -> None:
+    assert family_of(PLAIN, provider_model) == family
     assert family in FAMILIES
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 import pytest
-from hosts import HOSTS, KEY, own_id
+from hosts import HOSTS, KEY, provider_model
 from shapes import COUNTS, SHAPES, Shape, choice, shape_of
 
 from infron.catalog.definitions import Provider
@@ -97,7 +97,7 @@ def table(row: Provider, host: ScriptedProvider) -> dict[str, dict[str, Any]]:
 
 
 def model_of(row: Provider) -> str:
-    return f"{'local-copy' if row.id == 'local' else row.id}/{own_id(row.wire)}"
+    return f"{'local-copy' if row.id == 'local' else row.id}/{provider_model(row.wire)}"
 
 
 def request_of(row: Provider) -> dict[str, Any]:
@@ -404,7 +404,7 @@ def test_a_key_in_its_usual_place_leads_to_the_providers_own_host(id: str) -> No
     found = endpoint(row, environ)
     assert not isinstance(found, str), found
     if row.wire != "cloudflare":  # the slashes of the model stay there, which the wire sees to
-        model = quote(own_id(row.wire), safe="/" if row.wire == "replicate" else "")
+        model = quote(provider_model(row.wire), safe="/" if row.wire == "replicate" else "")
         assert found.chat_url.replace("{model}", model) == host.url
     sent = {name.lower(): value for name, value in found.headers.items()}
     assert sent[host.header] == f"{host.scheme} {KEY}".strip()

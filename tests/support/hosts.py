@@ -1,6 +1,6 @@
 """What each provider's own host looks for in a request, and how it refuses: from its documentation, not from its row.
 
-An address is that of the model `own_id(wire)` and of `acme` for every variable of an account.
+An address is that of the model `provider_model(wire)` and of `acme` for every variable of an account.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from infron.testing import Answer, Call
 KEY = "test-key-of-the-operator"
 
 
-def own_id(wire: str) -> str:
+def provider_model(wire: str) -> str:
     """A model's id as a provider writes it that is as odd as the wire allows."""
     return {"gemini": "own-id", "replicate": "own/id"}.get(wire, "own/id:1")
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from infron.errors import InfronError
-from infron.runtime.upstream.client import Attempt, Client, Target
+from infron.runtime.upstream.client import Client, Target, UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"content-length: 5\r\n\r\nhello"
@@ -185,7 +185,7 @@ class Notes:
             await self.news.wait()
 
 
-def send(client: Client, endpoint: Target, body: bytes = b"{}") -> tuple[Attempt, Notes]:
+def send(client: Client, endpoint: Target, body: bytes = b"{}") -> tuple[UpstreamRequest, Notes]:
     notes = Notes()
     return client.send(endpoint, body, notes), notes
 

@@ -17,8 +17,7 @@ import pytest
 from infron import testing
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
-from infron.model import (
-    Chunk,
+from infron.events import (
     Done,
     Event,
     Failed,
@@ -28,6 +27,7 @@ from infron.model import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
+    Verbatim,
 )
 from infron.testing import (
     CUT,
@@ -72,7 +72,7 @@ def heard(voice: Voice, pieces: list[bytes]) -> Heard:
             tools[event.index] = [event.id, event.name, ""]
         elif isinstance(event, ToolCallDelta):
             tools[event.index][2] += event.arguments
-    texts = [event.text for event in events if isinstance(event, Chunk | TextDelta)]
+    texts = [event.text for event in events if isinstance(event, Verbatim | TextDelta)]
     return Heard(
         text="".join(texts),
         thinking="".join(event.text for event in events if isinstance(event, ThinkingDelta)),

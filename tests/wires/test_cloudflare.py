@@ -9,7 +9,7 @@ import pytest
 
 from infron.catalog.load import load_catalog
 from infron.errors import Unsupported
-from infron.model import Outgoing
+from infron.request import Outgoing
 from infron.wires.cloudflare import encode_request, parse_error
 from infron.wires.openai.chat.request import parse_request
 
@@ -18,9 +18,9 @@ MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
-def sent(own_id: str = MODEL, **members: Any) -> Outgoing:
+def sent(provider_model: str = MODEL, **members: Any) -> Outgoing:
     body = {"model": "cloudflare-run/x", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **members}
-    return encode_request(parse_request(json.dumps(body).encode()), ROW, own_id, True)
+    return encode_request(parse_request(json.dumps(body).encode()), ROW, provider_model, True)
 
 
 def test_the_model_stands_in_the_path_and_not_in_the_body() -> None:
@@ -30,10 +30,10 @@ def test_the_model_stands_in_the_path_and_not_in_the_body() -> None:
     assert body == {"messages": [{"role": "user", "content": "Hi"}], "stream": True, "max_tokens": 2048}
 
 
-@pytest.mark.parametrize("own_id", ["", "../../tokens", "@cf/../x", "./x", "/x", "x//y"])
-def test_a_model_id_leads_to_no_other_path(own_id: str) -> None:
+@pytest.mark.parametrize("provider_model", ["", "../../tokens", "@cf/../x", "./x", "/x", "x//y"])
+def test_a_model_id_leads_to_no_other_path(provider_model: str) -> None:
     with pytest.raises(Unsupported):
-        sent(own_id)
+        sent(provider_model)
 
 
 def test_signs_of_a_query_are_part_of_the_models_name() -> None:

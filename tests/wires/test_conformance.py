@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.model import Done, Event, Failed, Onward
+from infron.events import Done, Event, Failed, Onward
 from infron.wires import WIRES
 
 CASES = Path(__file__).parent / "cases"

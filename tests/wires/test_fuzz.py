@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from infron.errors import ProviderUnavailable
-from infron.model import TextDelta
+from infron.events import TextDelta
 from infron.wires import WIRES
 
 

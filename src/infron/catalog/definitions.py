@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from infron.model import Price
+from infron.money import Price
 
 OnDisconnect = Literal["cancel", "drain", "call"]
 
 
-class Row(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Definition(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A row or a part of one."""
 
 
-class Fact(Row, frozen=True):
+class Fact(Definition, frozen=True):
     """One thing that hanging up does at a provider: `yes`, `no` or `unknown`, and where that is known from."""
 
     value: Literal["yes", "no", "unknown"] = "unknown"
@@ -28,7 +28,7 @@ class Fact(Row, frozen=True):
     date: str = ""
 
 
-class Auth(Row, frozen=True):
+class Auth(Definition, frozen=True):
     """How our key goes into a request: `header: scheme key`. `env`: the first of these variables that is set.
 
     `method` other than `header`: where no such variable is set, requests are signed (`aws`: Signature Version 4) or
@@ -43,7 +43,7 @@ class Auth(Row, frozen=True):
     ambient: list[str] = []
 
 
-class Rate(Row, frozen=True):
+class Rate(Definition, frozen=True):
     """A price as a row states it: decimal strings, USD per million tokens; `request` is USD per request.
 
     An empty string: this kind of token has no price of its own. Above `tier_from` prompt tokens `tier` holds instead.
@@ -60,7 +60,7 @@ class Rate(Row, frozen=True):
     tier: Rate | None = None
 
 
-class Quirks(Row, frozen=True):
+class Quirks(Definition, frozen=True):
     """Where a provider of the OpenAI chat wire differs from OpenAI. Requests:
 
     `max_tokens`: the one of the two names that it takes ("" = both) · `roles`: role to send instead · `rename`,
@@ -124,7 +124,7 @@ class Quirks(Row, frozen=True):
     cumulative_details: bool = False
 
 
-class Provider(Row, frozen=True):
+class Provider(Definition, frozen=True):
     """One row: who serves, where, on which wire, and what hanging up does there.
 
     `base_url` and `chat_path` may hold `{name}` for each of `variables` (name -> environment variables, the first set
@@ -171,7 +171,7 @@ class Provider(Row, frozen=True):
         return f"Provider({self.id!r})"
 
 
-class Offer(Row, frozen=True):
+class Offer(Definition, frozen=True):
     """One provider that serves a model, `id` being its own id of it; limits only where they differ from the model's."""
 
     provider: str
@@ -181,7 +181,7 @@ class Offer(Row, frozen=True):
     max_output: int | None = None
 
 
-class Model(Row, frozen=True):
+class Model(Definition, frozen=True):
     """A public model id (`author/slug`) and who serves it, best first. Limits in tokens, None where unknown.
 
     `input` and `output` are kinds of content (`text`, `image`, `audio`, `video`, `file`) that are known to work: they

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from infron.catalog.definitions import Model, Provider, Rate, Row, price_from
+from infron.catalog.definitions import Definition, Model, Provider, Rate, price_from
 from infron.catalog.endpoint import VARIABLE, Endpoint, any_of, endpoint
 from infron.config import line_of
 from infron.errors import ConfigError
-from infron.model import Price
+from infron.money import Price
 
 
 class Catalog:
@@ -42,8 +42,8 @@ class Catalog:
         offers = ((offer, f"models.toml, {model.id}") for model in models.values() for offer in model.served_by)
         self._prices = {(o.provider, o.id): price_from(o.price, source) for o, source in offers if o.price}
         for row in providers.values():
-            for own_id, rate in row.prices.items():
-                self._prices[row.id, own_id] = price_from(rate, f"providers.{row.id}.prices")
+            for provider_model, rate in row.prices.items():
+                self._prices[row.id, provider_model] = price_from(rate, f"providers.{row.id}.prices")
 
     def find_provider(self, name: str) -> Provider | None:
         """The row with this id, alias or display name, in any case."""
@@ -55,9 +55,9 @@ class Catalog:
             return self._endpoints[provider.id]
         return endpoint(provider, self._environ)
 
-    def price(self, provider_id: str, own_id: str) -> Price | None:
+    def price(self, provider_id: str, provider_model: str) -> Price | None:
         """The price that a row states for this model; None leaves it to the price list."""
-        return self._prices.get((provider_id, own_id)) or self._prices.get((provider_id, "*"))
+        return self._prices.get((provider_id, provider_model)) or self._prices.get((provider_id, "*"))
 
     def nearest(self, model_id: str, n: int = 3) -> list[str]:
         """At most `n` public model ids that an unknown one may have meant, the likeliest first."""
@@ -73,7 +73,7 @@ class Catalog:
 # ---- reading the rows
 
 Table = dict[str, Any]
-Kind = TypeVar("Kind", bound=Row)
+Kind = TypeVar("Kind", bound=Definition)
 
 
 def load_catalog(
@@ -205,8 +205,8 @@ def _check_provider(row: Provider, wires: Collection[str], where: str, keys: lis
         raise _wrong(where, [*keys, "on_disconnect"], "only a provider of the wire replicate can be told to stop", path)
     if row.max_connections < 1:
         raise _wrong(where, [*keys, "max_connections"], "expected at least 1", path)
-    for own_id, rate in row.prices.items():
-        _check_rate(rate, where, [*keys, "prices", own_id], path)
+    for provider_model, rate in row.prices.items():
+        _check_rate(rate, where, [*keys, "prices", provider_model], path)
 
 
 def _check_rate(rate: Rate | None, where: str, keys: list[str], path: Path | None) -> None:
@@ -232,7 +232,7 @@ def _convert(kind: type[Kind], table: Table, where: str, keys: list[str], path: 
         raise _wrong(where, [*keys, *inner], what[:1].lower() + what[1:], path) from error
 
 
-def _at(kind: type[Row], inner: list[str]) -> Any:
+def _at(kind: type[Definition], inner: list[str]) -> Any:
     """The type of what stands at `inner` in a row of this kind, as msgspec tells it; None where nothing can."""
     found: Any = msgspec.inspect.type_info(kind)
     for name in inner:
@@ -242,14 +242,14 @@ def _at(kind: type[Row], inner: list[str]) -> Any:
     return found
 
 
-def _choice(kind: type[Row], inner: list[str]) -> str:
+def _choice(kind: type[Definition], inner: list[str]) -> str:
     """The values that a field of a fixed choice may have, or nothing."""
     found = _at(kind, inner)
     values = found.values if isinstance(found, msgspec.inspect.LiteralType) else ()
     return " or ".join(f'"{value}"' for value in values if value)
 
 
-def _fields(kind: type[Row], inner: list[str]) -> list[str]:
+def _fields(kind: type[Definition], inner: list[str]) -> list[str]:
     return [field.name for field in getattr(_at(kind, inner), "fields", ())]
 
 

@@ -28,7 +28,7 @@ from infron.cli.format import day, key_members, money, number, provider_cells, p
 from infron.cli.probe import experiment as probe
 from infron.cli.probe import findings
 from infron.errors import InfronError
-from infron.model import usd
+from infron.money import usd
 from infron.policy import billing
 from infron.runtime import process as gateway
 from infron.runtime.ledger import ledger
@@ -101,7 +101,7 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes that serve, instead of server.workers (1).")
     ] = None,
-    ask: Annotated[str | None, typer.Option(metavar="TEXT", help="Once ready, ask the model in the box this.")] = None,
+    ask: Annotated[str | None, typer.Option(metavar="TEXT", help="Once ready, ask the bundled model this.")] = None,
 ) -> None:
     """Start the gateway. Ctrl-C lets running streams end, then stops it; a second one stops it at once."""
     settings = config.load(config_file)

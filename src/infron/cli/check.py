@@ -91,7 +91,7 @@ def _ledger(loaded: config.Config) -> str | None:
 
 
 def _local(loaded: config.Config) -> str | None:
-    """Only a file that was asked for can be missing; without the model in the box the gateway works too."""
+    """Only a file that was asked for can be missing; without the bundled model the gateway works too."""
     return local.missing(loaded.local) if loaded.local.enabled and loaded.local.gguf else None
 
 
@@ -120,7 +120,7 @@ async def _start(loaded: config.Config) -> Answer:
     began, model = time.monotonic(), local.LocalModel.prepare(loaded.local)
     try:
         await model.ensure()
-        good, sentence = True, "The model in the box starts."
+        good, sentence = True, "The bundled model starts."
     except InfronError as error:
         good, sentence = False, error.message
     finally:

@@ -20,7 +20,7 @@ from rich.table import Table
 from infron.catalog.definitions import Provider
 from infron.catalog.endpoint import lacking
 from infron.cli import chat
-from infron.model import usd
+from infron.money import usd
 from infron.policy.access import Key
 
 WIDE = 110  # columns of a terminal that has room for every column of a table

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from msgspec import Struct
 
 from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
-from infron.model import PICODOLLARS
+from infron.money import PICODOLLARS
 
 PREFIX = "sk-infron-"
 SECRET_BYTES = 32

@@ -18,9 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider, per_token
-from infron.model import Charge, Outcome, Price, Usage
+from infron.money import Charge, Price, Usage
 from infron.policy import tokens
 from infron.policy.tokens import count_prompt, count_text, family_of, uncounted_media
+from infron.records import Outcome
 
 __all__ = [
     "Bases",
@@ -140,7 +141,7 @@ def warm(families: Iterable[str] = ("gpt",)) -> None:
 
 
 def price_of(
-    provider: Provider, own_id: str, override: Price | None, at: datetime, service_tier: str = ""
+    provider: Provider, provider_model: str, override: Price | None, at: datetime, service_tier: str = ""
 ) -> Price | None:
     """What a model costs at a provider at the time `at` (with a time zone); None if nobody says.
 
@@ -148,7 +149,11 @@ def price_of(
     """
     if override is not None:
         return override
-    model = _listed(provider.price_list, own_id.lower()) if provider.price_list and len(own_id) <= 200 else None
+    model = (
+        _listed(provider.price_list, provider_model.lower())
+        if provider.price_list and len(provider_model) <= 200
+        else None
+    )
     if model is None:
         return None
     if service_tier and model.price_variants:
@@ -166,9 +171,11 @@ def _price_list() -> dict[str, Any]:
 
 
 @lru_cache(maxsize=4096)  # ids come from callers, so it has to be bounded; genai-prices' own cache is not
-def _listed(price_list: str, own_id: str) -> ModelInfo | None:
+def _listed(price_list: str, provider_model: str) -> ModelInfo | None:
     listed = _price_list().get(price_list)
-    found: ModelInfo | None = listed.find_model(own_id, all_providers=list(_price_list().values())) if listed else None
+    found: ModelInfo | None = (
+        listed.find_model(provider_model, all_providers=list(_price_list().values())) if listed else None
+    )
     return found
 
 

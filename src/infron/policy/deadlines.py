@@ -9,8 +9,8 @@ from enum import IntEnum, auto
 from typing import Protocol
 
 from infron.config import Config
-from infron.model import Request
 from infron.policy.lifecycle import Phase, State
+from infron.request import Request
 
 USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
 

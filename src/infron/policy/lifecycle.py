@@ -1,4 +1,4 @@
-"""What happens to an exchange: the table of states and inputs, and what a client's leaving means.
+"""The state machine of an exchange: its transition table, as values.
 
 It never knows a wire, a socket or a clock: inputs come in as values, and what is to be done goes out as values.
 
@@ -12,8 +12,7 @@ from enum import IntEnum, auto
 from functools import cache
 from typing import NamedTuple
 
-from infron.catalog.definitions import Provider
-from infron.model import Outcome
+from infron.records import Outcome
 
 
 class Phase(IntEnum):
@@ -133,40 +132,3 @@ def step(state: State, given: Input) -> tuple[State, tuple[Action | Settle, ...]
     # Only a comment leaves held content as it was; a failed attempt takes its own with it.
     kept = held if given is Input.KEEP_ALIVE else None
     return State(after, recorded, kept), actions
-
-
-class Leaving(NamedTuple):
-    """What is done when the client leaves, and the sentence for the receipt.
-
-    `stop`: the provider is to be told to stop, at once or as soon as it can be.
-    """
-
-    drain: bool
-    reason: str
-    stop: bool = False
-
-
-def when_client_leaves(
-    provider: Provider, asked: str | None, streamed: bool, allow_override: bool, *, can_call: bool = False
-) -> Leaving:
-    """Cancel or drain. `asked`: the caller's `X-Infron-On-Disconnect`, `cancel`, `drain` or None.
-
-    `can_call`: whether a provider that has to be told to stop can be told so already. Cancelling where the provider
-    bills on would leave the operator with a bill that the caller escapes, so there it needs the operator's leave.
-    """
-    name = provider.id
-    if not streamed:
-        return Leaving(True, "drain: the request was not streamed")
-    if asked == "drain":
-        return Leaving(True, "drain: asked for by the caller")
-    if provider.on_disconnect == "call":
-        if can_call:
-            return Leaving(False, f"cancel: {name} is told to stop", stop=True)
-        return Leaving(True, f"drain: {name} cannot be told to stop before it has answered", stop=True)
-    if asked == "cancel" and provider.on_disconnect != "cancel":
-        if allow_override:
-            return Leaving(False, "cancel: asked for by the caller, allowed by the operator")
-        return Leaving(True, f"drain: cancelling does not stop the bill at {name}")
-    if provider.on_disconnect == "cancel":
-        return Leaving(False, f"cancel: closing the connection stops {name}")
-    return Leaving(True, f"drain: {name} goes on when the connection closes")

@@ -12,14 +12,14 @@ from msgspec import Struct
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog
 from infron.errors import InvalidRequest, NotFound, ProviderClosed
-from infron.model import Request
+from infron.request import Request
 
 
 class Candidate(Struct, frozen=True):
     """One way to serve a request: at this provider, under this name of its own."""
 
     provider: Provider
-    own_id: str
+    provider_model: str
     model: str  # the public id
 
 
@@ -50,12 +50,12 @@ def _of_model(model: str, catalog: Catalog, why_not: Callable[[Provider], str | 
             reasons.append(reason)
         else:
             found.append(Candidate(provider, serving.id, model))
-    prefix, slash, own_id = model.partition("/")
-    direct = catalog.find_provider(prefix) if slash and own_id else None
+    prefix, slash, provider_model = model.partition("/")
+    direct = catalog.find_provider(prefix) if slash and provider_model else None
     if direct is not None and not found:
         reason = why_not(direct)
         if reason is None:
-            found.append(Candidate(direct, own_id, model))
+            found.append(Candidate(direct, provider_model, model))
         elif direct.status == "closed":
             raise ProviderClosed(reason, provider=direct.id)
         else:

@@ -68,11 +68,11 @@ _TEXT_MEMBERS = ("text", "refusal", "thinking", "input_text", "output_text")
 _MEDIA_TYPES = ("image_url", "input_image", "image", "input_audio", "audio", "video_url", "file", "document")
 
 
-def family_of(provider: Provider, own_id: str) -> str:
+def family_of(provider: Provider, provider_model: str) -> str:
     """The tokenizer family of a model: what its provider's row says, else what its name tells."""
     if provider.tokenizer:
         return provider.tokenizer if provider.tokenizer in FAMILIES else "other"
-    name = own_id[:200].lower()
+    name = provider_model[:200].lower()
     return next((family for pattern, family in _PATTERNS if pattern.search(name)), "other")
 
 

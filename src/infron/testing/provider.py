@@ -209,7 +209,7 @@ class RunningGateway(NamedTuple):
 async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
     """A whole gateway on this loop. `sections`: tables of the configuration, `providers={"mock": {…}}` among them.
 
-    Without a `ledger` section it keeps its entries in a temporary folder. The model in the box is off unless
+    Without a `ledger` section it keeps its entries in a temporary folder. The bundled model is off unless
     `local={"enabled": True}` is given.
     """
     with tempfile.TemporaryDirectory() as folder:

@@ -24,7 +24,8 @@ from typing import Protocol
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.model import Event, Outgoing, Request
+from infron.events import Event
+from infron.request import Outgoing, Request
 from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, replicate
 from infron.wires.errors import Headers
 from infron.wires.openai import chat as openai_chat
@@ -56,8 +57,8 @@ class Wire(Protocol):
 
     MEDIA_TYPE: bytes  # how the content type of its streams begins
 
-    def encode_request(self, request: Request, provider: Provider, own_id: str, ask_usage: bool, /) -> Outgoing:
-        """What to send. `own_id`: the provider's own id of the model.
+    def encode_request(self, request: Request, provider: Provider, provider_model: str, ask_usage: bool, /) -> Outgoing:
+        """What to send. `provider_model`: the provider's own id of the model.
 
         Raises Unsupported for content that cannot be carried; what merely steers the answer is left out, by name.
         """

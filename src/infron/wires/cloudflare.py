@@ -16,12 +16,10 @@ from msgspec import Raw, Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable, Unsupported
-from infron.model import (
+from infron.events import (
     Done,
     Event,
     Finished,
-    Outgoing,
-    Request,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -29,6 +27,7 @@ from infron.model import (
     ToolCallStarted,
     UsageReported,
 )
+from infron.request import Outgoing, Request
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 from infron.wires.decoding import DONE, SseDecoder
@@ -46,18 +45,20 @@ _encode = msgspec.json.Encoder().encode
 # ---- to the provider
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The chat wire's body as the row says; the model stands in the path, and a JSON schema without its envelope.
 
     Raises Unsupported for a model id that would lead to another path.
     """
-    if any(part in ("", ".", "..") for part in own_id.split("/")):
-        raise Unsupported(f"{own_id[:100]!r} is no model of {provider.name}.", param="model", provider=provider.id)
+    if any(part in ("", ".", "..") for part in provider_model.split("/")):
+        raise Unsupported(
+            f"{provider_model[:100]!r} is no model of {provider.name}.", param="model", provider=provider.id
+        )
     if "response_format" in request.fields:
         fields = {**request.fields, "response_format": _response_format(request.fields["response_format"])}
         request = msgspec.structs.replace(request, fields=fields)
-    sent = openai_request.encode_request(request, provider, own_id, False)
-    return msgspec.structs.replace(sent, url=f"/run/{quote(own_id, safe='/@')}")
+    sent = openai_request.encode_request(request, provider, provider_model, False)
+    return msgspec.structs.replace(sent, url=f"/run/{quote(provider_model, safe='/@')}")
 
 
 def _response_format(raw: Raw) -> Raw:

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable
-from infron.model import Event, Failed, Outgoing
+from infron.events import Event, Failed
+from infron.request import Outgoing
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 

@@ -9,7 +9,7 @@ import pytest
 from rawclient import COMMENT, Client, ask, gateway, settled
 
 from infron.catalog.definitions import Provider
-from infron.model import Outgoing, Request
+from infron.request import Outgoing, Request
 from infron.runtime.exchange import exchange
 from infron.testing import (
     CUT,
@@ -321,10 +321,10 @@ async def test_a_bug_in_the_next_providers_wire_ends_the_exchange_and_settles_it
 ) -> None:
     encode = openai_chat.encode_request
 
-    def broken(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+    def broken(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
         if provider.id == "second":
             raise ValueError("a bug")
-        return encode(request, provider, own_id, ask_usage)
+        return encode(request, provider, provider_model, ask_usage)
 
     monkeypatch.setattr(openai_chat, "encode_request", broken)
     async with (

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infron.errors import ConfigError, InvalidRequest, LedgerUnavailable, NotFound
-from infron.model import PICODOLLARS, Opening, Outcome, Price, Settlement, Usage
+from infron.money import PICODOLLARS, Price, Usage
+from infron.records import Opening, Outcome, Settlement
 from infron.runtime.ledger import entries, owners, sqlite, writer
 from infron.runtime.ledger.ledger import Ledger, create_key, list_keys, revoke_key, usage_rows
 
@@ -94,7 +95,8 @@ def query(url: str, statement: str, *values: Any) -> list[Any]:
 
 CHILD = """
 import asyncio, os, sys, time
-from infron.model import *
+from infron.money import *
+from infron.records import *
 from infron.runtime.ledger.ledger import *
 def say(text):
     os.write(1, (text + "\\n").encode())

@@ -1,4 +1,4 @@
-"""The model in the box, as a real process: found, started once, shared, restarted, and gone with the gateway."""
+"""The bundled model, as a real process: found, started once, shared, restarted, and gone with the gateway."""
 
 from __future__ import annotations
 

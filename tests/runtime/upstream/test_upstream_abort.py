@@ -12,7 +12,7 @@ import pytest
 from scripted import CHUNKED, HELLO, Host, Notes, Peer, chunk, counts, emptied, fetch, send, true
 
 from infron.runtime.upstream import dial as connect
-from infron.runtime.upstream.client import Attempt, Client, Target
+from infron.runtime.upstream.client import Client, Target, UpstreamRequest
 
 Start = Callable[..., Any]
 Patch = pytest.MonkeyPatch
@@ -55,7 +55,9 @@ async def full() -> AsyncIterator[str]:
 class Step:
     """A request brought to one step of its life; `peer`: the host's end of it, where there is one that reads."""
 
-    def __init__(self, client: Client, origin: str, sent: tuple[Attempt, Notes], peer: Peer | None = None) -> None:
+    def __init__(
+        self, client: Client, origin: str, sent: tuple[UpstreamRequest, Notes], peer: Peer | None = None
+    ) -> None:
         self.client = client
         self.origin = origin
         self.attempt, self.notes = sent

@@ -32,9 +32,7 @@ from infron.errors import (
     ProviderMisconfigured,
     Unsupported,
 )
-from infron.model import (
-    Failed,
-)
+from infron.events import Failed
 from infron.policy.billing import parse_usage, price_of
 from infron.wires import anthropic, sse
 from infron.wires.anthropic.messages import FORMAT

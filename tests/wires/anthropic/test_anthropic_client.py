@@ -40,9 +40,8 @@ from infron.errors import (
     ProviderTimeout,
     Unsupported,
 )
-from infron.model import (
+from infron.events import (
     Annotated,
-    Chunk,
     Done,
     Event,
     Failed,
@@ -55,6 +54,7 @@ from infron.model import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
+    Verbatim,
 )
 from infron.wires import anthropic
 from infron.wires.anthropic.encoder import Encoder, Folder, render_error
@@ -193,9 +193,9 @@ def test_the_stream_is_what_the_messages_api_sends() -> None:
 
 
 def test_an_openai_hosts_chunks_become_blocks() -> None:
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> Chunk:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> Verbatim:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
-        return Chunk({"choices": msgspec.Raw(json.dumps(choices).encode())}, True, "")
+        return Verbatim({"choices": msgspec.Raw(json.dumps(choices).encode())}, True, "")
 
     events = decoded(encoded([chunk({"content": "Hi"}), chunk({}, "length"), Finished("length", told=True)]))
     assert TextDelta("Hi") in events

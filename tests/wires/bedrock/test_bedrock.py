@@ -28,7 +28,8 @@ from infron.conversation import (
     ToolResult,
 )
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured, Unsupported
-from infron.model import Event, Failed, Request
+from infron.events import Event, Failed
+from infron.request import Request
 from infron.wires.bedrock import encode_request
 from infron.wires.bedrock.decoder import Decoder, parse_error
 from infron.wires.bedrock.models import traits_of
@@ -49,19 +50,19 @@ def said(*parts: Part, who: Any = "user") -> Message:
     return Message(who, parts)
 
 
-def body_of(own_id: str, *messages: Message, **asked: Any) -> dict[str, Any]:
+def body_of(provider_model: str, *messages: Message, **asked: Any) -> dict[str, Any]:
     """The request as JSON tells it."""
     conversation = Conversation(messages=messages or (said(Text("hi")),), **asked)
-    body: dict[str, Any] = json.loads(msgspec.json.encode(encode(conversation, own_id)[0]))
+    body: dict[str, Any] = json.loads(msgspec.json.encode(encode(conversation, provider_model)[0]))
     return body
 
 
-def dropped_of(own_id: str, **asked: Any) -> frozenset[str]:
-    return encode(Conversation(messages=(said(Text("hi")),), **asked), own_id)[1]
+def dropped_of(provider_model: str, **asked: Any) -> frozenset[str]:
+    return encode(Conversation(messages=(said(Text("hi")),), **asked), provider_model)[1]
 
 
-def blocks_of(own_id: str, *messages: Message, **asked: Any) -> list[list[dict[str, Any]]]:
-    return [turn["content"] for turn in body_of(own_id, *messages, **asked)["messages"]]
+def blocks_of(provider_model: str, *messages: Message, **asked: Any) -> list[list[dict[str, Any]]]:
+    return [turn["content"] for turn in body_of(provider_model, *messages, **asked)["messages"]]
 
 
 # ---- the whole request
@@ -228,7 +229,7 @@ def test_arguments_stay_digit_for_digit():
 
 
 @pytest.mark.parametrize(
-    ("own_id", "id", "form"),
+    ("provider_model", "id", "form"),
     [
         (NOVA, "tooluse_a.b:c-1", r"tooluse_a\.b:c-1"),
         (NOVA, "call/1", r"[0-9a-f]{32}"),
@@ -237,13 +238,13 @@ def test_arguments_stay_digit_for_digit():
         (MISTRAL, "abcDEF123", r"abcDEF123"),
     ],
 )
-def test_ids_of_calls_are_of_the_form_that_is_taken_and_meet_their_results(own_id: str, id: str, form: str):
+def test_ids_of_calls_are_of_the_form_that_is_taken_and_meet_their_results(provider_model: str, id: str, form: str):
     messages = (
         said(Text("x")),
         said(ToolCall(id=id, name="a b", arguments="{}"), who="assistant"),
         said(ToolResult(call_id=id, parts=(Text("1"),)), who="tool"),
     )
-    _, (call,), (result,) = blocks_of(own_id, *messages, tools=(WEATHER,))
+    _, (call,), (result,) = blocks_of(provider_model, *messages, tools=(WEATHER,))
     assert call["toolUse"]["name"] == "a_b"
     assert call["toolUse"]["toolUseId"] == result["toolResult"]["toolUseId"]
     assert re.fullmatch(form, call["toolUse"]["toolUseId"])
@@ -407,8 +408,8 @@ def test_one_call_at_a_time_is_asked_for_in_claudes_own_words():
 def test_tools_are_strict_only_where_that_is_known_to_work():
     strict = Tool(name="f", schema={"type": "object"}, strict=True)
     assert body_of(HAIKU, tools=(strict,))["toolConfig"]["tools"][0]["toolSpec"]["strict"] is True
-    for own_id in (OPUS, NOVA, LLAMA):
-        assert "strict" not in body_of(own_id, tools=(strict,))["toolConfig"]["tools"][0]["toolSpec"]
+    for provider_model in (OPUS, NOVA, LLAMA):
+        assert "strict" not in body_of(provider_model, tools=(strict,))["toolConfig"]["tools"][0]["toolSpec"]
 
 
 def test_tools_of_converse_itself_pass_and_those_of_others_do_not():
@@ -425,24 +426,26 @@ WANTED = ResponseFormat(kind="schema", name="answer", schema=SCHEMA)
 
 
 def test_a_schema_goes_as_a_string_where_the_model_can_be_held_to_it():
-    for own_id in (HAIKU, MISTRAL, "openai.gpt-oss-120b-1:0"):
-        structure = body_of(own_id, response_format=WANTED)["outputConfig"]["textFormat"]["structure"]["jsonSchema"]
+    for provider_model in (HAIKU, MISTRAL, "openai.gpt-oss-120b-1:0"):
+        structure = body_of(provider_model, response_format=WANTED)["outputConfig"]["textFormat"]["structure"][
+            "jsonSchema"
+        ]
         assert json.loads(structure["schema"]) == SCHEMA
         assert structure["name"] == "answer"
 
 
 def test_elsewhere_a_tool_that_must_be_called_takes_the_answer():
-    for own_id in (OPUS, NOVA):
-        config = body_of(own_id, response_format=WANTED)["toolConfig"]
+    for provider_model in (OPUS, NOVA):
+        config = body_of(provider_model, response_format=WANTED)["toolConfig"]
         assert [tool["toolSpec"]["name"] for tool in config["tools"]] == [ANSWER_TOOL]
         assert config["toolChoice"] == {"tool": {"name": ANSWER_TOOL}}
-        config = body_of(own_id, response_format=WANTED, tools=(WEATHER,))["toolConfig"]
+        config = body_of(provider_model, response_format=WANTED, tools=(WEATHER,))["toolConfig"]
         assert [tool["toolSpec"]["name"] for tool in config["tools"]] == ["weather", ANSWER_TOOL]
         assert config["toolChoice"] == {"any": {}}
 
 
 @pytest.mark.parametrize(
-    ("own_id", "asked"),
+    ("provider_model", "asked"),
     [
         (LLAMA, {}),
         ("us.anthropic.claude-opus-5-5", {}),
@@ -450,11 +453,11 @@ def test_elsewhere_a_tool_that_must_be_called_takes_the_answer():
         (OPUS, {"tools": (WEATHER,), "tool_choice": "required"}),
     ],
 )
-def test_where_no_tool_can_be_forced_the_schema_is_asked_for(own_id: str, asked: dict[str, Any]):
-    body = body_of(own_id, response_format=WANTED, **asked)
+def test_where_no_tool_can_be_forced_the_schema_is_asked_for(provider_model: str, asked: dict[str, Any]):
+    body = body_of(provider_model, response_format=WANTED, **asked)
     assert json.dumps(SCHEMA, separators=(",", ":")) in body["system"][-1]["text"]
     assert ANSWER_TOOL not in json.dumps(body)
-    assert "response_format" not in dropped_of(own_id, response_format=WANTED, **asked)
+    assert "response_format" not in dropped_of(provider_model, response_format=WANTED, **asked)
 
 
 def test_any_json_is_asked_for_behind_the_system_messages():
@@ -485,7 +488,7 @@ def level(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "reasoning", "fields"),
+    ("provider_model", "reasoning", "fields"),
     [
         (OPUS, Reasoning(effort="high"), {"thinking": SHOWN, "output_config": {"effort": "high"}}),
         (OPUS, Reasoning(effort="minimal", exclude=True), {"thinking": HIDDEN, "output_config": {"effort": "low"}}),
@@ -509,16 +512,16 @@ def level(name: str) -> dict[str, Any]:
         ("deepseek.v3.2", Reasoning(effort="xhigh"), {"reasoning_config": "high"}),
     ],
 )
-def test_thoughts_are_asked_for_in_the_words_of_the_family(own_id: str, reasoning: Reasoning, fields: Any):
-    assert body_of(own_id, reasoning=reasoning).get("additionalModelRequestFields") == fields
-    assert "reasoning" not in dropped_of(own_id, reasoning=reasoning)
+def test_thoughts_are_asked_for_in_the_words_of_the_family(provider_model: str, reasoning: Reasoning, fields: Any):
+    assert body_of(provider_model, reasoning=reasoning).get("additionalModelRequestFields") == fields
+    assert "reasoning" not in dropped_of(provider_model, reasoning=reasoning)
 
 
 def test_a_model_that_always_thinks_thinks_least_where_it_shall_not_and_that_is_told():
     asked: dict[str, Any] = {"reasoning": Reasoning(effort="none")}
-    for own_id in ("us.anthropic.claude-opus-5-5", "us.anthropic.claude-fable-5-1-v1:0"):
-        assert body_of(own_id, **asked)["additionalModelRequestFields"] == {"output_config": {"effort": "low"}}
-        assert "reasoning" in dropped_of(own_id, **asked)
+    for provider_model in ("us.anthropic.claude-opus-5-5", "us.anthropic.claude-fable-5-1-v1:0"):
+        assert body_of(provider_model, **asked)["additionalModelRequestFields"] == {"output_config": {"effort": "low"}}
+        assert "reasoning" in dropped_of(provider_model, **asked)
 
 
 @pytest.mark.parametrize(
@@ -548,18 +551,20 @@ def test_nova_thinks_less_rather_than_without_the_callers_limit():
     assert dropped_of(NOVA_2, **asked) >= {"temperature"}
 
 
-@pytest.mark.parametrize("own_id", [NOVA, LLAMA, "qwen.qwen3-32b-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"])
-def test_thoughts_of_models_that_take_no_such_wish_are_left_out_by_name(own_id: str):
-    assert "additionalModelRequestFields" not in body_of(own_id, reasoning=Reasoning(effort="high"))
-    assert "reasoning" in dropped_of(own_id, reasoning=Reasoning(effort="high"))
-    assert "reasoning" not in dropped_of(own_id, reasoning=Reasoning(effort="none"))
+@pytest.mark.parametrize(
+    "provider_model", [NOVA, LLAMA, "qwen.qwen3-32b-v1:0", "anthropic.claude-3-haiku-20240307-v1:0"]
+)
+def test_thoughts_of_models_that_take_no_such_wish_are_left_out_by_name(provider_model: str):
+    assert "additionalModelRequestFields" not in body_of(provider_model, reasoning=Reasoning(effort="high"))
+    assert "reasoning" in dropped_of(provider_model, reasoning=Reasoning(effort="high"))
+    assert "reasoning" not in dropped_of(provider_model, reasoning=Reasoning(effort="none"))
 
 
 def test_claude_does_not_think_where_it_must_call_a_tool():
     asked: dict[str, Any] = {"tools": (WEATHER,), "tool_choice": "required", "reasoning": Reasoning(effort="high")}
-    for own_id in (HAIKU, OPUS):
-        assert "additionalModelRequestFields" not in body_of(own_id, **asked)
-        assert "reasoning" in dropped_of(own_id, **asked)
+    for provider_model in (HAIKU, OPUS):
+        assert "additionalModelRequestFields" not in body_of(provider_model, **asked)
+        assert "reasoning" in dropped_of(provider_model, **asked)
     assert body_of("us.anthropic.claude-opus-5", **asked)["additionalModelRequestFields"]["thinking"] == SHOWN
 
 
@@ -578,7 +583,7 @@ def test_claude_does_not_go_on_thinking_after_calls_whose_thoughts_are_lost():
 
 
 @pytest.mark.parametrize(
-    ("own_id", "config", "fields", "dropped"),
+    ("provider_model", "config", "fields", "dropped"),
     [
         (HAIKU, {"temperature": 0.5}, {"top_k": 5}, {"top_p"}),
         ("anthropic.claude-3-haiku-20240307-v1:0", {"temperature": 0.5, "topP": 0.9}, {"top_k": 5}, set()),
@@ -590,12 +595,14 @@ def test_claude_does_not_go_on_thinking_after_calls_whose_thoughts_are_lost():
         ("openai.gpt-oss-20b-1:0", {"temperature": 0.5, "topP": 0.9}, None, {"top_k"}),
     ],
 )
-def test_sampling_is_carried_as_far_as_the_model_takes_it(own_id: str, config: Any, fields: Any, dropped: set[str]):
+def test_sampling_is_carried_as_far_as_the_model_takes_it(
+    provider_model: str, config: Any, fields: Any, dropped: set[str]
+):
     given = {"temperature": 0.5, "top_p": 0.9, "top_k": 5}
-    body = body_of(own_id, fields=given)
+    body = body_of(provider_model, fields=given)
     assert body.get("inferenceConfig") == config
     assert body.get("additionalModelRequestFields") == fields
-    assert dropped_of(own_id, fields=given) & given.keys() == dropped
+    assert dropped_of(provider_model, fields=given) & given.keys() == dropped
 
 
 def test_a_model_that_thinks_takes_no_sampling():
@@ -604,14 +611,14 @@ def test_a_model_that_thinks_takes_no_sampling():
     assert dropped_of(HAIKU, **asked) >= {"temperature", "top_k"}
 
 
-@pytest.mark.parametrize("own_id", ["openai.gpt-oss-20b-1:0", "us.openai.gpt-5.6-sol"])
-def test_stop_sequences_are_left_out_by_name_at_models_of_openai(own_id: str):
-    assert "inferenceConfig" not in body_of(own_id, stop=("END",))
-    assert "stop" in dropped_of(own_id, stop=("END",))
+@pytest.mark.parametrize("provider_model", ["openai.gpt-oss-20b-1:0", "us.openai.gpt-5.6-sol"])
+def test_stop_sequences_are_left_out_by_name_at_models_of_openai(provider_model: str):
+    assert "inferenceConfig" not in body_of(provider_model, stop=("END",))
+    assert "stop" in dropped_of(provider_model, stop=("END",))
 
 
 @pytest.mark.parametrize(
-    ("own_id", "family"),
+    ("provider_model", "family"),
     [
         ("arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-opus-5", "claude"),
         ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3", ""),
@@ -620,23 +627,23 @@ def test_stop_sequences_are_left_out_by_name_at_models_of_openai(own_id: str):
         (LLAMA, ""),
     ],
 )
-def test_a_family_is_found_behind_prefixes_and_in_arns(own_id: str, family: str):
-    assert traits_of(own_id).family == family
+def test_a_family_is_found_behind_prefixes_and_in_arns(provider_model: str, family: str):
+    assert traits_of(provider_model).family == family
 
 
 EFFORTS = st.none() | st.sampled_from(["none", "minimal", "low", "medium", "high", "xhigh", "max"])
 
 
 @given(
-    own_id=st.text(max_size=30),
+    provider_model=st.text(max_size=30),
     temperature=st.floats(allow_nan=False, allow_infinity=False),
     effort=EFFORTS,
     limit=st.none() | st.integers(1, 1 << 20),
 )
 def test_every_request_can_be_written_and_says_what_it_left_out(
-    own_id: str, temperature: float, effort: Any, limit: int | None
+    provider_model: str, temperature: float, effort: Any, limit: int | None
 ) -> None:
-    for name in (own_id, f"anthropic.claude-{own_id}", f"amazon.nova-2{own_id}"):
+    for name in (provider_model, f"anthropic.claude-{provider_model}", f"amazon.nova-2{provider_model}"):
         asked: dict[str, Any] = {"reasoning": Reasoning(effort=effort), "max_tokens": limit, "tools": (WEATHER,)}
         asked["fields"] = {"temperature": temperature}
         body = body_of(name, **asked)
@@ -760,14 +767,14 @@ EXAMPLES: dict[str, Conversation] = {
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-@pytest.mark.parametrize("own_id", [HAIKU, OPUS, NOVA, NOVA_2, MISTRAL, LLAMA, "us.openai.gpt-5.6-sol"])
-def test_botocore_finds_nothing_wrong_with_our_requests(name: str, own_id: str):
+@pytest.mark.parametrize("provider_model", [HAIKU, OPUS, NOVA, NOVA_2, MISTRAL, LLAMA, "us.openai.gpt-5.6-sol"])
+def test_botocore_finds_nothing_wrong_with_our_requests(name: str, provider_model: str):
     loaders, model = pytest.importorskip("botocore.loaders"), pytest.importorskip("botocore.model")
     validate = pytest.importorskip("botocore.validate")
     service = model.ServiceModel(loaders.Loader().load_service_model("bedrock-runtime", "service-2"))
     shape = service.operation_model("ConverseStream").input_shape
-    body = json.loads(msgspec.json.encode(encode(EXAMPLES[name], own_id)[0]))
-    assert validate.ParamValidator().validate({"modelId": own_id, **body}, shape).generate_report() == ""
+    body = json.loads(msgspec.json.encode(encode(EXAMPLES[name], provider_model)[0]))
+    assert validate.ParamValidator().validate({"modelId": provider_model, **body}, shape).generate_report() == ""
     # Nor is there anything in it that the service does not know.
     unknown = body.keys() - shape.members.keys()
     assert not unknown

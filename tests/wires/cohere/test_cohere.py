@@ -11,7 +11,8 @@ import pytest
 from infron.catalog.load import load_catalog
 from infron.conversation import Conversation, Message, Text, Thinking, ToolCall, ToolResult
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured, ProviderUnavailable, Unsupported
-from infron.model import Outgoing, TextDelta
+from infron.events import TextDelta
+from infron.request import Outgoing
 from infron.wires.cohere import encode_request
 from infron.wires.cohere.decoder import Decoder, parse_error
 from infron.wires.cohere.request import encode

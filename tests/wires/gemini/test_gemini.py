@@ -11,7 +11,8 @@ from msgspec import Raw
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, InvalidRequest, ProviderError, ProviderMisconfigured, Unsupported
-from infron.model import Failed, Outgoing, Request, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStarted
+from infron.events import Failed, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStarted
+from infron.request import Outgoing, Request
 from infron.wires import gemini
 from infron.wires.gemini.models import generation_of
 from infron.wires.openai.chat.events import delta_of
@@ -22,20 +23,22 @@ NEW, OLD = "gemini-3.8-flash", "gemini-2.5-flash"
 MARK = "skip_thought_signature_validator"
 
 
-def sent(fields: dict[str, Any], own_id: str = NEW, provider: Provider = STUDIO) -> Outgoing:
+def sent(fields: dict[str, Any], provider_model: str = NEW, provider: Provider = STUDIO) -> Outgoing:
     fields = {"messages": [{"role": "user", "content": "Hi"}], **fields}
     raw = {name: Raw(json.dumps(value).encode()) for name, value in fields.items()}
     request = Request(model="google/x", stream=True, include_usage=True, fields=raw)
-    return gemini.encode_request(request, provider, own_id, True)
+    return gemini.encode_request(request, provider, provider_model, True)
 
 
-def asked(fields: dict[str, Any], own_id: str = NEW, provider: Provider = STUDIO) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(sent(fields, own_id, provider).body)
+def asked(fields: dict[str, Any], provider_model: str = NEW, provider: Provider = STUDIO) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(sent(fields, provider_model, provider).body)
     return found
 
 
-def contents(messages: list[dict[str, Any]], own_id: str = OLD, provider: Provider = STUDIO) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = asked({"messages": messages}, own_id, provider)["contents"]
+def contents(
+    messages: list[dict[str, Any]], provider_model: str = OLD, provider: Provider = STUDIO
+) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = asked({"messages": messages}, provider_model, provider)["contents"]
     return found
 
 
@@ -74,10 +77,10 @@ def test_system_messages_stand_apart_and_turns_of_the_same_side_are_one() -> Non
     ]
 
 
-@pytest.mark.parametrize("own_id", ["gemma-3-27b-it", "models/gemma-4-31b-it"])
-def test_gemma_has_no_system_instruction_so_the_user_says_it_first(own_id: str) -> None:
+@pytest.mark.parametrize("provider_model", ["gemma-3-27b-it", "models/gemma-4-31b-it"])
+def test_gemma_has_no_system_instruction_so_the_user_says_it_first(provider_model: str) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    body = asked({"messages": messages}, own_id)
+    body = asked({"messages": messages}, provider_model)
     assert "systemInstruction" not in body
     assert body["contents"] == [{"role": "user", "parts": [{"text": "Be brief."}, {"text": "Hi"}]}]
 
@@ -210,8 +213,8 @@ def test_arguments_that_are_no_object_are_refused_by_their_place(arguments: str)
 # ---- thoughts and signatures
 
 
-def parts_of(message: dict[str, Any], own_id: str = NEW) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = contents([HISTORY[0], {"role": "assistant", **message}], own_id)[1]["parts"]
+def parts_of(message: dict[str, Any], provider_model: str = NEW) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = contents([HISTORY[0], {"role": "assistant", **message}], provider_model)[1]["parts"]
     return found
 
 
@@ -230,8 +233,8 @@ def test_the_signature_of_a_call_goes_back_on_that_call() -> None:
 def test_only_the_first_call_of_an_unsigned_answer_gets_the_mark_and_only_where_it_is_needed() -> None:
     message = {"tool_calls": [call("1"), call("2")]}
     assert [part.get("thoughtSignature") for part in parts_of(message)] == [MARK, None]
-    for own_id in (OLD, "gemini-3-pro-image-preview", "gemma-4-31b-it"):
-        assert [part.get("thoughtSignature") for part in parts_of(message, own_id)] == [None, None]
+    for provider_model in (OLD, "gemini-3-pro-image-preview", "gemma-4-31b-it"):
+        assert [part.get("thoughtSignature") for part in parts_of(message, provider_model)] == [None, None]
 
 
 def test_each_step_of_a_history_that_others_made_gets_the_mark() -> None:
@@ -403,7 +406,7 @@ def test_what_gemini_does_not_know_is_left_out_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "provider", "dropped"),
+    ("provider_model", "provider", "dropped"),
     [
         (NEW, STUDIO, ()),
         (OLD, VERTEX, ()),
@@ -413,9 +416,9 @@ def test_what_gemini_does_not_know_is_left_out_by_name() -> None:
     ],
 )
 def test_a_generation_that_refuses_a_parameter_does_not_get_it(
-    own_id: str, provider: Provider, dropped: tuple[str, ...]
+    provider_model: str, provider: Provider, dropped: tuple[str, ...]
 ) -> None:
-    outgoing = sent({"n": 3, "presence_penalty": 0.5, "frequency_penalty": 0.5}, own_id, provider)
+    outgoing = sent({"n": 3, "presence_penalty": 0.5, "frequency_penalty": 0.5}, provider_model, provider)
     assert outgoing.dropped == dropped
     assert len(json.loads(outgoing.body).get("generationConfig", {})) == 3 - len(dropped)
 
@@ -442,7 +445,7 @@ def test_structured_output_is_json_schema_without_const() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "reasoning", "thinking"),
+    ("provider_model", "reasoning", "thinking"),
     [
         (OLD, {"effort": "low"}, {"includeThoughts": True, "thinkingBudget": 1024}),
         (OLD, {"effort": "medium"}, {"includeThoughts": True, "thinkingBudget": 8192}),
@@ -467,22 +470,22 @@ def test_structured_output_is_json_schema_without_const() -> None:
     ],
 )
 def test_thinking_is_a_budget_or_a_level_by_generation(
-    own_id: str, reasoning: dict[str, Any], thinking: dict[str, Any]
+    provider_model: str, reasoning: dict[str, Any], thinking: dict[str, Any]
 ) -> None:
-    outgoing = sent({"reasoning": reasoning}, own_id)
+    outgoing = sent({"reasoning": reasoning}, provider_model)
     assert json.loads(outgoing.body)["generationConfig"] == {"thinkingConfig": thinking}
     assert outgoing.dropped == ()
 
 
-@pytest.mark.parametrize("own_id", ["gemini-2.0-flash", "gemini-1.5-pro", "gemini-pro", "gemma-3-27b-it"])
-def test_a_model_that_does_not_think_is_not_told_to(own_id: str) -> None:
-    outgoing = sent({"reasoning_effort": "high"}, own_id)
+@pytest.mark.parametrize("provider_model", ["gemini-2.0-flash", "gemini-1.5-pro", "gemini-pro", "gemma-3-27b-it"])
+def test_a_model_that_does_not_think_is_not_told_to(provider_model: str) -> None:
+    outgoing = sent({"reasoning_effort": "high"}, provider_model)
     assert "generationConfig" not in json.loads(outgoing.body)
     assert outgoing.dropped == ("reasoning_effort",)
 
 
 @pytest.mark.parametrize(
-    ("own_id", "same"),
+    ("provider_model", "same"),
     [
         ("gemini-2.5-flash-preview-09-2025", OLD),
         ("gemini-3-flash-preview", "gemini-3.6-flash"),
@@ -491,8 +494,8 @@ def test_a_model_that_does_not_think_is_not_told_to(own_id: str) -> None:
         ("nano-banana", "gemini-5"),
     ],
 )
-def test_names_of_one_generation_are_taken_alike(own_id: str, same: str) -> None:
-    assert generation_of(own_id) is generation_of(same)
+def test_names_of_one_generation_are_taken_alike(provider_model: str, same: str) -> None:
+    assert generation_of(provider_model) is generation_of(same)
 
 
 def test_members_of_googles_own_pass_and_win() -> None:

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from infron.catalog.definitions import Provider
-from infron.model import Charge, Chunk, Usage
+from infron.events import Verbatim
+from infron.money import Charge, Usage
 from infron.wires.openai.chat import Folder, cost_members, usage_object
 from infron.wires.openai.chat.stream import Decoder
 
@@ -18,7 +19,7 @@ def folded(*frames: dict[str, Any], **more: Any) -> dict[str, Any]:
     decoder, folder = Decoder(Provider(id="mock", name="Mock")), Folder()
     for frame in frames:
         for event in decoder.feed(b"data: %b\n\n" % json.dumps(frame).encode()):
-            if isinstance(event, Chunk):
+            if isinstance(event, Verbatim):
                 folder.add(event)
     answer: dict[str, Any] = json.loads(folder.answer("gen-1", 123, "a/b", "mock", **more))
     return answer
@@ -132,7 +133,7 @@ def test_a_long_answer_is_joined_once() -> None:
     folder = Folder()
     choices = b'[{"delta":{"content":"%b"},"logprobs":{"content":[{"token":"x"}]}}]'
     for n in range(20_000):
-        folder.add(Chunk({"choices": msgspec.Raw(choices % (b"%08d" % n))}, True, ""))
+        folder.add(Verbatim({"choices": msgspec.Raw(choices % (b"%08d" % n))}, True, ""))
     pieces = folder._choices[0]["message"]["content"].parts
     assert len(pieces) == 20_000
     (choice,) = json.loads(folder.answer("gen-1", 1, "a/b", "mock"))["choices"]

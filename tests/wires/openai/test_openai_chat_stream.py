@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderError, ProviderUnavailable
-from infron.model import Chunk, Done, Event, Failed, Finished, UsageReported
+from infron.events import Done, Event, Failed, Finished, UsageReported, Verbatim
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.delta import members_of
 
@@ -42,7 +42,7 @@ def shown(events: list[Event]) -> list[Any]:
 
 def _shown(event: Event) -> Any:
     match event:
-        case Chunk(_, content, text):
+        case Verbatim(_, content, text):
             texts = {name: bytes(raw).decode() for name, raw in members_of(event).items()}
             return {"chunk": texts, "content": content, "text": text}
         case UsageReported(raw):
@@ -92,7 +92,7 @@ def test_nothing_that_follows_the_end_changes_it(name: str, trailing: bytes) -> 
 
 def encoded(events: list[Event]) -> list[dict[str, msgspec.Raw]]:
     encoder = openai_chat.Encoder("gen-1", 123, "author/slug")
-    frames = [encoder.encode(event) for event in events if isinstance(event, Chunk)]
+    frames = [encoder.encode(event) for event in events if isinstance(event, Verbatim)]
     for frame in frames:
         assert frame.startswith(b"data: {")
         assert frame.endswith(b"}\n\n")
@@ -144,10 +144,12 @@ def test_root_members_are_ours_or_unchanged(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "parts"])  # there text is counted in another order
 def test_what_is_encoded_is_decoded_to_the_same_chunks(name: str) -> None:
     data, case = case_of(name)
-    chunks = [event for event in decoded([data], provider(case), case.get("whole", False)) if isinstance(event, Chunk)]
+    chunks = [
+        event for event in decoded([data], provider(case), case.get("whole", False)) if isinstance(event, Verbatim)
+    ]
     encoder = openai_chat.Encoder("gen-1", 123, "author/slug")
     stream = b"".join([*map(encoder.encode, chunks), encoder.close()])
-    again = [event for event in decoded([stream], provider({})) if isinstance(event, Chunk)]
+    again = [event for event in decoded([stream], provider({})) if isinstance(event, Verbatim)]
     assert shown([*again]) == [
         {**chunk, "chunk": {**chunk["chunk"], "id": '"gen-1"', "created": "123", "model": '"author/slug"'}}
         for chunk in shown([*chunks])
@@ -248,7 +250,7 @@ def test_garbage_raises_only_our_error(pieces: list[bytes], row: Provider, whole
         for event in decoded(pieces, row, whole):
             if isinstance(event, Failed):
                 openai_chat.render_error(event.error)
-            elif isinstance(event, Chunk):
+            elif isinstance(event, Verbatim):
                 folder.add(event)
                 encoder.encode(event)
     except InfronError as error:

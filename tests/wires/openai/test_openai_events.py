@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider
-from infron.model import (
+from infron.events import (
     Annotated,
-    Chunk,
     Finished,
     MediaDelta,
     RefusalDelta,
@@ -22,6 +21,7 @@ from infron.model import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    Verbatim,
 )
 from infron.wires.openai.chat.answer import Folder
 from infron.wires.openai.chat.events import MAX_HELD, Reader, delta_of, encode_delta
@@ -34,9 +34,9 @@ def frame(choices: bytes) -> bytes:
     return b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":%b}\n\n' % choices
 
 
-def chunks(data: bytes) -> list[Chunk]:
+def chunks(data: bytes) -> list[Verbatim]:
     events = Decoder(Provider(id="mock", name="Mock")).feed(data)
-    return [event for event in events if isinstance(event, Chunk)]
+    return [event for event in events if isinstance(event, Verbatim)]
 
 
 def read(*deltas: Any, finish: str | None = None, **more: Any) -> list[Any]:
@@ -230,7 +230,7 @@ def test_events_survive_the_bytes_of_the_chat_wire(events: list[Neutral]) -> Non
         stream = frame(encode_delta(event, event.choice not in begun))
         begun.add(event.choice)
         for found in decoder.feed(stream):
-            if isinstance(found, Chunk):
+            if isinstance(found, Verbatim):
                 after += reader.events_of(found)
     assert after == events
 
@@ -520,7 +520,7 @@ def test_a_whole_completion_is_read_like_a_stream() -> None:
         "annotations": [{"type": "url_citation"}],
     }
     body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).encode()
-    (chunk, *_) = [event for event in Decoder(Provider(id="m", name="M")).whole(body) if isinstance(event, Chunk)
+    (chunk, *_) = [event for event in Decoder(Provider(id="m", name="M")).whole(body) if isinstance(event, Verbatim)
                    and b"Hi" in bytes(event.rest or event.members["choices"])]  # fmt: skip
     assert Reader().events_of(chunk) == [
         ThinkingDelta("hm"),

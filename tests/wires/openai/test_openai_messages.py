@@ -27,7 +27,7 @@ from infron.conversation import (
     turns_of,
 )
 from infron.errors import InvalidRequest, Unsupported
-from infron.model import Request
+from infron.request import Request
 from infron.wires.openai.chat.messages import conversation_of, fields_of, left_out
 
 HI = {"role": "user", "content": "hi"}

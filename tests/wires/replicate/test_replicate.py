@@ -10,7 +10,8 @@ import pytest
 
 from infron.catalog.load import load_catalog
 from infron.errors import ProviderError, ProviderMisconfigured, Unsupported
-from infron.model import Done, Event, Failed, Finished, Onward, Outgoing, Started, TextDelta, UsageReported
+from infron.events import Done, Event, Failed, Finished, Onward, Started, TextDelta, UsageReported
+from infron.request import Outgoing
 from infron.wires.openai.chat.request import parse_request
 from infron.wires.replicate import encode_request, parse_error
 from infron.wires.replicate.decoder import MOST_BARREN, MOST_LATE, Decoder, is_trusted
@@ -23,13 +24,13 @@ PIXEL = "data:image/png;base64,AAAA"
 TOOL = {"type": "function", "function": {"name": "now"}}
 
 
-def outgoing(own_id: str = LLAMA, **members: Any) -> Outgoing:
-    body = {"model": f"replicate/{own_id}", "messages": [{"role": "user", "content": "Hi"}], **members}
-    return encode_request(parse_request(json.dumps(body).encode()), ROW, own_id, False)
+def outgoing(provider_model: str = LLAMA, **members: Any) -> Outgoing:
+    body = {"model": f"replicate/{provider_model}", "messages": [{"role": "user", "content": "Hi"}], **members}
+    return encode_request(parse_request(json.dumps(body).encode()), ROW, provider_model, False)
 
 
-def given(own_id: str = LLAMA, **members: Any) -> Any:
-    body = json.loads(outgoing(own_id, **members).body)
+def given(provider_model: str = LLAMA, **members: Any) -> Any:
+    body = json.loads(outgoing(provider_model, **members).body)
     assert body["stream"] is True
     return body["input"]
 
@@ -42,7 +43,7 @@ def turns(*texts: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "path", "version"),
+    ("provider_model", "path", "version"),
     [
         (LLAMA, f"/models/{LLAMA}/predictions", None),
         ("owner/name:" + "0a" * 32, "/predictions", "owner/name:" + "0a" * 32),
@@ -51,16 +52,18 @@ def turns(*texts: str) -> list[dict[str, Any]]:
         ("ow?ner/na#me", "/models/ow%3Fner/na%23me/predictions", None),
     ],
 )
-def test_the_name_of_a_model_says_where_its_predictions_are_made(own_id: str, path: str, version: str | None) -> None:
-    made = outgoing(own_id)
+def test_the_name_of_a_model_says_where_its_predictions_are_made(
+    provider_model: str, path: str, version: str | None
+) -> None:
+    made = outgoing(provider_model)
     assert (made.method, made.url) == ("POST", path)
     assert json.loads(made.body).get("version") == version
 
 
-@pytest.mark.parametrize("own_id", ["", "llama", "../account", "a/..", "a/b/c", "/a", "deployments/./x"])
-def test_a_name_that_is_no_model_leads_nowhere(own_id: str) -> None:
+@pytest.mark.parametrize("provider_model", ["", "llama", "../account", "a/..", "a/b/c", "/a", "deployments/./x"])
+def test_a_name_that_is_no_model_leads_nowhere(provider_model: str) -> None:
     with pytest.raises(Unsupported) as caught:
-        outgoing(own_id)
+        outgoing(provider_model)
     assert caught.value.param == "model"
 
 
@@ -98,7 +101,7 @@ def test_models_that_take_messages_get_the_turns_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "name", "value"),
+    ("provider_model", "name", "value"),
     [
         ("openai/gpt-5-mini", "image_input", [PIXEL]),
         ("google/gemini-2.5-flash", "images", [PIXEL]),
@@ -106,9 +109,9 @@ def test_models_that_take_messages_get_the_turns_too() -> None:
         ("owner/unknown:1", "image", PIXEL),
     ],
 )
-def test_pictures_go_where_the_models_of_an_owner_take_them(own_id: str, name: str, value: Any) -> None:
+def test_pictures_go_where_the_models_of_an_owner_take_them(provider_model: str, name: str, value: Any) -> None:
     parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": PIXEL}}]
-    values = given(own_id, messages=[{"role": "user", "content": parts}])
+    values = given(provider_model, messages=[{"role": "user", "content": parts}])
     assert values == {"prompt": "What?", name: value}
 
 
@@ -148,7 +151,7 @@ def test_tools_that_no_model_can_be_told_of_are_left_out_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "name"),
+    ("provider_model", "name"),
     [
         (LLAMA, "max_tokens"),
         ("meta/llama-2-70b-chat", "max_new_tokens"),
@@ -157,8 +160,8 @@ def test_tools_that_no_model_can_be_told_of_are_left_out_by_name() -> None:
         ("google/gemini-2.5-flash", "max_output_tokens"),
     ],
 )
-def test_the_limit_has_the_name_that_the_models_of_an_owner_give_it(own_id: str, name: str) -> None:
-    assert given(own_id, max_completion_tokens=99) == {"prompt": "Hi", name: 99}
+def test_the_limit_has_the_name_that_the_models_of_an_owner_give_it(provider_model: str, name: str) -> None:
+    assert given(provider_model, max_completion_tokens=99) == {"prompt": "Hi", name: 99}
 
 
 def test_sampling_keeps_its_names_and_stops_are_one_string() -> None:
@@ -181,7 +184,7 @@ def test_a_stop_with_a_comma_cannot_be_said_and_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("own_id", "reasoning", "expected"),
+    ("provider_model", "reasoning", "expected"),
     [
         ("openai/gpt-5-mini", {"effort": "low"}, {"reasoning_effort": "low"}),
         ("openai/gpt-5-mini", {"effort": "max"}, {"reasoning_effort": "high"}),
@@ -198,9 +201,9 @@ def test_a_stop_with_a_comma_cannot_be_said_and_is_named() -> None:
         (LLAMA, {"effort": "low"}, {}),
     ],
 )
-def test_reasoning_is_asked_for_in_the_words_of_the_owner(own_id: str, reasoning: Any, expected: Any) -> None:
-    assert given(own_id, reasoning=reasoning) == {"prompt": "Hi", **expected}
-    assert outgoing(own_id, reasoning=reasoning).dropped == (() if expected else ("reasoning",))
+def test_reasoning_is_asked_for_in_the_words_of_the_owner(provider_model: str, reasoning: Any, expected: Any) -> None:
+    assert given(provider_model, reasoning=reasoning) == {"prompt": "Hi", **expected}
+    assert outgoing(provider_model, reasoning=reasoning).dropped == (() if expected else ("reasoning",))
 
 
 def test_inputs_that_only_one_model_has_are_taken_as_they_are() -> None:

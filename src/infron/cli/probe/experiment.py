@@ -102,11 +102,11 @@ def model_of(row: Provider, rows: Catalog, wanted: str) -> str:
         raise NotFound(f"No model of {row.name} is known here: name one with --model.")
     now = datetime.datetime.now(datetime.UTC)
 
-    def price(own_id: str) -> float:
-        found = billing.price_of(row, own_id, rows.price(row.id, own_id), now)
+    def price(provider_model: str) -> float:
+        found = billing.price_of(row, provider_model, rows.price(row.id, provider_model), now)
         return found.completion if found is not None else float("inf")
 
-    return min((own_id for _, own_id in offers), key=price)
+    return min((provider_model for _, provider_model in offers), key=price)
 
 
 async def _account(

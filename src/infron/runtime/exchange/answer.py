@@ -11,13 +11,13 @@ from typing import Protocol
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, InternalError, ProviderUnavailable
-from infron.model import Done, Event, Failed, Onward
+from infron.events import Done, Event, Failed, Onward
 from infron.wires import Wire
 
 MAX_ERROR_BYTES = 64 << 10
 
 
-class Taker(Protocol):
+class AnswerListener(Protocol):
     """Whom the answer is for."""
 
     def take_events(self, events: list[Event]) -> None: ...
@@ -40,7 +40,7 @@ class Reading:
 
     def __init__(
         self,
-        taker: Taker,
+        taker: AnswerListener,
         wire: Wire,
         provider: Provider,
         *,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from infron.errors import InfronError
-from infron.model import Outgoing
 from infron.policy.routing import Candidate
-from infron.runtime.upstream.client import Attempt
+from infron.request import Outgoing
+from infron.runtime.upstream.client import UpstreamRequest
 
 if TYPE_CHECKING:
     from infron.runtime.exchange.relay import Relay
@@ -31,7 +31,7 @@ class Call:
         self._request = request
         self._done = done
         self._tries = 0
-        self._attempt: Attempt | None = None
+        self._attempt: UpstreamRequest | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._try()
 
@@ -39,7 +39,7 @@ class Call:
         relay = self._relay
         self._tries += 1
         serving = relay.serving(self._candidate.provider)
-        endpoint = serving.endpoint(self._candidate.own_id, self._request)
+        endpoint = serving.endpoint(self._candidate.provider_model, self._request)
         if endpoint is None:
             self._over("it could not be told to stop: there are no credentials")
             return

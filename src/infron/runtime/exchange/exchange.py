@@ -18,26 +18,15 @@ from infron.errors import (
     ProviderUnavailable,
     ShuttingDown,
 )
-from infron.model import (
-    Chunk,
-    Done,
-    Event,
-    Failed,
-    Finished,
-    Onward,
-    Opening,
-    Outcome,
-    Outgoing,
-    Request,
-    Telling,
-    Told,
-    Usage,
-    UsageReported,
-)
+from infron.events import AnyClientEvent, ClientEvent, Done, Event, Failed, Finished, Onward, UsageReported, Verbatim
+from infron.money import Usage
 from infron.policy import deadlines
 from infron.policy.deadlines import Due
-from infron.policy.lifecycle import Action, Input, Leaving, Phase, Settle, State, step, when_client_leaves
+from infron.policy.disconnect import Disconnect, on_disconnect
+from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
+from infron.records import Opening, Outcome
+from infron.request import Outgoing, Request
 from infron.runtime.exchange.route import Route
 from infron.runtime.exchange.settlement import Bill, Meter
 from infron.wires.openai import chat as openai_chat
@@ -139,7 +128,7 @@ class Exchange:
                 key_id=self.key_id,
                 model=request.model,
                 provider=route.candidate.provider.id,
-                provider_model=route.candidate.own_id,
+                provider_model=route.candidate.provider_model,
                 streamed=request.stream,
                 created_at=self.created_at,
                 price=route.price,
@@ -171,7 +160,7 @@ class Exchange:
     def _open(self, send: Callable[[], None]) -> None:
         self.finished_at, self.ending = 0.0, False
         candidate = self.route.candidate
-        self.meter.begin_attempt(candidate.provider, candidate.own_id)
+        self.meter.begin_attempt(candidate.provider, candidate.provider_model)
         try:
             send()
         except InfronError as error:
@@ -198,7 +187,7 @@ class Exchange:
     def take_events(self, events: list[Event]) -> None:
         if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:
             event = events[0]
-            if isinstance(event, Telling) and event.content:
+            if isinstance(event, ClientEvent) and event.content:
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
                 meter = self.meter
                 meter.text.append(event.text)
@@ -215,7 +204,7 @@ class Exchange:
         onward: Outgoing | None = None
         size = 0
         for event in events:
-            if isinstance(event, Telling):
+            if isinstance(event, ClientEvent):
                 if event.content:
                     content = True
                     text.append(event.text)
@@ -296,10 +285,10 @@ class Exchange:
             self.first_content = self.first_content or self.relay.loop.time()
             self._take(Input.CONTENT)
 
-    def _fold(self, event: Told) -> bool:
+    def _fold(self, event: AnyClientEvent) -> bool:
         """False: there is more of the answer than is held."""
         assert self.folder is not None
-        if isinstance(event, Chunk):
+        if isinstance(event, Verbatim):
             self.folded += len(event.rest) + sum(len(bytes(raw)) for raw in event.members.values())
         else:
             self.folded += 100 + len(event.text)
@@ -368,7 +357,7 @@ class Exchange:
             return
         self.client_resumed()
         self.left_at = self.relay.loop.time()
-        leaving = when_client_leaves(
+        leaving = on_disconnect(
             self.route.candidate.provider,
             self.asked,
             self.request.stream,
@@ -377,7 +366,7 @@ class Exchange:
         )
         self.stop_asked = leaving.stop
         if self.ending:  # only its count is still awaited
-            leaving = Leaving(True, "drain: the answer was complete already")
+            leaving = Disconnect(True, "drain: the answer was complete already")
         self.leaving = f"{reason}{leaving.reason}"
         self._take(Input.GONE_DRAIN if leaving.drain else Input.GONE)
         if self.state.phase is not Phase.DRAINING:

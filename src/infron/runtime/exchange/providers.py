@@ -12,13 +12,13 @@ from urllib.parse import quote
 from infron.catalog.definitions import Provider
 from infron.catalog.endpoint import Endpoint
 from infron.errors import InfronError
-from infron.model import Outgoing
+from infron.request import Outgoing
 from infron.runtime.credentials.aws import AwsSigner
 from infron.runtime.credentials.google import GoogleTokens
 from infron.runtime.upstream.client import Target
 from infron.wires import WIRES
 
-LOCAL_CONNECTIONS = 120  # the model in the box has 128 threads, and each connection takes one
+LOCAL_CONNECTIONS = 120  # the bundled model has 128 threads, and each connection takes one
 MOST_MODELS = 4096  # whose addresses are remembered, where the model is part of the address
 
 Headers = tuple[tuple[str, str], ...]
@@ -34,7 +34,7 @@ class Signer(Protocol):
         """Fetch credentials. Raises InfronError."""
 
 
-class Serving:
+class ProviderHandle:
     """`key`: ours at this provider, which nobody else may see; "" where none is sent as it is.
 
     `asks_usage`: token counts have to be asked for, and it has not refused the question yet.
@@ -57,36 +57,36 @@ class Serving:
             self._one = self._make(chat_url, "POST", ())
 
     @classmethod
-    def of(cls, provider: Provider, usable: Endpoint | str) -> Serving:
+    def of(cls, provider: Provider, usable: Endpoint | str) -> ProviderHandle:
         """`usable`: the catalogue's word on this row."""
-        if isinstance(usable, str):  # the model in the box, which has no address before it runs
+        if isinstance(usable, str):  # the bundled model, which has no address before it runs
             return cls(provider, "", "", ())
         headers = tuple(usable.headers.items())
         return cls(provider, usable.base_url, usable.chat_url, headers, signer_of(usable))
 
     def reached(self, url: str, key: str) -> None:
-        """The model in the box answers at this base URL."""
+        """The bundled model answers at this base URL."""
         bearer = f"Bearer {key}"
         self.key = key
         self._headers = (("authorization", bearer),)
         self._one = self._make(f"{url}/chat/completions", "POST", ())
 
-    def endpoint(self, own_id: str, outgoing: Outgoing) -> Target | None:
+    def endpoint(self, provider_model: str, outgoing: Outgoing) -> Target | None:
         """Where a request goes and with which head; None where credentials are missing, or there is no address yet."""
         if self._one is not None and not outgoing.url and not outgoing.headers:
             return self._one
         if self._signer is None:
-            known = self._endpoints.get(own_id)
+            known = self._endpoints.get(provider_model)
             if known is None or outgoing.url or outgoing.headers:
                 if not self._chat_url:
                     return None
-                known = self._make(self._address(own_id, outgoing), outgoing.method, outgoing.headers)
+                known = self._make(self._address(provider_model, outgoing), outgoing.method, outgoing.headers)
                 if not outgoing.url and not outgoing.headers:
                     if len(self._endpoints) >= MOST_MODELS:
                         self._endpoints.clear()
-                    self._endpoints[own_id] = known
+                    self._endpoints[provider_model] = known
             return known
-        url = self._address(own_id, outgoing)
+        url = self._address(provider_model, outgoing)
         proof = self._signer.headers(outgoing.method, url, outgoing.body, time.time())
         return None if proof is None else self._make(url, outgoing.method, (*outgoing.headers, *proof))
 
@@ -100,10 +100,10 @@ class Serving:
             error.provider = self._provider.id
             raise
 
-    def _address(self, own_id: str, outgoing: Outgoing) -> str:
+    def _address(self, provider_model: str, outgoing: Outgoing) -> str:
         if outgoing.url.startswith("/"):
             return self._base_url + outgoing.url
-        return outgoing.url or self._chat_url.replace("{model}", quote(own_id, safe=""))
+        return outgoing.url or self._chat_url.replace("{model}", quote(provider_model, safe=""))
 
     def _make(self, url: str, method: str, more: Headers) -> Target:
         media = WIRES[self._provider.wire].MEDIA_TYPE.decode()

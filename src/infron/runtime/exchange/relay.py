@@ -26,13 +26,15 @@ from infron.errors import (
     RateLimited,
     ShuttingDown,
 )
-from infron.model import NO_WISHES, Outcome, Outgoing, Price, Request, Settlement, Usage
+from infron.money import Price, Usage
 from infron.policy import access, billing, routing
 from infron.policy.access import Key
 from infron.policy.routing import Candidate
+from infron.records import Outcome, Settlement
+from infron.request import NO_WISHES, Outgoing, Request
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.exchange import Exchange, Responder
-from infron.runtime.exchange.providers import Serving
+from infron.runtime.exchange.providers import ProviderHandle
 from infron.runtime.exchange.settlement import Bill, Meter, bill
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
@@ -69,7 +71,7 @@ class Relay:
         self.random = random.Random(secrets.token_bytes(32))  # of this process alone: workers are forked before
         self._routes: dict[str, tuple[tuple[Candidate, ...], bool]] = {}
         self._counter = ThreadPoolExecutor(1, thread_name_prefix="count")
-        self._servings: dict[str, Serving] = {}
+        self._servings: dict[str, ProviderHandle] = {}
         self._missing = local.missing() if local else None
         self._prices: dict[tuple[str, str, str], tuple[float, Price | None]] = {}
         # After how many seconds an exchange has something due at the earliest.
@@ -131,7 +133,7 @@ class Relay:
     def why_not(self, provider: Provider) -> str | None:
         """None where requests can be sent there, else the sentence that says why not."""
         if provider.id == "local":
-            return "The model in the box is switched off ([local] enabled)." if self.local is None else self._missing
+            return "The bundled model is switched off ([local] enabled)." if self.local is None else self._missing
         found = self.catalog.usable(provider)
         return found if isinstance(found, str) else None
 
@@ -140,25 +142,25 @@ class Relay:
         usable = {row.id for row in self.catalog.providers.values() if self.why_not(row) is None}
         return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
 
-    def serving(self, provider: Provider) -> Serving:
+    def serving(self, provider: Provider) -> ProviderHandle:
         """What the requests to a provider have in common."""
         serving = self._servings.get(provider.id)
         if serving is None:
-            serving = self._servings[provider.id] = Serving.of(provider, self.catalog.usable(provider))
+            serving = self._servings[provider.id] = ProviderHandle.of(provider, self.catalog.usable(provider))
         return serving
 
     async def endpoint_when_ready(self, candidate: Candidate, outgoing: Outgoing) -> Target:
-        """Where a request goes, once what is missing is there: the model in the box, a token. Raises InfronError."""
+        """Where a request goes, once what is missing is there: the bundled model, a token. Raises InfronError."""
         provider = candidate.provider
         serving = self.serving(provider)
         if provider.id == "local":
             if self.local is None:
-                raise NotFound("The model in the box is switched off.")
+                raise NotFound("The bundled model is switched off.")
             serving.reached(*await self.local.ensure())
-        endpoint = serving.endpoint(candidate.own_id, outgoing)
+        endpoint = serving.endpoint(candidate.provider_model, outgoing)
         if endpoint is None:
             await serving.refresh()
-            endpoint = serving.endpoint(candidate.own_id, outgoing)
+            endpoint = serving.endpoint(candidate.provider_model, outgoing)
         if endpoint is None:
             raise ProviderMisconfigured(f"{provider.name}: there are no valid credentials.", provider=provider.id)
         return endpoint
@@ -168,14 +170,14 @@ class Relay:
     def price(self, candidate: Candidate, request: Request) -> Price | None:
         """What this candidate's tokens cost now. Prices depend on the hour, so none is kept for long."""
         tier = request.service_tier or ""
-        name = (candidate.provider.id, candidate.own_id, tier)
+        name = (candidate.provider.id, candidate.provider_model, tier)
         now = self.loop.time()
         known = self._prices.get(name)
         if known is None or now > known[0]:
             if len(self._prices) > 10_000:
                 self._prices.clear()
-            override = self.catalog.price(candidate.provider.id, candidate.own_id)
-            price = billing.price_of(candidate.provider, candidate.own_id, override, datetime.now(UTC), tier)
+            override = self.catalog.price(candidate.provider.id, candidate.provider_model)
+            price = billing.price_of(candidate.provider, candidate.provider_model, override, datetime.now(UTC), tier)
             known = self._prices[name] = (now + PRICE_SECONDS, price)
         return known[1]
 
@@ -242,7 +244,7 @@ class Relay:
             id=exchange.id,
             outcome=outcome,
             provider=exchange.route.candidate.provider.id,
-            provider_model=exchange.route.candidate.own_id,
+            provider_model=exchange.route.candidate.provider_model,
             price=due.price,
             usage=due.usage,
             estimated=due.estimated,

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from infron.errors import InfronError, InternalError, Unsupported
-from infron.model import Outgoing, Price, Request
+from infron.money import Price
 from infron.policy.routing import Candidate
-from infron.runtime.exchange.answer import Reading, Taker
+from infron.request import Outgoing, Request
+from infron.runtime.exchange.answer import AnswerListener, Reading
 from infron.runtime.exchange.cancel_call import Call
-from infron.runtime.upstream.client import Attempt, Target
+from infron.runtime.upstream.client import Target, UpstreamRequest
 from infron.wires import WIRES, Decoder
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ class Route:
     decoder: Decoder
     dropped: tuple[str, ...] = ()
     _reading: Reading
-    _attempt: Attempt | None = None
-    _opening: asyncio.Task[None] | None = None  # while what a request needs is fetched: a token, the model in the box
+    _attempt: UpstreamRequest | None = None
+    _opening: asyncio.Task[None] | None = None  # while what a request needs is fetched: a token, the bundled model
     paused = False
 
-    def __init__(self, relay: Relay, request: Request, candidates: tuple[Candidate, ...], taker: Taker) -> None:
+    def __init__(
+        self, relay: Relay, request: Request, candidates: tuple[Candidate, ...], taker: AnswerListener
+    ) -> None:
         self._relay = relay
         self._request = request
         self._candidates = candidates
@@ -72,7 +75,7 @@ class Route:
         )
         self.decoder = reading.decoder
         self.fully_sent = False
-        outgoing = wire.encode_request(self._request, provider, candidate.own_id, serving.asks_usage)
+        outgoing = wire.encode_request(self._request, provider, candidate.provider_model, serving.asks_usage)
         self.dropped = outgoing.dropped
         if self.dropped and self._request.preferences.require_parameters:
             names = ", ".join(f"`{name}`" for name in self.dropped)
@@ -90,7 +93,7 @@ class Route:
         """Send a request, the first or a further one; its answer goes to the same decoder."""
         relay = self._relay
         serving = relay.serving(self.candidate.provider)
-        endpoint = None if outgoing.delay else serving.endpoint(self.candidate.own_id, outgoing)
+        endpoint = None if outgoing.delay else serving.endpoint(self.candidate.provider_model, outgoing)
         if endpoint is None:
             self._opening = relay.loop.create_task(self._send_when_ready(outgoing))
         else:

@@ -11,8 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog.definitions import Provider
-from infron.model import Charge, Outcome, Price, Request, Usage
+from infron.money import Charge, Price, Usage
 from infron.policy import billing, tokens
+from infron.records import Outcome
+from infron.request import Request
 
 
 class Meter:
@@ -35,10 +37,10 @@ class Meter:
         self._request = request
         self.text: list[str] = []
 
-    def begin_attempt(self, provider: Provider, own_id: str) -> None:
+    def begin_attempt(self, provider: Provider, provider_model: str) -> None:
         """A new candidate: what the one before said or delivered is nobody's any more."""
         self._provider = provider
-        self._own_id = own_id
+        self._own_id = provider_model
         self.text.clear()
         self.fully_sent = False
         self.finish_reason = self.native_finish_reason = self.usage = self.raw = None

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from infron.errors import InvalidRequest
-from infron.model import Opening, Outcome, Price, Settlement, usd
+from infron.money import Price, usd
+from infron.records import Opening, Outcome, Settlement
 from infron.runtime.ledger.owners import Owner, gone
 
 By = Literal["model", "provider", "key", "day"]

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from msgspec import Struct
 
 from infron.errors import InvalidRequest, NotFound
-from infron.model import PICODOLLARS
+from infron.money import PICODOLLARS
 from infron.policy.access import SECRET_BYTES, Key, hash_secret, hint, new_secret
 from infron.runtime.ledger import sqlite
 

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infron.errors import LedgerUnavailable
-from infron.model import Opening, Settlement
 from infron.policy.access import KeyRing
+from infron.records import Opening, Settlement
 from infron.runtime.ledger import sqlite
 from infron.runtime.ledger.entries import By, Found, Receipt, UsageRow, read_entry, read_usage
 from infron.runtime.ledger.keys import Spend, create_key, list_keys, read_spend, revoke_key

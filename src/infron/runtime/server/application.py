@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from infron.catalog.definitions import Model
 from infron.errors import InfronError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
-from infron.model import usd
+from infron.money import usd
 from infron.policy.access import Key
 from infron.policy.routing import did_you_mean
 from infron.runtime.exchange.exchange import error_answer

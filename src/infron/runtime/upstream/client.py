@@ -18,9 +18,9 @@ from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderU
 from infron.runtime.upstream.connection import Connection
 from infron.runtime.upstream.dial import dial, tls_context
 from infron.runtime.upstream.origin import Origin, request_head, resolve
-from infron.runtime.upstream.request import LINGER_SECONDS, Attempt, Reader
+from infron.runtime.upstream.request import LINGER_SECONDS, Reader, UpstreamRequest
 
-__all__ = ["Attempt", "Client", "OriginStats", "Reader", "Target"]
+__all__ = ["Client", "OriginStats", "Reader", "Target", "UpstreamRequest"]
 
 _SWEEP_SECONDS = 0.5
 _CLOSE_SECONDS = 2.0
@@ -83,18 +83,18 @@ class Client:
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
 
-    def send(self, endpoint: Target, body: bytes, reader: Reader) -> Attempt:
+    def send(self, endpoint: Target, body: bytes, reader: Reader) -> UpstreamRequest:
         """Begin a request. Raises nothing: whatever is wrong reaches the reader, from the event loop."""
         target = self._targets.get(endpoint)
         if target is None or self.closed:
             try:
                 target = self._target(endpoint)
             except InfronError as error:
-                attempt = Attempt(reader, b"", b"")
+                attempt = UpstreamRequest(reader, b"", b"")
                 asyncio.get_running_loop().call_soon(attempt.fail, error)
                 return attempt
         length = b"content-length: %d\r\n\r\n" % len(body) if body or target.length_needed else b"\r\n"
-        attempt = Attempt(reader, target.head + length, body, bodiless=target.bodiless)
+        attempt = UpstreamRequest(reader, target.head + length, body, bodiless=target.bodiless)
         target.pool.place(attempt, target.limit)
         return attempt
 
@@ -165,11 +165,11 @@ class _Pool:
         self._client = client
         self._origin = origin
         self._loop = asyncio.get_running_loop()
-        self._dials: dict[Attempt, asyncio.Task[Connection]] = {}
+        self._dials: dict[UpstreamRequest, asyncio.Task[Connection]] = {}
         self._connections: set[Connection] = set()  # all that were made and are not closed yet
         self._idle: dict[Connection, None] = {}  # the longest idle first
         self._lingering: dict[Connection, float] = {}  # until when, in loop time; the first to give up first
-        self._waiting: OrderedDict[Attempt, int] = OrderedDict()  # with the limit that each obeys
+        self._waiting: OrderedDict[UpstreamRequest, int] = OrderedDict()  # with the limit that each obeys
 
     @property
     def open(self) -> int:
@@ -178,7 +178,7 @@ class _Pool:
     def stats(self) -> OriginStats:
         return OriginStats(self.open, len(self._idle), len(self._dials), len(self._waiting))
 
-    def place(self, attempt: Attempt, limit: int) -> None:
+    def place(self, attempt: UpstreamRequest, limit: int) -> None:
         """Start the attempt on the connection that was used last, else on a new one, else let it wait."""
         now = self._loop.time()
         while self._idle:
@@ -193,7 +193,7 @@ class _Pool:
             self._waiting[attempt] = limit
             attempt.give_up = lambda: self._leave(attempt)
 
-    def _leave(self, attempt: Attempt) -> None:
+    def _leave(self, attempt: UpstreamRequest) -> None:
         self._waiting.pop(attempt, None)
         self._serve()  # the next one may obey a higher limit
         attempt.gone()
@@ -209,7 +209,7 @@ class _Pool:
 
     # ---- making connections
 
-    def _dial(self, attempt: Attempt) -> None:
+    def _dial(self, attempt: UpstreamRequest) -> None:
         task = self._dials[attempt] = self._loop.create_task(self._connect())
         # In a callback of the task, not at its end: a task that is cancelled before it has begun never runs.
         task.add_done_callback(lambda _: self._dialled(attempt, task))
@@ -227,7 +227,7 @@ class _Pool:
         self._connections.add(connection)
         return connection
 
-    def _dialled(self, attempt: Attempt, task: asyncio.Task[Connection]) -> None:
+    def _dialled(self, attempt: UpstreamRequest, task: asyncio.Task[Connection]) -> None:
         del self._dials[attempt]
         if task.cancelled() or self._client.closed:
             attempt.fail(ShuttingDown("The gateway is shutting down."))  # unheard where `abort` cancelled

@@ -15,7 +15,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from infron.errors import InfronError, InternalError, ProviderUnavailable
 from infron.runtime.upstream.dial import Link
 from infron.runtime.upstream.inflate import Inflate
-from infron.runtime.upstream.request import LINGER_BYTES, Attempt, Reader
+from infron.runtime.upstream.request import LINGER_BYTES, Reader, UpstreamRequest
 
 SLICE_BYTES = 256 << 10  # a larger body is handed over in such pieces, as the socket takes them
 _WRITE_HIGH_WATER = 64 << 10
@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._max_header_bytes = max_header_bytes
         self.idle_since = 0.0  # loop time; the owner's to set and to read
         self._fileno = -1
-        self._attempt: Attempt | None = None
+        self._attempt: UpstreamRequest | None = None
         self._reader = None
         self._closed: Callable[[], None] | None = None
         self._unsent: memoryview | None = None
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
         poll.register(self._fileno, select.POLLIN)
         return not poll.poll(0)  # anything to read, be it bytes or the end, is nothing that we asked for
 
-    def start(self, attempt: Attempt) -> None:
+    def start(self, attempt: UpstreamRequest) -> None:
         """Write the attempt's request; its answer goes to its reader."""
         self._attempt = attempt
         self._reader = attempt.reader

@@ -42,7 +42,7 @@ class Carrier(Protocol):
     def linger(self) -> None: ...
 
 
-class Attempt:
+class UpstreamRequest:
     """One request on its way. Its `head` and `body` are let go once they are written.
 
     `sent`: bytes of it were handed to a connected transport, so the provider may have seen it. `fully_sent`: all of

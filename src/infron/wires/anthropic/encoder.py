@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 
 from infron.errors import InfronError
-from infron.model import (
+from infron.events import (
     Annotated,
-    Chunk,
     Event,
     Finished,
     RefusalDelta,
@@ -22,6 +21,7 @@ from infron.model import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
+    Verbatim,
 )
 from infron.wires import lenient_json, sse
 from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
@@ -78,7 +78,7 @@ class Encoder:
     def encode(self, event: Event) -> bytes:
         if isinstance(event, TextDelta) and self._kind == "text" and not event.choice:
             return self._lead + sse.unbroken(_encode(event.text)) + b"}}\n\n"
-        if isinstance(event, Chunk):
+        if isinstance(event, Verbatim):
             return b"".join([self.encode(inner) for inner in self._reader.events_of(event)])
         if isinstance(event, UsageReported):
             self._usage = messages_usage(event.raw)
@@ -174,7 +174,7 @@ class Folder:
         self._stop: str | None = None
 
     def add(self, event: Event) -> None:
-        if isinstance(event, Chunk):
+        if isinstance(event, Verbatim):
             for inner in self._reader.events_of(event):
                 self.add(inner)
             return

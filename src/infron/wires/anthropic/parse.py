@@ -28,7 +28,7 @@ from infron.conversation import (
     ToolResult,
 )
 from infron.errors import InvalidRequest
-from infron.model import Request
+from infron.request import Request
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.errors import Headers
 from infron.wires.openai.chat import request as openai_request

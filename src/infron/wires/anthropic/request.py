@@ -14,7 +14,7 @@ import msgspec
 from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import InvalidRequest, Unsupported
-from infron.model import Outgoing, Request
+from infron.request import Outgoing, Request
 from infron.wires.anthropic.messages import Block, messages_of
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
@@ -64,12 +64,12 @@ class Encoded(NamedTuple):
     refused: frozenset[str]
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The body for one model, always streamed. Raises Unsupported for content, InvalidRequest for what is malformed.
 
     `ask_usage` changes nothing: token counts always come.
     """
-    body, betas, refused = encode(conversation_of(request.fields), own_id)
+    body, betas, refused = encode(conversation_of(request.fields), provider_model)
     headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
     return Outgoing(body=_encode(body), headers=headers, dropped=left_out(request, TAKES - refused))
 

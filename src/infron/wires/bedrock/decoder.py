@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.model import (
+from infron.events import (
     Annotated,
     Done,
     Event,

@@ -60,11 +60,11 @@ class Traits(Struct, frozen=True, kw_only=True):
 
 
 @lru_cache(maxsize=1024)  # ids come from callers
-def traits_of(own_id: str) -> Traits:
+def traits_of(provider_model: str) -> Traits:
     """What this model takes."""
-    family: Family = next((family for part, family in _FAMILIES if part in own_id), "")
+    family: Family = next((family for part, family in _FAMILIES if part in provider_model), "")
     if family == "claude":
-        return _claude(own_id)
+        return _claude(provider_model)
     if family in ("nova", "nova2"):
         return Traits(family=family, sampling=_ALL_SAMPLING, answers_by_tool=True, caches=True)
     if family in ("gpt", "gpt-oss"):
@@ -73,12 +73,12 @@ def traits_of(own_id: str) -> Traits:
     return Traits(family=family, schema=family != "", caches=family == "", caches_tools=family == "", hour=family == "")
 
 
-def _claude(own_id: str) -> Traits:
-    takes = generation_of(own_id)
+def _claude(provider_model: str) -> Traits:
+    takes = generation_of(provider_model)
     # Bedrock checks requests against a copy of its own, which refuses schemas and strict tools from 4.7 on.
-    recent = takes.schema and "opus-4-1" not in own_id
+    recent = takes.schema and "opus-4-1" not in provider_model
     held = recent and takes.thinking != "adaptive"
-    caches = takes.thinking != "none" or "claude-3-5" in own_id
+    caches = takes.thinking != "none" or "claude-3-5" in provider_model
     return Traits(
         family="claude",
         sampling=_NO_SAMPLING if takes.sampling == "none" else _ALL_SAMPLING,

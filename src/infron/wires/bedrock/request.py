@@ -13,7 +13,7 @@ import msgspec
 from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, NativeTool, Reasoning, Text, Thinking, Tool, ToolCall, turns_of
 from infron.errors import Unsupported
-from infron.model import Outgoing, Request
+from infron.request import Outgoing, Request
 from infron.wires.anthropic.models import budget_of, effort_of
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
@@ -53,26 +53,26 @@ TAKES = frozenset(
 _encode = msgspec.json.Encoder().encode
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The request for ConverseStream; the model is in the URL, and usage comes unasked.
 
     Raises Unsupported for content that Converse cannot carry.
     """
-    body, not_taken = encode(conversation_of(request.fields), own_id)
+    body, not_taken = encode(conversation_of(request.fields), provider_model)
     return Outgoing(body=_encode(body), dropped=left_out(request, TAKES - not_taken))
 
 
-def encode(conversation: Conversation, own_id: str) -> tuple[dict[str, Any], frozenset[str]]:
+def encode(conversation: Conversation, provider_model: str) -> tuple[dict[str, Any], frozenset[str]]:
     """Converse's request, and those of TAKES that this model does not."""
-    return _Encoding(conversation, own_id).body()
+    return _Encoding(conversation, provider_model).body()
 
 
 class _Encoding:
     """One request under way: what it says so far, and what the model does not take."""
 
-    def __init__(self, conversation: Conversation, own_id: str) -> None:
+    def __init__(self, conversation: Conversation, provider_model: str) -> None:
         self.asked = conversation
-        self.traits: Traits = traits_of(own_id)
+        self.traits: Traits = traits_of(provider_model)
         self.dropped: set[str] = set()
         self.system: list[dict[str, Any]] = []
         self.config: dict[str, Any] = {}

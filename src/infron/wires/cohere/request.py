@@ -24,7 +24,7 @@ from infron.conversation import (
     ToolCall,
     ToolResult,
 )
-from infron.model import Outgoing, Request
+from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.media import data_uri, text_in
 from infron.wires.openai.chat.messages import conversation_of, left_out
@@ -49,20 +49,20 @@ TAKES = frozenset(
 )  # fmt: skip
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The request as Cohere takes it: always streamed; usage comes unasked.
 
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    body = encode(conversation_of(request.fields), own_id)
+    body = encode(conversation_of(request.fields), provider_model)
     apart = {"safety_mode", "response_format"} if "tools" in body or "documents" in body else set()
     return Outgoing(body=_encode(body), dropped=left_out(request, TAKES - (apart - body.keys())))
 
 
-def encode(conversation: Conversation, own_id: str) -> dict[str, Any]:
+def encode(conversation: Conversation, provider_model: str) -> dict[str, Any]:
     """A conversation as Cohere's request. Raises Unsupported for what it cannot carry, and names the place."""
     fields = conversation.fields
-    body: dict[str, Any] = {"model": own_id, "stream": True}
+    body: dict[str, Any] = {"model": provider_model, "stream": True}
     documents: list[Any] = []
     body["messages"] = [
         out

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderError, ProviderUnavailable
-from infron.model import (
+from infron.events import (
     Annotated,
     Done,
     Event,

@@ -68,9 +68,9 @@ _VERSION = re.compile(r"gemini-(\d{1,3})(?:\.(\d{1,3}))?(?=[-.@]|$)")
 
 
 @lru_cache(1024)
-def generation_of(own_id: str) -> Generation:
-    """`own_id`: Google's id of the model, with or without the path before its name."""
-    name = own_id.rpartition("/")[2].lower()
+def generation_of(provider_model: str) -> Generation:
+    """`provider_model`: Google's id of the model, with or without the path before its name."""
+    name = provider_model.rpartition("/")[2].lower()
     if name.startswith(("gemma", "medgemma", "learnlm")):
         return GEMMA
     if name.startswith("gemini-pro") and not name.endswith("-latest"):

@@ -25,7 +25,7 @@ from infron.conversation import (
     ToolResult,
     system_of,
 )
-from infron.model import Outgoing, Request
+from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
 from infron.wires.media import mime_of_name
@@ -81,21 +81,21 @@ _TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
 UNSIGNED = "skip_thought_signature_validator"
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The request as Gemini takes it; that it streams is said by the path, and usage comes unasked.
 
     An own id may be the name alone or its whole path (`models/…`, `tunedModels/…`).
     Raises InvalidRequest and Unsupported, which name the place.
     """
     conversation = conversation_of(request.fields)
-    generation, vertex = generation_of(own_id), provider.quirks.vertex
+    generation, vertex = generation_of(provider_model), provider.quirks.vertex
     tier = conversation.fields.get("service_tier")
     asked = _TIERS.get(tier) if isinstance(tier, str) else None
     takes = TAKES - _refused(generation, vertex) - (set() if asked or tier in _USUAL else {"service_tier"})
     body = encode(conversation, generation, vertex)
     if asked and not vertex:
         body["serviceTier"] = asked
-    path = quote(own_id.removeprefix("publishers/google/"), safe="/")
+    path = quote(provider_model.removeprefix("publishers/google/"), safe="/")
     named = "/" in path and "/models/{model}" in provider.chat_path
     return Outgoing(
         body=_encode(body),

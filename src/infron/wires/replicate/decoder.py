@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable
-from infron.model import Done, Event, Finished, Onward, Outgoing, Started, TextDelta, UsageReported
+from infron.events import Done, Event, Finished, Onward, Started, TextDelta, UsageReported
+from infron.request import Outgoing
 from infron.wires import lenient_json, sse
 from infron.wires.decoding import SseDecoder
 from infron.wires.replicate.request import JSON

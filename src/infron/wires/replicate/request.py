@@ -16,7 +16,7 @@ from msgspec import Struct
 from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, Media, Reasoning, Text, Thinking, system_of, turns_of
 from infron.errors import Unsupported
-from infron.model import Outgoing, Request
+from infron.request import Outgoing, Request
 from infron.wires.media import data_uri
 from infron.wires.openai.chat.messages import conversation_of, left_out
 from infron.wires.request_fields import unsupported
@@ -70,17 +70,18 @@ _SAME = (
 TAKES = frozenset(("input", "max_tokens", "reasoning", "stop", *_SAME))
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The request that makes a prediction, to be streamed if the model can.
 
-    `own_id`: OWNER/NAME of an official model, OWNER/NAME:VERSION or VERSION of any other, deployments/OWNER/NAME.
+    `provider_model`: OWNER/NAME of an official model, OWNER/NAME:VERSION or VERSION of any other,
+    deployments/OWNER/NAME.
     Raises InvalidRequest and Unsupported, which name the place.
     """
     conversation = conversation_of(request.fields)
-    path, version = place_of(own_id)
-    values = encode(conversation, own_id)
+    path, version = place_of(provider_model)
+    values = encode(conversation, provider_model)
     lost = {"stop"} if "stop_sequences" not in values else set()
-    if not family_of(own_id).reasoning:
+    if not family_of(provider_model).reasoning:
         lost.add("reasoning")
     return Outgoing(
         body=_encode({**version, "input": values, "stream": True}),
@@ -90,35 +91,36 @@ def encode_request(request: Request, provider: Provider, own_id: str, ask_usage:
     )
 
 
-def place_of(own_id: str) -> tuple[str, dict[str, str]]:
+def place_of(provider_model: str) -> tuple[str, dict[str, str]]:
     """The path below `base_url` that makes predictions of a model, and what the body says of it beside the input."""
-    pieces = own_id.split("/")
-    owner, name = pieces[-2:] if len(pieces) > 1 else ("", own_id)
+    pieces = provider_model.split("/")
+    owner, name = pieces[-2:] if len(pieces) > 1 else ("", provider_model)
     plain = all(piece.strip(".") for piece in pieces)
     if plain and len(pieces) == 3 and pieces[0] == "deployments":
         return f"/deployments/{quote(owner, safe='')}/{quote(name, safe='')}/predictions", {}
     if plain and len(pieces) <= 2 and ":" in name:
-        return "/predictions", {"version": own_id}
+        return "/predictions", {"version": provider_model}
     if plain and len(pieces) == 2:
         return f"/models/{quote(owner, safe='')}/{quote(name, safe='')}/predictions", {}
-    if len(own_id) == 64 and own_id.isalnum():
-        return "/predictions", {"version": own_id}
+    if len(provider_model) == 64 and provider_model.isalnum():
+        return "/predictions", {"version": provider_model}
     raise Unsupported(
-        f"`{own_id[:100]}` is no model of Replicate: write OWNER/NAME, OWNER/NAME:VERSION or deployments/OWNER/NAME.",
+        f"`{provider_model[:100]}` is no model of Replicate: "
+        "write OWNER/NAME, OWNER/NAME:VERSION or deployments/OWNER/NAME.",
         param="model",
     )
 
 
-def family_of(own_id: str) -> _Family:
-    return next((family for start, family in _FAMILIES if own_id.startswith(start)), _ANY)
+def family_of(provider_model: str) -> _Family:
+    return next((family for start, family in _FAMILIES if provider_model.startswith(start)), _ANY)
 
 
-def encode(conversation: Conversation, own_id: str) -> dict[str, Any]:
+def encode(conversation: Conversation, provider_model: str) -> dict[str, Any]:
     """The input of a prediction. Raises Unsupported for what no input can carry, and names the place.
 
     Whatever the caller wrote into a root member `input` goes over it, for inputs that only one model has.
     """
-    family = family_of(own_id)
+    family = family_of(provider_model)
     messages: list[dict[str, str]] = []
     pictures: list[str] = []
     for index, message in enumerate(conversation.messages):
@@ -128,7 +130,7 @@ def encode(conversation: Conversation, own_id: str) -> dict[str, Any]:
     if family.messages and len(messages) > 2 and not pictures:
         values["messages"] = messages  # where a model has this input it ignores the prompt
     if pictures:
-        values.update(_pictures(pictures, family, own_id))
+        values.update(_pictures(pictures, family, provider_model))
     if conversation.max_tokens is not None:
         values[family.max_tokens] = conversation.max_tokens
     if conversation.stop and not any("," in stop for stop in conversation.stop):
@@ -178,12 +180,12 @@ def _prompt(conversation: Conversation, family: _Family) -> dict[str, Any]:
     return {"prompt": "\n\n".join(text for text in (system, prompt) if text)}
 
 
-def _pictures(pictures: list[str], family: _Family, own_id: str) -> dict[str, Any]:
+def _pictures(pictures: list[str], family: _Family, provider_model: str) -> dict[str, Any]:
     if family.images:
         return {family.images: pictures}
     if not family.image or len(pictures) > 1:
         most = "one picture" if family.image else "no pictures"
-        raise Unsupported(f"`{own_id[:100]}` takes {most} at Replicate.", param="messages")
+        raise Unsupported(f"`{provider_model[:100]}` takes {most} at Replicate.", param="messages")
     return {family.image: pictures[0]}
 
 

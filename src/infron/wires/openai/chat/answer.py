@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from infron.model import Charge, Chunk, Finished, Started, Told, Usage, usd
+from infron.events import AnyClientEvent, Finished, Started, Verbatim
+from infron.money import Charge, Usage, usd
 from infron.wires.openai.chat.delta import members_of
 from infron.wires.openai.chat.events import delta_of
 
@@ -43,8 +44,8 @@ class Folder:
         self._members: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
 
-    def add(self, event: Told) -> None:
-        if isinstance(event, Chunk):
+    def add(self, event: AnyClientEvent) -> None:
+        if isinstance(event, Verbatim):
             members = {name: _decode(raw) for name, raw in members_of(event).items()}
             for choice in members.pop("choices", None) or []:
                 self._choice(choice)

@@ -12,14 +12,14 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.catalog.definitions import Quirks
-from infron.model import Chunk
+from infron.events import Verbatim
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
-def members_of(chunk: Chunk) -> dict[str, Raw]:
+def members_of(chunk: Verbatim) -> dict[str, Raw]:
     """All root members of a chunk, a dict of its own."""
     return {**chunk.members, **_members(b'{"choices":' + chunk.rest)} if chunk.rest else dict(chunk.members)
 

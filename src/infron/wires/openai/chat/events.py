@@ -12,9 +12,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.errors import InvalidRequest
-from infron.model import (
+from infron.events import (
     Annotated,
-    Chunk,
     Delta,
     Finished,
     MediaDelta,
@@ -23,6 +22,7 @@ from infron.model import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    Verbatim,
 )
 from infron.wires import lenient_json, sse
 from infron.wires.lenient_json import string_in
@@ -197,7 +197,7 @@ class Reader:
     def __init__(self) -> None:
         self._progress: dict[int, _Progress] = {}
 
-    def events_of(self, chunk: Chunk) -> list[Delta | Finished]:
+    def events_of(self, chunk: Verbatim) -> list[Delta | Finished]:
         try:
             if chunk.rest:
                 choices = _frame(b'{"choices":' + chunk.rest).choices

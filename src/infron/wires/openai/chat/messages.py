@@ -25,7 +25,7 @@ from infron.conversation import (
     ToolResult,
 )
 from infron.errors import InvalidRequest, Unsupported
-from infron.model import Request
+from infron.request import Request
 from infron.wires import lenient_json
 from infron.wires.openai.chat.parts import parts_of, written
 from infron.wires.openai.chat.steering import (

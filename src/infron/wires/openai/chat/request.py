@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 
 from infron.catalog.definitions import Provider, Quirks
 from infron.errors import InvalidRequest
-from infron.model import NO_WISHES, Outgoing, Preferences, Request
+from infron.request import NO_WISHES, Outgoing, Preferences, Request
 from infron.wires.openai.chat.messages import left_out
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
@@ -239,7 +239,7 @@ def _check_messages(messages: list[Any]) -> None:
 # ---- a provider's body
 
 
-def encode_request(request: Request, provider: Provider, own_id: str, ask_usage: bool) -> Outgoing:
+def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The body for one provider, in the names that its row says it takes, the rest byte for byte.
 
     It asks for a stream, but beside what the row says that there is none for.
@@ -247,7 +247,7 @@ def encode_request(request: Request, provider: Provider, own_id: str, ask_usage:
     """
     quirks = provider.quirks
     fields: dict[str, Any] = dict(request.fields)
-    fields["model"] = own_id
+    fields["model"] = provider_model
     fields["stream"] = True
     _set_stream_options(fields, provider, ask_usage)
     if quirks.max_tokens:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.model import Chunk, Done, Event, Failed, Finished, Started, Told, UsageReported
+from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Started, UsageReported, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import error_object, parse_error, without_key
@@ -43,9 +43,9 @@ class Encoder:
         self._led: dict[str, Raw] | None = None
         self._begun: set[int] = set()  # choices of a native wire that have told their role
 
-    def encode(self, event: Told) -> bytes:
+    def encode(self, event: AnyClientEvent) -> bytes:
         """The frame that tells of an event; nothing where the client needs none."""
-        if isinstance(event, Chunk):
+        if isinstance(event, Verbatim):
             if event.rest:
                 if event.members is not self._led:
                     self._lead_with(event.members)
@@ -286,7 +286,7 @@ class Decoder(AnswerDecoder):
                 and delta.role is None
             ):  # what nearly all frames are, in short
                 content, text = content_of(delta)
-                events.append(Chunk(self._led, content, text, rest))
+                events.append(Verbatim(self._led, content, text, rest))
                 return True
         self._chunk(facts, self._led, rest, events)
         return True
@@ -370,16 +370,16 @@ class Decoder(AnswerDecoder):
                     return
                 self._finishes[index] = reason = quirks.finish.get(reason, reason)
         if rest:
-            events.append(Chunk(members, content, text, rest))
+            events.append(Verbatim(members, content, text, rest))
         elif choices:
             if "object" not in members:
                 members["object"] = _CHUNK
             if self._seen is not None:
                 members["choices"] = rewritten(members["choices"], quirks, self._seen)
-            events.append(Chunk(members, content, text))
+            events.append(Verbatim(members, content, text))
         elif not members.keys() <= _FRAMING:
             members["choices"] = Raw(b"[]")
-            events.append(Chunk(members, False, ""))
+            events.append(Verbatim(members, False, ""))
         if isinstance(usage, dict):
             events.append(UsageReported(usage))
         if reason is not None:
@@ -403,9 +403,9 @@ def _only_complains(members: dict[str, Raw]) -> bool:
     return "detail" in members or ("message" in members and "code" in members)
 
 
-def _role_chunk(index: int) -> Chunk:
+def _role_chunk(index: int) -> Verbatim:
     choices = [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
-    return Chunk({**_NEUTRAL, "choices": Raw(_encode(choices))}, False, "")
+    return Verbatim({**_NEUTRAL, "choices": Raw(_encode(choices))}, False, "")
 
 
 def _one_line(data: bytes) -> bytes:

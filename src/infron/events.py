@@ -1,0 +1,156 @@
+"""The steps of an answer, one after the other: what a decoder of a provider's wire gives, and a client is told.
+
+It never knows a wire format but for `Verbatim`, which is a frame of the chat wire, handed on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import Raw, Struct
+
+from infron.errors import InfronError
+from infron.request import Outgoing
+
+
+class ClientEvent(Struct, frozen=True, gc=False):
+    """A step that a client is told of. Each has `content`: it commits us to this provider; `text`: delivered tokens."""
+
+
+class Verbatim(ClientEvent, frozen=True, gc=False):
+    """A frame of the provider's own JSON, by root member.
+
+    `rest`, where it is not empty, is the value of `choices` and all that follows it, up to the closing brace: `members`
+    are then those before it, one dict for all frames of a stream that begin alike.
+    """
+
+    members: dict[str, Raw]
+    content: bool
+    text: str
+    rest: bytes = b""
+
+
+class Started(ClientEvent, frozen=True, gc=False):
+    """The provider has begun to answer, and says nothing yet. `id`: its own of the answer."""
+
+    id: str = ""
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
+
+
+class TextDelta(ClientEvent, frozen=True, gc=False):
+    text: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+
+class RefusalDelta(ClientEvent, frozen=True, gc=False):
+    text: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+
+class ThinkingDelta(ClientEvent, frozen=True, gc=False):
+    """A piece of the `index`-th block of thoughts: text, then its signature, or encrypted data in one piece.
+
+    `format`: as in `conversation.Thinking`. `summary`: it is a digest of the thoughts, not their text.
+    """
+
+    text: str = ""
+    signature: str = ""
+    data: str = ""
+    format: str = ""
+    index: int = 0
+    choice: int = 0
+    summary: bool = False
+    id: str = ""
+    content: ClassVar[bool] = True
+
+
+class ToolCallStarted(ClientEvent, frozen=True, gc=False):
+    """`index`: 0 for the first call of the choice, and so on. `signature`: of the thoughts behind it (Gemini)."""
+
+    index: int
+    id: str
+    name: str
+    signature: str = ""
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return self.name
+
+
+class ToolCallDelta(ClientEvent, frozen=True, gc=False):
+    """A piece of the JSON of a call's arguments. A call without arguments has at least one, `{}`."""
+
+    index: int
+    arguments: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+
+    @property
+    def text(self) -> str:
+        return self.arguments
+
+
+class MediaDelta(ClientEvent, frozen=True, gc=False):
+    """A whole picture or sound. `data`: base64."""
+
+    mime: str
+    data: str
+    choice: int = 0
+    content: ClassVar[bool] = True
+    text: ClassVar[str] = ""
+
+
+class Annotated(ClientEvent, frozen=True, gc=False):
+    """A source that the text before it cites: `raw` is a member of `annotations` of the chat wire."""
+
+    raw: dict[str, Any]
+    choice: int = 0
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
+
+
+class UsageReported(Struct, gc=False):
+    """The provider's running or final token counts. `raw`: in the names of the chat wire's `usage`."""
+
+    raw: dict[str, Any]
+
+
+class Finished(ClientEvent, frozen=True, gc=False):
+    """A choice has ended. From an OpenAI host: every choice seen so far has, and the Verbatim before says so (`told`).
+
+    `reason`: stop, length, tool_calls, content_filter (an answer that ends in any other way has Failed); `native`:
+    the provider's own word for it.
+    """
+
+    reason: str
+    native: str = ""
+    choice: int = 0
+    told: bool = False
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
+
+
+class Onward(Struct, gc=False):
+    """The answer goes on in the answer to this further request to the same provider."""
+
+    request: Outgoing
+
+
+class Done(Struct, gc=False):
+    """The provider said that its stream is over."""
+
+
+class Failed(Struct, gc=False):
+    """The provider said, inside its stream, that it failed."""
+
+    error: InfronError
+
+
+Delta = TextDelta | RefusalDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | MediaDelta | Annotated
+AnyClientEvent = Verbatim | Started | Delta | Finished
+Event = AnyClientEvent | UsageReported | Onward | Done | Failed

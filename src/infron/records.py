@@ -1,0 +1,67 @@
+"""What is written of an exchange: how it began, how it ended.
+
+It never knows how an answer travelled, and never writes anything itself.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from infron.money import Price, Usage
+
+
+class Outcome(StrEnum):
+    """How an exchange ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DRAINED = "drained"
+    TIMED_OUT = "timed_out"
+
+
+class Opening(Struct, frozen=True, kw_only=True):
+    """What the ledger writes before the first byte goes to the client."""
+
+    id: str  # gen-…
+    key_id: str | None
+    model: str  # the id the caller asked for
+    provider: str
+    provider_model: str
+    streamed: bool
+    created_at: float  # unix seconds
+    price: Price | None
+    user: str | None = None
+    session_id: str | None = None
+
+
+class Settlement(Struct, frozen=True, kw_only=True):
+    """What the ledger writes when the exchange is over: exactly once.
+
+    `cost` is what the provider bills us, `charge` what the caller owes; None where no price is known.
+    Times are milliseconds since the request arrived, `upstream_closed_ms` since we noticed that the client left.
+    """
+
+    id: str
+    outcome: Outcome
+    provider: str
+    provider_model: str
+    price: Price | None
+    usage: Usage
+    estimated: bool = False
+    cost: int | None = None
+    charge: int | None = None
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None  # the provider's own word for it
+    error_type: str | None = None
+    error: str | None = None  # one sentence, without prompts or keys
+    upstream_id: str | None = None
+    latency_ms: float | None = None  # to the first content
+    generation_ms: float | None = None  # first content to the end
+    upstream_closed_ms: float | None = None
+    frames: int = 0
+    on_disconnect: str | None = None  # what was done when the client left, and why
+    attempts: tuple[str, ...] = ()  # "provider: error_type" of each failed candidate
+    dropped: tuple[str, ...] = ()  # parameters that the provider could not take

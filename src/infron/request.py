@@ -1,0 +1,50 @@
+"""What a caller asks for, and what is sent to a provider for it.
+
+It never knows a wire format: wires make these values and read them.
+"""
+
+from __future__ import annotations
+
+from msgspec import Raw, Struct
+
+
+class Preferences(Struct, frozen=True, kw_only=True):
+    """The request's `provider` object, as far as it chooses candidates: lists of provider ids."""
+
+    order: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    allow_fallbacks: bool = True
+    require_parameters: bool = False  # rather fail than leave out what a provider cannot take
+
+
+NO_WISHES = Preferences()
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """What the caller wants. `fields`: the root members that go on to the provider, each as its own JSON."""
+
+    model: str
+    stream: bool
+    include_usage: bool
+    fields: dict[str, Raw]
+    models: tuple[str, ...] = ()  # to be tried after `model`
+    preferences: Preferences = NO_WISHES
+    user: str | None = None
+    session_id: str | None = None
+    service_tier: str | None = None  # it changes the price
+
+
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """A request to a provider, as its wire makes it. The row's own headers and our key come on top.
+
+    `url`: another address than the row's: a path below its `base_url`, beginning with `/`, or a full URL that the wire
+    has checked. `dropped`: names of what the caller sent and this provider cannot take. `delay`: seconds to wait first.
+    """
+
+    body: bytes = b""
+    method: str = "POST"
+    url: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[str, ...] = ()
+    delay: float = 0.0
