@@ -1,26 +1,8 @@
 """The public test kit: a scripted provider with real failure shapes, and a whole gateway to put in front of it."""
 
+from infron.testing.openai_chat import DONE, FINISH, ROLE, USAGE, delta, frame, text
 from infron.testing.provider import RunningGateway, ScriptedProvider, gateway
-from infron.testing.scripts import (
-    CUT,
-    DONE,
-    FINISH,
-    RESET,
-    ROLE,
-    USAGE,
-    Answer,
-    Call,
-    Pause,
-    Raw,
-    Script,
-    Step,
-    Voice,
-    Wait,
-    delta,
-    frame,
-    split,
-    text,
-)
+from infron.testing.scripts import CUT, RESET, Answer, Call, Pause, Raw, Script, Step, Voice, Wait, split
 from infron.testing.voices import SCRIPTS, speak
 
 __all__ = [
