@@ -43,7 +43,6 @@ LONG_FUNCTIONS = {
 LONG_CLASSES = {
     "runtime/exchange/exchange.py:Exchange": "runs the state machine, and holds pace and delivery",
     "runtime/server/connection.py:GatewayProtocol": "the callbacks of one connection",
-    "runtime/upstream/connection.py:Connection": "the callbacks of one connection",
 }
 # The places where an import stands inside a function, and why.
 HIDDEN = {"runtime/local/llama.py": "the optional native model, loaded in a process of its own"}

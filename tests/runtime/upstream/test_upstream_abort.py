@@ -60,7 +60,7 @@ class Step:
     ) -> None:
         self.client = client
         self.origin = origin
-        self.attempt, self.notes = sent
+        self.request, self.notes = sent
         self.peer = peer
 
 
@@ -176,7 +176,7 @@ def sending(secure: bool) -> StepMaker:
     async def step(world: World) -> Step:
         step = await world.begin(deaf, bytes(32 << 20), secure)
         await some_turns()
-        assert not step.attempt.fully_sent
+        assert not step.request.fully_sent
         step.peer = None
         return step
 
@@ -204,7 +204,7 @@ def streaming(secure: bool, paused: bool = False) -> StepMaker:
         step = await world.begin(one_frame, secure=secure)
         await step.notes.until(lambda notes: notes.pieces)
         if paused:
-            step.attempt.pause()
+            step.request.pause()
         return step
 
     return step
@@ -255,11 +255,11 @@ async def test_after_an_abort_the_socket_is_closed_the_pool_consistent_and_the_r
     step.notes.over.clear()
     step.notes.react = calls.append
     closed = asyncio.Event()
-    step.attempt.abort(closed.set)
-    step.attempt.abort()  # nothing that is called afterwards changes anything
-    step.attempt.release()
-    step.attempt.pause()
-    step.attempt.resume()
+    step.request.abort(closed.set)
+    step.request.abort()  # nothing that is called afterwards changes anything
+    step.request.release()
+    step.request.pause()
+    step.request.resume()
     await closed.wait()
     for _ in range(5):
         await asyncio.sleep(0)
@@ -274,14 +274,14 @@ async def test_after_an_abort_the_socket_is_closed_the_pool_consistent_and_the_r
 @pytest.mark.parametrize("call", ["response_started", "data_received", "response_ended"])
 async def test_an_abort_from_inside_a_callback_is_the_last_one(client: Client, host: Start, call: str) -> None:
     there = await host(lambda peer: peer.answer_all(HELLO))
-    attempt, notes = send(client, there.endpoint())
+    request, notes = send(client, there.endpoint())
     calls: list[str] = []
     closed = asyncio.Event()
 
     def react(happened: str) -> None:
         calls.append(happened)
         if happened == call:
-            attempt.abort(closed.set)
+            request.abort(closed.set)
 
     notes.react = react
     await closed.wait()
@@ -293,12 +293,12 @@ async def test_turns_of_the_loop_between_send_and_abort_do_not_matter(client: Cl
     """Walks the abort through every turn of the loop that connecting, writing and answering take."""
     there = await host(Peer.answer_all)
     for turns in range(40):
-        attempt, notes = send(client, there.endpoint())
+        request, notes = send(client, there.endpoint())
         for _ in range(turns):
             await asyncio.sleep(0)
         over = notes.over.is_set()
         closed = asyncio.Event()
-        attempt.abort(closed.set)
+        request.abort(closed.set)
         await closed.wait()
         assert counts(client, there) == ((1, 1, 0, 0) if over else (0, 0, 0, 0)), turns
         assert notes.over.is_set() is over
@@ -318,11 +318,11 @@ async def test_the_same_walk_over_tls(
     client = clients(environ=trusted)
     there = await host(Peer.answer_all, tls=tls)
     for turns in range(0, 60, 2):
-        attempt, _ = send(client, there.endpoint())
+        request, _ = send(client, there.endpoint())
         for _ in range(turns):
             await asyncio.sleep(0)
         closed = asyncio.Event()
-        attempt.abort(closed.set)
+        request.abort(closed.set)
         await closed.wait()
         assert counts(client, there)[2:] == (0, 0)
         assert counts(client, there)[0] <= 1

@@ -196,11 +196,11 @@ async def test_an_error_of_our_own_making_does_not_escape(client: Client, monkey
 
 async def test_a_refused_connection_is_called_refused(client: Client) -> None:
     port = free_port()
-    attempt, notes = send(client, Target(f"http://127.0.0.1:{port}/x", ()))
+    request, notes = send(client, Target(f"http://127.0.0.1:{port}/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert notes.error.message == f"127.0.0.1:{port} refused the connection."
-    assert not attempt.sent
+    assert not request.sent
 
 
 async def test_who_waits_for_a_connection_is_not_stranded_by_one_that_failed(client: Client) -> None:
@@ -227,11 +227,11 @@ async def test_the_connect_clock_covers_every_step(
         monkeypatch.setattr(connect, "_lookup", lookup)
     client = clients(connect_seconds=0.05, environ={"https_proxy": there.at} if step == "proxy" else {})
     where = f"https://{there.at}" if step == "tls" else "https://api.test"
-    attempt, notes = send(client, Target(f"{where}/x", ()))
+    request, notes = send(client, Target(f"{where}/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderTimeout)
     assert notes.error.message == f"No connection to {where[8:]} within 0.05 s."
-    assert not attempt.sent
+    assert not request.sent
     assert client.stats()[where].open == 0
     for peer in there.peers:
         await peer.left.wait()
@@ -263,12 +263,12 @@ async def test_a_certificate_of_an_unknown_authority_is_refused_and_the_sentence
     client: Client, host: Start, tls: ssl.SSLContext
 ) -> None:
     there = await host(Peer.answer_all, tls=tls)
-    attempt, notes = send(client, there.endpoint())
+    request, notes = send(client, there.endpoint())
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert notes.error.message.startswith(f"{there.at} showed a TLS certificate that cannot be verified (")
     assert "SSL_CERT_FILE" in notes.error.message
-    assert not attempt.sent
+    assert not request.sent
     await emptied(client, there)
 
 
@@ -383,13 +383,13 @@ async def test_a_proxy_that_refuses_the_tunnel_is_named(clients: Start, host: St
 
     proxy = await host(script)
     client = clients(environ={"https_proxy": f"http://me:pass@{proxy.at}"})
-    attempt, notes = send(client, Target("https://api.test/x", ()))
+    request, notes = send(client, Target("https://api.test/x", ()))
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert notes.error.message.startswith(f"api.test is out of reach: the proxy {proxy.at} ")
     assert words in notes.error.message
     assert "me:pass" not in notes.error.message.replace("user:password", "")
-    assert not attempt.sent
+    assert not request.sent
 
 
 async def test_a_proxy_that_is_not_there_is_named(clients: Start) -> None:

@@ -234,8 +234,8 @@ async def test_a_pooled_connection_closed_unseen_is_found_out_before_a_byte_is_w
     accepted = await blind.serve_one()
     await first.over.wait()
     accepted.close()  # and no turn of the loop from here …
-    attempt, second = send(client, Target(blind.at, ()))
-    assert not attempt.sent  # … to here: it was the system that knew
+    request, second = send(client, Target(blind.at, ()))
+    assert not request.sent  # … to here: it was the system that knew
     accepted = await blind.serve_one()
     await second.over.wait()
     assert second.ended
@@ -253,8 +253,8 @@ async def test_a_pooled_connection_lost_after_the_request_was_written_is_not_tri
 
     there = await host(script)
     await fetch(client, there.endpoint())
-    attempt, notes = send(client, there.endpoint())
-    assert attempt.sent
+    request, notes = send(client, there.endpoint())
+    assert request.sent
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
     assert "closed the connection before it answered" in notes.error.message
@@ -265,9 +265,9 @@ async def test_a_pooled_connection_lost_after_the_request_was_written_is_not_tri
 
 
 async def stream_until_done(client: Client, there: Host) -> Any:
-    attempt, notes = send(client, there.endpoint())
+    request, notes = send(client, there.endpoint())
     await notes.until(lambda notes: b"[DONE]" in notes.body)
-    return attempt, notes
+    return request, notes
 
 
 async def test_a_released_answer_whose_end_follows_gives_its_connection_back(client: Client, host: Start) -> None:
@@ -281,9 +281,9 @@ async def test_a_released_answer_whose_end_follows_gives_its_connection_back(cli
 
     released = asyncio.Event()
     there = await host(script)
-    attempt, notes = await stream_until_done(client, there)
-    attempt.pause()
-    attempt.release()
+    request, notes = await stream_until_done(client, there)
+    request.pause()
+    request.release()
     assert counts(client, there) == (1, 0, 0, 0)
     released.set()
     await true(lambda: counts(client, there)[1] == 1)
@@ -298,8 +298,8 @@ async def test_a_release_from_inside_the_callback_that_saw_the_end_gives_the_con
 ) -> None:
     there = await host(lambda peer: peer.answer_all(CHUNKED + chunk(b"data: [DONE]\n\n") + chunk(b"")))
     for _ in range(3):
-        attempt, notes = send(client, there.endpoint())
-        notes.react = lambda call, attempt=attempt: attempt.release() if call == "data_received" else None  # type: ignore[misc]
+        request, notes = send(client, there.endpoint())
+        notes.react = lambda call, request=request: request.release() if call == "data_received" else None  # type: ignore[misc]
         await notes.until(lambda notes: notes.pieces)
         assert counts(client, there) == (1, 1, 0, 0)
         assert not notes.over.is_set()
@@ -326,8 +326,8 @@ async def test_a_released_answer_that_does_not_end_well_closes_its_connection(
 
     released = asyncio.Event()
     there = await host(script)
-    attempt, _ = await stream_until_done(client, there)
-    attempt.release()
+    request, _ = await stream_until_done(client, there)
+    request.release()
     released.set()
     await emptied(client, there)
 
@@ -346,8 +346,8 @@ async def test_a_released_answer_that_does_not_end_is_waited_for_two_seconds(
 
     gone = asyncio.Event()
     there = await host(script)
-    attempt, _ = await stream_until_done(client, there)
-    attempt.release()
+    request, _ = await stream_until_done(client, there)
+    request.release()
     assert counts(client, there) == (1, 0, 0, 0)
     await gone.wait()
     await emptied(client, there)
@@ -368,8 +368,8 @@ async def test_a_connection_that_came_back_after_a_release_is_no_longer_under_it
 
     released = asyncio.Event()
     there = await host(script)
-    attempt, _ = await stream_until_done(client, there)
-    attempt.release()
+    request, _ = await stream_until_done(client, there)
+    request.release()
     released.set()
     await true(lambda: counts(client, there)[1] == 1)
     await asyncio.sleep(0.1)
@@ -383,10 +383,10 @@ async def test_a_released_answer_can_still_be_aborted(client: Client, host: Star
         await peer.gone()
 
     there = await host(script)
-    attempt, _ = await stream_until_done(client, there)
+    request, _ = await stream_until_done(client, there)
     closed = asyncio.Event()
-    attempt.release()
-    attempt.abort(closed.set)
+    request.release()
+    request.abort(closed.set)
     await closed.wait()
     assert counts(client, there) == (0, 0, 0, 0)
 
@@ -398,8 +398,8 @@ async def test_a_released_answer_that_only_the_close_can_end_is_closed_at_once(c
         await peer.gone()
 
     there = await host(script)
-    attempt, _ = await stream_until_done(client, there)
-    attempt.release()
+    request, _ = await stream_until_done(client, there)
+    request.release()
     await emptied(client, there)
 
 
@@ -424,24 +424,24 @@ async def test_a_paused_answer_stops_the_host_and_loses_nothing_though_the_host_
     progress: list[int] = []
     finished = asyncio.Event()
     there = await host(script, tls=tls if secure else None)
-    attempt, notes = send(clients(environ=trusted), there.endpoint())
+    request, notes = send(clients(environ=trusted), there.endpoint())
     await notes.until(lambda notes: notes.pieces)
-    attempt.pause()
+    request.pause()
     before = len(notes.body)
     for _ in range(50):
         await asyncio.sleep(0.002)  # the host may write until every buffer on the way is full, and no further
     assert len(notes.body) == before
     assert not finished.is_set()
-    attempt.resume()
+    request.resume()
     while not finished.is_set():  # stop and go, and a pause just when the host closes
         notes.news.clear()
         await notes.news.wait()
-        attempt.pause()
+        request.pause()
         await asyncio.sleep(0)
-        attempt.resume()
-    attempt.pause()
+        request.resume()
+    request.pause()
     await asyncio.sleep(0.05)
-    attempt.resume()
+    request.resume()
     await notes.over.wait()
     assert notes.ended
     assert notes.body == b"".join(bytes([number]) * (1 << 20) for number in range(24))
@@ -450,14 +450,14 @@ async def test_a_paused_answer_stops_the_host_and_loses_nothing_though_the_host_
 async def test_a_pause_before_the_answer_holds_for_it_and_not_for_the_next_one(client: Client, host: Start) -> None:
     there = await host(Peer.answer_all)
     await fetch(client, there.endpoint())
-    attempt, notes = send(client, there.endpoint())
-    attempt.pause()
+    request, notes = send(client, there.endpoint())
+    request.pause()
     await asyncio.sleep(0.02)
     assert not notes.news.is_set()
-    attempt.resume()
+    request.resume()
     await notes.over.wait()
-    attempt, notes = send(client, there.endpoint())
-    notes.react = lambda call: attempt.pause() if call == "response_started" else None
+    request, notes = send(client, there.endpoint())
+    notes.react = lambda call: request.pause() if call == "response_started" else None
     await notes.over.wait()
     assert (await fetch(client, there.endpoint())).ended
     assert len(there.peers) == 1

@@ -77,17 +77,17 @@ async def test_an_empty_body_is_announced_only_where_one_is_expected(
 async def test_an_endpoint_that_cannot_be_sent_fails_without_showing_its_secrets(
     client: Client, endpoint: Target
 ) -> None:
-    attempt, notes = send(client, endpoint)
+    request, notes = send(client, endpoint)
     await notes.over.wait()
     assert isinstance(notes.error, ConfigError)
     assert "sk-secret" not in notes.error.message
-    assert not attempt.sent
+    assert not request.sent
 
 
 async def test_an_endpoint_that_cannot_be_sent_says_nothing_to_a_reader_that_gave_up_at_once(client: Client) -> None:
-    attempt, notes = send(client, Target("ftp://x", ()))
+    request, notes = send(client, Target("ftp://x", ()))
     closed = asyncio.Event()
-    attempt.abort(closed.set)
+    request.abort(closed.set)
     assert closed.is_set()
     await asyncio.sleep(0)
     assert not notes.over.is_set()
@@ -109,15 +109,15 @@ async def test_a_large_body_is_handed_over_as_the_host_takes_it(
 
     there = await host(script, tls=tls if secure else None)
     client = clients(environ=trusted)
-    attempt, notes = send(client, there.endpoint(), LARGE)
-    assert not attempt.sent
+    request, notes = send(client, there.endpoint(), LARGE)
+    assert not request.sent
     await there.connected.wait()
-    await true(lambda: attempt.sent)
-    assert not attempt.fully_sent
-    assert attempt.body == b""  # one reference less for as long as the answer takes
+    await true(lambda: request.sent)
+    assert not request.fully_sent
+    assert request.body == b""  # one reference less for as long as the answer takes
     read_on.set()
     await notes.over.wait()
-    assert (notes.ended, attempt.fully_sent) == (True, True)
+    assert (notes.ended, request.fully_sent) == (True, True)
     assert digests == [hashlib.sha256(LARGE).hexdigest()]
     assert counts(client, there) == (1, 1, 0, 0)
 
@@ -125,8 +125,8 @@ async def test_a_large_body_is_handed_over_as_the_host_takes_it(
 async def test_a_small_body_is_fully_sent_as_soon_as_it_is_sent(client: Client, host: Start) -> None:
     there = await host(Peer.answer_all)
     await fetch(client, there.endpoint())
-    attempt, notes = send(client, there.endpoint())
-    assert (attempt.sent, attempt.fully_sent) == (True, True)
+    request, notes = send(client, there.endpoint())
+    assert (request.sent, request.fully_sent) == (True, True)
     await notes.over.wait()
 
 
@@ -142,10 +142,10 @@ async def test_an_answer_that_comes_before_the_request_is_written_is_delivered_a
 
     over = asyncio.Event()
     there = await host(script)
-    attempt, notes = send(client, there.endpoint(), LARGE)
+    request, notes = send(client, there.endpoint(), LARGE)
     await notes.over.wait()
     assert (notes.status, notes.body, notes.ended) == (413, b"no", True)
-    assert (attempt.sent, attempt.fully_sent) == (True, False)
+    assert (request.sent, request.fully_sent) == (True, False)
     await emptied(client, there)
     over.set()
 
@@ -156,10 +156,10 @@ async def test_a_host_that_hangs_up_while_the_body_is_written_has_failed(client:
         peer.reset()
 
     there = await host(script)
-    attempt, notes = send(client, there.endpoint(), LARGE)
+    request, notes = send(client, there.endpoint(), LARGE)
     await notes.over.wait()
     assert isinstance(notes.error, ProviderUnavailable)
-    assert (attempt.sent, attempt.fully_sent) == (True, False)
+    assert (request.sent, request.fully_sent) == (True, False)
 
 
 async def test_after_close_running_and_later_requests_fail_as_shutting_down(clients: Start, host: Start) -> None:

@@ -90,16 +90,16 @@ class Client:
             try:
                 target = self._target(endpoint)
             except InfronError as error:
-                attempt = UpstreamRequest(reader, b"", b"")
-                asyncio.get_running_loop().call_soon(attempt.fail, error)
-                return attempt
+                request = UpstreamRequest(reader, b"", b"")
+                asyncio.get_running_loop().call_soon(request.fail, error)
+                return request
         length = b"content-length: %d\r\n\r\n" % len(body) if body or target.length_needed else b"\r\n"
-        attempt = UpstreamRequest(reader, target.head + length, body, bodiless=target.bodiless)
-        target.pool.place(attempt, target.limit)
-        return attempt
+        request = UpstreamRequest(reader, target.head + length, body, bodiless=target.bodiless)
+        target.pool.place(request, target.limit)
+        return request
 
     async def close(self) -> None:
-        """Close every connection; attempts that still run fail with ShuttingDown, and so do later ones."""
+        """Close every connection; requests that still run fail with ShuttingDown, and so do later ones."""
         self.closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -178,42 +178,42 @@ class _Pool:
     def stats(self) -> OriginStats:
         return OriginStats(self.open, len(self._idle), len(self._dials), len(self._waiting))
 
-    def place(self, attempt: UpstreamRequest, limit: int) -> None:
-        """Start the attempt on the connection that was used last, else on a new one, else let it wait."""
+    def place(self, request: UpstreamRequest, limit: int) -> None:
+        """Start the request on the connection that was used last, else on a new one, else let it wait."""
         now = self._loop.time()
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable(now):
-                connection.start(attempt)
+                connection.start(request)
                 return
             connection.abort()  # found closed before a byte was written: trying another one is safe
         if self.open < limit:
-            self._dial(attempt)
+            self._dial(request)
         else:
-            self._waiting[attempt] = limit
-            attempt.give_up = lambda: self._leave(attempt)
+            self._waiting[request] = limit
+            request.give_up = lambda: self._leave(request)
 
-    def _leave(self, attempt: UpstreamRequest) -> None:
-        self._waiting.pop(attempt, None)
+    def _leave(self, request: UpstreamRequest) -> None:
+        self._waiting.pop(request, None)
         self._serve()  # the next one may obey a higher limit
-        attempt.gone()
+        request.gone()
 
     def _serve(self) -> None:
         """Let those who wait have new connections, as far as the limit allows."""
         while self._waiting and not self._client.closed:
-            attempt, limit = next(iter(self._waiting.items()))
+            request, limit = next(iter(self._waiting.items()))
             if self.open >= limit:
                 return
-            del self._waiting[attempt]
-            self._dial(attempt)
+            del self._waiting[request]
+            self._dial(request)
 
     # ---- making connections
 
-    def _dial(self, attempt: UpstreamRequest) -> None:
-        task = self._dials[attempt] = self._loop.create_task(self._connect())
+    def _dial(self, request: UpstreamRequest) -> None:
+        task = self._dials[request] = self._loop.create_task(self._connect())
         # In a callback of the task, not at its end: a task that is cancelled before it has begun never runs.
-        task.add_done_callback(lambda _: self._dialled(attempt, task))
-        attempt.give_up = task.cancel
+        task.add_done_callback(lambda _: self._dialled(request, task))
+        request.give_up = task.cancel
 
     async def _connect(self) -> Connection:
         client, origin = self._client, self._origin
@@ -227,20 +227,20 @@ class _Pool:
         self._connections.add(connection)
         return connection
 
-    def _dialled(self, attempt: UpstreamRequest, task: asyncio.Task[Connection]) -> None:
-        del self._dials[attempt]
+    def _dialled(self, request: UpstreamRequest, task: asyncio.Task[Connection]) -> None:
+        del self._dials[request]
         if task.cancelled() or self._client.closed:
-            attempt.fail(ShuttingDown("The gateway is shutting down."))  # unheard where `abort` cancelled
+            request.fail(ShuttingDown("The gateway is shutting down."))  # unheard where `abort` cancelled
         elif (error := task.exception()) is not None:
-            attempt.fail(error if isinstance(error, InfronError) else self._surprise(error))
+            request.fail(error if isinstance(error, InfronError) else self._surprise(error))
         elif task.result() not in self._connections or task.result().closing:
-            attempt.fail(ProviderUnavailable(f"{self._origin.name} closed the connection as soon as it was made."))
-        elif attempt.reader is None:  # it gave up in the very moment
-            task.result().abort(attempt.gone)
+            request.fail(ProviderUnavailable(f"{self._origin.name} closed the connection as soon as it was made."))
+        elif request.reader is None:  # it gave up in the very moment
+            task.result().abort(request.gone)
             return
         else:
-            task.result().start(attempt)
-        attempt.gone()
+            task.result().start(request)
+        request.gone()
         self._serve()
         self._client.emptied()
 
@@ -255,8 +255,8 @@ class _Pool:
         if self._client.closed:
             connection.abort()
         elif self._waiting:
-            attempt, _ = self._waiting.popitem(last=False)
-            connection.start(attempt)
+            request, _ = self._waiting.popitem(last=False)
+            connection.start(request)
         else:
             connection.idle_since = self._loop.time()
             self._idle[connection] = None
@@ -290,8 +290,8 @@ class _Pool:
     def close(self) -> None:
         self._idle.clear()
         while self._waiting:
-            attempt, _ = self._waiting.popitem(last=False)
-            attempt.fail(ShuttingDown("The gateway is shutting down."))
+            request, _ = self._waiting.popitem(last=False)
+            request.fail(ShuttingDown("The gateway is shutting down."))
         for task in self._dials.values():
             task.cancel()
         for connection in list(self._connections):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from infron.errors import ConfigError, InfronError, Overloaded, ProviderUnavailable
 from infron.runtime.upstream.origin import Origin, address_of, bracketed
 
-STAGGER_SECONDS = 0.25  # RFC 8305, section 8: Connection UpstreamRequest Delay
+STAGGER_SECONDS = 0.25  # RFC 8305, section 8: Connection Attempt Delay
 _NO_HANDSHAKE_LIMIT = 86_400.0  # the caller's own clock covers the handshake; the loops insist on having one too
 _MAX_ADDRESSES = 16
 _MAX_PROXY_HEAD = 16 << 10

@@ -31,7 +31,7 @@ class Reader(Protocol):
 
 
 class Carrier(Protocol):
-    """The connection that an attempt has got, as far as the attempt is concerned."""
+    """The connection that a request has got, as far as the request is concerned."""
 
     def pause(self) -> None: ...
 
@@ -120,7 +120,7 @@ class UpstreamRequest:
             closed()
 
     def fail(self, error: InfronError) -> None:
-        """Tell the Reader, if it still listens, that this attempt has failed without a connection."""
+        """Tell the Reader, if it still listens, that this request has failed without a connection."""
         reader, self.reader = self.reader, None
         self.body = b""
         if reader is not None:
