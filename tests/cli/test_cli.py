@@ -24,7 +24,7 @@ import pytest
 
 from infron import config
 from infron.cli import app as cli
-from infron.cli import chat
+from infron.cli import chat, keys
 from infron.runtime.ledger import ledger
 from infron.runtime.local import model as local
 
@@ -395,8 +395,8 @@ def test_usage_of_an_unused_gateway_is_empty(infron: Infron, by: str) -> None:
 
 
 def test_since_is_a_date_or_a_span(infron: Infron) -> None:
-    assert cli.moment("1970-01-02", 0) == 86400
-    assert cli.moment("12h", 86400) == 43200
+    assert keys.moment("1970-01-02", 0) == 86400
+    assert keys.moment("12h", 86400) == 43200
     code, _, err = infron("usage", "--since", "yesterday")
     assert code == 1
     assert "write a date such as" in err

@@ -1,4 +1,4 @@
-"""The `infron` command: its subcommands, their options and help, and the tables they print.
+"""The `infron` command: `serve`, `chat` and `check`, and the groups of the others.
 
 It never decides anything: each command reads the settings, asks the module that knows, and shows the answer.
 """
@@ -6,34 +6,25 @@ It never decides anything: each command reads the settings, asks the module that
 from __future__ import annotations
 
 import asyncio
-import datetime
 import logging
 import os
-import re
 import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated
 
 import msgspec
 import typer
 
 from infron import __version__, config
-from infron.catalog.definitions import Model, Provider
-from infron.catalog.load import Catalog, load_catalog
 from infron.cli import chat, check
-from infron.cli.format import day, key_members, money, number, provider_cells, provider_members, say, show, show_json
-from infron.cli.probe import experiment as probe
-from infron.cli.probe import findings
+from infron.cli.format import say, show, show_json
+from infron.cli.keys import keys, usage
+from infron.cli.options import AsJson, ConfigFile, stop
+from infron.cli.providers import catalogue, models
 from infron.errors import InfronError
-from infron.money import usd
-from infron.policy import billing
 from infron.runtime import process as gateway
-from infron.runtime.ledger import ledger
 from infron.runtime.local import model as local
-from infron.wires import WIRES
 
 app = typer.Typer(
     help="A streaming gateway for language models: one OpenAI-compatible API in front of any provider.",
@@ -43,18 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-keys = typer.Typer(help="Make, list and revoke the API keys that callers of this gateway use.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
-catalogue = typer.Typer(invoke_without_command=True)
-app.add_typer(catalogue, name="providers")
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", envvar="INFRON_CONFIG", metavar="FILE", help="The settings (TOML). Without it, the defaults hold."
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 def main() -> None:
@@ -67,10 +46,6 @@ def main() -> None:
             sys.stdout.flush()
         except BrokenPipeError:  # whoever read it has left: Python would complain about the rest as it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def stop(sentence: str) -> NoReturn:
-    sys.exit(f"infron: {sentence}")
 
 
 def show_version(wanted: bool) -> None:
@@ -86,9 +61,6 @@ def root(
     ] = False,
 ) -> None:
     pass
-
-
-# ---- serve and chat
 
 
 @app.command()
@@ -165,184 +137,6 @@ def chat_(
     raise typer.Exit(chat.run(base_url, api_key, model, " ".join(text) if text else None))
 
 
-# ---- keys and usage
-
-
-@keys.command()
-def create(
-    name: Annotated[str, typer.Argument(help="What to call it, such as the program that will use it.")] = "key",
-    limit: Annotated[float | None, typer.Option(min=0, metavar="USD", help="What it may spend in all.")] = None,
-    config_file: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Make an API key and print it, this once. From the first key on, every request to the gateway needs one."""
-    key, secret = ledger.create_key(config.load(config_file).ledger_url(), name, limit)
-    if as_json:
-        show_json({**key_members(key), "secret": secret})
-        return
-    print(secret)
-    say("Keep it now: it is not stored, and cannot be shown again. Callers send it as `Authorization: Bearer …`.")
-
-
-@keys.command("list")
-def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
-    """List the API keys, revoked ones too; never their secrets."""
-    found = ledger.list_keys(config.load(config_file).ledger_url())
-    if as_json:
-        show_json([key_members(key) for key in found])
-    elif not found:
-        say("There is no key yet: anyone on this machine may use the gateway. `infron keys create` makes one.")
-    else:
-        rows = [[k.id, k.name, k.hint, day(k.created_at), money(k.limit, "none"), day(k.revoked_at)] for k in found]
-        show("API keys", ["id", "name", "key", "created", "limit", "revoked"], rows, right=[4], spare=2)
-
-
-@keys.command()
-def revoke(
-    which: Annotated[str, typer.Argument(metavar="KEY", help="Its id, name or secret, or how one of these begins.")],
-    config_file: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Revoke an API key: within a second it is refused everywhere. Running streams go on."""
-    key = ledger.revoke_key(config.load(config_file).ledger_url(), which)
-    if as_json:
-        show_json(key_members(key))
-    else:
-        say(f"{key.id} ({key.name}) is revoked.")
-
-
-@app.command()
-def usage(
-    by: Annotated[Literal["model", "key", "day", "provider"], typer.Option(help="What to sum over.")] = "model",
-    since: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="A date (2026-11-01) or how long ago (7d, 12h); else all.")
-    ] = None,
-    config_file: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what was used and what it cost, from the ledger."""
-    found = ledger.usage_rows(config.load(config_file).ledger_url(), by, moment(since, time.time()))
-    if as_json:
-        show_json([{**msgspec.structs.asdict(u), "cost": usd(u.cost), "charge": usd(u.charge)} for u in found])
-    elif not found:
-        say("Nothing was used yet.")
-    else:
-        rows = []
-        for u in found:
-            paid = [money(None if u.unpriced == u.exchanges else sum_, "unknown") for sum_ in (u.cost, u.charge)]
-            rows.append([u.name, f"{u.exchanges:,}", f"{u.prompt:,}", f"{u.completion:,}", *paid])
-        show(f"Usage by {by}", [by, "exchanges", "prompt", "completion", "cost", "charge"], rows, right=range(1, 6))
-        if unpriced := sum(u.unpriced for u in found):
-            say(f"Exchanges without a known price, which are not in cost and charge: {unpriced:,}.")
-        if estimated := sum(u.estimated for u in found):
-            say(f"Exchanges whose tokens were counted here, as the provider did not tell them: {estimated:,}.")
-
-
-# ---- providers and models
-
-
-@catalogue.callback()
-def providers(context: typer.Context, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
-    """List the providers: which can be used now, what the others need, what hanging up does at each."""
-    if context.invoked_subcommand:
-        return
-    settings = config.load(config_file)
-    rows = load_rows(settings)
-    found = [(row, why_not(row, rows, settings)) for row in rows.providers.values()]
-    if as_json:
-        show_json([provider_members(row, why) for row, why in found])
-        return
-    found.sort(key=lambda each: (each[1] is not None, each[0].status == "closed", each[0].id))
-    cells = [provider_cells(row, why) for row, why in found]
-    show("Providers", ["id", "wire", "hang-up", "stops", "known from", "state"], cells, spare=4)
-    say("hang-up: when a client leaves, the connection is closed (cancel), the answer")
-    say("is read to its end (drain), or the provider is told to stop (call).")
-    say("stops: what hanging up ends there, as far as known; --json tells from where.")
-
-
-@catalogue.command("probe")
-def probe_(
-    context: typer.Context,
-    provider: Annotated[str, typer.Argument(help="Its id, as `infron providers` shows it.")],
-    model: Annotated[
-        str, typer.Option(metavar="ID", help="Its own id of the model to ask; by default the cheapest that is known.")
-    ] = "",
-    after: Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Hang up after so many.")] = 20,
-    max_tokens: Annotated[int, typer.Option(min=2, metavar="TOKENS", help="As much an answer may have.")] = 400,
-    control: Annotated[
-        bool, typer.Option("--control/--no-control", help="First run the same to its end, to compare with.")
-    ] = True,
-    wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Ask the provider what became of it for at most so long.")
-    ] = 60.0,
-    config_file: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """Hang up on a long answer of a provider, by your own key, and find out whether the work and the bill stop.
-
-    It costs what one or two answers of --max-tokens cost there. The result is ready for the configuration.
-    """
-    if after >= max_tokens:
-        stop(f"--after {after}: an answer of at most {max_tokens} tokens would be over by then; raise --max-tokens.")
-    outer = context.parent.params if context.parent else {}
-    options = probe.Options(model=model, after=after, max_tokens=max_tokens, control=control, wait=wait)
-    settings = config.load(config_file or outer.get("config_file"))
-    found = asyncio.run(probe.run(provider, settings, options, os.environ, say))
-    if as_json or outer.get("as_json"):
-        show_json(found)
-    else:
-        print(findings.as_toml(found))
-
-
-@app.command()
-def models(
-    everything: Annotated[bool, typer.Option("--all", help="Also those that nobody configured here serves.")] = False,
-    config_file: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the models that can be asked now. `<provider>/<its own id>` works for any other model of a provider."""
-    settings = config.load(config_file)
-    rows = load_rows(settings)
-    usable = {row.id for row in rows.providers.values() if why_not(row, rows, settings) is None}
-    found = [m for m in rows.models.values() if everything or any(o.provider in usable for o in m.served_by)]
-    if as_json:
-        show_json([{**msgspec.to_builtins(model), "price": prices(model, rows)} for model in found])
-        return
-    table = []
-    for model in found:
-        served = [o.provider if o.provider in usable else f"({o.provider})" for o in model.served_by]
-        price = prices(model, rows)
-        cells = [number(model.context_length), *(f"${price[p]:g}" if price else "" for p in ("prompt", "completion"))]
-        table.append([model.id, *cells, ", ".join(served)])
-    show("Models", ["id", "context", "$/M in", "$/M out", "served by"], table, right=range(1, 4))
-    if any(offer.provider not in usable for model in found for offer in model.served_by):
-        say("In brackets: not set up here, see `infron providers`. Prices are those of the first.")
-    if not everything and len(found) < len(rows.models):
-        say(f"{len(rows.models) - len(found)} more need a provider's key: see --all, and `infron providers`.")
-
-
-def prices(model: Model, rows: Catalog) -> dict[str, float] | None:
-    """USD per million tokens at the first provider of the model; None if unknown."""
-    offer, now = model.served_by[0], datetime.datetime.now(datetime.UTC)
-    provider = rows.providers[offer.provider]
-    price = billing.price_of(provider, offer.id, rows.price(provider.id, offer.id), now)
-    return {"prompt": price.prompt / 1e6, "completion": price.completion / 1e6} if price else None
-
-
-def load_rows(settings: config.Config) -> Catalog:
-    return load_catalog(settings.providers, settings.models, os.environ, wires=WIRES, path=settings.path)
-
-
-def why_not(row: Provider, rows: Catalog, settings: config.Config) -> str | None:
-    if row.id == "local":
-        return local.missing(settings.local)
-    found = rows.usable(row)
-    return found if isinstance(found, str) else None
-
-
-# ---- check
-
-
 @app.command("check")
 def check_(
     config_file: ConfigFile = None,
@@ -374,14 +168,7 @@ def check_(
     raise typer.Exit(1 if problems or not all(answer.good for answer in answers) else 0)
 
 
-def moment(text: str | None, now: float) -> float | None:
-    """`--since` as unix seconds: a date (from 00:00 UTC on, as days are summed), or a time before `now`."""
-    if text is None:
-        return None
-    if ago := re.fullmatch(r"(\d{1,6})([dhm])", text):
-        return now - int(ago[1]) * {"d": 86400, "h": 3600, "m": 60}[ago[2]]
-    try:
-        found = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        stop(f"--since {text}: write a date such as 2026-11-01, or 7d, 12h, 30m.")
-    return (found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp()
+app.add_typer(keys, name="keys")
+app.command()(usage)
+app.add_typer(catalogue, name="providers")
+app.command()(models)

@@ -1,0 +1,24 @@
+"""What several commands have in common: their options, and the one sentence with which they stop.
+
+It never knows a command.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", envvar="INFRON_CONFIG", metavar="FILE", help="The settings (TOML). Without it, the defaults hold."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+def stop(sentence: str) -> NoReturn:
+    sys.exit(f"infron: {sentence}")
