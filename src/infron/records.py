@@ -37,6 +37,24 @@ class Opening(Struct, frozen=True, kw_only=True):
     session_id: str | None = None
 
 
+class FailedAttempt(Struct, frozen=True, kw_only=True):
+    """One try at one candidate that failed, whether another followed or not.
+
+    Times are milliseconds since the request arrived. `prompt`, `completion`: tokens that the provider may bill us for;
+    `cost`: what it then bills us, picodollars, None where no price is known.
+    """
+
+    provider: str
+    provider_model: str
+    status: int  # as the caller would be answered
+    error_type: str
+    started_ms: float
+    ended_ms: float
+    prompt: int = 0
+    completion: int = 0
+    cost: int | None = 0
+
+
 class Settlement(Struct, frozen=True, kw_only=True):
     """What the ledger writes when the exchange is over: exactly once.
 

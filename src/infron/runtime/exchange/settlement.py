@@ -5,7 +5,7 @@ It never knows how the answer travelled, and writes nothing itself: the ledger d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -13,8 +13,15 @@ from msgspec import Struct
 from infron.catalog.definitions import Provider
 from infron.money import Charge, Price, Usage
 from infron.policy import billing, tokens
-from infron.records import Outcome
+from infron.records import Outcome, Settlement
 from infron.request import Request
+
+
+class SettlementListener(Protocol):
+    """Who is told of each exchange that has ended: once, on the event loop, after everything about it is known."""
+
+    def settled(self, settlement: Settlement) -> None:
+        """Must not wait. What it raises is logged, and the next listener is told all the same."""
 
 
 class Meter:
