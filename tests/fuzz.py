@@ -30,7 +30,6 @@ import msgspec
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.events import Done, Event, Failed, Onward, UsageReported, Verbatim
-from infron.policy.billing import parse_usage
 from infron.wires import WIRES, anthropic, sse
 from infron.wires.bedrock import eventstream
 from infron.wires.openai import chat as openai_chat
@@ -377,12 +376,11 @@ def check_told(row: Provider, events: list[Event]) -> None:
             check_error(event.error)
             check_frame(encoder.fail(event.error).removesuffix(DONE))
         elif isinstance(event, UsageReported):
-            usage = parse_usage(event.raw, row)
-            promise(usage is None or min(usage.prompt, usage.completion) >= 0, "counts below zero")
-            if usage is not None:
-                told = openai_chat.usage_object(usage, event.raw, None, False)
-                check_frame(encoder.usage(told, openai_chat.cost_members(None), "mock"))
-                messages += other.encode(UsageReported(told))
+            usage = event.usage
+            promise(min(usage.prompt, usage.completion) >= 0, "counts below zero")
+            told = openai_chat.usage_object(usage, event.raw, None, False)
+            check_frame(encoder.usage(told, openai_chat.cost_members(None), "mock"))
+            messages += other.encode(event)
         elif not isinstance(event, Done | Onward):
             check_frame(encoder.encode(event))
             folder.add(event)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from msgspec import Raw, Struct
 
 from infron.errors import InfronError
+from infron.money import Usage
 from infron.request import Outgoing
 
 
@@ -115,9 +116,14 @@ class Annotated(ClientEvent, frozen=True, gc=False):
 
 
 class UsageReported(Struct, gc=False):
-    """The provider's running or final token counts. `raw`: in the names of the chat wire's `usage`."""
+    """The provider's running or final token counts, and what it says that the answer costs us (picodollars).
 
-    raw: dict[str, Any]
+    `raw`: its own object where that is `usage` of the chat API, else further members for it.
+    """
+
+    usage: Usage
+    raw: dict[str, Any] | None = None
+    cost: int | None = None
 
 
 class Finished(ClientEvent, frozen=True, gc=False):

@@ -16,7 +16,7 @@ def usd(picodollars: int | None) -> float | None:
     return None if picodollars is None else picodollars / PICODOLLARS
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Token counts of one answer. `prompt` includes cached and cache-write tokens, `completion` includes reasoning.
 
     `cache_write_1h`: those of `cache_write` that are kept for an hour.

@@ -11,182 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infron.catalog.definitions import Provider, Quirks, Rate, price_from
+from infron.catalog.definitions import Provider, Rate, price_from
 from infron.catalog.load import load_catalog
 from infron.money import Charge, Price, Usage
 from infron.policy import billing
-from infron.policy.billing import charge_of, owed, parse_usage, price_of, reported_cost, who_pays
+from infron.policy.billing import charge_of, owed, price_of, who_pays
 from infron.records import Outcome
 
 CATALOG = load_catalog(environ={})
 PLAIN = Provider(id="plain", name="Plain", base_url="http://h")
 XAI = CATALOG.providers["xai"]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-
-
-# ---- usage reports
-
-
-@pytest.mark.parametrize(
-    ("raw", "usage"),
-    [
-        ({"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}, Usage(prompt=9, completion=4)),
-        ({"prompt_tokens": 9, "completion_tokens": None}, Usage(prompt=9)),
-        (
-            {
-                "prompt_tokens": 100,
-                "completion_tokens": 50,
-                "prompt_tokens_details": {"cached_tokens": 64, "cache_write_tokens": 20, "audio_tokens": 0},
-                "completion_tokens_details": {"reasoning_tokens": 30},
-            },
-            Usage(prompt=100, completion=50, cached=64, cache_write=20, reasoning=30),
-        ),
-        (
-            {"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 2},
-            Usage(prompt=10, completion=5, cached=8),
-        ),
-        ({"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 3}, Usage(prompt=10, completion=5, cached=3)),
-        (
-            {"prompt_tokens": 10, "completion_tokens": 5, "num_cached_tokens": 2},
-            Usage(prompt=10, completion=5, cached=2),
-        ),
-        (
-            {"prompt_tokens": 10, "completion_tokens": 5, "reasoning_tokens": 4, "prompt_tokens_details": None},
-            Usage(prompt=10, completion=5, reasoning=4),
-        ),
-        (
-            {
-                "prompt_tokens": 40,
-                "completion_tokens": 5,
-                "prompt_tokens_details": {"cached_tokens": 8, "cache_creation_input_tokens": 16, "cache_type": "x"},
-            },
-            Usage(prompt=40, completion=5, cached=8, cache_write=16),
-        ),
-        (
-            {
-                "prompt_tokens": 40,
-                "completion_tokens": 5,
-                "prompt_tokens_details": {"cache_write_tokens": 16, "cache_write_1h_tokens": 9},
-            },
-            Usage(prompt=40, completion=5, cache_write=16, cache_write_1h=9),
-        ),
-    ],
-)
-def test_each_shape_of_a_usage_report_is_read(raw: dict[str, Any], usage: Usage) -> None:
-    assert parse_usage(raw, PLAIN) == usage
-
-
-@pytest.mark.parametrize("bad", [-1, "12", True, 3.0, 2**63, [], {}, None])
-def test_what_is_not_a_count_is_taken_for_absent(bad: object) -> None:
-    assert parse_usage({"prompt_tokens": bad, "completion_tokens": 5}, PLAIN) == Usage(completion=5)
-    assert parse_usage({"prompt_tokens": bad, "completion_tokens": bad}, PLAIN) is None
-    details = {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": bad}}
-    assert parse_usage(details, PLAIN) == Usage(prompt=3, completion=5)
-
-
-@pytest.mark.parametrize("raw", [None, {}, [], "usage", 7, {"total_tokens": 12}])
-def test_a_report_that_counts_nothing_is_no_report(raw: object) -> None:
-    assert parse_usage(raw, PLAIN) is None
-
-
-def test_a_part_never_exceeds_its_whole() -> None:
-    raw = {
-        "prompt_tokens": 5,
-        "completion_tokens": 2,
-        "cached_tokens": 9,
-        "cache_write_tokens": 9,
-        "reasoning_tokens": 9,
-    }
-    assert parse_usage(raw, PLAIN) == Usage(prompt=5, completion=2, cached=5, reasoning=2)
-    written = {"cache_write_tokens": 3, "cache_write_1h_tokens": 9}
-    assert parse_usage({"prompt_tokens": 5, "prompt_tokens_details": written}, PLAIN) == Usage(
-        prompt=5, cache_write=3, cache_write_1h=3
-    )
-
-
-def test_xai_leaves_reasoning_out_of_the_completion_and_it_is_added() -> None:
-    reasoning = {"completion_tokens_details": {"reasoning_tokens": 340}}
-    raw = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 354, **reasoning}
-    assert parse_usage(raw, XAI) == Usage(prompt=12, completion=342, reasoning=340)
-
-
-def test_xai_reasoning_is_not_added_where_the_total_says_that_it_is_in() -> None:
-    reasoning = {"completion_tokens_details": {"reasoning_tokens": 340}}
-    raw = {"prompt_tokens": 12, "completion_tokens": 342, "total_tokens": 354, **reasoning}
-    assert parse_usage(raw, XAI) == Usage(prompt=12, completion=342, reasoning=340)
-
-
-def test_xai_cached_tokens_above_the_prompt_were_left_out_of_it() -> None:
-    cached = {"prompt_tokens_details": {"cached_tokens": 150}}
-    raw = {"prompt_tokens": 12, "completion_tokens": 2, "total_tokens": 14, **cached}
-    assert parse_usage(raw, XAI) == Usage(prompt=162, completion=2, cached=150)
-
-
-def test_fireworks_counts_cached_tokens_in_a_header() -> None:
-    fireworks = CATALOG.providers["fireworks"]
-    raw = {"prompt_tokens": 100, "completion_tokens": 5}
-    assert parse_usage(raw, fireworks, {"fireworks-cached-prompt-tokens": "64"}) == Usage(
-        prompt=100, completion=5, cached=64
-    )
-    for value in ("", "-1", "6 4", "٣", "9" * 5_000):
-        assert parse_usage(raw, fireworks, {"fireworks-cached-prompt-tokens": value}) == Usage(prompt=100, completion=5)
-
-
-@pytest.mark.parametrize(
-    ("provider", "raw", "picodollars"),
-    [
-        ("perplexity", {"cost": {"total_cost": 0.006}}, 6_000_000_000),
-        ("xai", {"cost_in_usd_ticks": 37_756_000}, 3_775_600_000),
-        ("deepinfra", {"estimated_cost": 1.5e-05}, 15_000_000),
-        ("openrouter", {"cost": 0}, 0),
-        ("openrouter", {"cost": -1}, None),
-        ("openrouter", {"cost": "1"}, None),
-        ("openrouter", {"cost": True}, None),
-        ("openrouter", {"cost": float("nan")}, None),
-        ("openrouter", {"cost": float("inf")}, None),
-        ("openrouter", {"cost": 1e300}, None),
-        ("openai", {"cost": 1}, None),
-    ],
-)
-def test_what_a_provider_says_it_bills_is_read_exactly(provider: str, raw: object, picodollars: int | None) -> None:
-    assert reported_cost(raw, CATALOG.providers[provider]) == picodollars
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-MEMBERS = [
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "cache_write_1h_tokens",
-    "reasoning_tokens",
-    "prompt_tokens_details",
-    "completion_tokens_details",
-    "prompt_cache_hit_tokens",
-    "cost",
-    "cost_in_usd_ticks",
-]
-COUNTS = st.integers(-5, 500)
-REPORTS = JSON | st.dictionaries(
-    st.sampled_from(MEMBERS), JSON | COUNTS | st.dictionaries(st.sampled_from(MEMBERS), JSON | COUNTS)
-)
-
-
-@given(REPORTS, st.sampled_from([PLAIN, XAI, *CATALOG.providers.values()]))
-def test_no_report_can_break_the_meter_or_count_a_token_twice(raw: object, provider: Provider) -> None:
-    usage = parse_usage(raw, provider)
-    if usage is not None:
-        assert all(type(count) is int and count >= 0 for count in (usage.prompt, usage.completion))
-        assert 0 <= usage.cached + usage.cache_write <= usage.prompt
-        assert 0 <= usage.cache_write_1h <= usage.cache_write
-        assert 0 <= usage.reasoning <= usage.completion
-    cost = reported_cost(raw, provider)
-    assert cost is None or (type(cost) is int and cost >= 0)
 
 
 # ---- prices
@@ -485,13 +320,6 @@ def test_the_caller_never_owes_more_than_the_provider_bills(
     assert result.cost in (None, result.usage)
     if outcome is Outcome.CANCELLED and (content or sent):
         assert result.charge is not None
-
-
-def test_the_last_report_stands_and_quirks_do_not_leak_between_providers() -> None:
-    other = Provider(id="o", name="O", quirks=Quirks(usage_excludes_reasoning=True))
-    raw = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 6, "reasoning_tokens": 3}
-    assert parse_usage(raw, other) == Usage(prompt=1, completion=5, reasoning=3)
-    assert parse_usage(raw, PLAIN) == Usage(prompt=1, completion=2, reasoning=2)
 
 
 def test_prices_can_be_asked_for_from_several_threads_at_once() -> None:

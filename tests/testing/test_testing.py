@@ -29,6 +29,7 @@ from infron.events import (
     UsageReported,
     Verbatim,
 )
+from infron.money import Usage
 from infron.testing import (
     CUT,
     RESET,
@@ -56,7 +57,7 @@ class Heard(NamedTuple):
     text: str
     thinking: str
     tools: list[tuple[str, str, str]]
-    usage: dict[str, Any] | None
+    usage: Usage | None
     finish: str | None
     error: str | None
     done: bool
@@ -77,7 +78,7 @@ def heard(voice: Voice, pieces: list[bytes]) -> Heard:
         text="".join(texts),
         thinking="".join(event.text for event in events if isinstance(event, ThinkingDelta)),
         tools=[(id, name, arguments) for id, name, arguments in tools.values()],
-        usage=next((event.raw for event in reversed(events) if isinstance(event, UsageReported)), None),
+        usage=next((event.usage for event in reversed(events) if isinstance(event, UsageReported)), None),
         finish=next((event.reason for event in events if isinstance(event, Finished)), None),
         error=next((event.error.message for event in events if isinstance(event, Failed)), None),
         done=any(isinstance(event, Done) for event in events),
@@ -94,7 +95,7 @@ def test_a_whole_answer_is_heard_as_it_was_said_however_it_is_split(wire: str) -
     assert (told.finish, told.error) == ("stop", None)
     if wire in TALKS:
         assert told.usage is not None
-        assert (told.usage["prompt_tokens"], told.usage["completion_tokens"]) == (20, 5)
+        assert (told.usage.prompt, told.usage.completion) == (20, 5)
     assert heard(voice, split(whole, *range(len(whole)))) == told
     assert heard(voice, split(steps, 10, 100, 101)) == told
 
@@ -139,10 +140,10 @@ def test_cached_and_reasoning_tokens_are_inside_the_counts(wire: str) -> None:
     voice = speak(wire)
     told = heard(voice, [voice.start(), voice.usage(20, 9, cached=16, reasoning=4), voice.finish(), voice.done()])
     assert told.usage is not None
-    assert (told.usage["prompt_tokens"], told.usage["completion_tokens"]) == (20, 9)
-    assert told.usage["prompt_tokens_details"]["cached_tokens"] == 16
+    assert (told.usage.prompt, told.usage.completion) == (20, 9)
+    assert told.usage.cached == 16
     if wire not in ("bedrock", "cohere"):  # they count no thoughts apart
-        assert told.usage["completion_tokens_details"]["reasoning_tokens"] == 4
+        assert told.usage.reasoning == 4
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)

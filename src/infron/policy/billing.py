@@ -5,7 +5,7 @@ It never knows how an answer arrives, never reads a clock, and never asks the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -30,102 +30,11 @@ __all__ = [
     "count_text",
     "family_of",
     "owed",
-    "parse_usage",
     "price_of",
-    "reported_cost",
     "uncounted_media",
     "warm",
     "who_pays",
 ]
-
-# ---- usage reports
-
-MOST_TOKENS = 2**40  # what is above this is not a count
-_NOTHING: dict[str, Any] = {}
-_WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
-# Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
-_CACHED_WITHIN = ("cached_tokens",)
-_CACHED_BESIDE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
-_WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
-_WRITTEN_BESIDE = ("cache_write_tokens",)
-_WRITTEN_1H = ("cache_write_1h_tokens",)
-_REASONING = ("reasoning_tokens",)
-
-
-def parse_usage(raw: object, provider: Provider, headers: Mapping[str, str] | None = None) -> Usage | None:
-    """A provider's `usage` object as counts, in the sense of `Usage`; None if it counts nothing.
-
-    What is not a count (negative, text, a fraction, absurdly large) is taken for absent. `headers`: those of the
-    answer, lower-case names, for providers that count cached tokens there. An answer's last report is the true one.
-    """
-    if not isinstance(raw, dict):
-        return None
-    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
-    if prompt is None and completion is None:
-        return None
-    prompt, completion = prompt or 0, completion or 0
-    quirks = provider.quirks
-    if raw.keys() <= _WITHOUT_DETAILS and not quirks.cached_header:
-        return Usage(prompt=prompt, completion=completion)
-    details = raw.get("prompt_tokens_details") or raw.get("prompt_token_details")
-    if not isinstance(details, dict):
-        details = _NOTHING
-    cached = _first(details, _CACHED_WITHIN)
-    if cached is None:
-        cached = _first(raw, _CACHED_BESIDE)
-    thoughts = raw.get("completion_tokens_details")
-    reasoning = _first(thoughts, _REASONING) if isinstance(thoughts, dict) else None
-    if reasoning is None:
-        reasoning = _first(raw, _REASONING) or 0
-    if not cached and quirks.cached_header and headers:
-        text = headers.get(quirks.cached_header, "")
-        cached = int(text) if text.isascii() and text.isdigit() and len(text) < 13 else None
-    cached = cached or 0
-    if quirks.usage_excludes_reasoning:
-        if prompt + completion != _count(raw.get("total_tokens")):
-            completion += reasoning
-        if cached > prompt:  # then they were left out of it
-            prompt += cached
-    cached = min(cached, prompt)
-    written = min(_first(details, _WRITTEN_WITHIN) or _first(raw, _WRITTEN_BESIDE) or 0, prompt - cached)
-    return Usage(
-        prompt=prompt,
-        completion=completion,
-        cached=cached,
-        cache_write=written,
-        cache_write_1h=min(_first(details, _WRITTEN_1H) or 0, written) if written else 0,
-        reasoning=min(reasoning, completion),
-    )
-
-
-def reported_cost(raw: object, provider: Provider) -> int | None:
-    """What the provider says in its usage that the answer costs us, in picodollars; None where it says nothing."""
-    path = provider.quirks.cost_path
-    value = _at(raw, path.split(".")) if path else None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        return None
-    amount = Decimal(str(value)) / provider.quirks.cost_per_usd
-    if not amount.is_finite() or not 0 <= amount <= 10**6:
-        return None
-    return per_token(amount * 1_000_000)
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
-
-
-def _first(counts: dict[str, Any], names: Iterable[str]) -> int | None:
-    for name in names:
-        if name in counts and (count := _count(counts[name])) is not None:
-            return count
-    return None
-
-
-def _at(value: object, path: Iterable[str]) -> object:
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
 
 # ---- prices
 

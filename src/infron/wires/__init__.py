@@ -36,11 +36,13 @@ class Decoder(Protocol):
 
     `finished`: every choice seen has ended. `upstream_id`: the provider's own id of the answer.
     `cancel`: what must be sent to stop the work when the client leaves (rows with `on_disconnect = "call"`).
+    `headers`: those of the answer, set before its first byte is fed.
     """
 
     upstream_id: str | None
     finished: bool
     cancel: Outgoing | None
+    headers: Headers
 
     def feed(self, data: bytes) -> list[Event]:
         """What these bytes of the stream complete."""

@@ -25,7 +25,6 @@ from infron.events import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
-    UsageReported,
 )
 from infron.request import Outgoing, Request
 from infron.wires import errors as openai_errors
@@ -35,6 +34,7 @@ from infron.wires.errors import Headers
 from infron.wires.lenient_json import dict_in
 from infron.wires.openai.chat import request as openai_request
 from infron.wires.openai.chat.events import REASONS
+from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
 MOST_CALLS = 1000
@@ -180,8 +180,8 @@ class Decoder(SseDecoder):
             if text := _text(delta.get("content")):
                 events.append(TextDelta(text))
             self._take_calls(delta.get("tool_calls"), events)
-        if isinstance(frame.usage, dict):
-            events.append(UsageReported(frame.usage))
+        if frame.usage is not None and (report := report_of(frame.usage, self._provider, self.headers)):
+            events.append(report)
         if isinstance(reason, str) and reason:
             self._finish(reason, events)
 

@@ -14,6 +14,7 @@ from infron.events import Event, Failed
 from infron.request import Outgoing
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
+from infron.wires.errors import Headers
 
 DONE = b"[DONE]"  # the chat wire's mark of the end, which hosts of other wires send too
 
@@ -31,6 +32,7 @@ class AnswerDecoder:
         self.upstream_id: str | None = None
         self.finished = False
         self.cancel: Outgoing | None = None
+        self.headers: Headers = []
 
     def _fail(self, error: InfronError, events: list[Event]) -> None:
         self._over = True

@@ -33,12 +33,12 @@ from infron.errors import (
     Unsupported,
 )
 from infron.events import Failed
-from infron.policy.billing import parse_usage, price_of
+from infron.policy.billing import price_of
 from infron.wires import anthropic, sse
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.models import NEWEST, generation_of
 from infron.wires.anthropic.request import encode, encode_request
-from infron.wires.anthropic.words import chat_usage
+from infron.wires.anthropic.words import counts_of
 from infron.wires.json_answer import ANSWER_TOOL
 from infron.wires.openai.chat import request as openai_request
 from infron.wires.schemas import for_claude
@@ -762,7 +762,7 @@ def test_whole_frames_with_names_are_read_as_any_others(frames: list[tuple[str, 
 
 
 def test_the_counts_of_a_report_are_those_of_the_bill() -> None:
-    raw = chat_usage(
+    usage = counts_of(
         {
             "input_tokens": 10,
             "cache_read_input_tokens": 100,
@@ -772,8 +772,6 @@ def test_the_counts_of_a_report_are_those_of_the_bill() -> None:
             "output_tokens_details": {"thinking_tokens": 4},
         }
     )
-    usage = parse_usage(raw, ROW)
-    assert usage is not None
     assert (usage.prompt, usage.cached, usage.cache_write, usage.cache_write_1h) == (160, 100, 50, 20)
     assert (usage.completion, usage.reasoning) == (7, 4)
 

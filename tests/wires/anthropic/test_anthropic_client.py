@@ -56,12 +56,13 @@ from infron.events import (
     UsageReported,
     Verbatim,
 )
+from infron.money import Usage
 from infron.wires import anthropic
 from infron.wires.anthropic.encoder import Encoder, Folder, render_error
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.parse import conversation_of, parse_request
 from infron.wires.anthropic.request import encode, encode_request
-from infron.wires.anthropic.words import REASONS, chat_usage, messages_usage
+from infron.wires.anthropic.words import REASONS, counts_of, messages_usage
 from infron.wires.openai.chat.messages import conversation_of as chat_conversation_of
 
 ROW = load_catalog(environ={}).providers["anthropic"]
@@ -81,16 +82,15 @@ def usages(draw: st.DrawFn, early: bool = False) -> UsageReported:
     read, written, rest = draw(COUNT), draw(COUNT), draw(st.integers(1, 10**6))
     hour = draw(st.integers(0, written))
     completion = 0 if early else draw(COUNT)
-    details = {"cached_tokens": read, "cache_write_tokens": written} | ({"cache_write_1h_tokens": hour} if hour else {})
-    prompt = read + written + rest
     return UsageReported(
-        {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-            "prompt_tokens_details": details,
-            "completion_tokens_details": {"reasoning_tokens": draw(st.integers(0, completion))},
-        }
+        Usage(
+            prompt=read + written + rest,
+            completion=completion,
+            cached=read,
+            cache_write=written,
+            cache_write_1h=hour,
+            reasoning=draw(st.integers(0, completion)),
+        )
     )
 
 
@@ -161,14 +161,14 @@ def said(events: list[Event]) -> Any:
     thought = "".join(e.text + e.signature + e.data for e in events if isinstance(e, ThinkingDelta))
     names = [event.name for event in events if isinstance(event, ToolCallStarted)]
     cited = [event.raw for event in events if isinstance(event, Annotated)]
-    last = [event.raw for event in events if isinstance(event, UsageReported)][-1]
+    last = [event.usage for event in events if isinstance(event, UsageReported)][-1]
     return text, thought, names, cited, last, [event for event in events if isinstance(event, Finished)]
 
 
 def test_the_stream_is_what_the_messages_api_sends() -> None:
-    raw = {"prompt_tokens": 9, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
+    usage = Usage(prompt=9, completion=2, cached=4)
     encoder = Encoder("gen-1", 1, "claude")
-    events = [TextDelta("a\u2028"), ToolCallStarted(0, "t", "f"), ToolCallDelta(0, "{}"), UsageReported(raw)]
+    events = [TextDelta("a\u2028"), ToolCallStarted(0, "t", "f"), ToolCallDelta(0, "{}"), UsageReported(usage)]
     data = b"".join(encoder.encode(event) for event in [*events, Finished("tool_calls")]) + encoder.close()
     frames = [frame.split(b"\n") for frame in data.decode().encode().split(b"\n\n")[:-1]]
     names = [name.removeprefix(b"event: ").decode() for name, _ in frames]
@@ -251,7 +251,7 @@ def test_arguments_that_were_cut_off_fold_to_an_empty_object() -> None:
 
 @given(usages())
 def test_counts_survive_the_way_there_and_back(report: UsageReported) -> None:
-    assert chat_usage(messages_usage(report.raw)) == report.raw
+    assert counts_of(messages_usage(report.usage)) == report.usage
 
 
 # ---- from the client: the request

@@ -45,7 +45,7 @@ def _shown(event: Event) -> Any:
         case Verbatim(_, content, text):
             texts = {name: bytes(raw).decode() for name, raw in members_of(event).items()}
             return {"chunk": texts, "content": content, "text": text}
-        case UsageReported(raw):
+        case UsageReported(_, raw):
             return {"usage": raw}
         case Finished(reason):
             return {"finished": reason}

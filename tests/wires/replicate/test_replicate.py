@@ -11,6 +11,7 @@ import pytest
 from infron.catalog.load import load_catalog
 from infron.errors import ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Done, Event, Failed, Finished, Onward, Started, TextDelta, UsageReported
+from infron.money import Usage
 from infron.request import Outgoing
 from infron.wires.openai.chat.request import parse_request
 from infron.wires.replicate import encode_request, parse_error
@@ -282,7 +283,7 @@ def output(text: str, id: str = "1690212292:0") -> bytes:
 
 LOOK = Onward(Outgoing(method="GET", url=f"/predictions/{ID}", headers=(("Accept", "application/json"),)))
 COUNTED = {"input_token_count": 11, "output_token_count": 2, "predict_time": 0.5}
-USAGE = UsageReported({"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13})
+USAGE = UsageReported(Usage(prompt=11, completion=2))
 DONE = b"event: done\ndata: {}\n\n"
 
 

@@ -33,10 +33,10 @@ class AnswerListener(Protocol):
 
 
 class Reading:
-    """The reader of one attempt, which may take several requests. `headers`: the answer's, names in lower case."""
+    """The reader of one attempt, which may take several requests."""
 
     __slots__ = ("_asks_usage", "_body", "_bug", "_key", "_limit", "_provider", "_size", "_status", "_taker", "_wire",
-                 "decoder", "headers")  # fmt: skip
+                 "decoder")  # fmt: skip
 
     def __init__(
         self,
@@ -51,7 +51,6 @@ class Reading:
     ) -> None:
         """`key`: ours, never repeated to anybody. `limit`: bytes of a frame. `bug`: told of a failure of our own."""
         self.decoder = wire.Decoder(provider, limit, key)
-        self.headers: list[tuple[bytes, bytes]] = []
         self._taker = taker
         self._wire = wire
         self._provider = provider
@@ -65,7 +64,7 @@ class Reading:
 
     def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._status = status
-        self.headers = headers
+        self.decoder.headers = headers
         media = self._wire.MEDIA_TYPE
         kind = next((value for name, value in headers if name == b"content-type"), media)
         streams = status == 200 and kind.lower().startswith(media)
@@ -154,7 +153,7 @@ class Reading:
             self._taker.take_refusal()
         else:
             self._taker.take_failure(
-                self._wire.parse_error(self._status, self.headers, body, provider, self._key, time.time())
+                self._wire.parse_error(self._status, self.decoder.headers, body, provider, self._key, time.time())
             )
 
     def _sniffed(self, body: bytes) -> list[Event]:

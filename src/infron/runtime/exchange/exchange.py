@@ -223,7 +223,7 @@ class Exchange:
                 size += len(data)
                 held.append(data)
             elif isinstance(event, UsageReported):
-                meter.report(event.raw, self.route.headers())
+                meter.report(event)
             elif isinstance(event, Done):
                 done = True
                 break  # what a provider says after its end is nothing that a client expects

@@ -123,10 +123,6 @@ class Route:
 
     # ---- while it is under way
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Of the answer."""
-        return self._reading.headers
-
     def pause(self) -> None:
         """Read no further."""
         self.paused = True

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog.definitions import Provider
+from infron.events import UsageReported
 from infron.money import Charge, Price, Usage
 from infron.policy import billing, tokens
 from infron.records import Outcome, Settlement
@@ -38,6 +39,7 @@ class Meter:
     native_finish_reason: str | None = None
     usage: Usage | None = None
     raw: dict[str, Any] | None = None
+    reported_cost: int | None = None  # what the provider itself says that the answer costs, in picodollars
     counted: Usage | None = None
 
     def __init__(self, request: Request) -> None:
@@ -50,26 +52,16 @@ class Meter:
         self._own_id = provider_model
         self.text.clear()
         self.fully_sent = False
-        self.finish_reason = self.native_finish_reason = self.usage = self.raw = None
+        self.finish_reason = self.native_finish_reason = self.usage = self.raw = self.reported_cost = None
 
     @property
     def delivered(self) -> bool:
         """Whether any content was."""
         return bool(self.text)
 
-    def report(self, raw: dict[str, Any], headers: list[tuple[bytes, bytes]]) -> None:
-        """A usage report, with the headers of its answer: the last one wins, none is ever summed."""
-        assert self._provider is not None
-        known = None
-        if self._provider.quirks.cached_header:
-            known = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        usage = billing.parse_usage(raw, self._provider, known)
-        if usage is not None:
-            self.usage, self.raw = usage, raw
-
-    def reported_cost(self) -> int | None:
-        """What the provider itself says that the answer costs, in picodollars."""
-        return billing.reported_cost(self.raw, self._provider) if self._provider is not None else None
+    def report(self, report: UsageReported) -> None:
+        """A usage report: the last one wins, none is ever summed."""
+        self.usage, self.raw, self.reported_cost = report.usage, report.raw, report.cost
 
     def needs_count(self, outcome: Outcome) -> bool:
         """Whether money stands on our own count: of an answer without a report, or of one that was cut."""
@@ -117,7 +109,7 @@ def bill(outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bo
         charge_failed=charge_failed,
     )
     cost = billing.owed(bases.cost, price)
-    reported = meter.reported_cost() if bases.cost is not None and not bases.estimated else None
+    reported = meter.reported_cost if bases.cost is not None and not bases.estimated else None
     return Bill(
         usage=bases.usage,
         estimated=bases.estimated,

@@ -30,7 +30,7 @@ from infron.events import (
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 from infron.wires.anthropic.messages import FORMAT
-from infron.wires.anthropic.words import REASONS, annotation_of, chat_usage, merge_usage
+from infron.wires.anthropic.words import REASONS, annotation_of, counts_of, merge_usage
 from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.json_answer import ANSWER_TOOL
@@ -125,7 +125,7 @@ class Decoder(SseDecoder):
         events: list[Event] = []
         self._begin(message, events)
         merge_usage(self._usage, message.get("usage"))
-        events.append(UsageReported(chat_usage(self._usage)))
+        events.append(UsageReported(counts_of(self._usage)))
         self._finish(events)
         return events
 
@@ -191,8 +191,8 @@ class Decoder(SseDecoder):
         events.append(Started(self.upstream_id or ""))
         merge_usage(self._usage, message.get("usage"))
         self._usage["output_tokens"] = 0  # what stands there now is a placeholder
-        usage = chat_usage(self._usage)
-        if usage["prompt_tokens"]:
+        usage = counts_of(self._usage)
+        if usage.prompt:
             events.append(UsageReported(usage))
         content = message.get("content")
         for index, block in enumerate(content if isinstance(content, list) else ()):
@@ -205,7 +205,7 @@ class Decoder(SseDecoder):
         if facts.delta is not None:
             self._stopped(facts.delta.stop_reason)
         if merge_usage(self._usage, facts.usage):
-            events.append(UsageReported(chat_usage(self._usage)))
+            events.append(UsageReported(counts_of(self._usage)))
 
     def _stopped(self, reason: Any) -> None:
         if isinstance(reason, str) and reason:

@@ -23,9 +23,11 @@ from infron.events import (
     UsageReported,
     Verbatim,
 )
+from infron.money import Usage
 from infron.wires import lenient_json, sse
 from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
 from infron.wires.openai.chat.events import Reader
+from infron.wires.usage import read_usage
 
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 
@@ -67,7 +69,7 @@ class Encoder:
         self._id, self._model = id, model
         self._reader = Reader()
         self._begun = False
-        self._usage = messages_usage({})
+        self._usage = messages_usage(Usage())
         self._stop: str | None = None
         self._kind = ""  # of the block that is open
         self._index = -1  # of the last block
@@ -81,7 +83,7 @@ class Encoder:
         if isinstance(event, Verbatim):
             return b"".join([self.encode(inner) for inner in self._reader.events_of(event)])
         if isinstance(event, UsageReported):
-            self._usage = messages_usage(event.raw)
+            self._usage = messages_usage(event.usage)
             return self._start()
         if isinstance(event, Started) or _of_another_choice(event):
             return b""  # the counts that may come next belong into the first frame
@@ -93,7 +95,7 @@ class Encoder:
 
     def usage(self, usage: dict[str, Any], cost: dict[str, Any], provider: str) -> bytes:
         """The counts that were billed, in the names of the chat wire; this wire has no place for the others."""
-        return self.encode(UsageReported(usage))
+        return self.encode(UsageReported(read_usage(usage) or Usage()))
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
@@ -170,7 +172,7 @@ class Folder:
         self._pieces: list[list[str]] = []  # of the text, the thought or the arguments of each block
         self._thought = -1
         self._calls: dict[int, int] = {}
-        self._usage = messages_usage({})
+        self._usage = messages_usage(Usage())
         self._stop: str | None = None
 
     def add(self, event: Event) -> None:
@@ -197,15 +199,15 @@ class Folder:
                 self._pieces[self._calls[index]].append(arguments)
             case Annotated(raw) if citation := citation_of(raw):
                 self._blocks[self._text()].setdefault("citations", []).append(citation)
-            case UsageReported(raw):
-                self._usage = messages_usage(raw)
+            case UsageReported(usage):
+                self._usage = messages_usage(usage)
             case Finished(reason, native) if not event.told:
                 self._stop = stop_reason(reason, native)
 
     def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
         """The JSON. `more`: further root members; `usage` among them is in the names of the chat wire."""
         usage = more.pop("usage", None)
-        usage = messages_usage(usage) if isinstance(usage, dict) else self._usage
+        usage = messages_usage(read_usage(usage) or Usage()) if isinstance(usage, dict) else self._usage
         content = [_filled(block, "".join(self._pieces[place])) for place, block in enumerate(self._blocks)]
         own = {"content": content, "stop_reason": self._stop, "provider": provider}
         return _encode({**_head(id, model, usage), **own, **more})

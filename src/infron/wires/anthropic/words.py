@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infron.errors import InfronError
+from infron.money import Usage
 from infron.wires.lenient_json import dict_in, dicts_in
 from infron.wires.usage import count_in, usage_of
 
@@ -57,8 +58,8 @@ def merge_usage(into: dict[str, Any], usage: object) -> bool:
     return bool(found)
 
 
-def chat_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """`usage` in the names of the chat wire: the prompt with what was read from and written to the cache.
+def counts_of(usage: Mapping[str, Any]) -> Usage:
+    """`usage` as counts: the prompt with what was read from and written to the cache.
 
     Where the prompt was compacted on the way the root counts the last step only, `iterations` all of them; where
     another model stepped in it is the root that is billed.
@@ -76,27 +77,24 @@ def chat_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
         completion,
         cached=read,
         written=written,
-        written_1h=min(hour, written),
-        reasoning=min(thoughts, completion),
+        written_1h=hour,
+        reasoning=thoughts,
     )
 
 
-def messages_usage(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A `usage` of the chat wire in the names of this one: `input_tokens` without what the cache had or got."""
-    details = dict_in(raw, "prompt_tokens_details")
-    prompt, completion = count_in(raw, "prompt_tokens"), count_in(raw, "completion_tokens")
-    read, written = count_in(details, "cached_tokens"), count_in(details, "cache_write_tokens")
-    hour = min(count_in(details, "cache_write_1h_tokens"), written)
-    usage: dict[str, Any] = {
-        "input_tokens": max(prompt - read - written, 0),
+def messages_usage(usage: Usage) -> dict[str, Any]:
+    """Counts in the names of this API: `input_tokens` without what the cache had or got."""
+    written, hour = usage.cache_write, usage.cache_write_1h
+    told: dict[str, Any] = {
+        "input_tokens": usage.prompt - usage.cached - written,
         "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": read,
+        "cache_read_input_tokens": usage.cached,
         "cache_creation": {"ephemeral_5m_input_tokens": written - hour, "ephemeral_1h_input_tokens": hour},
-        "output_tokens": completion,
+        "output_tokens": usage.completion,
     }
-    if reasoning := count_in(dict_in(raw, "completion_tokens_details"), "reasoning_tokens"):
-        usage["output_tokens_details"] = {"thinking_tokens": reasoning}
-    return usage
+    if usage.reasoning:
+        told["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    return told
 
 
 def _sum(steps: Iterable[Mapping[str, Any]], name: str) -> int:

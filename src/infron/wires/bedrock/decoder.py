@@ -27,6 +27,7 @@ from infron.events import (
     ToolCallStarted,
     UsageReported,
 )
+from infron.money import Usage
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json
 from infron.wires.bedrock import eventstream
@@ -330,12 +331,10 @@ class Decoder(AnswerDecoder):
         return parse_error(200, [(b"x-amzn-errortype", name.encode())], body, self._provider, self._key)
 
 
-def _usage(usage: dict[str, Any]) -> dict[str, Any]:
-    """Converse's counts in the names of the chat wire. `inputTokens` is without what the cache read or wrote."""
+def _usage(usage: dict[str, Any]) -> Usage:
+    """Converse's counts. `inputTokens` is without what the cache read or wrote."""
     read, written = count_in(usage, "cacheReadInputTokens"), count_in(usage, "cacheWriteInputTokens")
     prompt, completion = count_in(usage, "inputTokens") + read + written, count_in(usage, "outputTokens")
-    if not read and not written:
-        return usage_of(prompt, completion)
     hours = (part for part in dicts_in(usage, "cacheDetails") if "1h" in str(part.get("ttl")).lower())
     hour = sum(count_in(part, "inputTokens") for part in hours)
     return usage_of(prompt, completion, cached=read, written=written, written_1h=hour)

@@ -280,9 +280,9 @@ class Decoder(SseDecoder):
                 events.extend(Annotated(raw) for raw in _annotations(citation))
 
     def _end(self, delta: _Delta, events: list[Event]) -> None:
-        usage = _usage(delta.usage)
-        if usage:
-            events.append(UsageReported(usage))
+        report = _report(delta.usage)
+        if report is not None:
+            events.append(report)
         native = delta.finish_reason if isinstance(delta.finish_reason, str) else ""
         reason = _FINISH.get(native)
         if reason is None:
@@ -323,24 +323,24 @@ def _first_text(*values: Any) -> str:
     return next((value for value in values if isinstance(value, str) and value), "")
 
 
-def _usage(usage: Any) -> dict[str, Any]:
-    """The counts that are billed, under the names of the chat wire; those of `tokens` where none are.
+def _report(usage: Any) -> UsageReported | None:
+    """The counts that are billed; those of `tokens` where none are.
 
     `tokens` counts Cohere's own template too, which costs nothing. Where the two differ it is shown beside them, with
     what of *it* was cached: that may be the template alone, so it is no part of the billed counts.
     """
     if not isinstance(usage, dict):
-        return {}
+        return None
     billed, whole = _units(usage, "billed_units"), _units(usage, "tokens")
     cached = tokens(usage.get("cached_tokens"))
     counts = billed or whole
     if not counts:
-        return {}
+        return None
     prompt, completion = count_in(counts, "input_tokens"), count_in(counts, "output_tokens")
     if not whole or count_in(whole, "input_tokens") == prompt:
-        return usage_of(prompt, completion, cached=None if cached is None else min(cached, prompt))
+        return UsageReported(usage_of(prompt, completion, cached=cached or 0))
     told = whole if cached is None else {**whole, "cached_tokens": cached}
-    return {**usage_of(prompt, completion), "tokens": told}
+    return UsageReported(usage_of(prompt, completion), {"tokens": told})
 
 
 def _units(usage: dict[str, Any], name: str) -> dict[str, Any]:

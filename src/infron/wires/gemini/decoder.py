@@ -47,7 +47,7 @@ from infron.wires.gemini.frame import (
 )
 from infron.wires.lenient_json import dict_in, string_in
 from infron.wires.openai.chat.messages import GEMINI
-from infron.wires.usage import usage_of
+from infron.wires.usage import tokens, usage_of
 
 MEDIA_TYPE = b"text/event-stream"
 MOST_ERROR_BYTES = 64 << 10  # of an error that stands in a stream outside of its framing
@@ -309,9 +309,9 @@ class Decoder(SseDecoder):
         counts = self._counts
         told = False
         for name in COUNTS:
-            value = getattr(usage, name)
-            if value.__class__ is int:
-                counts[name] = value
+            count = tokens(getattr(usage, name))
+            if count is not None:
+                counts[name] = count
                 told = True
         if not told:
             return
@@ -319,8 +319,8 @@ class Decoder(SseDecoder):
         thoughts = get("thoughtsTokenCount", 0)
         prompt = get("promptTokenCount", 0) + get("toolUsePromptTokenCount", 0)
         completion = get("candidatesTokenCount", 0) + thoughts
-        cached, total = get("cachedContentTokenCount"), get("totalTokenCount")
-        events.append(UsageReported(usage_of(prompt, completion, cached, thoughts or None, None, 0, total)))
+        cached = get("cachedContentTokenCount", 0)
+        events.append(UsageReported(usage_of(prompt, completion, cached=cached, reasoning=thoughts)))
 
     # ---- parts
 

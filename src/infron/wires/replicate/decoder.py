@@ -16,6 +16,7 @@ from msgspec import Struct
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable
 from infron.events import Done, Event, Finished, Onward, Started, TextDelta, UsageReported
+from infron.money import Usage
 from infron.request import Outgoing
 from infron.wires import lenient_json, sse
 from infron.wires.decoding import SseDecoder
@@ -187,7 +188,7 @@ class Decoder(SseDecoder):
             self._rest(prediction, events)
             self._finish("succeeded", events)
         usage = _usage(prediction.metrics)
-        if usage:
+        if usage is not None:
             events.append(UsageReported(usage))
         if self.finished:
             self._over = True
@@ -241,9 +242,9 @@ def _is_name(id: object) -> bool:
     return isinstance(id, str) and 0 < len(id) <= 100 and id.isascii() and id.replace("-", "").isalnum()
 
 
-def _usage(metrics: object) -> dict[str, Any]:
-    """The counts of a prediction in the names of the chat wire; only official language models have them."""
+def _usage(metrics: object) -> Usage | None:
+    """The counts of a prediction; only official language models have them."""
     if not isinstance(metrics, dict):
-        return {}
+        return None
     prompt, completion = tokens(metrics.get("input_token_count")), tokens(metrics.get("output_token_count"))
-    return {} if prompt is None or completion is None else usage_of(prompt, completion)
+    return None if prompt is None or completion is None else usage_of(prompt, completion)

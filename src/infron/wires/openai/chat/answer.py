@@ -15,6 +15,7 @@ from infron.events import AnyClientEvent, Finished, Started, Verbatim
 from infron.money import Charge, Usage, usd
 from infron.wires.openai.chat.delta import members_of
 from infron.wires.openai.chat.events import delta_of
+from infron.wires.usage import chat_usage
 
 
 class _Pieces:
@@ -153,17 +154,11 @@ def _same_thought(items: list[Any], item: Any) -> dict[str, Any] | None:
 def usage_object(usage: Usage, raw: dict[str, Any] | None, charge: Charge | None, estimated: bool) -> dict[str, Any]:
     """`usage` as the client sees it: the provider's own members, with the counts that were billed over them."""
     shown: dict[str, Any] = dict(raw or {})
-    shown.update(
-        prompt_tokens=usage.prompt,
-        completion_tokens=usage.completion,
-        total_tokens=usage.prompt + usage.completion,
-    )
-    for name, member, count in (
-        ("prompt_tokens_details", "cached_tokens", usage.cached),
-        ("completion_tokens_details", "reasoning_tokens", usage.reasoning),
-    ):
+    told = chat_usage(usage)
+    shown.update({name: count for name, count in told.items() if isinstance(count, int)})
+    for name, member in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
         old = shown.get(name)
-        shown[name] = {**(old if isinstance(old, dict) else {}), member: count}
+        shown[name] = {**(old if isinstance(old, dict) else {}), member: 0, **told.get(name, {})}
     if estimated:
         shown["estimated"] = True
     shown["cost"] = usd(None if charge is None else charge.total)

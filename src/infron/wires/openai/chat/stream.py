@@ -15,12 +15,13 @@ from msgspec import UNSET, Raw, Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Started, UsageReported, Verbatim
+from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Started, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import error_object, parse_error, without_key
 from infron.wires.openai.chat.delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
 from infron.wires.openai.chat.events import MOST_CHOICES, encode_delta
+from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
@@ -380,8 +381,8 @@ class Decoder(AnswerDecoder):
         elif not members.keys() <= _FRAMING:
             members["choices"] = Raw(b"[]")
             events.append(Verbatim(members, False, ""))
-        if isinstance(usage, dict):
-            events.append(UsageReported(usage))
+        if usage is not None and (report := report_of(usage, self._provider, self.headers)):
+            events.append(report)
         if reason is not None:
             self.finished = all(self._finishes.values())
             if self.finished:
