@@ -37,12 +37,10 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "runtime/exchange/exchange.py:take_events": "the hot loop, written out",
-    "runtime/server/application.py:build": "all resources in one closure",
     "wires/openai/chat/stream.py:_chunk": "the hot loop, written out",
 }
 LONG_CLASSES = {
     "runtime/exchange/exchange.py:Exchange": "runs the state machine, and holds pace and delivery",
-    "runtime/server/connection.py:GatewayProtocol": "the callbacks of one connection",
 }
 # The places where an import stands inside a function, and why.
 HIDDEN = {"runtime/local/llama.py": "the optional native model, loaded in a process of its own"}

@@ -485,7 +485,7 @@ async def test_answers_that_nobody_takes_do_not_pile_up(running):
             while not protocol.write_paused:
                 await asyncio.sleep(0.01)
         assert protocol.transport.get_write_buffer_size() < 1 << 20
-        assert protocol.turns
+        assert protocol.waiting
         connection.writer.transport.resume_reading()
         async with asyncio.timeout(5):
             for _ in range(count):
@@ -498,7 +498,7 @@ async def test_answers_that_nobody_takes_do_not_pile_up(running):
 def _connections(running):
     """The protocol objects of a gateway's connections."""
     found = [it for it in gc.get_objects() if isinstance(it, GatewayProtocol)]
-    return [it for it in found if it.relay is running.relay and it.parser is not None]
+    return [it for it in found if it in it.server.connections and it.server.limits is running.relay.config.limits]
 
 
 @pytest.mark.parametrize(
@@ -576,7 +576,7 @@ async def test_a_client_that_takes_nothing_is_closed_in_the_end(provider, impati
         await connection.writer.drain()
         (protocol,) = _connections(running)
         async with asyncio.timeout(5):
-            while protocol.parser is not None:
+            while protocol in protocol.server.connections:
                 await asyncio.sleep(0.01)
 
 

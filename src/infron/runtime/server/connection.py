@@ -1,70 +1,56 @@
-"""HTTP towards clients: one connection, which hands chat requests straight to the relay.
+"""HTTP towards clients: one connection, whose requests wait in line and are answered one after the other.
 
-It never knows what a request means. Everything that is not a stream goes to the ASGI application beside it. What an
-application cannot see lives here: limits and deadlines of heads and bodies, HTTP/1.0, pipelining, hang-ups.
-
-Requests of one connection wait in `turns` and are answered one after the other. What cannot be parsed is answered in
-its turn too: a broken second request never cuts the answer to the first.
+It never knows what a request means. What an application cannot see lives here: deadlines of heads and bodies, the order
+of pipelined requests, hang-ups. What cannot be parsed is answered in its turn too: a broken second request never cuts
+the answer to the first.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
-import httptools
+from infron.config import Limits, Timeouts
+from infron.errors import InfronError, RequestTimeout
+from infron.runtime.server.dispatch import STREAM_PATHS, Admission, Dispatch
+from infron.runtime.server.parser import RequestParser
+from infron.runtime.server.request import HttpRequest
+from infron.runtime.server.response import Response, ServerHeaders
 
-from infron.errors import (
-    HeadTooLarge,
-    InfronError,
-    InternalError,
-    InvalidRequest,
-    MethodNotAllowed,
-    PayloadTooLarge,
-    RequestTimeout,
-    UnsupportedMediaType,
-)
-from infron.policy.access import Key, KeyRing, is_json
-from infron.policy.routing import asked_on_disconnect
-from infron.runtime.server.application import ask
-from infron.runtime.server.response import Headers, Turn, preflight, target_of
-from infron.wires.openai import chat as openai_chat
-
-if TYPE_CHECKING:
-    from infron.runtime.server.listener import Server
-
-STREAM_PATHS = frozenset((b"/v1/chat/completions", b"/api/v1/chat/completions"))
-MAX_HEADERS = 256
 MAX_PIPELINE_BYTES = 64 << 10
 KEEP_ALIVE_SECONDS = 75.0
 LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it
 LINGER_TOTAL_SECONDS = 30.0
 
 
+class Listener(Protocol):
+    """The server, as far as a connection knows it. `timed`: the connections whose clock runs."""
+
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    timeouts: Timeouts
+    dispatch: Dispatch
+    headers: ServerHeaders
+    timed: set[GatewayProtocol]
+
+    def came(self, connection: GatewayProtocol) -> None: ...
+    def went(self, connection: GatewayProtocol) -> None: ...
+
+
 class GatewayProtocol(asyncio.Protocol):
     """One connection. `receiving`: what its clock is for: head, body, idle, linger, close, or nothing."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Listener) -> None:
         self.server = server
-        self.relay = server.relay
         self.loop = server.loop
+        self.headers = server.headers
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.parser: Any = httptools.HttpRequestParser(self)
-        # the request that is being received
-        self.turn: Turn | None = None
-        self.url = b""
-        self.headers: Headers = []
-        self.begun = False  # a first byte of it is here
-        self.unparsed = 0  # bytes received since the parser last made something of them
-        self.raw_left = 0  # bytes of a body that the parser must not see
-        # what the last request that was let in showed, to whom, and the key that it proved
-        self.admitted: tuple[bytes | None, ...] = ()
-        self.admitted_by: KeyRing | None = None
-        self.key: Key | None = None
-        # the requests that wait, and the one that is being answered
-        self.turns: deque[Turn] = deque()
-        self.current: Turn | None = None
+        self.parser = RequestParser(self, server.limits, STREAM_PATHS)
+        self.admission = Admission()
+        # the requests that wait, and the answer that is under way
+        self.waiting: deque[HttpRequest] = deque()
+        self.current: Response | None = None
         self.advancing = False
         self.write_paused = False
         self.half_closed = False
@@ -73,24 +59,22 @@ class GatewayProtocol(asyncio.Protocol):
         self.receiving = ""
         self.deadline = 0.0
         self.linger_until = 0.0
-        self.limits = server.relay.config.limits
-        self.timeouts = server.relay.config.timeouts
 
     # ---- the connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self.server.came(self)
-        self._expect_within("head", self.timeouts.header_seconds)
+        self._expect_within("head", self.server.timeouts.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.went(self)
         self._client_gone()
-        self.parser = None  # it refers back to us
+        self.parser.close()
 
     def eof_received(self) -> bool:
         """Whoever closes its half has hung up on an exchange; a small answer it still gets."""
-        if self.current is not None and not self.current.streams:
+        if self.current is not None and not self.current.request.streams:
             self.half_closed = True
             return True
         self._client_gone()
@@ -98,14 +82,16 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _client_gone(self) -> None:
         self.deaf = True
-        self.turns.clear()
-        turn, self.current, self.turn = self.current, None, None
-        if turn is not None and turn.exchange is not None:
-            exchange, turn.exchange = turn.exchange, None
+        self.waiting.clear()
+        response, self.current, self.parser.request = self.current, None, None
+        if response is None:
+            return
+        response.cut = True
+        if response.exchange is not None:
+            exchange, response.exchange = response.exchange, None
             exchange.client_gone()
 
     def abort(self) -> None:
-        """Close at once; what the client has not taken yet is lost."""
         self._client_gone()
         self.transport.abort()
 
@@ -141,263 +127,99 @@ class GatewayProtocol(asyncio.Protocol):
                 return
         if self.deaf:
             return
-        self.unparsed += len(data)
         try:
-            self._parse(data)
-        except httptools.HttpParserCallbackError as error:
-            self._fail(error.__context__)
-        except httptools.HttpParserError as error:
-            self._fail(InvalidRequest(f"This is not a valid HTTP/1.1 request: {error}."))
+            self.parser.feed(data)
         except InfronError as error:
             self._fail(error)
-        else:
-            if self.unparsed > self.limits.max_header_bytes:
-                self._fail(self._too_much_head())
+        except Exception as error:
+            self._fail(self.server.dispatch.report_bug("reading a request", error))
         self._advance()
 
-    def _parse(self, data: bytes) -> None:
-        while data:
-            if self.raw_left:
-                part, data = data[: self.raw_left], data[self.raw_left :]
-                self.raw_left -= len(part)
-                self.on_body(part)
-                if not self.raw_left:
-                    self.on_message_complete()
-                continue
-            try:
-                self.parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                # No upgrade is offered, so the request is answered as it stands and the next one follows it.
-                data = data[upgrade.args[0] :]
-
-    def _fail(self, error: BaseException | None) -> None:
+    def _fail(self, error: InfronError) -> None:
         """What follows cannot be understood: it is answered after everything before it, and the connection ends."""
-        if not isinstance(error, InfronError):
-            self.relay.report_bug("reading a request", error)
-            error = InternalError("The gateway failed; its log says where.")
         self.deaf = True
-        turn, self.turn = self.turn, None
-        if turn is None:
-            turn = Turn(self, b"", [], keep_alive=False, chunked=False)
-            self.turns.append(turn)
-        turn.keep_alive = False
-        turn.error = turn.error or error
+        request, self.parser.request = self.parser.request, None
+        if request is None:
+            request = HttpRequest(b"", [], keep_alive=False, chunked=False)
+            self.waiting.append(request)
+        request.keep_alive = False
+        request.error = request.error or error
 
-    def _too_much_head(self) -> InfronError:
-        return HeadTooLarge(
-            f"The request's head is larger than {self.limits.max_header_bytes:,} bytes"
-            f" or has more than {MAX_HEADERS} fields."
-        )
+    def request_begun(self, request: HttpRequest) -> None:
+        self.waiting.append(request)
 
-    def _too_much_body(self) -> InfronError:
-        return PayloadTooLarge(f"The body is larger than {self.limits.max_body_bytes:,} bytes.")
-
-    # ---- parser callbacks; an error raised in one ends the parsing
-
-    def on_message_begin(self) -> None:
-        self.url, self.headers, self.begun = b"", [], True
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.turn is None:  # else a trailer: nothing that could count once the head was judged
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        read, self.unparsed = self.unparsed, 0
-        version = self.parser.get_http_version()
-        turn = Turn(
-            self,
-            self.parser.get_method(),
-            self.headers,
-            keep_alive=version == "1.1" and self.parser.should_keep_alive(),
-            chunked=version == "1.1",
-        )
-        self.turn = turn
-        self.turns.append(turn)
-        if len(self.headers) > MAX_HEADERS or (read > self.limits.max_header_bytes and self._head_is_large()):
-            raise self._too_much_head()
-        self._check_framing(turn, version)
-        if self.url in STREAM_PATHS:
-            turn.path, turn.streams = self.url, True
-        else:
-            turn.path, turn.query, authority = target_of(self.url)
-            if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
-                turn.named[b"host"] = authority
-            turn.streams = turn.path in STREAM_PATHS
-        if b"expect" in turn.named:
-            turn.expects = version == "1.1" and turn.named[b"expect"].lower() == b"100-continue"
-        if b"upgrade" in turn.named and self.parser.should_upgrade() and turn.method != b"CONNECT":
-            self.raw_left = int(turn.named.get(b"content-length", b"0"))  # the parser believes that there is no body
-
-    def _head_is_large(self) -> bool:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-        return size > self.limits.max_header_bytes
-
-    def _check_framing(self, turn: Turn, version: str) -> None:
-        """What the parser lets pass though another server in the chain may read it differently."""
-        if version not in ("1.0", "1.1"):
-            raise InvalidRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
-        named = turn.named
-        if b"host" not in named:
-            unclear = version == "1.1"
-        else:
-            unclear = len(named) < len(turn.headers) and sum(name == b"host" for name, _ in turn.headers) > 1
-        if unclear:
-            raise InvalidRequest("An HTTP/1.1 request needs one Host header.")
-        encoding = named.get(b"transfer-encoding")
-        if encoding is None:
-            return
-        if encoding.strip().lower() != b"chunked" or version == "1.0" or self.parser.should_upgrade():
-            raise InvalidRequest("The only transfer encoding that is understood is `chunked`, and only in HTTP/1.1.")
-
-    def on_chunk_header(self) -> None:
-        self.unparsed = 0
-
-    def on_body(self, body: bytes) -> None:
-        self.unparsed = 0
-        turn = self.turn
-        assert turn is not None
-        turn.size += len(body)
-        if turn.size > self.limits.max_body_bytes:
-            raise self._too_much_body()
-        if turn.streams and turn.error is None:  # the application takes no bodies
-            turn.body.append(body)
-
-    def on_message_complete(self) -> None:
-        if self.raw_left:
-            return
-        self.begun = False
-        self.unparsed = 0
+    def request_complete(self) -> None:
         self.receiving = ""
-        turn, self.turn = self.turn, None
-        assert turn is not None
-        turn.complete = True
 
-    # ---- one turn after the other
+    # ---- one answer after the other
 
     def _advance(self) -> None:
-        """Begin with the next turn, if none is under way and it can be."""
-        if self.advancing:  # a turn that is over at once comes back here
+        """Begin with the next answer, if none is under way and it can be."""
+        if self.advancing:  # an answer that is over at once comes back here
             return
         self.advancing = True
-        while self.turns and self.current is None and not self.write_paused:
-            turn = self.turns[0]
-            if turn.streams and self.half_closed:
+        while self.waiting and self.current is None and not self.write_paused:
+            request = self.waiting[0]
+            if request.streams and self.half_closed:
                 self._client_gone()
                 break
-            if not turn.judged:
-                self._judge(turn)
-            if turn.error is None and not turn.complete:
+            if not request.judged:
+                self._judge(request)
+            if request.error is None and not request.complete:
                 break
-            self.turns.popleft()
-            self.current = turn
-            self._begin(turn)
+            self.waiting.popleft()
+            self.current = Response(self, request)
+            self.server.dispatch.begin(request, self.current)
         self.advancing = False
-        if self.current is None and not self.turns and not self.transport.is_closing():
+        if self.current is None and not self.waiting and not self.transport.is_closing():
             self.ahead = 0
             if self.half_closed:
                 self._close()
         self._set_clock()
 
-    def _judge(self, turn: Turn) -> None:
+    def _judge(self, request: HttpRequest) -> None:
         """What the head alone decides, before a body is read; then, if asked, the leave to send it."""
-        turn.judged = True
-        if turn.error is not None:
+        request.judged = True
+        if request.error is not None:
             return
         try:
-            if turn.streams:
-                self._admit(turn)
-            if not turn.complete and int(turn.named.get(b"content-length", b"0")) > self.limits.max_body_bytes:
-                raise self._too_much_body()
+            if request.streams:
+                self.server.dispatch.admit(request, self.admission)
+            if not request.complete:
+                self.parser.check_length(request)
         except InfronError as error:
-            turn.error = error
-            turn.body.clear()
+            request.error = error
+            request.body.clear()
             return
-        if turn.expects and not turn.complete and not turn.size:
+        if request.expects and not request.complete and not request.size:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _admit(self, turn: Turn) -> None:
-        if turn.method == b"OPTIONS" and preflight(turn, self.relay.config.server.cors_origins) is not None:
-            return
-        if turn.method != b"POST":
-            raise MethodNotAllowed("Chat completions are asked for with POST.", headers={"Allow": "POST"})
-        named, ring = turn.named, self.relay.ledger.keys
-        shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
-        if shown == self.admitted and ring is self.admitted_by:  # as for the request before on this connection
-            turn.key = self.key
-            return
-        host = named.get(b"host")
-        content_type = named.get(b"content-type", b"").decode("latin-1")
-        turn.key = self.relay.admit(named, None if host is None else host.decode("latin-1"), content_type)
-        if not is_json(content_type):
-            raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
-        self.admitted, self.admitted_by, self.key = shown, ring, turn.key
-
-    def _begin(self, turn: Turn) -> None:
-        if turn.error is not None:
-            turn.refuse(turn.error)
-        elif turn.streams and turn.method == b"POST":
-            self._begin_exchange(turn)
-        elif (granted := preflight(turn, self.relay.config.server.cors_origins)) is not None:
-            turn.send(204, granted, b"")
-        else:
-            task = self.loop.create_task(self._ask_application(turn))
-            self.server.tasks.add(task)
-            task.add_done_callback(self.server.tasks.discard)
-
-    def _begin_exchange(self, turn: Turn) -> None:
-        try:
-            wish = turn.named.get(b"x-infron-on-disconnect")
-            asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
-            body = turn.body[0] if len(turn.body) == 1 else b"".join(turn.body)
-            turn.body.clear()
-            request = openai_chat.parse_request(body)
-            turn.exchange = self.relay.begin(request, turn.key, turn, asked)
-            turn.exchange.begin()
-        except InfronError as error:
-            turn.exchange = None
-            turn.refuse(error)
-        except Exception:
-            self.relay.report_bug("starting an exchange")
-            failure = InternalError("The gateway failed; its log says where.")
-            if turn.exchange is None:
-                turn.refuse(failure)
-            else:  # it may have a row in the ledger already, so it is not only answered but settled
-                turn.exchange.take_failure(failure)
-
-    async def _ask_application(self, turn: Turn) -> None:
-        answer = await ask(self.server.application, turn, self.relay)
-        if turn is self.current:  # else the client left
-            turn.send(*answer)
-
-    def turn_over(self, turn: Turn) -> None:
-        """The answer of `turn` is handed to the transport: close, or go on with what came meanwhile."""
-        turn.exchange = None
-        if self.current is not turn:
+    def response_over(self, response: Response) -> None:
+        """The answer is handed to the transport: close, or go on with what came meanwhile."""
+        response.exchange = None
+        if self.current is not response:
             return
         self.current = None
-        if not turn.keep_alive:
+        if not response.keep_alive:
             self.deaf = True
-            self.turns.clear()
-            self._close() if turn.complete else self._linger()
+            self.waiting.clear()
+            self._close() if response.request.complete else self._linger()
         self._advance()
 
     # ---- clocks and closing
 
     def _set_clock(self) -> None:
         """Start the clock of what should come next. That of a body starts anew with each piece of it."""
+        timeouts = self.server.timeouts
         if self.receiving in ("linger", "close"):
             return
         if self.deaf:
             self.receiving = ""
-        elif self.turn is not None:
-            self._expect_within("body", self.timeouts.body_seconds)
-        elif self.begun:
+        elif self.parser.request is not None:
+            self._expect_within("body", timeouts.body_seconds)
+        elif self.parser.begun:
             if self.receiving != "head":
-                self._expect_within("head", self.timeouts.header_seconds)
+                self._expect_within("head", timeouts.header_seconds)
         elif self.current is not None:
             self.receiving = ""
         elif self.receiving == "":  # nothing comes, or nothing is taken
@@ -418,7 +240,7 @@ class GatewayProtocol(asyncio.Protocol):
             return
         if self.receiving in ("linger", "close"):
             self.transport.abort()
-        elif self.receiving == "idle" or not self.begun:
+        elif self.receiving == "idle" or not self.parser.begun:
             self._close()
         else:
             self._fail(RequestTimeout(f"The rest of the request's {self.receiving} did not come in time."))
@@ -426,7 +248,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _close(self) -> None:
         if self.transport.get_write_buffer_size():  # a client that takes nothing must not keep the connection for ever
-            self._expect_within("close", self.timeouts.client_stall_seconds)
+            self._expect_within("close", self.server.timeouts.client_stall_seconds)
         self.transport.close()
 
     def _linger(self) -> None:

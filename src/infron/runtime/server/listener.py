@@ -1,4 +1,4 @@
-"""What the connections of a process share: the listening socket, the application beside the streams, one look at all.
+"""What the connections of a process share: the listening socket, one look at all their clocks, the date.
 
 It never knows what is received or sent on one of them.
 """
@@ -13,6 +13,8 @@ from typing import Any
 
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.server.connection import GatewayProtocol
+from infron.runtime.server.dispatch import Dispatch
+from infron.runtime.server.response import ServerHeaders
 
 LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
 BACKLOG = 4096
@@ -22,15 +24,16 @@ class Server:
     """What the connections of a process share. `application`: the ASGI one for everything that is no stream."""
 
     def __init__(self, relay: Relay, application: Any) -> None:
-        self.relay = relay
-        self.application = application
+        config = relay.config
         self.loop = relay.loop
+        self.limits = config.limits
+        self.timeouts = config.timeouts
+        self.dispatch = Dispatch(relay, application)
+        self.headers = ServerHeaders(config.server.cors_origins, lambda: relay.shutting_down)
         self.connections: set[GatewayProtocol] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self.timed: set[GatewayProtocol] = set()  # those whose clock runs
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.date = b""  # the Date header of this second
         self._listening: asyncio.Server | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -70,7 +73,7 @@ class Server:
 
     def _look(self) -> None:
         """One look for all connections: who receives too slowly, who is idle for too long."""
-        self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.headers.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
         now = self.loop.time()
         for connection in list(self.timed):
             connection.check_clock(now)

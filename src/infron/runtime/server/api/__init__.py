@@ -1,1 +1,1 @@
-"""Resources over HTTP that are no exchanges, a file each."""
+"""The resources of the API, one file each: what is told over HTTP beside the streams."""

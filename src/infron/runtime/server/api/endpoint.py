@@ -1,0 +1,31 @@
+"""What a file of this folder offers: endpoints, each a path and what answers there.
+
+It never knows which endpoints there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infron.policy.access import Key
+
+Answer = Callable[[Request, Key | None], Awaitable[Response]]
+
+
+class Endpoint(Struct, frozen=True):
+    """`path`: below `/v1` and `/api/v1`, or as it stands where `root`. `open`: for strangers too, whose key is None."""
+
+    path: str
+    answer: Answer
+    root: bool = False
+    open: bool = False
+
+
+def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

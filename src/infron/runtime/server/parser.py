@@ -1,0 +1,172 @@
+"""The bytes of one connection made into requests, within the limits of heads and bodies.
+
+It never knows the socket they come from, and never answers anything: what cannot be understood is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Protocol
+
+import httptools
+
+from infron.config import Limits
+from infron.errors import HeadTooLarge, InfronError, InvalidRequest, PayloadTooLarge
+from infron.runtime.server.cors import Headers
+from infron.runtime.server.request import HttpRequest, target_of
+
+MAX_HEADERS = 256
+
+
+class Receiver(Protocol):
+    """Whom the requests are for."""
+
+    def request_begun(self, request: HttpRequest) -> None:
+        """Its head is here; what is wrong with it may still be raised."""
+
+    def request_complete(self) -> None:
+        """The one that was begun is here as a whole."""
+
+
+class RequestParser:
+    """`request`: the one that is being received, once its head is here. `begun`: a first byte of one is here."""
+
+    def __init__(self, receiver: Receiver, limits: Limits, stream_paths: Collection[bytes]) -> None:
+        """`stream_paths`: those whose bodies are kept."""
+        self.request: HttpRequest | None = None
+        self.begun = False
+        self._receiver = receiver
+        self._limits = limits
+        self._stream_paths = stream_paths
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: Headers = []
+        self._unparsed = 0  # bytes received since the parser last made something of them
+        self._raw_left = 0  # bytes of a body that the parser must not see
+
+    def close(self) -> None:
+        self._parser = None  # it refers back to us
+
+    def feed(self, data: bytes) -> None:
+        """Raises InfronError for what cannot be understood, or any other error for a bug of ours; then it is over."""
+        self._unparsed += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserCallbackError as error:
+            raise (error.__context__ or error) from None
+        except httptools.HttpParserError as error:
+            raise InvalidRequest(f"This is not a valid HTTP/1.1 request: {error}.") from None
+        if self._unparsed > self._limits.max_header_bytes:
+            raise self._too_much_head()
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            if self._raw_left:
+                part, data = data[: self._raw_left], data[self._raw_left :]
+                self._raw_left -= len(part)
+                self.on_body(part)
+                if not self._raw_left:
+                    self.on_message_complete()
+                continue
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # No upgrade is offered, so the request is answered as it stands and the next one follows it.
+                data = data[upgrade.args[0] :]
+
+    def check_length(self, request: HttpRequest) -> None:
+        """Raises PayloadTooLarge where the head announces a body that is."""
+        if int(request.named.get(b"content-length", b"0")) > self._limits.max_body_bytes:
+            raise self._too_much_body()
+
+    def _too_much_head(self) -> InfronError:
+        return HeadTooLarge(
+            f"The request's head is larger than {self._limits.max_header_bytes:,} bytes"
+            f" or has more than {MAX_HEADERS} fields."
+        )
+
+    def _too_much_body(self) -> InfronError:
+        return PayloadTooLarge(f"The body is larger than {self._limits.max_body_bytes:,} bytes.")
+
+    # ---- the parser's callbacks; an error raised in one ends the parsing
+
+    def on_message_begin(self) -> None:
+        self._url, self._headers, self.begun = b"", [], True
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.request is None:  # else a trailer: nothing that could count once the head was judged
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        read, self._unparsed = self._unparsed, 0
+        version = self._parser.get_http_version()
+        request = self.request = HttpRequest(
+            self._parser.get_method(),
+            self._headers,
+            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
+            chunked=version == "1.1",
+        )
+        self._receiver.request_begun(request)
+        if len(self._headers) > MAX_HEADERS or (read > self._limits.max_header_bytes and self._head_is_large()):
+            raise self._too_much_head()
+        self._check_framing(request, version)
+        named = request.named
+        if self._url in self._stream_paths:
+            request.path, request.streams = self._url, True
+        else:
+            request.path, request.query, authority = target_of(self._url)
+            if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
+                named[b"host"] = authority
+            request.streams = request.path in self._stream_paths
+        if b"expect" in named:
+            request.expects = version == "1.1" and named[b"expect"].lower() == b"100-continue"
+        if b"upgrade" in named and self._parser.should_upgrade() and request.method != b"CONNECT":
+            self._raw_left = int(named.get(b"content-length", b"0"))  # the parser believes that there is no body
+
+    def _head_is_large(self) -> bool:
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+        return size > self._limits.max_header_bytes
+
+    def _check_framing(self, request: HttpRequest, version: str) -> None:
+        """What the parser lets pass though another server in the chain may read it differently."""
+        if version not in ("1.0", "1.1"):
+            raise InvalidRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
+        named = request.named
+        if b"host" not in named:
+            unclear = version == "1.1"
+        else:
+            unclear = len(named) < len(request.headers) and sum(name == b"host" for name, _ in request.headers) > 1
+        if unclear:
+            raise InvalidRequest("An HTTP/1.1 request needs one Host header.")
+        encoding = named.get(b"transfer-encoding")
+        if encoding is None:
+            return
+        if encoding.strip().lower() != b"chunked" or version == "1.0" or self._parser.should_upgrade():
+            raise InvalidRequest("The only transfer encoding that is understood is `chunked`, and only in HTTP/1.1.")
+
+    def on_chunk_header(self) -> None:
+        self._unparsed = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        request = self.request
+        assert request is not None
+        request.size += len(body)
+        if request.size > self._limits.max_body_bytes:
+            raise self._too_much_body()
+        if request.streams and request.error is None:  # the application takes no bodies
+            request.body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._raw_left:
+            return
+        self.begun = False
+        self._unparsed = 0
+        request, self.request = self.request, None
+        assert request is not None
+        request.complete = True
+        self._receiver.request_complete()

@@ -1,0 +1,60 @@
+"""One HTTP request as it came over a connection: its head, its body, and what was decided about it so far.
+
+It never knows what its body means, nor how it is answered.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+
+import httptools
+
+from infron.errors import InfronError, InvalidRequest
+from infron.policy.access import Key
+from infron.runtime.server.cors import Headers
+
+
+class HttpRequest:
+    """`headers`: names in lower case. `complete`: the whole body is here. `error`: what it will be answered."""
+
+    __slots__ = (
+        "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "method", "named",
+        "path", "query", "size", "streams",
+    )  # fmt: skip
+
+    def __init__(self, method: bytes, headers: Headers, *, keep_alive: bool, chunked: bool) -> None:
+        self.method = method
+        self.headers = headers
+        self.named = dict(headers)
+        self.path = b""
+        self.query = b""
+        self.streams = False  # it starts an exchange; any other one is the application's
+        self.keep_alive = keep_alive
+        self.chunked = chunked  # its answer may come in chunks
+        self.expects = False  # it waits for the leave to send its body
+        self.body: list[bytes] = []
+        self.size = 0
+        self.complete = False
+        self.judged = False
+        self.error: InfronError | None = None
+        self.key: Key | None = None
+
+    def take_body(self) -> bytes:
+        """The body, which is given away."""
+        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.body.clear()
+        return body
+
+
+def target_of(url: bytes) -> tuple[bytes, bytes, bytes]:
+    """(path without percent-encoding, query, authority) of a request's target. Raises InvalidRequest."""
+    authority = b""
+    if url[:1] not in (b"/", b"*"):
+        try:
+            parsed = httptools.parse_url(url)
+        except httptools.HttpParserError:
+            raise InvalidRequest("The request's target is neither a path nor an address.") from None
+        authority = parsed.host or b""
+        url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
+    path, _, query = url.partition(b"#")[0].partition(b"?")
+    return (urllib.parse.unquote_to_bytes(path) if b"%" in path else path), query, authority
