@@ -1,12 +1,27 @@
-"""Property tests try the same values in each run, so that a change alone can turn one red.
+"""What all tests share: the loop of production, and property tests that try the same values in each run.
 
-`HYPOTHESIS_PROFILE=exploring` tries others each time; `make fuzz` does so for an hour.
+So a change alone can turn one red. `HYPOTHESIS_PROFILE=exploring` tries others each time; `make fuzz` does so for an
+hour.
 """
 
+import asyncio
 import os
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import pytest
 from hypothesis import settings
+
+try:
+    import uvloop
+except ImportError:  # not on Windows, and not for every Python
+    uvloop = None  # type: ignore[assignment]
 
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("exploring")
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
+    """The loop that the gateway runs on in production."""
+    return {"loop": uvloop.new_event_loop if uvloop else asyncio.new_event_loop}

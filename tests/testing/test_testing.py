@@ -7,12 +7,13 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+import uvloop
 
 from infron import testing
 from infron.catalog.definitions import Provider
@@ -354,6 +355,19 @@ async def test_hanging_up_reaches_the_provider_as_its_row_says(wire: str) -> Non
         async with Client(running.port, "GET", f"/v1/generation?id={id}") as asking:
             receipt = json.loads(await asking.rest())["data"]
     assert receipt["outcome"] == "cancelled"
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_provider_and_gateway_run_on_either_loop(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """On the loop that the gateway runs on in production the provider ended every connection with an AssertionError."""
+    voice = speak("openai-chat")
+    with asyncio.Runner(loop_factory=loop) as runner:
+        told = runner.run(streamed(voice, voice.plays(voice.answer("Hello"))))
+    assert (told.text, told.finish, told.error) == ("Hello", "stop", None)
+
+
+async def test_tests_run_on_the_loop_of_production() -> None:
+    assert type(asyncio.get_running_loop()) is uvloop.Loop
 
 
 async def test_empty_steps_end_nothing() -> None:

@@ -100,9 +100,8 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
         self.lost = asyncio.Event()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.transport = transport  # uvloop's are no asyncio.Transport by their class
         self._provider.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
