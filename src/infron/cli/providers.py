@@ -20,7 +20,7 @@ from infron.cli.format import number, provider_cells, provider_members, say, sho
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.cli.probe import experiment as probe
 from infron.cli.probe import findings
-from infron.policy import billing
+from infron.policy.prices import price_of
 from infron.runtime.local import model as local
 from infron.wires import WIRES
 
@@ -110,7 +110,7 @@ def prices(model: Model, rows: Catalog) -> dict[str, float] | None:
     """USD per million tokens at the first provider of the model; None if unknown."""
     offer, now = model.served_by[0], datetime.datetime.now(datetime.UTC)
     provider = rows.providers[offer.provider]
-    price = billing.price_of(provider, offer.id, rows.price(provider.id, offer.id), now)
+    price = price_of(provider, offer.id, rows.price(provider.id, offer.id), now)
     return {"prompt": price.prompt / 1e6, "completion": price.completion / 1e6} if price else None
 
 

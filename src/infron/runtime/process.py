@@ -32,7 +32,7 @@ except ImportError:  # not on Windows, and not for every Python
 from infron.catalog.load import Catalog, load_catalog
 from infron.config import Config
 from infron.errors import ConfigError
-from infron.policy import access, billing
+from infron.policy import access, prices
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
@@ -97,7 +97,7 @@ async def running(
     await ledger.start()
     try:
         access.check_listen(config.server.host, keys_exist=ledger.keys.required)
-        billing.warm()
+        prices.warm()
         metrics = Metrics(shared)
         relay = Relay(config, rows, ledger, local, metrics)
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))

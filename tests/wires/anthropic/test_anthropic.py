@@ -33,7 +33,7 @@ from infron.errors import (
     Unsupported,
 )
 from infron.events import Failed
-from infron.policy.billing import price_of
+from infron.policy.prices import price_of
 from infron.wires import anthropic, sse
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.models import NEWEST, generation_of

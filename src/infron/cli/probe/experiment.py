@@ -25,7 +25,7 @@ from infron.cli.probe.accounts import Account, Unknowable, account_of, get
 from infron.cli.probe.findings import Finding, Run, Seen, find
 from infron.config import Config, LedgerSection, Server
 from infron.errors import InfronError, NotFound, ProviderClosed, ProviderMisconfigured, ProviderUnavailable
-from infron.policy import billing, tokens
+from infron.policy import prices, tokens
 from infron.policy.routing import did_you_mean
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.local import model as local
@@ -103,7 +103,7 @@ def model_of(row: Provider, rows: Catalog, wanted: str) -> str:
     now = datetime.datetime.now(datetime.UTC)
 
     def price(provider_model: str) -> float:
-        found = billing.price_of(row, provider_model, rows.price(row.id, provider_model), now)
+        found = prices.price_of(row, provider_model, rows.price(row.id, provider_model), now)
         return found.completion if found is not None else float("inf")
 
     return min((provider_model for _, provider_model in offers), key=price)

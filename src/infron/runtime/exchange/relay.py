@@ -27,7 +27,7 @@ from infron.errors import (
     ShuttingDown,
 )
 from infron.money import Price, Usage
-from infron.policy import access, billing, routing
+from infron.policy import access, prices, routing
 from infron.policy.access import Key
 from infron.policy.routing import Candidate
 from infron.records import Outcome, Settlement
@@ -177,7 +177,7 @@ class Relay:
             if len(self._prices) > 10_000:
                 self._prices.clear()
             override = self.catalog.price(candidate.provider.id, candidate.provider_model)
-            price = billing.price_of(candidate.provider, candidate.provider_model, override, datetime.now(UTC), tier)
+            price = prices.price_of(candidate.provider, candidate.provider_model, override, datetime.now(UTC), tier)
             known = self._prices[name] = (now + PRICE_SECONDS, price)
         return known[1]
 
