@@ -13,7 +13,7 @@ from infron import config, errors
 from infron.catalog.definitions import Fact, Provider
 from infron.catalog.endpoint import lacking
 from infron.catalog.load import load_catalog
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,7 +22,7 @@ def hang_up() -> Iterator[str]:
     columns = ("provider", "id", "wire", "status", "when you hang up", "stops the model", "stops the bill")
     yield f"| {' | '.join((*columns, 'partial usage', 'known from'))} |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    rows = load_catalog(None, None, {}, wires=WIRES).providers
+    rows = load_catalog(None, None, {}, wires=PROVIDER_WIRES).providers
     for row in sorted(rows.values(), key=lambda row: (row.status == "closed", row.name.lower())):
         begin = f"| {row.name} | `{row.id}` | {row.wire}"
         if row.status == "closed":
@@ -40,7 +40,7 @@ def _known(fact: Fact) -> str:
 
 
 def providers() -> Iterator[str]:
-    rows = load_catalog(None, None, {}, wires=WIRES).providers
+    rows = load_catalog(None, None, {}, wires=PROVIDER_WIRES).providers
     for row in sorted(rows.values(), key=lambda row: row.name.lower()):
         if row.status == "closed" or row.id == "local":
             continue
@@ -81,8 +81,8 @@ def wires() -> Iterator[str]:
     yield "| wire | `chat_path` | `auth` | further |"
     yield "|---|---|---|---|"
     base = "https://host"
-    new = {f"new-{wire}": {"wire": wire, "base_url": base} for wire in WIRES if wire != "openai-chat"}
-    rows = load_catalog(new, None, {}, wires=WIRES).providers
+    new = {f"new-{wire}": {"wire": wire, "base_url": base} for wire in PROVIDER_WIRES if wire != "openai-chat"}
+    rows = load_catalog(new, None, {}, wires=PROVIDER_WIRES).providers
     for wire in sorted(new):
         row, wire = rows[wire], rows[wire].wire
         auth = f'`header = "{row.auth.header}", scheme = "{row.auth.scheme}"`'

@@ -29,8 +29,9 @@ import msgspec
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.events import Done, Event, Failed, Onward, UsageReported, Verbatim
-from infron.wires import WIRES, anthropic, sse
+from infron.events import Billed, Done, Event, Failed, Onward, UsageReported, Verbatim
+from infron.money import Usage
+from infron.wires import PROVIDER_WIRES, anthropic, sse
 from infron.wires.bedrock import eventstream
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.delta import members_of
@@ -291,7 +292,7 @@ class Run(NamedTuple):
 
 
 def run(wire: str, row: Provider, pieces: list[bytes], most: int, before: bytes) -> Run:
-    decoder = WIRES[wire].Decoder(row, most, KEY)
+    decoder = PROVIDER_WIRES[wire].Decoder(row, most, KEY)
     if before:
         decoder.whole(before)
     events: list[Event] = []
@@ -342,7 +343,7 @@ def check_stream(wire: str, case: Case, chance: random.Random) -> None:
     if is_whole:
         try:
             events: list[Event] = []
-            follow(events, WIRES[wire].Decoder(row, 1 << 20, KEY).whole(case.data))
+            follow(events, PROVIDER_WIRES[wire].Decoder(row, 1 << 20, KEY).whole(case.data))
             check_told(row, events)
         except InfronError as error:
             check_error(error)
@@ -368,9 +369,10 @@ PREDICTION = b'{"id":"p1","status":"starting","urls":{"stream":"https://stream.r
 
 def check_told(row: Provider, events: list[Event]) -> None:
     """Every event to clients of either wire, in frames and in one JSON."""
-    encoder, folder = openai_chat.Encoder("gen-1", 1, "m"), openai_chat.Folder()
-    other, other_folder = anthropic.Encoder("gen-1", 1, "m"), anthropic.Folder()
+    encoder, folder = openai_chat.Encoder("gen-1", 1, "m"), openai_chat.Accumulator()
+    other, other_folder = anthropic.Encoder("gen-1", 1, "m"), anthropic.Accumulator()
     messages = b""
+    untold = Billed(usage=Usage(), charge=None, estimated=True, provider="mock")
     for event in events:
         if isinstance(event, Failed):
             check_error(event.error)
@@ -378,16 +380,22 @@ def check_told(row: Provider, events: list[Event]) -> None:
         elif isinstance(event, UsageReported):
             usage = event.usage
             promise(min(usage.prompt, usage.completion) >= 0, "counts below zero")
-            told = openai_chat.usage_object(usage, event.raw, None, False)
-            check_frame(encoder.usage(told, openai_chat.cost_members(None), "mock"))
-            messages += other.encode(event)
+            told = Billed(usage=usage, charge=None, estimated=False, provider="mock", raw=event.raw)
+            check_frame(encoder.usage(told))
+            messages += other.usage(told)
         elif not isinstance(event, Done | Onward):
             check_frame(encoder.encode(event))
             folder.add(event)
             messages += other.encode(event)
             other_folder.add(event)
-    valid(folder.answer("gen-1", 1, "m", "mock"), "the whole answer")
-    valid(other_folder.answer("gen-1", 1, "m", "mock"), "the whole message")
+    valid(
+        folder.answer("gen-1", 1, "m", untold),
+        "the whole answer",
+    )
+    valid(
+        other_folder.answer("gen-1", 1, "m", untold),
+        "the whole message",
+    )
     messages += other.close()
     read = anthropic.Decoder(row).feed(messages)
     promise(isinstance(read[-1], Done), "our own Messages stream has no end")
@@ -411,7 +419,7 @@ def check_parse_error(wire: str, case: Case, chance: random.Random) -> None:
     wait = chance.choice(("7", "-1", "nan", "1e999", "Wed, 21 Oct 2026 07:28:00 GMT", "x", "9" * 400, "\xff", ""))
     headers = [(b"retry-after", wait.encode("latin-1")), (b"x-amzn-errortype", case.data[:20])]
     status = chance.choice((200, 400, 401, 402, 403, 404, 408, 413, 422, 424, 429, 498, 499, 500, 503, 529, 599, 302))
-    check_error(WIRES[wire].parse_error(status, headers, case.data, row, KEY, 1.7e9))
+    check_error(PROVIDER_WIRES[wire].parse_error(status, headers, case.data, row, KEY, 1.7e9))
 
 
 def check_sse(case: Case, chance: random.Random) -> None:
@@ -464,7 +472,7 @@ def check_request(parse: Callable[[bytes], Any], case: Case, chance: random.Rand
         promise(error.blame == "caller", f"the caller's fault is told as {error.blame}")
         valid(openai_chat.render_error(error), "an error")
         return
-    for wire, module in WIRES.items():
+    for wire, module in PROVIDER_WIRES.items():
         quirks = {"vertex": chance.random() < 0.5} if wire == "gemini" else {}
         row = msgspec.convert({"id": "mock", "name": "Mock", "wire": wire, "quirks": quirks}, Provider)
         try:
@@ -543,7 +551,7 @@ def whole_of(data: bytes) -> list[bytes]:
 def targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     streams: list[Case] = []
-    for wire in WIRES:
+    for wire in PROVIDER_WIRES:
         corpus = recorded(wire)
         streams += [case for case in corpus if wire != "bedrock"]
         frames = messages_of if wire == "bedrock" else events_of
@@ -555,8 +563,8 @@ def targets() -> dict[str, Target]:
     found["sse"] = Target(streams, events_of, check_sse)
     found["eventstream"] = Target(recorded("bedrock"), messages_of, check_eventstream)
     bodies = {
-        "chat requests": (CHAT, openai_chat.parse_request),
-        "messages requests": (MESSAGES, lambda body: anthropic.parse_request(body, [])),
+        "chat requests": (CHAT, lambda body: openai_chat.parse(body, [])),
+        "messages requests": (MESSAGES, lambda body: anthropic.parse(body, [])),
     }
     for name, (body, parse) in bodies.items():
         corpus = [Case(name, json.dumps(body).encode(), {})]

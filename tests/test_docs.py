@@ -13,7 +13,7 @@ from infron.catalog import definitions as rows
 from infron.catalog.load import load_catalog
 from infron.runtime.ledger import entries
 from infron.testing import SCRIPTS
-from infron.wires import WIRES
+from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -58,7 +58,7 @@ def test_every_field_of_a_row_is_explained(kind: type):
 
 
 def test_every_wire_is_explained():
-    for wire in WIRES:
+    for wire in PROVIDER_WIRES:
         assert f"`{wire}`" in ROWS
 
 
@@ -89,7 +89,7 @@ def test_the_examples_of_the_configuration_are_right():
         for example in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):
             loaded = msgspec.convert(tomllib.loads(example), config.Config)
             providers = {"mine": {"wire": "openai-chat", "base_url": "http://host/v1"}, **loaded.providers}
-            load_catalog(providers, loaded.models, {}, wires=WIRES)
+            load_catalog(providers, loaded.models, {}, wires=PROVIDER_WIRES)
 
 
 def test_every_header_of_ours_is_documented():
@@ -102,7 +102,8 @@ def test_every_header_of_ours_is_documented():
 
 def test_every_path_is_documented():
     source = "".join(path.read_text() for path in (ROOT / "src/infron/runtime/server").rglob("*.py"))
-    for path in re.findall(r"[\"'](/[a-z/]+)[\"']", source):
+    paths = [path for api in CLIENT_WIRES.values() for path in api.PATHS]
+    for path in [*paths, *re.findall(r"[\"'](/[a-z/]+)[\"']", source)]:
         assert path in API, path
 
 

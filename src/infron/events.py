@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from msgspec import Raw, Struct
 
 from infron.errors import InfronError
-from infron.money import Usage
+from infron.money import Charge, Usage
 from infron.request import Outgoing
 
 
@@ -124,6 +124,19 @@ class UsageReported(Struct, gc=False):
     usage: Usage
     raw: dict[str, Any] | None = None
     cost: int | None = None
+
+
+class Billed(Struct, frozen=True, kw_only=True):
+    """The counts that a client is told at the end, and what they cost; None: no price is known.
+
+    `raw`: what the provider itself reported, in the names of the chat wire. `provider`: who answered.
+    """
+
+    usage: Usage
+    charge: Charge | None
+    estimated: bool
+    provider: str
+    raw: dict[str, Any] | None = None
 
 
 class Finished(ClientEvent, frozen=True, gc=False):

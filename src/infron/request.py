@@ -22,8 +22,12 @@ NO_WISHES = Preferences()
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What the caller wants. `fields`: the root members that go on to the provider, each as its own JSON."""
+    """What the caller wants, said in one client API, which `api` names.
 
+    `fields`: the root members that go on to the provider, each as its own JSON.
+    """
+
+    api: str
     model: str
     stream: bool
     include_usage: bool

@@ -9,7 +9,7 @@ import pytest
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 CANCELS = [
     "OpenAI",
@@ -63,7 +63,7 @@ GOES_ON = [
     "Targon",
     "InferenceNet",
 ]
-ROWS = load_catalog({}, {}, {}, wires=WIRES)
+ROWS = load_catalog({}, {}, {}, wires=PROVIDER_WIRES)
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # Where a provider's own word is another one than the page's, its row follows the provider, and its notes say so.
 DEVIATES = {"Novita"}
@@ -84,7 +84,7 @@ def test_the_page_lists_forty_eight() -> None:
 def test_each_has_a_row_with_its_evidence(name: str) -> None:
     row = row_of(name)
     assert row.source
-    assert row.wire in WIRES
+    assert row.wire in PROVIDER_WIRES
     for fact in (row.stops_work, row.stops_billing, row.reports_partial_usage):
         assert fact.value != "unknown"
         assert fact.source

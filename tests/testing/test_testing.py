@@ -44,7 +44,7 @@ from infron.testing import (
     speak,
     split,
 )
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 NATIVE = [wire for wire in SCRIPTS if wire != "openai-chat"]
 TALKS = [wire for wire in SCRIPTS if wire != "replicate"]  # the wires with tools and usage in their streams
@@ -66,7 +66,7 @@ class Heard(NamedTuple):
 
 def heard(voice: Voice, pieces: list[bytes]) -> Heard:
     row = {"id": "mock", "name": "Mock", "base_url": "http://127.0.0.1:1/v1", **voice.row_fields}
-    decoder = WIRES[voice.wire].Decoder(msgspec.convert(row, Provider), MOST, "")
+    decoder = PROVIDER_WIRES[voice.wire].Decoder(msgspec.convert(row, Provider), MOST, "")
     events: list[Event] = [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
     tools: dict[int, list[str]] = {}
     for event in events:
@@ -171,7 +171,7 @@ def test_a_refusal_is_the_wires_own_error(wire: str, kind: Any) -> None:
     answer = voice.refuse(kind, "not now", retry_after="7")
     row = msgspec.convert({"id": "mock", "name": "Mock", **voice.row_fields}, Provider)
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
-    error = WIRES[wire].parse_error(answer.status, headers, answer.body or b"", row, "", 0.0)
+    error = PROVIDER_WIRES[wire].parse_error(answer.status, headers, answer.body or b"", row, "", 0.0)
     statuses = {"overloaded": {503}, "rate_limit": {429}, "server": {500, 502}, "invalid": {400, 422}, "key": {502}}
     assert error.status in statuses[kind]
     if kind == "rate_limit":

@@ -11,7 +11,7 @@ from infron.catalog.load import load_catalog
 from infron.errors import Unsupported
 from infron.request import Outgoing
 from infron.wires.cloudflare import encode_request, parse_error
-from infron.wires.openai.chat.request import parse_request
+from infron.wires.openai.chat.request import parse
 
 ROW = load_catalog({}, {}, {}).providers["cloudflare-run"]
 MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
@@ -20,7 +20,7 @@ PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}
 
 def sent(provider_model: str = MODEL, **members: Any) -> Outgoing:
     body = {"model": "cloudflare-run/x", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **members}
-    return encode_request(parse_request(json.dumps(body).encode()), ROW, provider_model, True)
+    return encode_request(parse(json.dumps(body).encode(), []), ROW, provider_model, True)
 
 
 def test_the_model_stands_in_the_path_and_not_in_the_body() -> None:

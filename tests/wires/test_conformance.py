@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.events import Done, Event, Failed, Onward
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 CASES = Path(__file__).parent / "cases"
-NATIVE = sorted(set(WIRES) - {"openai-chat"})
+NATIVE = sorted(set(PROVIDER_WIRES) - {"openai-chat"})
 NAMES = [(wire, path.stem) for wire in NATIVE for path in sorted((CASES / wire.replace("-", "_")).glob("*.bytes"))]
 MOST = 16 << 20
 
@@ -33,7 +33,7 @@ def row_of(wire: str, case: dict[str, Any]) -> Provider:
 
 
 def decoded(wire: str, case: dict[str, Any], pieces: list[bytes]) -> list[Event]:
-    decoder = WIRES[wire].Decoder(row_of(wire, case), MOST, "")
+    decoder = PROVIDER_WIRES[wire].Decoder(row_of(wire, case), MOST, "")
     if case.get("whole"):
         return decoder.whole(b"".join(pieces))
     events = [event for piece in pieces for event in decoder.feed(piece)]
@@ -90,7 +90,7 @@ def test_a_native_wire_has_at_least_fifteen_cases(wire: str) -> None:
 @pytest.mark.parametrize("wire", NATIVE)
 @given(pieces=st.lists(st.binary(max_size=80), max_size=8))
 def test_garbage_raises_only_our_error(wire: str, pieces: list[bytes]) -> None:
-    decoder = WIRES[wire].Decoder(row_of(wire, {}), MOST, "")
+    decoder = PROVIDER_WIRES[wire].Decoder(row_of(wire, {}), MOST, "")
     over = False
     try:
         for piece in pieces:
@@ -98,6 +98,6 @@ def test_garbage_raises_only_our_error(wire: str, pieces: list[bytes]) -> None:
             assert not (over and events), "something followed the end"
             over = over or any(isinstance(event, Done | Failed | Onward) for event in events)
         decoder.close()
-        WIRES[wire].Decoder(row_of(wire, {}), MOST, "").whole(b"".join(pieces))
+        PROVIDER_WIRES[wire].Decoder(row_of(wire, {}), MOST, "").whole(b"".join(pieces))
     except InfronError:
         pass

@@ -13,7 +13,7 @@ import pytest
 
 from infron.errors import ProviderUnavailable
 from infron.events import TextDelta
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_the_first_cases_of_a_fixed_seed_keep_every_promise(
     targets = {name: target._replace(flood=False) for name, target in fuzz.targets().items()}
     monkeypatch.setattr(fuzz, "targets", lambda: targets)
     assert fuzz.fuzz(60, 2, tmp_path, most=400) == {}
-    assert set(WIRES) < set(targets)
+    assert set(PROVIDER_WIRES) < set(targets)
 
 
 CHUNK = b'data: {"id":"","object":"","created":0,"model":"","choices":[{"index":1,%b}]}\n\n'
@@ -81,11 +81,11 @@ def test_what_was_found_once_keeps_every_promise(fuzz: ModuleType, what: str, cu
 def test_a_broken_promise_is_kept_in_few_bytes_and_can_be_tried_again(
     fuzz: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Talkative(WIRES["cohere"].Decoder):  # type: ignore[name-defined,misc]
+    class Talkative(PROVIDER_WIRES["cohere"].Decoder):  # type: ignore[name-defined,misc]
         def close(self) -> list[object]:
             return [*super().close(), TextDelta("one more")]
 
-    monkeypatch.setattr(WIRES["cohere"], "Decoder", Talkative)
+    monkeypatch.setattr(PROVIDER_WIRES["cohere"], "Decoder", Talkative)
     found = fuzz.fuzz(60, 1, tmp_path, only="cohere", most=20)
     (path,) = [path for what, path in found.items() if "followed the end" in what]
     with pytest.raises(fuzz.Broken, match="something followed the end"):

@@ -23,7 +23,7 @@ from infron.runtime.exchange.providers import signer_of
 from infron.runtime.ledger import ledger, sqlite
 from infron.runtime.local import model as local
 from infron.runtime.upstream import client as upstream
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 LIVE_SECONDS = 20.0
 
@@ -66,7 +66,7 @@ def _tables(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -> list[str]:
     try:
-        load_catalog(providers, models, os.environ, wires=WIRES, path=path)
+        load_catalog(providers, models, os.environ, wires=PROVIDER_WIRES, path=path)
     except InfronError as error:
         return [error.message]
     return []
@@ -74,7 +74,7 @@ def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -
 
 def waiting(loaded: config.Config) -> list[str]:
     """Why the rows that the configuration speaks of cannot be used here and now, a sentence each: no mistakes."""
-    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=WIRES, path=loaded.path)
+    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
     named = [row for name in loaded.providers if (row := rows.find_provider(name)) is not None and row.id != "local"]
     return [why for row in named if isinstance(why := rows.usable(row), str)]
 
@@ -100,7 +100,7 @@ def _local(loaded: config.Config) -> str | None:
 
 async def live(loaded: config.Config) -> list[Answer]:
     """Ask every usable provider for its list of models, all at once: each should take the key."""
-    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=WIRES, path=loaded.path)
+    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
     client = upstream.Client(connect_seconds=loaded.timeouts.connect_seconds)
     asked = []
     for row in rows.providers.values():

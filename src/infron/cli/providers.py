@@ -22,7 +22,7 @@ from infron.cli.probe import experiment as probe
 from infron.cli.probe import findings
 from infron.policy.prices import price_of
 from infron.runtime.local import model as local
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 catalogue = typer.Typer(invoke_without_command=True)
 
@@ -115,7 +115,7 @@ def prices(model: Model, rows: Catalog) -> dict[str, float] | None:
 
 
 def load_rows(settings: config.Config) -> Catalog:
-    return load_catalog(settings.providers, settings.models, os.environ, wires=WIRES, path=settings.path)
+    return load_catalog(settings.providers, settings.models, os.environ, wires=PROVIDER_WIRES, path=settings.path)
 
 
 def why_not(row: Provider, rows: Catalog, settings: config.Config) -> str | None:

@@ -39,7 +39,7 @@ from infron.runtime.local.model import LocalModel
 from infron.runtime.server import application as app
 from infron.runtime.server.listener import Server
 from infron.runtime.telemetry.metrics import Metrics
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]
 logger = logging.getLogger("infron")
@@ -50,7 +50,7 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
 
     Returns the exit code. Raises ConfigError with one sentence where it cannot start.
     """
-    rows = load_catalog(config.providers, config.models, os.environ, wires=WIRES, path=config.path)
+    rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES, path=config.path)
     _raise_file_limit()
     listener = listen(config.server.host, config.server.port)
     host, port = listener.getsockname()[:2]

@@ -36,7 +36,7 @@ from infron.testing.scripts import (
     Script,
     Wait,
 )
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 _STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of zero seconds
@@ -215,7 +215,7 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
         sections.setdefault("ledger", {"url": f"sqlite:///{Path(folder) / 'infron.db'}"})
         sections.setdefault("local", {"enabled": False})
         config = msgspec.convert(sections, Config)
-        rows = load_catalog(config.providers, config.models, {}, wires=WIRES)
+        rows = load_catalog(config.providers, config.models, {}, wires=PROVIDER_WIRES)
         listener = listen(config.server.host, 0)
         port = listener.getsockname()[1]
         local = LocalModel.prepare(config.local) if config.local.enabled else None

@@ -22,7 +22,7 @@ from infron.config import Config
 from infron.runtime import process as gateway
 from infron.runtime.credentials import sigv4
 from infron.testing import Answer, RunningGateway, ScriptedProvider, speak
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +30,7 @@ async def running(folder: Path, **providers: dict[str, Any]) -> AsyncIterator[Ru
     """A gateway that finds credentials in this process's environment, as a real one does."""
     url = f"sqlite:///{folder / 'infron.db'}"
     config = msgspec.convert({"providers": providers, "ledger": {"url": url}, "local": {"enabled": False}}, Config)
-    rows = load_catalog(config.providers, config.models, os.environ, wires=WIRES)
+    rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES)
     listener = gateway.listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     try:

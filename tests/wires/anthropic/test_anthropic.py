@@ -65,7 +65,7 @@ def sent(model: str = "claude-sonnet-5", **fields: Any) -> dict[str, Any]:
 def asked(model: str, **fields: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The body for a chat request, and what was left out."""
     body = {"model": "any", "messages": [HELLO], **fields}
-    request = openai_request.parse_request(json.dumps(body).encode())
+    request = openai_request.parse(json.dumps(body).encode(), [])
     outgoing = encode_request(request, ROW, model, False)
     return json.loads(outgoing.body), outgoing.dropped
 
@@ -174,8 +174,8 @@ def test_pictures_and_documents_go_in_whichever_way_they_come() -> None:
         {"type": "file", "file": {"file_data": f"data:text/plain;base64,{text}"}},
         {"type": "file", "file": {"file_id": "file_1"}},
     ]
-    request = openai_request.parse_request(
-        json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode()
+    request = openai_request.parse(
+        json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}]}).encode(), []
     )
     outgoing = encode_request(request, ROW, "claude-opus-5", False)
     assert outgoing.headers == (("anthropic-beta", "files-api-2025-04-14"),)
@@ -654,7 +654,7 @@ def test_stop_user_and_tier() -> None:
 def test_anthropics_own_members_go_on_with_the_betas_that_they_need() -> None:
     own = {"context_management": {"edits": []}, "container": "c_1", "output_config": {"task_budget": {"tokens": 9}}}
     body = {"model": "m", "messages": [HELLO], "betas": ["code-execution-2025-05-22"], **own, "speed": "fast"}
-    request = openai_request.parse_request(json.dumps(body).encode())
+    request = openai_request.parse(json.dumps(body).encode(), [])
     outgoing = encode_request(request, ROW, "claude-opus-5", False)
     assert outgoing.headers == (("anthropic-beta", "code-execution-2025-05-22,context-management-2025-06-27"),)
     assert own.items() <= json.loads(outgoing.body).items()

@@ -70,7 +70,7 @@ def blocks_of(provider_model: str, *messages: Message, **asked: Any) -> list[lis
 
 def request_of(**fields: Any) -> Request:
     raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
-    return Request(model="m", stream=True, include_usage=True, fields=raw)
+    return Request(api="openai-chat", model="m", stream=True, include_usage=True, fields=raw)
 
 
 def test_a_request_of_the_chat_wire_becomes_one_of_converse():

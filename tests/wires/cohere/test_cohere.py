@@ -16,7 +16,7 @@ from infron.request import Outgoing
 from infron.wires.cohere import encode_request
 from infron.wires.cohere.decoder import Decoder, parse_error
 from infron.wires.cohere.request import encode
-from infron.wires.openai.chat.request import parse_request
+from infron.wires.openai.chat.request import parse
 
 ROW = load_catalog({}, {}, {}).providers["cohere"]
 TOOL = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object"}}}
@@ -27,7 +27,7 @@ PIXEL = "data:image/png;base64,AAAA"
 
 def outgoing(**members: Any) -> Outgoing:
     body = {"model": "cohere/command-a-03-2025", "messages": [{"role": "user", "content": "Hi"}], **members}
-    return encode_request(parse_request(json.dumps(body).encode()), ROW, "command-a-03-2025", True)
+    return encode_request(parse(json.dumps(body).encode(), []), ROW, "command-a-03-2025", True)
 
 
 def sent(**members: Any) -> Any:

@@ -26,7 +26,7 @@ MARK = "skip_thought_signature_validator"
 def sent(fields: dict[str, Any], provider_model: str = NEW, provider: Provider = STUDIO) -> Outgoing:
     fields = {"messages": [{"role": "user", "content": "Hi"}], **fields}
     raw = {name: Raw(json.dumps(value).encode()) for name, value in fields.items()}
-    request = Request(model="google/x", stream=True, include_usage=True, fields=raw)
+    request = Request(api="openai-chat", model="google/x", stream=True, include_usage=True, fields=raw)
     return gemini.encode_request(request, provider, provider_model, True)
 
 

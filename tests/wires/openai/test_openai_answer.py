@@ -7,21 +7,22 @@ from typing import Any
 
 import msgspec
 import pytest
+from counts import NOTHING, billed
 
 from infron.catalog.definitions import Provider
-from infron.events import Verbatim
+from infron.events import Billed, Verbatim
 from infron.money import Charge, Usage
-from infron.wires.openai.chat import Folder, cost_members, usage_object
+from infron.wires.openai.chat.answer import Accumulator, cost_members, usage_object
 from infron.wires.openai.chat.stream import Decoder
 
 
-def folded(*frames: dict[str, Any], **more: Any) -> dict[str, Any]:
-    decoder, folder = Decoder(Provider(id="mock", name="Mock")), Folder()
+def folded(*frames: dict[str, Any], used: Billed = NOTHING) -> dict[str, Any]:
+    decoder, folder = Decoder(Provider(id="mock", name="Mock")), Accumulator()
     for frame in frames:
         for event in decoder.feed(b"data: %b\n\n" % json.dumps(frame).encode()):
             if isinstance(event, Verbatim):
                 folder.add(event)
-    answer: dict[str, Any] = json.loads(folder.answer("gen-1", 123, "a/b", "mock", **more))
+    answer: dict[str, Any] = json.loads(folder.answer("gen-1", 123, "a/b", used))
     return answer
 
 
@@ -41,9 +42,10 @@ def test_text_is_joined_and_the_root_is_ours() -> None:
         {**one({"content": "Hello"}), "system_fingerprint": "fp", "x_vendor": {"a": 1}},
         one({"content": " world"}),
         one({}, "stop"),
-        usage={"prompt_tokens": 1},
-        cost=None,
+        used=billed(prompt=1),
     )
+    counts = answer.pop("usage")
+    assert (counts["prompt_tokens"], counts["completion_tokens"], counts["cost"]) == (1, 0, None)
     assert answer == {
         "id": "gen-1",
         "object": "chat.completion",
@@ -53,8 +55,8 @@ def test_text_is_joined_and_the_root_is_ours() -> None:
         "system_fingerprint": "fp",
         "x_vendor": {"a": 1},
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello world"}, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1},
         "cost": None,
+        "cost_details": None,
     }
 
 
@@ -130,13 +132,13 @@ def test_reasoning_is_continued_and_its_details_are_merged_by_index() -> None:
 
 def test_a_long_answer_is_joined_once() -> None:
     # Each piece was added to all before it: an answer of n pieces cost n * n.
-    folder = Folder()
+    folder = Accumulator()
     choices = b'[{"delta":{"content":"%b"},"logprobs":{"content":[{"token":"x"}]}}]'
     for n in range(20_000):
         folder.add(Verbatim({"choices": msgspec.Raw(choices % (b"%08d" % n))}, True, ""))
     pieces = folder._choices[0]["message"]["content"].parts
     assert len(pieces) == 20_000
-    (choice,) = json.loads(folder.answer("gen-1", 1, "a/b", "mock"))["choices"]
+    (choice,) = json.loads(folder.answer("gen-1", 1, "a/b", NOTHING))["choices"]
     assert choice["message"]["content"] == "".join(f"{n:08}" for n in range(20_000))
     assert len(choice["logprobs"]["content"]) == 20_000
 
@@ -167,7 +169,8 @@ def test_a_refusal_stays_beside_null_content() -> None:
 def test_usage_shows_the_counts_that_were_billed_over_the_providers_own() -> None:
     raw = {"prompt_tokens": 9, "total_tokens": 99, "prompt_tokens_details": {"audio_tokens": 1}, "queue_time": 0.5}
     usage = Usage(prompt=10, completion=5, cached=4, reasoning=2)
-    assert usage_object(usage, raw, Charge(prompt=1_500_000_000_000), False) == {
+    charge = Charge(prompt=1_500_000_000_000)
+    assert usage_object(Billed(usage=usage, charge=charge, estimated=False, provider="mock", raw=raw)) == {
         "prompt_tokens": 10,
         "completion_tokens": 5,
         "total_tokens": 15,
@@ -176,7 +179,7 @@ def test_usage_shows_the_counts_that_were_billed_over_the_providers_own() -> Non
         "queue_time": 0.5,
         "cost": 1.5,
     }
-    unknown = usage_object(usage, None, None, True)
+    unknown = usage_object(Billed(usage=usage, charge=None, estimated=True, provider="mock"))
     assert (unknown["estimated"], unknown["cost"]) == (True, None)
     assert raw["prompt_tokens"] == 9
 

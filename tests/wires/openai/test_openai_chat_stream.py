@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from counts import NOTHING, billed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -176,9 +177,9 @@ def test_the_frames_that_are_ours() -> None:
             "metadata": {"error_type": "provider_unavailable", "provider": "mock"},
         },
     }
-    usage = json.loads(encoder.usage({"prompt_tokens": 1}, {"cost": 0.5}, "mock").removeprefix(b"data: "))
+    usage = json.loads(encoder.usage(billed(prompt=1)).removeprefix(b"data: "))
     assert usage["choices"] == []
-    assert (usage["usage"], usage["cost"], usage["provider"]) == ({"prompt_tokens": 1}, 0.5, "mock")
+    assert (usage["usage"]["prompt_tokens"], usage["cost"], usage["provider"]) == (1, None, "mock")
 
 
 # ---- whatever comes, only our error
@@ -245,7 +246,7 @@ ROWS = [
 @given(st.lists(PIECES | st.binary(max_size=8), max_size=14), st.sampled_from(ROWS), st.booleans())
 def test_garbage_raises_only_our_error(pieces: list[bytes], row: Provider, whole: bool) -> None:
     encoder = openai_chat.Encoder("gen-1", 1, "m")
-    folder = openai_chat.Folder()
+    folder = openai_chat.Accumulator()
     try:
         for event in decoded(pieces, row, whole):
             if isinstance(event, Failed):
@@ -255,7 +256,7 @@ def test_garbage_raises_only_our_error(pieces: list[bytes], row: Provider, whole
                 encoder.encode(event)
     except InfronError as error:
         openai_chat.render_error(error)
-    folder.answer("gen-1", 1, "m", "mock")
+    folder.answer("gen-1", 1, "m", NOTHING)
 
 
 def test_a_whole_answer_that_is_neither_a_stream_nor_json_is_our_error() -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from counts import NOTHING
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from infron.events import (
     ToolCallStarted,
     Verbatim,
 )
-from infron.wires.openai.chat.answer import Folder
+from infron.wires.openai.chat.answer import Accumulator
 from infron.wires.openai.chat.events import MAX_HELD, Reader, delta_of, encode_delta
 from infron.wires.openai.chat.stream import Decoder
 
@@ -237,7 +238,7 @@ def test_events_survive_the_bytes_of_the_chat_wire(events: list[Neutral]) -> Non
 
 @given(answers())
 def test_a_whole_answer_is_the_folded_stream(events: list[Neutral]) -> None:
-    straight, through = Folder(), Folder()
+    straight, through = Accumulator(), Accumulator()
     for event in [Started("x"), *events, Finished("stop", told=True)]:
         straight.add(event)
     begun: set[int] = set()
@@ -247,15 +248,15 @@ def test_a_whole_answer_is_the_folded_stream(events: list[Neutral]) -> None:
         begun.add(event.choice)
     for chunk in chunks(stream):
         through.add(chunk)
-    ours = json.loads(straight.answer("gen", 1, "m", "p"))
-    assert ours["choices"] == json.loads(through.answer("gen", 1, "m", "p"))["choices"]
+    ours = json.loads(straight.answer("gen", 1, "m", NOTHING))
+    assert ours["choices"] == json.loads(through.answer("gen", 1, "m", NOTHING))["choices"]
     for folded in ours["choices"]:
         told = [event.text for event in events if isinstance(event, TextDelta) and event.choice == folded["index"]]
         assert folded["message"]["content"] == ("".join(told) if told else None)
 
 
 def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
-    folder = Folder()
+    folder = Accumulator()
     events: list[Any] = [
         ThinkingDelta("Let ", format="anthropic-claude-v1"),
         ThinkingDelta("me.", format="anthropic-claude-v1"),
@@ -280,7 +281,7 @@ def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
     ]
     for event in events:
         folder.add(event)
-    (choice,) = json.loads(folder.answer("gen", 1, "m", "p"))["choices"]
+    (choice,) = json.loads(folder.answer("gen", 1, "m", NOTHING))["choices"]
     assert choice == {
         "index": 0,
         "finish_reason": "tool_calls",

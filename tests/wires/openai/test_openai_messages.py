@@ -728,7 +728,9 @@ def test_plain_things_are_written_as_every_host_knows_them() -> None:
 
 
 def request(**fields: Any) -> Request:
-    return Request(model="m", stream=True, include_usage=False, fields=raw(messages=[HI], model="m", **fields))
+    return Request(
+        api="openai-chat", model="m", stream=True, include_usage=False, fields=raw(messages=[HI], model="m", **fields)
+    )
 
 
 def test_what_a_wire_does_not_take_is_named_in_order() -> None:

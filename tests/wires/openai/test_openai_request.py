@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, InvalidRequest
-from infron.wires.openai.chat import encode_request, parse_request, render_error
+from infron.request import Request
+from infron.wires.openai.chat import encode_request, parse, render_error
 
 MESSAGES = b'"messages":[{"role":"user","content":"Hi"}]'
+
+
+def parsed(data: bytes) -> Request:
+    return parse(data, [])
 
 
 def body(members: bytes = b"") -> bytes:
@@ -22,30 +27,30 @@ def body(members: bytes = b"") -> bytes:
 
 
 def test_a_plain_request_is_read() -> None:
-    request = parse_request(body(b'"stream":true,"user":"u","session_id":"s","service_tier":"flex"'))
+    request = parsed(body(b'"stream":true,"user":"u","session_id":"s","service_tier":"flex"'))
     assert (request.model, request.stream, request.include_usage) == ("a/b", True, False)
     assert (request.user, request.session_id, request.service_tier) == ("u", "s", "flex")
-    assert not parse_request(body()).stream
-    assert not parse_request(body(b'"stream":null')).stream
+    assert not parsed(body()).stream
+    assert not parsed(body(b'"stream":null')).stream
 
 
 @pytest.mark.parametrize("asked", [b'"stream_options":{"include_usage":true}', b'"usage":{"include":true}'])
 def test_usage_is_asked_for_in_either_way(asked: bytes) -> None:
-    assert parse_request(body(asked)).include_usage
-    assert not parse_request(body(asked.replace(b"true", b"false"))).include_usage
-    assert not parse_request(body(asked.replace(b"true", b"1"))).include_usage
+    assert parsed(body(asked)).include_usage
+    assert not parsed(body(asked.replace(b"true", b"false"))).include_usage
+    assert not parsed(body(asked.replace(b"true", b"1"))).include_usage
 
 
 def test_preferences_and_fallbacks_are_read() -> None:
-    request = parse_request(
+    request = parsed(
         body(b'"models":["x/y"],"provider":{"order":["a"],"only":["b"],"ignore":["c"],"allow_fallbacks":false}')
     )
     assert request.models == ("x/y",)
     chosen = request.preferences
     assert (chosen.order, chosen.only, chosen.ignore, chosen.allow_fallbacks) == (("a",), ("b",), ("c",), False)
     assert not chosen.require_parameters
-    assert parse_request(body(b'"provider":{"require_parameters":true}')).preferences.require_parameters
-    assert parse_request(body(b'"fallback_models":["x/y"]')).models == ("x/y",)
+    assert parsed(body(b'"provider":{"require_parameters":true}')).preferences.require_parameters
+    assert parsed(body(b'"fallback_models":["x/y"]')).models == ("x/y",)
 
 
 # ---- what is refused: body -> (a part of the message, the param)
@@ -110,7 +115,7 @@ REFUSED: dict[str, tuple[bytes, str, str | None]] = {
 def test_bad_input_is_refused_with_its_place(name: str) -> None:
     data, words, param = REFUSED[name]
     with pytest.raises(InvalidRequest) as refused:
-        parse_request(data)
+        parsed(data)
     assert words in refused.value.message
     assert refused.value.param == param
     error = json.loads(render_error(refused.value))["error"]
@@ -118,12 +123,12 @@ def test_bad_input_is_refused_with_its_place(name: str) -> None:
 
 
 def test_two_hundred_levels_are_not_too_deep() -> None:
-    parse_request(body(b'"x":' + b"[" * 199 + b"]" * 199))
-    parse_request(body(b'"x":[' + b"[]," * 500 + b"[]]"))  # many are not deep
+    parsed(body(b'"x":' + b"[" * 199 + b"]" * 199))
+    parsed(body(b'"x":[' + b"[]," * 500 + b"[]]"))  # many are not deep
 
 
 def test_a_surrogate_pair_is_a_character() -> None:
-    assert bytes(parse_request(body(b'"x":"\\ud83d\\ude42"')).fields["x"]) == b'"\\ud83d\\ude42"'
+    assert bytes(parsed(body(b'"x":"\\ud83d\\ude42"')).fields["x"]) == b'"\\ud83d\\ude42"'
 
 
 @settings(deadline=None)
@@ -131,7 +136,7 @@ def test_a_surrogate_pair_is_a_character() -> None:
 def test_garbage_is_refused_with_our_error_only(data: bytes) -> None:
     for whole in (data, body(b'"x":' + data), b'{"model":"a","messages":' + data + b"}"):
         try:
-            parse_request(whole)
+            parsed(whole)
         except InfronError as error:
             render_error(error)
 
@@ -146,7 +151,7 @@ def row(**fields: Any) -> Provider:
 
 
 def sent(members: bytes, provider: Provider, ask_usage: bool = True) -> dict[str, msgspec.Raw]:
-    data = encode_request(parse_request(body(members)), provider, "own-id", ask_usage).body
+    data = encode_request(parsed(body(members)), provider, "own-id", ask_usage).body
     return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
 
 
@@ -178,7 +183,7 @@ def test_messages_stay_byte_for_byte_where_the_row_changes_none_of_them() -> Non
     messages = (
         '[{"role": "user","content" : "\\u00fc\u00fc", "x":1.10},{"role":"user","content":[{"type":"text"}]}]'.encode()
     )
-    request = parse_request(b'{"model":"a/b","messages":' + messages + b"}")
+    request = parsed(b'{"model":"a/b","messages":' + messages + b"}")
     data = encode_request(request, row(quirks={"roles": {"developer": "system"}}), "own-id", True).body
     for kept in ('"\\u00fc\u00fc"'.encode(), b"1.10", b'[{"type":"text"}]'):
         assert kept in data
@@ -296,7 +301,7 @@ LEFT_OUT: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
 
 @pytest.mark.parametrize(("quirks", "given", "expected"), LEFT_OUT)
 def test_what_a_row_lets_go_is_named(quirks: dict[str, Any], given: dict[str, Any], expected: tuple[str, ...]) -> None:
-    request = parse_request(body(json.dumps(given)[1:-1].encode()))
+    request = parsed(body(json.dumps(given)[1:-1].encode()))
     assert encode_request(request, row(quirks=quirks, usage="always"), "own-id", False).dropped == expected
 
 
@@ -351,7 +356,7 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 
 def message_sent(message: dict[str, Any], quirks: dict[str, Any]) -> Any:
-    request = parse_request(json.dumps({"model": "a/b", "messages": [message]}).encode())
+    request = parsed(json.dumps({"model": "a/b", "messages": [message]}).encode())
     return json.loads(encode_request(request, row(quirks=quirks), "own-id", True).body)["messages"][0]
 
 

@@ -13,7 +13,7 @@ from infron.errors import ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Done, Event, Failed, Finished, Onward, Started, TextDelta, UsageReported
 from infron.money import Usage
 from infron.request import Outgoing
-from infron.wires.openai.chat.request import parse_request
+from infron.wires.openai.chat.request import parse
 from infron.wires.replicate import encode_request, parse_error
 from infron.wires.replicate.decoder import MOST_BARREN, MOST_LATE, Decoder, is_trusted
 
@@ -27,7 +27,7 @@ TOOL = {"type": "function", "function": {"name": "now"}}
 
 def outgoing(provider_model: str = LLAMA, **members: Any) -> Outgoing:
     body = {"model": f"replicate/{provider_model}", "messages": [{"role": "user", "content": "Hi"}], **members}
-    return encode_request(parse_request(json.dumps(body).encode()), ROW, provider_model, False)
+    return encode_request(parse(json.dumps(body).encode(), []), ROW, provider_model, False)
 
 
 def given(provider_model: str = LLAMA, **members: Any) -> Any:

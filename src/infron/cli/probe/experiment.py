@@ -31,7 +31,7 @@ from infron.runtime.exchange.relay import Relay
 from infron.runtime.local import model as local
 from infron.runtime.process import listen, running
 from infron.runtime.upstream.client import Client, Target
-from infron.wires import WIRES, sse
+from infron.wires import PROVIDER_WIRES, sse
 
 PROMPT = (
     "Write a very long story about a dragon and a village, in many chapters, with every detail. "
@@ -54,7 +54,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 async def run(name: str, settings: Config, options: Options, environ: Mapping[str, str], say: Say) -> Finding:
     """The experiment at the provider of this name. `say`: told each step. Raises InfronError with one sentence."""
-    rows = load_catalog(settings.providers, settings.models, environ, wires=WIRES, path=settings.path)
+    rows = load_catalog(settings.providers, settings.models, environ, wires=PROVIDER_WIRES, path=settings.path)
     row = provider_of(name, rows, settings)
     model = model_of(row, rows, options.model)
     # Only this row may be asked, and hanging up must hang up, whatever the row says of it so far.

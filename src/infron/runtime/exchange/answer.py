@@ -12,7 +12,7 @@ from typing import Protocol
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, InternalError, ProviderUnavailable
 from infron.events import Done, Event, Failed, Onward
-from infron.wires import Wire
+from infron.wires.contract import ProviderWire
 
 MAX_ERROR_BYTES = 64 << 10
 
@@ -41,7 +41,7 @@ class Reading:
     def __init__(
         self,
         taker: AnswerListener,
-        wire: Wire,
+        wire: ProviderWire,
         provider: Provider,
         *,
         key: str,

@@ -18,7 +18,18 @@ from infron.errors import (
     ProviderUnavailable,
     ShuttingDown,
 )
-from infron.events import AnyClientEvent, ClientEvent, Done, Event, Failed, Finished, Onward, UsageReported, Verbatim
+from infron.events import (
+    AnyClientEvent,
+    Billed,
+    ClientEvent,
+    Done,
+    Event,
+    Failed,
+    Finished,
+    Onward,
+    UsageReported,
+    Verbatim,
+)
 from infron.money import Usage
 from infron.policy import deadlines
 from infron.policy.deadlines import Due
@@ -29,13 +40,14 @@ from infron.records import Opening, Outcome
 from infron.request import Outgoing, Request
 from infron.runtime.exchange.route import Route
 from infron.runtime.exchange.settlement import Bill, Meter
-from infron.wires.openai import chat as openai_chat
+from infron.wires import CLIENT_WIRES
+from infron.wires.contract import Accumulator, ClientWire
 
 if TYPE_CHECKING:
     from infron.runtime.exchange.relay import Relay
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
-MAX_FOLDED_BYTES = 64 << 20
+MAX_ACCUMULATED_BYTES = 64 << 20
 
 
 class Responder(Protocol):
@@ -71,10 +83,10 @@ class Exchange:
     bill: Bill | None = None
     outcome: Outcome | None = None
     error: InfronError | None = None
-    folder: openai_chat.Folder | None = None
+    accumulator: Accumulator | None = None
     leaving: str | None = None
     stop_asked = False  # the client left: the provider is to be told to stop as soon as that is possible
-    folded = 0
+    accumulated = 0
     held_bytes = 0
     comments = 0
     unsent = 0
@@ -109,9 +121,10 @@ class Exchange:
         self.state = _FIRST
         self.created_at = time.time()
         self.id = new_id(self.created_at, relay.random.getrandbits(68))
-        self.encoder = openai_chat.Encoder(self.id, int(self.created_at), request.model)
+        self.api = CLIENT_WIRES[request.api]
+        self.encoder = self.api.Encoder(self.id, int(self.created_at), request.model)
         if not request.stream:
-            self.folder = openai_chat.Folder()
+            self.accumulator = self.api.Accumulator()
         self.meter = Meter(request)
         self.attempts: list[str] = []
         self.held: list[bytes] = []
@@ -185,7 +198,8 @@ class Exchange:
         self._open_again(self.route.open_without_usage)
 
     def take_events(self, events: list[Event]) -> None:
-        if len(events) == 1 and self.state.phase is Phase.STREAMING and self.folder is None and not self.finished_at:
+        streaming = self.state.phase is Phase.STREAMING and self.accumulator is None
+        if streaming and len(events) == 1 and not self.finished_at:
             event = events[0]
             if isinstance(event, ClientEvent) and event.content:
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
@@ -214,8 +228,8 @@ class Exchange:
                         continue
                 if discard:
                     continue
-                if self.folder is not None:
-                    if not self._fold(event):
+                if self.accumulator is not None:
+                    if not self._accumulate(event):
                         self.take_failure(self._unavailable("sent an answer that is too large to hold"))
                         return
                     continue
@@ -247,7 +261,7 @@ class Exchange:
                 self._ask_by(self.finished_at + deadlines.USAGE_WAIT_SECONDS)
         elif not finished:
             self.finished_at = 0.0  # another choice has begun
-        if self.folder is None and not discard:
+        if self.accumulator is None and not discard:
             if self.state.phase is Phase.STREAMING:
                 if held and not done:  # the hot row once more, for several frames in one read
                     self._write()
@@ -281,20 +295,20 @@ class Exchange:
 
     def _flush_before_failure(self, content: bool) -> None:
         """Frames that came before the error in the same read are the client's."""
-        if content and self.folder is None and self.state.phase is not Phase.DRAINING:
+        if content and self.accumulator is None and self.state.phase is not Phase.DRAINING:
             self.first_content = self.first_content or self.relay.loop.time()
             self._take(Input.CONTENT)
 
-    def _fold(self, event: AnyClientEvent) -> bool:
+    def _accumulate(self, event: AnyClientEvent) -> bool:
         """False: there is more of the answer than is held."""
-        assert self.folder is not None
+        assert self.accumulator is not None
         if isinstance(event, Verbatim):
-            self.folded += len(event.rest) + sum(len(bytes(raw)) for raw in event.members.values())
+            self.accumulated += len(event.rest) + sum(len(bytes(raw)) for raw in event.members.values())
         else:
-            self.folded += 100 + len(event.text)
-        if self.folded > MAX_FOLDED_BYTES:
+            self.accumulated += 100 + len(event.text)
+        if self.accumulated > MAX_ACCUMULATED_BYTES:
             return False
-        self.folder.add(event)
+        self.accumulator.add(event)
         return True
 
     def _bound_held(self, size: int) -> None:
@@ -476,11 +490,11 @@ class Exchange:
         self.held.clear()
         self.held_bytes = 0
         self.first_content = 0.0
-        if self.folder is not None:
-            self.folder, self.folded = openai_chat.Folder(), 0
+        if self.accumulator is not None:
+            self.accumulator, self.accumulated = self.api.Accumulator(), 0
 
     def _head(self) -> None:
-        if self.folder is None:
+        if self.accumulator is None:
             self.responder.start(self.id)
 
     def _write(self) -> None:
@@ -507,14 +521,14 @@ class Exchange:
     def _finish(self) -> None:
         self.bill = bill = self.relay.bill_of(self, Outcome.COMPLETED)
         provider = self.route.candidate.provider.id
-        if self.folder is not None or self.request.include_usage:
-            usage = openai_chat.usage_object(bill.usage, self.meter.raw, bill.charge, bill.estimated)
-            cost = openai_chat.cost_members(bill.charge)
-            if self.folder is None:
-                self.held.append(self.encoder.usage(usage, cost, provider))
+        if self.accumulator is not None or self.request.include_usage:
+            billed = Billed(
+                usage=bill.usage, charge=bill.charge, estimated=bill.estimated, provider=provider, raw=self.meter.raw
+            )
+            if self.accumulator is None:
+                self.held.append(self.encoder.usage(billed))
             else:
-                created, model = int(self.created_at), self.request.model
-                body = self.folder.answer(self.id, created, model, provider, usage=usage, **cost)
+                body = self.accumulator.answer(self.id, int(self.created_at), self.request.model, billed)
                 self.responder.answer(200, [(b"x-generation-id", self.id.encode())], body)
                 return
         self.held.append(self.encoder.close())
@@ -524,7 +538,7 @@ class Exchange:
 
     def _answer(self) -> None:
         assert self.error is not None
-        self.responder.answer(*error_answer(self.error, self.id))
+        self.responder.answer(*error_answer(self.error, self.api, self.id))
 
     def _frame(self) -> None:
         assert self.error is not None
@@ -576,8 +590,10 @@ _DEEDS = {
 }
 
 
-def error_answer(error: InfronError, id: str | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """(status, headers, body) of an error as an HTTP answer."""
+def error_answer(
+    error: InfronError, api: ClientWire, id: str | None = None
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """(status, headers, body) of an error as an HTTP answer to a client of this API."""
     headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
     if id:
         headers.append((b"x-generation-id", id.encode()))
@@ -585,4 +601,4 @@ def error_answer(error: InfronError, id: str | None = None) -> tuple[int, list[t
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
     if error.should_retry is not None:
         headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
-    return error.status, headers, openai_chat.render_error(error)
+    return error.status, headers, api.render_error(error)

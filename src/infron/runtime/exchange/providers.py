@@ -16,7 +16,7 @@ from infron.request import Outgoing
 from infron.runtime.credentials.aws import AwsSigner
 from infron.runtime.credentials.google import GoogleTokens
 from infron.runtime.upstream.client import Target
-from infron.wires import WIRES
+from infron.wires import PROVIDER_WIRES
 
 LOCAL_CONNECTIONS = 120  # the bundled model has 128 threads, and each connection takes one
 MOST_MODELS = 4096  # whose addresses are remembered, where the model is part of the address
@@ -106,7 +106,7 @@ class ProviderHandle:
         return outgoing.url or self._chat_url.replace("{model}", quote(provider_model, safe=""))
 
     def _make(self, url: str, method: str, more: Headers) -> Target:
-        media = WIRES[self._provider.wire].MEDIA_TYPE.decode()
+        media = PROVIDER_WIRES[self._provider.wire].MEDIA_TYPE.decode()
         content = (("content-type", "application/json"),) if method == "POST" else ()
         given = {name.lower() for name, _ in more}
         headers = (*self._headers, *content, ("accept", media))

@@ -16,7 +16,8 @@ from infron.request import Outgoing, Request
 from infron.runtime.exchange.answer import AnswerListener, Reading
 from infron.runtime.exchange.cancel_call import Call
 from infron.runtime.upstream.client import Target, UpstreamRequest
-from infron.wires import WIRES, Decoder
+from infron.wires import PROVIDER_WIRES
+from infron.wires.contract import Decoder
 
 if TYPE_CHECKING:
     from infron.runtime.exchange.relay import Relay
@@ -63,7 +64,7 @@ class Route:
         """Send the request to the candidate at hand. Raises InfronError where it cannot be put in its wire."""
         relay, candidate = self._relay, self.candidate
         provider = candidate.provider
-        wire, serving = WIRES[provider.wire], relay.serving(provider)
+        wire, serving = PROVIDER_WIRES[provider.wire], relay.serving(provider)
         reading = self._reading = Reading(
             self._taker,
             wire,

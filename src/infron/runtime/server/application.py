@@ -20,8 +20,10 @@ from infron.runtime.exchange.relay import Relay
 from infron.runtime.server.api import health, keys, models, receipts
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.cors import Headers
-from infron.runtime.server.request import HttpRequest
+from infron.runtime.server.request import HttpRequest, api_near
+from infron.wires import CLIENT_WIRES
 
+_OFFERED = ", ".join(f"POST {path}" for api in CLIENT_WIRES.values() for path in api.PATHS)
 PREFIXES = ("/v1", "/api/v1")
 
 
@@ -67,7 +69,7 @@ def _failure(relay: Relay) -> Callable[[Request, Exception], Awaitable[Response]
             relay.report_bug(f"answering {request.url.path}", error)
             error = InternalError("The gateway failed; its log says where.")
         relay.metrics.refused(error.error_type)
-        status, headers, body = error_answer(error)
+        status, headers, body = error_answer(error, api_near(request.scope["raw_path"]))
         return Response(
             body, status, {name.decode(): value.decode() for name, value in headers}, media_type="application/json"
         )
@@ -82,9 +84,7 @@ def _as_ours(error: HTTPException, request: Request) -> InfronError:
         what = f"{path} does not take {request.method}; it takes {allowed}."
         return MethodNotAllowed(what, headers={"Allow": allowed})
     if error.status_code == 404:
-        return NotFound(
-            f"There is nothing at {path[:200]}. Chat is at POST /v1/chat/completions, the models at GET /v1/models."
-        )
+        return NotFound(f"There is nothing at {path[:200]}. Here are {_OFFERED}, and GET /v1/models.")
     return InvalidRequest(str(error.detail))
 
 
@@ -111,7 +111,8 @@ async def ask(application: Any, wanted: HttpRequest, relay: Relay) -> tuple[int,
         if not start:
             relay.report_bug("answering a request", error)
     if not start:
-        status, headers, told = error_answer(InternalError("The gateway failed; its log says where."))
+        failure = InternalError("The gateway failed; its log says where.")
+        status, headers, told = error_answer(failure, api_near(wanted.path))
         return status, [(b"content-type", b"application/json"), *headers], told
     headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
     return start["status"], headers, b"".join(body)

@@ -13,10 +13,11 @@ from typing import Protocol
 
 from infron.config import Limits, Timeouts
 from infron.errors import InfronError, RequestTimeout
-from infron.runtime.server.dispatch import STREAM_PATHS, Admission, Dispatch
+from infron.runtime.server.dispatch import Admission, Dispatch
 from infron.runtime.server.parser import RequestParser
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response, ServerHeaders
+from infron.wires import CLIENT_PATHS
 
 MAX_PIPELINE_BYTES = 64 << 10
 KEEP_ALIVE_SECONDS = 75.0
@@ -46,7 +47,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.loop = server.loop
         self.headers = server.headers
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.parser = RequestParser(self, server.limits, STREAM_PATHS)
+        self.parser = RequestParser(self, server.limits, CLIENT_PATHS)
         self.admission = Admission()
         # the requests that wait, and the answer that is under way
         self.waiting: deque[HttpRequest] = deque()
@@ -74,7 +75,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Whoever closes its half has hung up on an exchange; a small answer it still gets."""
-        if self.current is not None and not self.current.request.streams:
+        if self.current is not None and self.current.request.api is None:
             self.half_closed = True
             return True
         self._client_gone()
@@ -160,7 +161,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.advancing = True
         while self.waiting and self.current is None and not self.write_paused:
             request = self.waiting[0]
-            if request.streams and self.half_closed:
+            if request.api is not None and self.half_closed:
                 self._client_gone()
                 break
             if not request.judged:
@@ -183,7 +184,7 @@ class GatewayProtocol(asyncio.Protocol):
         if request.error is not None:
             return
         try:
-            if request.streams:
+            if request.api is not None:
                 self.server.dispatch.admit(request, self.admission)
             if not request.complete:
                 self.parser.check_length(request)

@@ -15,11 +15,9 @@ from infron.runtime.exchange.exchange import error_answer
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.server.application import ask
 from infron.runtime.server.cors import preflight
-from infron.runtime.server.request import HttpRequest
+from infron.runtime.server.request import HttpRequest, api_near
 from infron.runtime.server.response import Response
-from infron.wires.openai import chat as openai_chat
-
-STREAM_PATHS = frozenset((b"/v1/chat/completions", b"/api/v1/chat/completions"))
+from infron.wires.contract import ClientWire
 
 
 class Admission:
@@ -44,7 +42,7 @@ class Dispatch:
         if request.method == b"OPTIONS" and self._preflight(request) is not None:
             return
         if request.method != b"POST":
-            raise MethodNotAllowed("Chat completions are asked for with POST.", headers={"Allow": "POST"})
+            raise MethodNotAllowed(f"{request.path.decode()} takes POST alone.", headers={"Allow": "POST"})
         named, ring = request.named, self._relay.ledger.keys
         shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
         if shown == before.shown and ring is before.ring:
@@ -61,8 +59,8 @@ class Dispatch:
         """Begin with the answer; it may be over on return."""
         if request.error is not None:
             self._refuse(response, request.error)
-        elif request.streams and request.method == b"POST":
-            self._begin_exchange(request, response)
+        elif request.api is not None and request.method == b"POST":
+            self._begin_exchange(request, request.api, response)
         elif (granted := self._preflight(request)) is not None:
             response.send(204, granted, b"")
         else:
@@ -75,11 +73,11 @@ class Dispatch:
         self._relay.report_bug(doing, error)
         return InternalError("The gateway failed; its log says where.")
 
-    def _begin_exchange(self, request: HttpRequest, response: Response) -> None:
+    def _begin_exchange(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
         try:
             wish = request.named.get(b"x-infron-on-disconnect")
             asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
-            wanted = openai_chat.parse_request(request.take_body())
+            wanted = api.parse(request.take_body(), request.headers)
             response.exchange = self._relay.begin(wanted, request.key, response, asked)
             response.exchange.begin()
         except InfronError as error:
@@ -99,7 +97,7 @@ class Dispatch:
 
     def _refuse(self, response: Response, error: InfronError) -> None:
         self._relay.metrics.refused(error.error_type)
-        response.answer(*error_answer(error))
+        response.answer(*error_answer(error, api_near(response.request.path)))
 
     def _preflight(self, request: HttpRequest) -> list[tuple[bytes, bytes]] | None:
         return preflight(request.method, request.named, self._cors_origins)

@@ -13,13 +13,15 @@ from typing import Protocol
 from infron.runtime.exchange.exchange import Exchange
 from infron.runtime.server.cors import Headers, allow_origin
 from infron.runtime.server.request import HttpRequest
+from infron.wires import CLIENT_WIRES
 
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\n"
-    b"content-type: text/event-stream; charset=utf-8\r\n"
+    b"content-type: %b; charset=utf-8\r\n"
     b"cache-control: no-cache, no-transform\r\n"
     b"x-accel-buffering: no\r\n"
 )
+_STREAM_HEADS = {api.MEDIA_TYPE: _STREAM_HEAD % api.MEDIA_TYPE for api in CLIENT_WIRES.values()}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _BODILESS = (204, 304)
 _NONE: Headers = []
@@ -78,9 +80,12 @@ class Response:
     # ---- a stream
 
     def start(self, id: str) -> None:
+        api = self.request.api
+        assert api is not None
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         end = self._connection.headers.end_head(self, _NONE)
-        self._pending = b"%b%bx-generation-id: %b\r\n%b" % (_STREAM_HEAD, encoding, id.encode(), end)
+        head = _STREAM_HEADS[api.MEDIA_TYPE]
+        self._pending = b"%b%bx-generation-id: %b\r\n%b" % (head, encoding, id.encode(), end)
 
     def write(self, data: bytes) -> None:
         head = self._pending

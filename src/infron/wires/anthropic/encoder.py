@@ -12,6 +12,7 @@ import msgspec
 from infron.errors import InfronError
 from infron.events import (
     Annotated,
+    Billed,
     Event,
     Finished,
     RefusalDelta,
@@ -20,15 +21,14 @@ from infron.events import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
-    UsageReported,
     Verbatim,
 )
 from infron.money import Usage
 from infron.wires import lenient_json, sse
 from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
 from infron.wires.openai.chat.events import Reader
-from infron.wires.usage import read_usage
 
+MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 _encode = msgspec.json.Encoder().encode
@@ -82,9 +82,6 @@ class Encoder:
             return self._lead + sse.unbroken(_encode(event.text)) + b"}}\n\n"
         if isinstance(event, Verbatim):
             return b"".join([self.encode(inner) for inner in self._reader.events_of(event)])
-        if isinstance(event, UsageReported):
-            self._usage = messages_usage(event.usage)
-            return self._start()
         if isinstance(event, Started) or _of_another_choice(event):
             return b""  # the counts that may come next belong into the first frame
         if isinstance(event, Finished):
@@ -93,9 +90,10 @@ class Encoder:
             return b""
         return self._start() + self._said(event)
 
-    def usage(self, usage: dict[str, Any], cost: dict[str, Any], provider: str) -> bytes:
-        """The counts that were billed, in the names of the chat wire; this wire has no place for the others."""
-        return self.encode(UsageReported(read_usage(usage) or Usage()))
+    def usage(self, billed: Billed) -> bytes:
+        """The counts that are billed; this wire has no place for what they cost."""
+        self._usage = messages_usage(billed.usage)
+        return self._start()
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
@@ -163,7 +161,7 @@ class Encoder:
         return _STOP % self._index if kind else b""
 
 
-class Folder:
+class Accumulator:
     """Events to the one JSON of an answer that is not streamed."""
 
     def __init__(self) -> None:
@@ -172,7 +170,6 @@ class Folder:
         self._pieces: list[list[str]] = []  # of the text, the thought or the arguments of each block
         self._thought = -1
         self._calls: dict[int, int] = {}
-        self._usage = messages_usage(Usage())
         self._stop: str | None = None
 
     def add(self, event: Event) -> None:
@@ -199,18 +196,14 @@ class Folder:
                 self._pieces[self._calls[index]].append(arguments)
             case Annotated(raw) if citation := citation_of(raw):
                 self._blocks[self._text()].setdefault("citations", []).append(citation)
-            case UsageReported(usage):
-                self._usage = messages_usage(usage)
             case Finished(reason, native) if not event.told:
                 self._stop = stop_reason(reason, native)
 
-    def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
-        """The JSON. `more`: further root members; `usage` among them is in the names of the chat wire."""
-        usage = more.pop("usage", None)
-        usage = messages_usage(read_usage(usage) or Usage()) if isinstance(usage, dict) else self._usage
+    def answer(self, id: str, created: int, model: str, billed: Billed) -> bytes:
+        """The JSON; `created` has no place in it."""
         content = [_filled(block, "".join(self._pieces[place])) for place, block in enumerate(self._blocks)]
-        own = {"content": content, "stop_reason": self._stop, "provider": provider}
-        return _encode({**_head(id, model, usage), **own, **more})
+        head = _head(id, model, messages_usage(billed.usage))
+        return _encode({**head, "content": content, "stop_reason": self._stop, "provider": billed.provider})
 
     def _open(self, block: dict[str, Any]) -> int:
         self._blocks.append(block)

@@ -1,20 +1,19 @@
-"""The chat completions wire, both directions."""
+"""The chat completions wire, both sides."""
 
-from infron.wires.errors import error_object, parse_error, render_error
-from infron.wires.openai.chat.answer import Folder, cost_members, usage_object
-from infron.wires.openai.chat.request import encode_request, parse_request
+from infron.wires.errors import parse_error, render_error
+from infron.wires.openai.chat.answer import Accumulator
+from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
 from infron.wires.openai.chat.stream import MEDIA_TYPE, Decoder, Encoder
 
 __all__ = [
     "MEDIA_TYPE",
+    "NAME",
+    "PATHS",
+    "Accumulator",
     "Decoder",
     "Encoder",
-    "Folder",
-    "cost_members",
     "encode_request",
-    "error_object",
+    "parse",
     "parse_error",
-    "parse_request",
     "render_error",
-    "usage_object",
 ]

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from infron.events import AnyClientEvent, Finished, Started, Verbatim
-from infron.money import Charge, Usage, usd
+from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
+from infron.money import Charge, usd
 from infron.wires.openai.chat.delta import members_of
 from infron.wires.openai.chat.events import delta_of
 from infron.wires.usage import chat_usage
@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder().decode
 _SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signature"))
 
 
-class Folder:
+class Accumulator:
     """What a client is told, event by event, to the one JSON of an answer that is not streamed."""
 
     def __init__(self) -> None:
@@ -66,8 +66,8 @@ class Folder:
             elif value is not None and name != "index" and (name != "message" or isinstance(value, dict)):
                 folded[name] = value
 
-    def answer(self, id: str, created: int, model: str, provider: str, **more: Any) -> bytes:
-        """The JSON. `created`: unix s. `more`: further root members, over those of the provider."""
+    def answer(self, id: str, created: int, model: str, billed: Billed) -> bytes:
+        """The JSON. `created`: unix s."""
         choices = [self._choices[index] for index in sorted(self._choices)]
         for choice in choices:
             message = choice["message"] = {"role": "assistant", "content": None, **choice["message"]}
@@ -77,9 +77,9 @@ class Folder:
                     _finish_call(call)
             if isinstance(message.get("audio"), dict):
                 _finish_sound(message["audio"])
-        own = {"id": id, "object": "chat.completion", "created": created, "model": model, "provider": provider}
+        own = {"id": id, "object": "chat.completion", "created": created, "model": model, "provider": billed.provider}
         rest = {name: value for name, value in self._members.items() if name not in own}
-        return _encode({**own, **rest, "choices": choices, **more})
+        return _encode({**own, **rest, "choices": choices, **usage_members(billed)})
 
 
 def _finish_call(call: dict[str, Any]) -> None:
@@ -151,17 +151,22 @@ def _same_thought(items: list[Any], item: Any) -> dict[str, Any] | None:
     )
 
 
-def usage_object(usage: Usage, raw: dict[str, Any] | None, charge: Charge | None, estimated: bool) -> dict[str, Any]:
+def usage_members(billed: Billed) -> dict[str, Any]:
+    """The root members that tell counts and money."""
+    return {"usage": usage_object(billed), **cost_members(billed.charge)}
+
+
+def usage_object(billed: Billed) -> dict[str, Any]:
     """`usage` as the client sees it: the provider's own members, with the counts that were billed over them."""
-    shown: dict[str, Any] = dict(raw or {})
-    told = chat_usage(usage)
+    shown: dict[str, Any] = dict(billed.raw or {})
+    told = chat_usage(billed.usage)
     shown.update({name: count for name, count in told.items() if isinstance(count, int)})
     for name, member in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
         old = shown.get(name)
         shown[name] = {**(old if isinstance(old, dict) else {}), member: 0, **told.get(name, {})}
-    if estimated:
+    if billed.estimated:
         shown["estimated"] = True
-    shown["cost"] = usd(None if charge is None else charge.total)
+    shown["cost"] = usd(None if billed.charge is None else billed.charge.total)
     return shown
 
 

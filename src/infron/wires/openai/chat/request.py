@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 from infron.catalog.definitions import Provider, Quirks
 from infron.errors import InvalidRequest
 from infron.request import NO_WISHES, Outgoing, Preferences, Request
+from infron.wires.errors import Headers
 from infron.wires.openai.chat.messages import left_out
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
@@ -37,6 +38,8 @@ GATEWAY_FIELDS = frozenset(
         "usage",
     )
 )
+NAME = "openai-chat"
+PATHS = ("/v1/chat/completions",)
 MAX_DEPTH = 200  # of arrays and objects inside each other
 _TOO_DEEP = f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects."
 
@@ -77,8 +80,11 @@ _body = msgspec.json.Decoder(_Body).decode
 _NOTHING: dict[str, Any] = {}
 
 
-def parse_request(body: bytes) -> Request:
-    """The request in a body. Raises InvalidRequest that names the field or the place in the JSON."""
+def parse(body: bytes, headers: Headers) -> Request:
+    """The request in a body. Raises InvalidRequest that names the field or the place in the JSON.
+
+    `headers`: none matters; a client's are never passed on.
+    """
     values = _json_object(body)
     try:
         given = _body(body)
@@ -92,6 +98,7 @@ def parse_request(body: bytes) -> Request:
         del fields[name]
     options, usage = given.stream_options or _NOTHING, given.usage or _NOTHING
     return Request(
+        api=NAME,
         model=given.model,
         stream=given.stream or False,
         include_usage=options.get("include_usage") is True or usage.get("include") is True,

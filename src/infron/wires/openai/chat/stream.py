@@ -15,10 +15,11 @@ from msgspec import UNSET, Raw, Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Started, Verbatim
+from infron.events import AnyClientEvent, Billed, Done, Event, Failed, Finished, Started, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import error_object, parse_error, without_key
+from infron.wires.openai.chat.answer import usage_members
 from infron.wires.openai.chat.delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
 from infron.wires.openai.chat.events import MOST_CHOICES, encode_delta
 from infron.wires.usage import report_of
@@ -69,9 +70,9 @@ class Encoder:
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
 
-    def usage(self, usage: dict[str, Any], cost: dict[str, Any], provider: str) -> bytes:
+    def usage(self, billed: Billed) -> bytes:
         """The usage frame: counts, and `cost` and `cost_details` at the root (USD)."""
-        whole = {**self._head(), "provider": provider, "choices": [], "usage": usage, **cost}
+        whole = {**self._head(), "provider": billed.provider, "choices": [], **usage_members(billed)}
         return sse.encode(sse.unbroken(_encode(whole)))
 
     def fail(self, error: InfronError) -> bytes:

@@ -36,24 +36,27 @@ from infron.wires.openai.chat.messages import fields_of
 from infron.wires.request_fields import cache_of, count_of, object_of, objects_of, string_of, strings_of, wrong
 from infron.wires.schemas import NO_ARGUMENTS
 
+NAME = "anthropic"
+PATHS = ("/v1/messages",)
+
 Values = dict[str, Any]
 
 _encode = msgspec.json.Encoder().encode
 
 
-def parse_request(body: bytes, headers: Headers) -> Request:
+def parse(body: bytes, headers: Headers) -> Request:
     """The request in a body of the Messages API. Raises InvalidRequest that names the field.
 
     `headers`: none matters; a client's are never passed on.
     """
-    request = openai_request.parse_request(body)
+    request = openai_request.parse(body, headers)
     values = {name: msgspec.json.decode(raw) for name, raw in request.fields.items() if name not in ("model", "stream")}
     given = {name: value for name, value in values.items() if value is not None}
     conversation = conversation_of(given)
     user = conversation.fields.get("user")
     fields = fields_of(conversation)
     fields["model"], fields["stream"] = Raw(_encode(request.model)), Raw(b"true" if request.stream else b"false")
-    return replace(request, fields=fields, include_usage=True, user=user if isinstance(user, str) else None)
+    return replace(request, api=NAME, fields=fields, include_usage=True, user=user if isinstance(user, str) else None)
 
 
 def conversation_of(values: Values) -> Conversation:

@@ -1,0 +1,110 @@
+"""What a wire must be: the provider's side that exchanges speak, and the client's side that the server serves.
+
+It never knows which wires there are (the package's registries do), nor an exchange: a wire is asked, and answers with
+values.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from infron.catalog.definitions import Provider
+from infron.errors import InfronError
+from infron.events import AnyClientEvent, Billed, Event
+from infron.request import Outgoing, Request
+from infron.wires.errors import Headers
+
+# ---- towards providers
+
+
+class Decoder(Protocol):
+    """One answer of a provider to events. Raises only InfronError; nothing follows Done, Onward or Failed.
+
+    `finished`: every choice seen has ended. `upstream_id`: the provider's own id of the answer.
+    `cancel`: what must be sent to stop the work when the client leaves (rows with `on_disconnect = "call"`).
+    `headers`: those of the answer, set before its first byte is fed.
+    """
+
+    upstream_id: str | None
+    finished: bool
+    cancel: Outgoing | None
+    headers: Headers
+
+    def feed(self, data: bytes) -> list[Event]:
+        """What these bytes of the stream complete."""
+
+    def close(self) -> list[Event]:
+        """The body ended: what was complete but for its last delimiter. Not Done, unless that was said."""
+
+    def whole(self, body: bytes) -> list[Event]:
+        """A body that is no stream: an error with status 200, a whole answer, or what leads onward."""
+
+
+class ProviderWire(Protocol):
+    """The provider's side of a wire; a module."""
+
+    MEDIA_TYPE: bytes  # how the content type of its streams begins
+
+    def encode_request(self, request: Request, provider: Provider, provider_model: str, ask_usage: bool, /) -> Outgoing:
+        """What to send. `provider_model`: the provider's own id of the model.
+
+        Raises Unsupported for content that cannot be carried; what merely steers the answer is left out, by name.
+        """
+
+    def Decoder(self, provider: Provider, max_frame_bytes: int, key: str, /) -> Decoder:
+        """For one answer. `key`: ours at this provider, which no message may repeat."""
+
+    def parse_error(
+        self, status: int, headers: Headers, body: bytes, provider: Provider, key: str, now: float, /
+    ) -> InfronError:
+        """A provider's error as ours. `now`: unix seconds."""
+
+
+# ---- towards clients
+
+
+class Encoder(Protocol):
+    """Events to the bytes of one client's stream, frame by frame."""
+
+    def encode(self, event: AnyClientEvent, /) -> bytes:
+        """The frames that tell of an event; nothing where the client needs none."""
+
+    def keep_alive(self) -> bytes:
+        """What says that the stream is alive, between two frames."""
+
+    def usage(self, billed: Billed, /) -> bytes:
+        """The counts that are billed, and what they cost."""
+
+    def fail(self, error: InfronError, /) -> bytes:
+        """The last frames of a stream that failed."""
+
+    def close(self) -> bytes:
+        """The last frames of a stream that is complete."""
+
+
+class Accumulator(Protocol):
+    """The same events to the one JSON of an answer that is not streamed."""
+
+    def add(self, event: AnyClientEvent, /) -> None: ...
+    def answer(self, id: str, created: int, model: str, billed: Billed, /) -> bytes:
+        """The JSON. `created`: unix s."""
+
+
+class ClientWire(Protocol):
+    """The client's side of a wire; a module."""
+
+    NAME: str  # in `Request.api`; that of the provider's side where both are the same API
+    PATHS: tuple[str, ...]  # that take its requests; each is served under `/api` too
+    MEDIA_TYPE: bytes  # of its streams
+
+    def parse(self, body: bytes, headers: Headers, /) -> Request:
+        """The request in a body. `headers`: names in lower case. Raises InvalidRequest that names the place."""
+
+    def Encoder(self, id: str, created: int, model: str, /) -> Encoder:
+        """For one answer. `created`: unix s; `model`: as the client named it."""
+
+    def Accumulator(self) -> Accumulator:
+        """For one answer."""
+
+    def render_error(self, error: InfronError, /) -> bytes:
+        """The body of an HTTP error."""
