@@ -1,0 +1,87 @@
+"""Anthropic's library for Python against a gateway: what it shows its user."""
+
+from __future__ import annotations
+
+import anthropic
+import pytest
+from anthropic import AsyncAnthropic
+
+from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, Answer, Pause, delta, text
+
+QUESTION = {"model": "mock/any", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
+OFTEN = {"first_seconds": 0.1, "every_seconds": 0.1}
+
+
+@pytest.fixture
+async def client_of():
+    """`client_of(stage)`: a client of that gateway."""
+    clients: list[AsyncAnthropic] = []
+
+    def make(there, **options):
+        client = AsyncAnthropic(base_url=there.running.url, api_key="sk-any", **{"max_retries": 0, **options})
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        await client.close()
+
+
+async def test_anthropic_streams_text_with_its_counts(stage, client_of):
+    there = await stage([ROLE, text("Höher, "), text("高い 🏗️"), FINISH, USAGE, DONE])
+    async with client_of(there).messages.stream(**QUESTION) as stream:
+        pieces = [piece async for piece in stream.text_stream]
+        message = await stream.get_final_message()
+    assert pieces == ["Höher, ", "高い 🏗️"]
+    assert message.content[0].text == "Höher, 高い 🏗️"
+    assert (message.model, message.stop_reason) == ("mock/any", "end_turn")
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 3)
+
+
+async def test_anthropic_puts_thoughts_and_tool_calls_together(stage, client_of):
+    first = delta(tool_calls=[{"index": 0, "id": "c1", "type": "function", "function": {"name": "add"}}])
+    pieces = [delta(tool_calls=[{"index": 0, "function": {"arguments": part}}]) for part in ('{"a":', "1}")]
+    script = [ROLE, delta(reasoning_content="Hm."), text("So:"), first, *pieces, delta("tool_calls"), USAGE, DONE]
+    there = await stage(script)
+    async with client_of(there).messages.stream(**QUESTION) as stream:
+        message = await stream.get_final_message()
+    thought, said, call = message.content
+    assert (thought.type, thought.thinking) == ("thinking", "Hm.")
+    assert said.text == "So:"
+    assert (call.type, call.id, call.name, call.input) == ("tool_use", "c1", "add", {"a": 1})
+    assert message.stop_reason == "tool_use"
+
+
+async def test_anthropic_reads_a_whole_answer(stage, client_of):
+    there = await stage([ROLE, text("Hello"), FINISH, USAGE, DONE])
+    message = await client_of(there).messages.create(**QUESTION)
+    assert message.content[0].text == "Hello"
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 3)
+
+
+async def test_anthropic_is_not_disturbed_by_pings(stage, client_of):
+    there = await stage([Pause(0.35), ROLE, text("Hello"), FINISH, DONE], keepalive=OFTEN)
+    stream = await client_of(there).messages.create(**QUESTION, stream=True)
+    kinds = [event.type async for event in stream]
+    assert kinds[-1] == "message_stop"
+    assert "content_block_delta" in kinds
+
+
+async def test_anthropic_raises_what_a_broken_stream_says(stage, client_of):
+    there = await stage([Pause(0.35), ROLE, text("Hello"), CUT], keepalive=OFTEN)
+    stream = await client_of(there).messages.create(**QUESTION, stream=True)
+    with pytest.raises(anthropic.APIStatusError) as raised:
+        _ = [event async for event in stream]
+    assert raised.value.body["error"]["type"] == "api_error"
+
+
+async def test_anthropic_tells_apart_what_was_wrong(stage, client_of):
+    json = (("content-type", "application/json"),)
+    there = await stage([Answer(429, json, b'{"error":{"message":"Slow down."}}')])
+    client = client_of(there)
+    with pytest.raises(anthropic.RateLimitError, match="Slow down"):
+        await client.messages.create(**QUESTION)
+    with pytest.raises(anthropic.NotFoundError):
+        await client.messages.create(**{**QUESTION, "model": "nobody/has-this"})
+    with pytest.raises(anthropic.BadRequestError, match="role"):
+        await client.messages.create(**{**QUESTION, "messages": [{"role": "owl", "content": "Hu"}]})
