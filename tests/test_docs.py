@@ -11,7 +11,7 @@ import pytest
 from infron import config, errors
 from infron.catalog import definitions as rows
 from infron.catalog.load import load_catalog
-from infron.runtime.ledger import entries
+from infron.runtime.ledger import receipts
 from infron.testing import SCRIPTS
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 
@@ -72,7 +72,7 @@ def test_every_member_of_a_receipt_that_has_a_value_is_explained():
     never = {"is_byok", "api_type", "cache_discount", "upstream_inference_cost", "moderation_latency", "service_tier",
              "origin", "http_referer", "user_agent", "app_id"}  # fmt: skip
     same = {"id", "outcome", "cancelled", "native_tokens_prompt", "native_tokens_completion"}
-    for name in set(entries.Receipt.__struct_fields__) - never - same:
+    for name in set(receipts.Receipt.__struct_fields__) - never - same:
         assert f"`{name}`" in API, name
 
 

@@ -20,7 +20,8 @@ from infron.catalog.load import load_catalog
 from infron.errors import InfronError
 from infron.policy import access
 from infron.runtime.exchange.providers import signer_of
-from infron.runtime.ledger import ledger, sqlite
+from infron.runtime.ledger import ledger
+from infron.runtime.ledger.stores import store_of
 from infron.runtime.local import model as local
 from infron.runtime.upstream import client as upstream
 from infron.wires import PROVIDER_WIRES
@@ -81,13 +82,12 @@ def waiting(loaded: config.Config) -> list[str]:
 
 def _ledger(loaded: config.Config) -> str | None:
     try:
-        file = sqlite.path_of(loaded.ledger_url())
+        problem = store_of(loaded.ledger_url()).problem()
         keys = ledger.list_keys(loaded.ledger_url())
         access.check_listen(loaded.server.host, keys_exist=bool(keys))
     except InfronError as error:
         return error.message
-    place = file if file.exists() else file.parent
-    return None if os.access(place, os.W_OK) else f"The ledger {file} cannot be written (ledger.url)."
+    return problem
 
 
 def _local(loaded: config.Config) -> str | None:

@@ -12,8 +12,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,8 +23,11 @@ from hypothesis import strategies as st
 from infron.errors import ConfigError, InvalidRequest, LedgerUnavailable, NotFound
 from infron.money import PICODOLLARS, Price, Usage
 from infron.records import Opening, Outcome, Settlement
-from infron.runtime.ledger import entries, owners, sqlite, writer
+from infron.runtime.ledger import entries, owners, receipts, sqlite, usage, writer
 from infron.runtime.ledger.ledger import Ledger, create_key, list_keys, revoke_key, usage_rows
+from infron.runtime.ledger.store import Rows
+from infron.runtime.ledger.stores import opened as opened_store
+from infron.runtime.ledger.stores import store_of
 
 PRICE = Price(prompt=150_000, completion=600_000, source="a price list")
 
@@ -491,7 +496,8 @@ def foreign(path: Path) -> Path:
 
 
 def newer(path: Path) -> Path:
-    sqlite.connect(f"sqlite:///{path}/file").close()
+    with opened_store(f"sqlite:///{path}/file") as store:
+        store.reach()
     query(f"sqlite:///{path}/file", "UPDATE meta SET value = '999' WHERE name = 'schema'")
     return path / "file"
 
@@ -507,9 +513,9 @@ async def test_processes_that_start_together_on_no_file_make_one_ledger(url: str
 
 def test_full_durability_is_a_setting(url: str):
     for name, level in (("full", 2), ("normal", 1)):
-        with contextlib.closing(sqlite.connect(url, synchronous=name)) as connection:
-            assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
-            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        with contextlib.closing(store_of(url, synchronous=name)) as store:
+            assert store.reach().read("PRAGMA synchronous") == [(level,)]
+            assert store.reach().read("PRAGMA journal_mode") == [("wal",)]
 
 
 # ---- several processes
@@ -697,8 +703,8 @@ async def test_a_receipt_waits_a_moment_for_a_sibling_that_is_about_to_settle(
 ):
     looked: list[Outcome | None] = []
 
-    def read(cursor: sqlite3.Cursor, id: str) -> entries.Found | None:
-        found = entries.read_entry(cursor, id)
+    def read(rows: Rows, id: str) -> receipts.Found | None:
+        found = receipts.read_entry(rows, id)
         looked.append(found.receipt.outcome if found else None)
         return found
 
@@ -890,33 +896,28 @@ async def test_usage_is_summed_by_model_provider_key_and_day(url: str):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.none() | st.integers(0, 2**63 - 1), min_size=1, max_size=20))
 def test_money_is_summed_exactly_whatever_its_size(charges: list[int | None]):
-    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        for statement in (statement for step in sqlite.MIGRATIONS for statement in step):
-            connection.execute(statement)
-        cursor = connection.cursor()
+    with TemporaryDirectory() as folder, opened_store(f"sqlite:///{folder}/ledger.db") as store, store.round() as rows:
         for number, charge in enumerate(charges):
-            entries.open_entry(cursor, opening(f"gen-{number}"), "me")
-            posted = entries.settle_entry(
-                cursor, settlement(f"gen-{number}", charge=charge, cost=charge), opening(f"gen-{number}"), "me", 0
-            )
-            assert posted is not None
+            began = opening(f"gen-{number}")
+            assert entries.open_entries(rows, [began], "me") == [1]
+            ended = settlement(began.id, charge=charge, cost=charge)
+            [posted] = entries.settle_entries(rows, [(ended, began)], "me", 0)
+            assert isinstance(posted, entries.Posted)
             assert posted.charge == (charge or 0)
-            found = entries.read_entry(cursor, f"gen-{number}")
+            found = receipts.read_entry(rows, began.id)
             assert found is not None
-            total = found.receipt.total_cost
-            assert total == (None if charge is None else charge / PICODOLLARS)
-        [row] = entries.read_usage(cursor, "model", None)
+            assert found.receipt.total_cost == (None if charge is None else charge / PICODOLLARS)
+        [row] = usage.read_usage(rows, "model", None)
         assert row.charge == row.cost == sum(charge or 0 for charge in charges)
         assert row.unpriced == charges.count(None)
 
 
 def test_a_receipt_is_plain_json(url: str):
-    with contextlib.closing(sqlite.connect(url)) as connection:
-        cursor = connection.cursor()
-        entries.settle_entry(cursor, settlement("gen-1"), opening("gen-1"), "me", 0)
-        found = entries.read_entry(cursor, "gen-1")
+    with opened_store(url) as store, store.round() as rows:
+        entries.settle_entries(rows, [(settlement("gen-1"), opening("gen-1"))], "me", 0)
+        found = receipts.read_entry(rows, "gen-1")
     assert found is not None
-    shown = json.loads(entries.msgspec.json.encode(found.receipt))
+    shown = json.loads(msgspec.json.encode(found.receipt))
     assert shown["outcome"] == "completed"
     assert {name: shown[name] for name in ("is_byok", "cache_discount", "origin")} == {
         "is_byok": False,

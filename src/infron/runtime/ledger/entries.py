@@ -1,138 +1,28 @@
-"""An entry of the ledger: its columns, how it is opened, settled and orphaned, and the receipt made from it.
+"""An entry of the ledger: how it is opened, claimed for a drain, settled, and orphaned.
 
-It never knows transactions, threads, or whether the file can be written.
+It never knows transactions, threads, or whether the store can be written.
 """
 
 from __future__ import annotations
 
-import math
-import sqlite3
-from datetime import UTC, date, datetime
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from infron.errors import InvalidRequest
-from infron.money import Price, usd
-from infron.records import Opening, Outcome, Settlement
-from infron.runtime.ledger.owners import Owner, gone
+from infron.records import Opening, Settlement
+from infron.runtime.ledger import owners, statements
+from infron.runtime.ledger.store import Change, Rows, UnusableRow, Value
 
-By = Literal["model", "provider", "key", "day"]
-
-_OPENED = (
-    "id", "owner", "key_id", "model", "provider", "provider_model", "streamed", "created_ms", "price", "end_user",
-    "session_id",
-)  # fmt: skip
-_SETTLED = (
-    "outcome", "prompt", "completion", "cached", "cache_write", "reasoning", "estimated", "cost", "charge",
-    "finish_reason", "native_finish_reason", "upstream_id", "latency_ms", "generation_ms", "frames", "settled_ms",
-)  # fmt: skip
-# What most settlements leave as the row was opened.
-_CHANGED = (
-    "provider", "provider_model", "price", "error_type", "error", "upstream_closed_ms", "on_disconnect", "attempts",
-    "dropped",
-)  # fmt: skip
-_OPEN = (
-    f"INSERT INTO entries ({', '.join(_OPENED)}) VALUES ({', '.join('?' * len(_OPENED))}) ON CONFLICT (id) DO NOTHING"
-)
-_SETTLE, _SETTLE_CHANGED = (
-    f"UPDATE entries SET {', '.join(f'{name} = ?' for name in names)}, draining = 0 WHERE id = ? AND outcome IS NULL"
-    for names in (_SETTLED, _SETTLED + _CHANGED)
-)
-_CLAIM = (
-    "UPDATE entries SET draining = 1 WHERE id = ? AND outcome IS NULL"
-    " AND (SELECT count(*) FROM entries WHERE draining = 1) < ?"
-)
-_ORPHAN = (
-    "UPDATE entries SET outcome = 'failed', error_type = 'orphaned', error = ?, prompt = 0, completion = 0,"
-    " cached = 0, cache_write = 0, reasoning = 0, estimated = 1, cost = NULL, charge = ?, frames = 0,"
-    " settled_ms = ?, orphaned = 1, draining = 0 WHERE owner = ? AND outcome IS NULL"
-)
-_RECEIPT = (*dict.fromkeys(_OPENED + _SETTLED + _CHANGED), "orphaned")
-_READ = f"SELECT {', '.join(_RECEIPT)} FROM entries WHERE id = ?"
-
-# What no driver takes in a value that was meant well; such a row is mended, not lost.
-_REFUSED = (OverflowError, UnicodeError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
-_LARGEST = 2**63 - 1
 _EPOCH = date(1970, 1, 1).toordinal()
+_BUGS = (TypeError, ValueError, AttributeError)  # what a record raises that is not what its type says
 
 _json = msgspec.json.Encoder()
-_price = msgspec.json.Decoder(Price)
-_names = msgspec.json.Decoder(list[str])
+_T = TypeVar("_T")
 
-
-class Receipt(Struct, frozen=True, kw_only=True):
-    """What the caller of an exchange may know of it. Money in USD, durations in milliseconds.
-
-    `outcome` is None while it runs. Members that are always None have a name in the public API and no value here.
-    """
-
-    id: str
-    upstream_id: str | None
-    model: str
-    provider_name: str
-    provider_model: str
-    created_at: str  # ISO 8601, UTC
-    streamed: bool
-    cancelled: bool | None
-    outcome: Outcome | None
-    finish_reason: str | None
-    native_finish_reason: str | None
-    generation_time: float | None
-    latency: float | None
-    tokens_prompt: int | None
-    tokens_completion: int | None
-    native_tokens_prompt: int | None
-    native_tokens_completion: int | None
-    native_tokens_reasoning: int | None
-    native_tokens_cached: int | None
-    native_tokens_cache_write: int | None
-    total_cost: float | None  # what the caller owes
-    usage: float | None  # the same
-    provider_cost: float | None  # what the provider bills the operator
-    price_source: str | None
-    estimated: bool | None
-    upstream_closed_ms: float | None
-    on_disconnect: str | None
-    frames: int | None
-    attempts: list[str]
-    dropped_parameters: list[str]  # what the caller sent and the provider cannot take
-    error: dict[str, str | None] | None
-    orphaned: bool
-    external_user: str | None
-    session_id: str | None
-    is_byok: bool = False
-    api_type: str = "completions"
-    cache_discount: float | None = None
-    upstream_inference_cost: float | None = None
-    moderation_latency: float | None = None
-    service_tier: str | None = None
-    origin: str | None = None
-    http_referer: str | None = None
-    user_agent: str | None = None
-    app_id: int | None = None
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """A receipt with what only the gateway may know: whose it is, and which process writes it."""
-
-    receipt: Receipt
-    key_id: str | None
-    owner: str
-
-
-class UsageRow(Struct, frozen=True, kw_only=True):
-    """Sums over settled exchanges. Money in picodollars; `unpriced` exchanges, whose charge is unknown, add none."""
-
-    name: str
-    exchanges: int
-    prompt: int
-    completion: int
-    cost: int
-    charge: int
-    unpriced: int
-    estimated: int
+Settling = tuple[Settlement, Opening | None]  # with what its row was opened with; None: not by this process
 
 
 class Posted(Struct, frozen=True):
@@ -143,55 +33,38 @@ class Posted(Struct, frozen=True):
     charge: int
 
 
-# ---- writing
+def open_entries(rows: Rows, openings: Sequence[Opening], owner: str) -> list[int | UnusableRow]:
+    """Write the rows of running exchanges: 1 for each, 0 for an id that is there already."""
+    return _change_each(rows, openings, lambda opening: (statements.OPEN, _opened(opening, owner)))
 
 
-def open_entry(cursor: sqlite3.Cursor, opening: Opening, owner: str) -> bool:
-    """Write the row of a running exchange. False if this id is there already."""
-    price = opening.price
-    row = (
-        opening.id,
-        owner,
-        opening.key_id,
-        opening.model,
-        opening.provider,
-        opening.provider_model,
-        1 if opening.streamed else 0,
-        int(opening.created_at * 1000),
-        None if price is None else _json.encode(price).decode(),
-        opening.user,
-        opening.session_id,
-    )
-    return _execute(cursor, _OPEN, row) == 1
-
-
-def settle_entry(
-    cursor: sqlite3.Cursor, settlement: Settlement, opening: Opening | None, owner: str, now: int
-) -> Posted | None:
-    """Settle the row, or write it whole if it never came to be. None if it was settled before. `now` in unix ms.
-
-    `opening`: what the row was opened with, None if this process did not open it.
-    """
-    if opening is not None and _as_opened(settlement, opening):
-        statement, row = _SETTLE, (*_settled(settlement, now), settlement.id)
-    else:
-        statement, row = _SETTLE_CHANGED, (*_settled(settlement, now), *_changed(settlement), settlement.id)
-    if opening is None:
-        opening = _opened_elsewhere(cursor, settlement, now)
-    if _execute(cursor, statement, row) != 1:
+def settle_entries(rows: Rows, settles: Sequence[Settling], owner: str, now: int) -> list[Posted | UnusableRow | None]:
+    """Settle each row, or write it whole if it never came to be. None if it was settled before. `now` in unix ms."""
+    openings = [opening or _opened_elsewhere(rows, settlement, now) for settlement, opening in settles]
+    counts = _settle_each(rows, settles, now)
+    if unmatched := [number for number, count in enumerate(counts) if count == 0]:
         # Never written, as its opening failed; or written and settled, which the second try leaves alone too.
-        open_entry(cursor, opening, owner)
-        if _execute(cursor, statement, row) != 1:
-            return None
-    return Posted(opening.key_id, _EPOCH + int(opening.created_at // 86400), settlement.charge or 0)
+        open_entries(rows, [openings[number] for number in unmatched], owner)
+        again = _settle_each(rows, [settles[number] for number in unmatched], now)
+        for number, count in zip(unmatched, again, strict=True):
+            counts[number] = count
+    return [
+        count if isinstance(count, UnusableRow) else _posted(settlement, opening) if count else None
+        for (settlement, _), opening, count in zip(settles, openings, counts, strict=True)
+    ]
 
 
-def claim_drain(cursor: sqlite3.Cursor, id: str, max_concurrent: int) -> bool:
+def claim_drain(rows: Rows, id: str, max_concurrent: int) -> bool:
     """Mark the running row as draining, if fewer than so many rows are."""
-    return _execute(cursor, _CLAIM, (id, max_concurrent)) == 1
+    return rows.change(statements.CLAIM_DRAIN, id, max_concurrent) == 1
 
 
-def settle_orphans(cursor: sqlite3.Cursor, owners: list[str], now: int, *, charge_failed: bool) -> int:
+def drains_elsewhere(rows: Rows, mine: str) -> dict[str | None, int]:
+    """How many rows of other processes are draining, by key."""
+    return dict(rows.read(statements.DRAINS_ELSEWHERE, mine))
+
+
+def settle_orphans(rows: Rows, lost: Sequence[str], now: int, *, charge_failed: bool) -> int:
     """Settle the running rows of these owners, and forget the owners. How many rows that were.
 
     What such an exchange delivered is unknown. So is its charge, where failed exchanges are charged for that.
@@ -199,35 +72,44 @@ def settle_orphans(cursor: sqlite3.Cursor, owners: list[str], now: int, *, charg
     charge = None if charge_failed else 0
     text = "The gateway's process ended before this exchange did."
     settled = 0
-    for owner in owners:
-        settled += cursor.execute(_ORPHAN, (text, charge, now, owner)).rowcount
-        cursor.execute("DELETE FROM owners WHERE boot = ?", (owner,))
+    for owner in lost:
+        settled += rows.change(statements.SETTLE_ORPHANS, text, charge, now, owner)
+        owners.forget(rows, owner)
     return settled
 
 
-def gone_owners(cursor: sqlite3.Cursor, mine: str, place: str, now: int) -> list[str]:
-    """The owners, other than `mine`, that will never settle their rows; those without a lease at all included."""
-    owners = [
-        Owner(boot=boot, place=at, pid=pid, started=started, lease_until=until)
-        for boot, at, pid, started, until in cursor.execute("SELECT boot, place, pid, started, lease_until FROM owners")
-    ]
-    known = {owner.boot for owner in owners}
-    open_of = {boot for (boot,) in cursor.execute("SELECT DISTINCT owner FROM entries WHERE outcome IS NULL")}
-    lost = {owner.boot for owner in owners if gone(owner, place, now)} | (open_of - known)
-    return sorted(lost - {mine})
+# ---- values of columns
 
 
-def drains_elsewhere(cursor: sqlite3.Cursor, mine: str) -> dict[str | None, int]:
-    """How many rows of other processes are draining, by key."""
-    return dict(
-        cursor.execute(
-            "SELECT key_id, count(*) FROM entries WHERE draining = 1 AND owner <> ? GROUP BY key_id", (mine,)
-        ).fetchall()
-    )
+def _change_each(rows: Rows, records: Sequence[_T], change_of: Callable[[_T], Change]) -> list[int | UnusableRow]:
+    """How many rows the change of each record changed; one that is unusable does not hold up the others."""
+    changes: list[Change] = []
+    wrong: dict[int, UnusableRow] = {}
+    for number, record in enumerate(records):
+        try:
+            changes.append(change_of(record))
+        except _BUGS as error:
+            wrong[number] = UnusableRow(str(error))
+    counts = iter(rows.change_all(changes))
+    return [wrong[number] if number in wrong else next(counts) for number in range(len(records))]
+
+
+def _settle_each(rows: Rows, settles: Sequence[Settling], now: int) -> list[int | UnusableRow]:
+    return _change_each(rows, settles, lambda settling: _settling(*settling, now))
+
+
+def _settling(settlement: Settlement, opening: Opening | None, now: int) -> Change:
+    if opening is not None and _as_opened(settlement, opening):
+        return statements.SETTLE, (*_settled(settlement, now), settlement.id)
+    return statements.SETTLE_CHANGED, (*_settled(settlement, now), *_changed(settlement), settlement.id)
+
+
+def _posted(settlement: Settlement, opening: Opening) -> Posted:
+    return Posted(opening.key_id, _EPOCH + int(opening.created_at // 86400), settlement.charge or 0)
 
 
 def _as_opened(settlement: Settlement, opening: Opening) -> bool:
-    """Whether the row holds all of `_CHANGED` already."""
+    """Whether the row holds all of `statements.CHANGED` already."""
     return (
         settlement.price is opening.price
         and settlement.provider == opening.provider
@@ -241,7 +123,24 @@ def _as_opened(settlement: Settlement, opening: Opening) -> bool:
     )
 
 
-def _settled(settlement: Settlement, now: int) -> tuple[Any, ...]:
+def _opened(opening: Opening, owner: str) -> tuple[Value, ...]:
+    price = opening.price
+    return (
+        opening.id,
+        owner,
+        opening.key_id,
+        opening.model,
+        opening.provider,
+        opening.provider_model,
+        1 if opening.streamed else 0,
+        int(opening.created_at * 1000),
+        None if price is None else _json.encode(price).decode(),
+        opening.user,
+        opening.session_id,
+    )
+
+
+def _settled(settlement: Settlement, now: int) -> tuple[Value, ...]:
     usage = settlement.usage
     return (
         settlement.outcome.value,
@@ -263,7 +162,7 @@ def _settled(settlement: Settlement, now: int) -> tuple[Any, ...]:
     )
 
 
-def _changed(settlement: Settlement) -> tuple[Any, ...]:
+def _changed(settlement: Settlement) -> tuple[Value, ...]:
     return (
         settlement.provider,
         settlement.provider_model,
@@ -277,9 +176,9 @@ def _changed(settlement: Settlement) -> tuple[Any, ...]:
     )
 
 
-def _opened_elsewhere(cursor: sqlite3.Cursor, settlement: Settlement, now: int) -> Opening:
-    row = cursor.execute("SELECT key_id, created_ms FROM entries WHERE id = ?", (settlement.id,)).fetchone()
-    key_id, created = row or (None, now)
+def _opened_elsewhere(rows: Rows, settlement: Settlement, now: int) -> Opening:
+    found = rows.read(statements.OPENED_BY_WHOM, settlement.id)
+    key_id, created = found[0] if found else (None, now)
     return Opening(
         id=settlement.id,
         key_id=key_id,
@@ -290,126 +189,3 @@ def _opened_elsewhere(cursor: sqlite3.Cursor, settlement: Settlement, now: int) 
         created_at=created / 1000,
         price=settlement.price,
     )
-
-
-def _execute(cursor: sqlite3.Cursor, statement: str, row: tuple[Any, ...]) -> int:
-    try:
-        return cursor.execute(statement, row).rowcount
-    except _REFUSED:
-        return cursor.execute(statement, tuple(map(_mended, row))).rowcount
-
-
-def _mended(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int):
-        return max(-_LARGEST, min(_LARGEST, value))
-    return value
-
-
-# ---- reading
-
-
-def read_entry(cursor: sqlite3.Cursor, id: str) -> Found | None:
-    row = _execute_read(cursor, id)
-    if row is None:
-        return None
-    entry: dict[str, Any] = dict(zip(_RECEIPT, row, strict=True))
-    return Found(receipt=_receipt(entry), key_id=entry["key_id"], owner=entry["owner"])
-
-
-def _execute_read(cursor: sqlite3.Cursor, id: str) -> tuple[Any, ...] | None:
-    try:
-        row: tuple[Any, ...] | None = cursor.execute(_READ, (id,)).fetchone()
-    except _REFUSED:
-        return None  # what cannot be asked for cannot be there
-    return row
-
-
-def _receipt(entry: dict[str, Any]) -> Receipt:
-    outcome = None if entry["outcome"] is None else Outcome(entry["outcome"])
-    charge = usd(entry["charge"])
-    error = None
-    if entry["error_type"] is not None or entry["error"] is not None:
-        error = {"type": entry["error_type"], "message": entry["error"]}
-    created = datetime.fromtimestamp(entry["created_ms"] / 1000, UTC)
-    return Receipt(
-        id=entry["id"],
-        upstream_id=entry["upstream_id"],
-        model=entry["model"],
-        provider_name=entry["provider"],
-        provider_model=entry["provider_model"],
-        created_at=created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        streamed=bool(entry["streamed"]),
-        cancelled=None if outcome is None else outcome is Outcome.CANCELLED,
-        outcome=outcome,
-        finish_reason=entry["finish_reason"],
-        native_finish_reason=entry["native_finish_reason"] or entry["finish_reason"],
-        generation_time=entry["generation_ms"],
-        latency=entry["latency_ms"],
-        tokens_prompt=entry["prompt"],
-        tokens_completion=entry["completion"],
-        native_tokens_prompt=entry["prompt"],
-        native_tokens_completion=entry["completion"],
-        native_tokens_reasoning=entry["reasoning"],
-        native_tokens_cached=entry["cached"],
-        native_tokens_cache_write=entry["cache_write"],
-        total_cost=charge,
-        usage=charge,
-        provider_cost=usd(entry["cost"]),
-        price_source=_price.decode(entry["price"]).source if entry["price"] else None,
-        estimated=None if outcome is None else bool(entry["estimated"]),
-        upstream_closed_ms=entry["upstream_closed_ms"],
-        on_disconnect=entry["on_disconnect"],
-        frames=entry["frames"],
-        attempts=_names.decode(entry["attempts"]) if entry["attempts"] else [],
-        dropped_parameters=_names.decode(entry["dropped"]) if entry["dropped"] else [],
-        error=error,
-        orphaned=bool(entry["orphaned"]),
-        external_user=entry["end_user"],
-        session_id=entry["session_id"],
-    )
-
-
-_GROUPS: dict[By, str] = {
-    "model": "model",
-    "provider": "provider",
-    "key": "key_id",
-    "day": "created_ms / 86400000",
-}
-# A sum of picodollars leaves 64 bits behind at nine million dollars: sum the millionths and the rest apart.
-_MONEY = "coalesce(sum({0} / 1000000), 0), coalesce(sum({0} % 1000000), 0)"
-
-
-def read_usage(cursor: sqlite3.Cursor | sqlite3.Connection, by: By, since: float | None) -> list[UsageRow]:
-    """One row for each group: days by date, the others by what they were charged. Raises InvalidRequest."""
-    if by not in _GROUPS:
-        raise InvalidRequest(f"Usage can be shown by {', '.join(_GROUPS)}; not by {by}.")
-    rows = cursor.execute(
-        f"SELECT {_GROUPS[by]}, count(*), sum(prompt), sum(completion), {_MONEY.format('cost')},"
-        f" {_MONEY.format('charge')}, sum(CASE WHEN charge IS NULL THEN 1 ELSE 0 END), sum(estimated) FROM entries"
-        f" WHERE outcome IS NOT NULL AND created_ms >= ? GROUP BY {_GROUPS[by]}",
-        (-_LARGEST if since is None else math.ceil(since * 1000),),
-    ).fetchall()
-    names = dict(cursor.execute("SELECT id, name FROM keys").fetchall()) if by == "key" else {}
-    found = []
-    for group, exchanges, prompt, completion, cost, cost_rest, charge, charge_rest, unpriced, estimated in rows:
-        if by == "day":
-            name = datetime.fromtimestamp(group * 86400, UTC).date().isoformat()
-        elif by == "key":
-            name = "(no key)" if group is None else names.get(group) or group
-        else:
-            name = group
-        found.append(
-            UsageRow(
-                name=name,
-                exchanges=exchanges,
-                prompt=prompt,
-                completion=completion,
-                cost=cost * 1_000_000 + cost_rest,
-                charge=charge * 1_000_000 + charge_rest,
-                unpriced=unpriced,
-                estimated=estimated,
-            )
-        )
-    return sorted(found, key=lambda row: row.name if by == "day" else (-row.charge, row.name))

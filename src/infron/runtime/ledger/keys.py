@@ -1,4 +1,4 @@
-"""API keys in the ledger's file, and what they spent: how the command line and the gateway read and change them.
+"""API keys in the ledger: how the command line makes, lists and revokes them, and how the gateway reads them.
 
 It never knows a secret for longer than it takes to print it once.
 """
@@ -7,31 +7,14 @@ from __future__ import annotations
 
 import math
 import secrets
-import sqlite3
 import time
-from contextlib import closing
-from datetime import date, timedelta
-
-from msgspec import Struct
 
 from infron.errors import InvalidRequest, NotFound
 from infron.money import PICODOLLARS
 from infron.policy.access import SECRET_BYTES, Key, hash_secret, hint, new_secret
-from infron.runtime.ledger import sqlite
-
-_COLUMNS = "id, name, hint, created_ms, revoked_ms, spend_limit"
-
-
-class Spend(Struct, frozen=True, kw_only=True):
-    """Picodollars charged today, this week (from Monday), this month and ever; days end at 00:00 UTC.
-
-    An exchange belongs to the day on which it began.
-    """
-
-    today: int = 0
-    week: int = 0
-    month: int = 0
-    ever: int = 0
+from infron.runtime.ledger import statements
+from infron.runtime.ledger.store import Rows
+from infron.runtime.ledger.stores import opened
 
 
 def create_key(url: str, name: str, limit_usd: float | None = None) -> tuple[Key, str]:
@@ -44,21 +27,17 @@ def create_key(url: str, name: str, limit_usd: float | None = None) -> tuple[Key
     secret = new_secret(secrets.token_bytes(SECRET_BYTES))
     created = int(time.time() * 1000)
     key = Key(id=f"key_{secrets.token_hex(8)}", name=name, hint=hint(secret), created_at=created / 1000, limit=limit)
-    with closing(sqlite.connect(url)) as connection, sqlite.transaction(connection) as cursor:
-        cursor.execute(
-            "INSERT INTO keys (id, name, hint, hash, created_ms, spend_limit) VALUES (?, ?, ?, ?, ?, ?)",
-            (key.id, name, key.hint, hash_secret(_pepper(cursor), secret).hex(), created, limit),
-        )
-        _touch(cursor)
+    with opened(url) as store, store.round() as rows:
+        hash = hash_secret(_pepper(rows), secret).hex()
+        rows.change(statements.CREATE_KEY, key.id, key.name, key.hint, hash, created, limit)
+        _touch(rows)
     return key, secret
 
 
 def list_keys(url: str) -> list[Key]:
     """All keys, revoked ones too, oldest first. Raises ConfigError."""
-    if not sqlite.path_of(url).exists():
-        return []
-    with closing(sqlite.connect(url)) as connection:
-        return _read_keys(connection)
+    with opened(url) as store:
+        return _read_keys(store.reach()) if store.exists() else []
 
 
 def revoke_key(url: str, which: str) -> Key:
@@ -66,22 +45,21 @@ def revoke_key(url: str, which: str) -> Key:
 
     Revoking a revoked key changes nothing. Raises NotFound, InvalidRequest if several keys are meant, ConfigError.
     """
-    if not sqlite.path_of(url).exists():
-        raise NotFound(f"There is no key {_shown(which)}.")
-    with closing(sqlite.connect(url)) as connection, sqlite.transaction(connection) as cursor:
-        key = _choose(cursor, which)
-        if key.revoked_at is None:
-            cursor.execute("UPDATE keys SET revoked_ms = ? WHERE id = ?", (int(time.time() * 1000), key.id))
-            _touch(cursor)
-        return next(each for each in _read_keys(cursor) if each.id == key.id)
+    with opened(url) as store:
+        if not store.exists():
+            raise NotFound(f"There is no key {_shown(which)}.")
+        with store.round() as rows:
+            key = _choose(rows, which)
+            if key.revoked_at is None:
+                rows.change(statements.REVOKE_KEY, int(time.time() * 1000), key.id)
+                _touch(rows)
+            return next(each for each in _read_keys(rows) if each.id == key.id)
 
 
-def _choose(cursor: sqlite3.Cursor, which: str) -> Key:
-    keys = _read_keys(cursor)
-    by_hash = cursor.execute(
-        "SELECT id FROM keys WHERE hash = ?", (hash_secret(_pepper(cursor), which).hex(),)
-    ).fetchone()
-    exact = [key for key in keys if key.id == which or (by_hash and key.id == by_hash[0])]
+def _choose(rows: Rows, which: str) -> Key:
+    keys = _read_keys(rows)
+    by_hash = {id for (id,) in rows.read(statements.KEY_BY_HASH, hash_secret(_pepper(rows), which).hex())}
+    exact = [key for key in keys if key.id == which or key.id in by_hash]
     named = [key for key in keys if key.name == which]
     begun = [
         key
@@ -104,67 +82,27 @@ def _shown(which: str) -> str:
 # ---- what the gateway reads
 
 
-def revision(cursor: sqlite3.Cursor) -> str:
+def revision(rows: Rows) -> str:
     """Changes whenever a key was made or revoked."""
-    return str(cursor.execute("SELECT value FROM meta WHERE name = 'keys_revision'").fetchone()[0])
+    return str(rows.read(statements.KEYS_REVISION)[0][0])
 
 
-def usable_keys(cursor: sqlite3.Cursor) -> tuple[bytes, dict[bytes, Key], bool]:
+def usable_keys(rows: Rows) -> tuple[bytes, dict[bytes, Key], bool]:
     """The pepper, the keys that are not revoked by their hash, and whether any key exists at all."""
-    rows = cursor.execute(f"SELECT hash, {_COLUMNS} FROM keys").fetchall()
-    keys = {bytes.fromhex(hash): _key(*columns) for hash, *columns in rows}
-    return _pepper(cursor), {hash: key for hash, key in keys.items() if key.revoked_at is None}, bool(keys)
+    keys = {bytes.fromhex(hash): _key(*columns) for hash, *columns in rows.read(statements.HASHED_KEYS)}
+    return _pepper(rows), {hash: key for hash, key in keys.items() if key.revoked_at is None}, bool(keys)
 
 
-def spent_of_limited(cursor: sqlite3.Cursor) -> dict[str, int]:
-    """Picodollars charged so far to each key that has a limit."""
-    spent = {id: 0 for (id,) in cursor.execute("SELECT id FROM keys WHERE spend_limit IS NOT NULL")}
-    if spent:
-        for id, charge in cursor.execute(
-            "SELECT keys.id, spend.charge FROM keys JOIN spend ON spend.key_id = keys.id"
-            " WHERE keys.spend_limit IS NOT NULL AND length(spend.period) = 7"
-        ):
-            spent[id] += charge
-    return spent
+def _pepper(rows: Rows) -> bytes:
+    return bytes.fromhex(rows.read(statements.PEPPER)[0][0])
 
 
-# ---- totals of charges, a row for each key and day and for each key and month
+def _touch(rows: Rows) -> None:
+    rows.change(statements.RAISE_KEYS_REVISION, str(int(revision(rows)) + 1))
 
 
-def add_charge(cursor: sqlite3.Cursor, key_id: str | None, day: date, charge: int) -> None:
-    """Add picodollars to the totals of a key."""
-    periods = (day.isoformat(), day.isoformat()[:7])
-    cursor.executemany(
-        "INSERT INTO spend (key_id, period, charge) VALUES (?, ?, ?)"
-        " ON CONFLICT (key_id, period) DO UPDATE SET charge = spend.charge + excluded.charge",
-        [(key_id or "", period, charge) for period in periods],
-    )
-
-
-def read_spend(cursor: sqlite3.Cursor, key_id: str | None, today: date) -> Spend:
-    rows: dict[str, int] = dict(
-        cursor.execute("SELECT period, charge FROM spend WHERE key_id = ?", (key_id or "",)).fetchall()
-    )
-    week = [today - timedelta(days=back) for back in range(today.weekday() + 1)]
-    return Spend(
-        today=rows.get(today.isoformat(), 0),
-        week=sum(rows.get(day.isoformat(), 0) for day in week),
-        month=rows.get(today.isoformat()[:7], 0),
-        ever=sum(charge for period, charge in rows.items() if len(period) == 7),
-    )
-
-
-def _pepper(cursor: sqlite3.Cursor) -> bytes:
-    return bytes.fromhex(cursor.execute("SELECT value FROM meta WHERE name = 'pepper'").fetchone()[0])
-
-
-def _touch(cursor: sqlite3.Cursor) -> None:
-    number = int(revision(cursor)) + 1
-    cursor.execute("UPDATE meta SET value = ? WHERE name = 'keys_revision'", (str(number),))
-
-
-def _read_keys(source: sqlite3.Cursor | sqlite3.Connection) -> list[Key]:
-    return [_key(*row) for row in source.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY created_ms, id")]
+def _read_keys(rows: Rows) -> list[Key]:
+    return [_key(*row) for row in rows.read(statements.KEYS)]
 
 
 def _key(id: str, name: str, hint: str, created: int, revoked: int | None, limit: int | None) -> Key:

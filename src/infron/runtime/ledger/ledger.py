@@ -1,6 +1,6 @@
 """The ledger as the event loop sees it: every exchange is opened durably and settled once; keys, drains, receipts.
 
-It never touches the file, and never waits for it: all SQL happens in one thread of its own.
+It never touches the store, and never waits for it: all of that happens in one thread of its own.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 from infron.errors import LedgerUnavailable
 from infron.policy.access import KeyRing
 from infron.records import Opening, Settlement
-from infron.runtime.ledger import sqlite
-from infron.runtime.ledger.entries import By, Found, Receipt, UsageRow, read_entry, read_usage
-from infron.runtime.ledger.keys import Spend, create_key, list_keys, read_spend, revoke_key
-from infron.runtime.ledger.writer import Counts, Done, Inbox, Read, Reply, Writer
+from infron.runtime.ledger.inbox import Done, Inbox, Read
+from infron.runtime.ledger.keys import create_key, list_keys, revoke_key
+from infron.runtime.ledger.receipts import Found, Receipt, read_entry
+from infron.runtime.ledger.spend import Spend, read_spend
+from infron.runtime.ledger.stores import opened, store_of
+from infron.runtime.ledger.usage import By, UsageRow, read_usage
+from infron.runtime.ledger.writer import Counts, Reply, Writer
 
 __all__ = ["Ledger", "Receipt", "Spend", "UsageRow", "create_key", "list_keys", "revoke_key", "usage_rows"]
 
@@ -48,12 +50,11 @@ class Ledger:
         charge_failed: bool = False,
     ) -> None:
         self.boot = secrets.token_hex(8)
+        self._url, self._synchronous = url, synchronous
         self._clock = clock
         self._inbox = Inbox()
         self._writer = Writer(
-            url,
             boot=self.boot,
-            synchronous=synchronous,
             clock=clock,
             charge_failed=charge_failed,
             inbox=self._inbox,
@@ -66,13 +67,13 @@ class Ledger:
         self._closed: asyncio.Future[None] | None = None
 
     async def start(self) -> None:
-        """Open the file, or make it; settle what dead processes left open. Raises ConfigError with one sentence."""
+        """Open the store, or make it; settle what dead processes left open. Raises ConfigError with one sentence."""
+        store = store_of(self._url, synchronous=self._synchronous)
         self._loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = self._loop.create_future()
         self._closed = self._loop.create_future()
-        threading.Thread(
-            target=self._writer.run, args=(_giver(ready), _giver(self._closed)), name="infron-ledger", daemon=True
-        ).start()
+        work = (store, _giver(ready), _giver(self._closed))
+        threading.Thread(target=self._writer.run, args=work, name="infron-ledger", daemon=True).start()
         try:
             await ready
         except BaseException:
@@ -82,7 +83,7 @@ class Ledger:
             raise
 
     async def stop(self) -> None:
-        """Write everything queued (for 5 s at most, if writing fails), give up the lease, close the file."""
+        """Write everything queued (for 5 s at most, if writing fails), give up the lease, close the store."""
         self._inbox.closing = True
         self._inbox.hurry()
         if self._closed is not None and not self._closed.done():
@@ -162,7 +163,7 @@ class Ledger:
         """
         deadline = time.monotonic() + SIBLING_SECONDS
         while True:
-            found: Found | None = await self._ask(lambda cursor: read_entry(cursor, id))
+            found: Found | None = await self._ask(lambda rows: read_entry(rows, id))
             if found is None or found.key_id != key_id:
                 return None
             if found.receipt.outcome or found.owner == self.boot or time.monotonic() >= deadline:
@@ -172,7 +173,7 @@ class Ledger:
     async def spend(self, key_id: str | None) -> Spend:
         """What this key was charged, by period. Raises LedgerUnavailable."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
-        spend: Spend = await self._ask(lambda cursor: read_spend(cursor, key_id, today))
+        spend: Spend = await self._ask(lambda rows: read_spend(rows, key_id, today))
         return spend
 
     async def _ask(self, read: Read) -> Any:
@@ -213,7 +214,5 @@ def _giver(future: asyncio.Future[Any]) -> Callable[[Any], None]:
 
 def usage_rows(url: str, by: By, since: float | None = None) -> list[UsageRow]:
     """Sums over the settled exchanges that began at or after `since` (unix seconds). Raises ConfigError."""
-    if not sqlite.path_of(url).exists():
-        return []
-    with closing(sqlite.connect(url)) as connection:
-        return read_usage(connection, by, since)
+    with opened(url) as store:
+        return read_usage(store.reach(), by, since) if store.exists() else []

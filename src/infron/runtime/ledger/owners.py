@@ -1,6 +1,6 @@
-"""Who owns the open rows of a ledger: a process, where it runs, and whether it is still there.
+"""Who owns the open entries of a ledger: a process, where it runs, its lease, and whether it is still there.
 
-It never knows what the rows are about, and settles none of them.
+It never knows what the entries are about, and settles none of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import socket
 from pathlib import Path
 
 from msgspec import Struct
+
+from infron.runtime.ledger import statements
+from infron.runtime.ledger.store import Rows
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -59,6 +62,26 @@ def gone(owner: Owner, place: str, now: int) -> bool:
     if started is None or not owner.started:
         return expired
     return started != owner.started
+
+
+def renew_lease(rows: Rows, owner: Owner) -> None:
+    rows.change(statements.RENEW_LEASE, owner.boot, owner.place, owner.pid, owner.started, owner.lease_until)
+
+
+def forget(rows: Rows, boot: str) -> None:
+    rows.change(statements.FORGET_OWNER, boot)
+
+
+def gone_owners(rows: Rows, mine: str, place: str, now: int) -> list[str]:
+    """The owners, other than `mine`, that will never settle their entries; those without a lease at all included."""
+    owners = [
+        Owner(boot=boot, place=at, pid=pid, started=started, lease_until=until)
+        for boot, at, pid, started, until in rows.read(statements.OWNERS)
+    ]
+    known = {owner.boot for owner in owners}
+    open_of = {boot for (boot,) in rows.read(statements.OWNERS_OF_OPEN)}
+    lost = {owner.boot for owner in owners if gone(owner, place, now)} | (open_of - known)
+    return sorted(lost - {mine})
 
 
 def _read(path: str) -> str:

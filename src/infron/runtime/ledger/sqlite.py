@@ -1,57 +1,153 @@
-"""The ledger's file: its tables, how it is opened, and what its errors mean in plain words.
+"""A ledger in one SQLite file: how it is opened, locked and written, and what SQLite's errors mean in plain words.
 
 It never knows when something is written, nor by which thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from infron.errors import ConfigError
+from infron.runtime.ledger import schema
+from infron.runtime.ledger.store import Change, Row, StoreError, UnusableRow, Value, mended
 
 BUSY_SECONDS = 1.5  # how long one statement waits for another process's lock; three such waits stay below 5 s
+WORDS = {"int": "INTEGER", "real": "REAL", "strict": "STRICT"}
 
-# Each step is one version of the schema, applied in order and never changed again. Two things are not visible in it.
-# `id` has an index of its own instead of being the table's order: ids of several processes come in between each other,
-# and whole rows put there would touch many more pages than 40-byte index rows do. And rows that are not settled,
-# or are draining, are few: a partial index finds them at next to no cost for all the others.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT",
-        """CREATE TABLE owners (
-            boot TEXT NOT NULL PRIMARY KEY, place TEXT NOT NULL, pid INTEGER NOT NULL, started INTEGER NOT NULL,
-            lease_until INTEGER NOT NULL
-        ) STRICT""",
-        """CREATE TABLE keys (
-            id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, hint TEXT NOT NULL, hash TEXT NOT NULL UNIQUE,
-            created_ms INTEGER NOT NULL, revoked_ms INTEGER, spend_limit INTEGER
-        ) STRICT""",
-        """CREATE TABLE spend (
-            key_id TEXT NOT NULL, period TEXT NOT NULL, charge INTEGER NOT NULL, PRIMARY KEY (key_id, period)
-        ) STRICT""",
-        """CREATE TABLE entries (
-            id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, key_id TEXT, model TEXT NOT NULL, provider TEXT NOT NULL,
-            provider_model TEXT NOT NULL, streamed INTEGER NOT NULL, created_ms INTEGER NOT NULL, price TEXT,
-            end_user TEXT, session_id TEXT, draining INTEGER NOT NULL DEFAULT 0,
-            outcome TEXT, prompt INTEGER, completion INTEGER, cached INTEGER, cache_write INTEGER, reasoning INTEGER,
-            estimated INTEGER, cost INTEGER, charge INTEGER, finish_reason TEXT, error_type TEXT, error TEXT,
-            upstream_id TEXT, latency_ms REAL, generation_ms REAL, upstream_closed_ms REAL, frames INTEGER,
-            on_disconnect TEXT, attempts TEXT, settled_ms INTEGER, orphaned INTEGER NOT NULL DEFAULT 0
-        ) STRICT""",
-        "CREATE INDEX entries_open ON entries (owner) WHERE outcome IS NULL",
-        "CREATE INDEX entries_draining ON entries (owner, key_id) WHERE draining = 1",
-    ),
-    (
-        "ALTER TABLE entries ADD COLUMN native_finish_reason TEXT",
-        "ALTER TABLE entries ADD COLUMN dropped TEXT",
-    ),
-)
+# What one row raises whose values SQLite does not take, as opposed to a file that cannot be used.
+_UNUSABLE = (
+    OverflowError, UnicodeError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError,
+    sqlite3.IntegrityError,
+)  # fmt: skip
+
+
+class SQLite:
+    """The store in the file at `path`. `synchronous`: "normal" survives a killed process, "full" a power cut too."""
+
+    def __init__(self, path: Path, *, synchronous: str = "normal") -> None:
+        self.path = path
+        self._synchronous = synchronous
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # the file that was opened last: device, inode
+        self.opened = 0
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def problem(self) -> str | None:
+        # SQLite says "unable to open" to all of these.
+        path = self.path
+        if not path.parent.is_dir():
+            return f"The ledger {path} cannot be made: there is no folder {path.parent}."
+        if path.is_dir():
+            return f"The ledger {path} is a folder; name a file."
+        if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+            return f"The ledger {path} cannot be written: permission denied."
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            return f"The ledger {path} cannot be written: the folder {path.parent} is not writable."
+        return None
+
+    def reach(self) -> SQLiteRows:
+        """Reads the file that stands at the path *now*.
+
+        SQLite would go on writing into a file that was removed, and report it durable. A missing file is not made
+        anew either: an empty ledger holds no keys, and without keys anyone may ask.
+        """
+        return SQLiteRows(self._reach().cursor(), self.path)
+
+    @contextlib.contextmanager
+    def round(self) -> Iterator[SQLiteRows]:
+        connection = self._reach()
+        with _transaction(connection, self.path) as rows:
+            yield rows
+
+    def version(self) -> str:
+        return str(self.reach().read("PRAGMA data_version")[0][0])  # no more than a look at shared memory
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _reach(self) -> sqlite3.Connection:
+        found = self._found()
+        if self._connection is not None and found == self._file:
+            return self._connection
+        if self._file is not None:
+            self.close()
+            if found is None:
+                raise StoreError(f"The ledger {self.path} is gone; put it back.")
+        self._connection = self._connect()
+        self._file = self._found()
+        self.opened += 1
+        return self._connection
+
+    def _found(self) -> tuple[int, int] | None:
+        try:
+            seen = os.stat(self.path)
+        except OSError:
+            return None
+        return seen.st_dev, seen.st_ino
+
+    def _connect(self) -> sqlite3.Connection:
+        if problem := self.problem():
+            raise StoreError(problem)
+        connection = None
+        try:
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            _set_up(connection, self._synchronous)
+            _bring_up_to_date(connection, self.path)
+        except (sqlite3.Error, StoreError) as error:
+            if connection is not None:
+                connection.close()
+            raise _explained(error, self.path) from error
+        return connection
+
+
+class SQLiteRows:
+    def __init__(self, cursor: sqlite3.Cursor, path: Path) -> None:
+        self._cursor = cursor
+        self._path = path
+
+    def read(self, statement: str, *values: Value) -> list[Row]:
+        try:
+            return self._cursor.execute(statement, values).fetchall()
+        except _UNUSABLE as error:
+            raise UnusableRow(str(error)) from error
+        except sqlite3.Error as error:
+            raise _explained(error, self._path) from error
+
+    def change(self, statement: str, *values: Value) -> int:
+        [count] = self.change_all([(statement, values)])
+        if isinstance(count, UnusableRow):
+            raise count
+        return count
+
+    def change_all(self, changes: Sequence[Change]) -> list[int | UnusableRow]:
+        counts: list[int | UnusableRow] = []
+        execute = self._cursor.execute
+        for statement, values in changes:
+            try:
+                counts.append(execute(statement, values).rowcount)
+            except _UNUSABLE:
+                counts.append(self._change_mended(statement, values))
+            except sqlite3.Error as error:
+                raise _explained(error, self._path) from error
+        return counts
+
+    def _change_mended(self, statement: str, values: Sequence[Value]) -> int | UnusableRow:
+        try:
+            return self._cursor.execute(statement, tuple(map(mended, values))).rowcount
+        except _UNUSABLE as error:
+            return UnusableRow(str(error))
+        except sqlite3.Error as error:
+            raise _explained(error, self._path) from error
 
 
 def path_of(url: str) -> Path:
@@ -59,50 +155,28 @@ def path_of(url: str) -> Path:
     scheme, _, name = url.partition(":///")
     if scheme == "sqlite" and name:
         return Path(name)
-    if url.startswith(("postgresql://", "postgres://", "postgresql+")):
-        raise ConfigError("ledger.url: PostgreSQL is not supported by this version yet; use sqlite:///path/to/file.db.")
     raise ConfigError(f"ledger.url: {url!r} is not an address of the form sqlite:///path/to/file.db.")
 
 
-def connect(url: str, *, synchronous: str = "normal") -> sqlite3.Connection:
-    """Open the ledger; make it, or bring its tables up to date, if need be. Raises ConfigError with one sentence."""
-    path = path_of(url)
-    _check_place(path)
-    connection = None
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-        _set_up(connection, synchronous)
-        _migrate(connection, path)
-    except (sqlite3.Error, ConfigError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(explain(error, path)) from error
-    return connection
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
-    """One writing transaction: all of it is durable afterwards, or none. Raises sqlite3.Error."""
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection, path: Path) -> Iterator[SQLiteRows]:
     cursor = connection.cursor()
-    cursor.execute("BEGIN IMMEDIATE")
     try:
-        yield cursor
+        cursor.execute("BEGIN IMMEDIATE")
+        yield SQLiteRows(cursor, path)
         cursor.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             cursor.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise _explained(error, path) from error
         raise
 
 
-def version_of_others(cursor: sqlite3.Cursor) -> int:
-    """Changes whenever another connection wrote anything; costs no more than a look at shared memory."""
-    return int(cursor.execute("PRAGMA data_version").fetchone()[0])
-
-
-def explain(error: Exception, path: Path) -> str:
-    """One sentence about an error of the database."""
+def _explained(error: Exception, path: Path) -> StoreError:
+    """The same in one sentence."""
+    if isinstance(error, StoreError):
+        return error
     text = str(error)
     for sign, meaning in (
         ("not a database", "is not a database"),
@@ -115,20 +189,8 @@ def explain(error: Exception, path: Path) -> str:
         ("disk I/O error", "cannot be written: the disk reports an error"),
     ):
         if sign in text:
-            return f"The ledger {path} {meaning}."
-    return f"The ledger {path} cannot be used: {text}."
-
-
-def _check_place(path: Path) -> None:
-    # SQLite says "unable to open" to all of these.
-    if not path.parent.is_dir():
-        raise ConfigError(f"The ledger {path} cannot be made: there is no folder {path.parent}.")
-    if path.is_dir():
-        raise ConfigError(f"The ledger {path} is a folder; name a file.")
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
-        raise ConfigError(f"The ledger {path} cannot be written: permission denied.")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"The ledger {path} cannot be written: the folder {path.parent} is not writable.")
+            return StoreError(f"The ledger {path} {meaning}.")
+    return StoreError(f"The ledger {path} cannot be used: {text}.")
 
 
 def _set_up(connection: sqlite3.Connection, synchronous: str) -> None:
@@ -147,31 +209,13 @@ def _set_up(connection: sqlite3.Connection, synchronous: str) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 8000").fetchone()
 
 
-def _version(cursor: sqlite3.Cursor | sqlite3.Connection, path: Path) -> int:
-    names = {name for (name,) in cursor.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not names:
-        return 0
-    row = cursor.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() if "meta" in names else None
-    if row is None or not str(row[0]).isdecimal():
-        raise ConfigError(f"The ledger {path} is a database of something else.")
-    if int(row[0]) > len(MIGRATIONS):
-        raise ConfigError(f"The ledger {path} was written by a newer version of Infron; update this one.")
-    return int(row[0])
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    if _version(connection, path) == len(MIGRATIONS):
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    if _taken(SQLiteRows(connection.cursor(), path), path) == len(schema.STEPS):
         return
-    with transaction(connection) as cursor:
-        for statements in MIGRATIONS[_version(cursor, path) :]:
-            for statement in statements:
-                cursor.execute(statement)
-        cursor.executemany(
-            "INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING",
-            [("pepper", secrets.token_hex(32)), ("keys_revision", "0")],
-        )
-        cursor.execute(
-            "INSERT INTO meta (name, value) VALUES ('schema', ?)"
-            " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            (str(len(MIGRATIONS)),),
-        )
+    with _transaction(connection, path) as rows:
+        schema.bring_up_to_date(rows, _taken(rows, path), WORDS)
+
+
+def _taken(rows: SQLiteRows, path: Path) -> int:
+    tables = {name for (name,) in rows.read("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return schema.current(rows, tables, f"The ledger {path}")

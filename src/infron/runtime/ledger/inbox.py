@@ -1,0 +1,67 @@
+"""What waits for the ledger's thread, and the bell that wakes it.
+
+It never knows what becomes of what waits.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from infron.records import Opening
+from infron.runtime.ledger.entries import Settling
+from infron.runtime.ledger.store import Rows
+
+Done = Callable[[bool], None]
+Read = Callable[[Rows], Any]
+
+_T = TypeVar("_T")
+
+
+class Inbox:
+    """What waits for the thread. One thread fills it, the other empties it; neither ever waits for a lock."""
+
+    def __init__(self) -> None:
+        self.opens: deque[tuple[Opening, Done]] = deque()
+        self.claims: deque[tuple[str, int, Done]] = deque()
+        self.settles: deque[Settling] = deque()
+        self.reads: deque[tuple[Read, Callable[[Any], None]]] = deque()
+        self.closing = False
+        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._hurried = False
+        self._nudged = False
+
+    def hurry(self) -> None:
+        """Something was added that cannot wait."""
+        if not self._hurried:
+            self._hurried = True
+            self._bell.put(True)
+
+    def nudge(self) -> None:
+        """Something was added that can wait a little."""
+        if not self._nudged:
+            self._nudged = True
+            self._bell.put(False)
+
+    def hush(self) -> None:
+        """Do not ring until `hear`: the queues will be looked at without being called."""
+        self._hurried = self._nudged = True
+
+    def wait(self, seconds: float) -> bool | None:
+        """True: hurry; False: there is time for more to come; None: nothing came."""
+        try:
+            return self._bell.get(timeout=max(0.0, seconds))
+        except queue.Empty:
+            return None
+
+    def hear(self) -> None:
+        """To be called before the queues are emptied: whatever is added from now on rings again."""
+        while not self._bell.empty():
+            self._bell.get_nowait()
+        self._hurried = self._nudged = False
+
+
+def take(waiting: deque[_T]) -> list[_T]:
+    return [waiting.popleft() for _ in range(len(waiting))]

@@ -1,0 +1,105 @@
+"""The statements of a ledger, written once for every store, and the names of an entry's columns.
+
+It never knows which store runs them. Parameters are `?1` to `?n`, no other question mark occurs, and whole numbers are
+divided downwards by both `/` and `%`, as all of them are positive.
+"""
+
+from __future__ import annotations
+
+# ---- entries
+
+OPENED = (
+    "id", "owner", "key_id", "model", "provider", "provider_model", "streamed", "created_ms", "price", "end_user",
+    "session_id",
+)  # fmt: skip
+SETTLED = (
+    "outcome", "prompt", "completion", "cached", "cache_write", "reasoning", "estimated", "cost", "charge",
+    "finish_reason", "native_finish_reason", "upstream_id", "latency_ms", "generation_ms", "frames", "settled_ms",
+)  # fmt: skip
+# What most settlements leave as the row was opened.
+CHANGED = (
+    "provider", "provider_model", "price", "error_type", "error", "upstream_closed_ms", "on_disconnect", "attempts",
+    "dropped",
+)  # fmt: skip
+RECEIPT = (*dict.fromkeys(OPENED + SETTLED + CHANGED), "orphaned")
+
+
+def _settling(columns: tuple[str, ...]) -> str:
+    """Takes the columns' values, then the id."""
+    values = ", ".join(f"{name} = ?{number}" for number, name in enumerate(columns, 1))
+    return f"UPDATE entries SET {values}, draining = 0 WHERE id = ?{len(columns) + 1} AND outcome IS NULL"
+
+
+OPEN = (
+    f"INSERT INTO entries ({', '.join(OPENED)}) VALUES ({', '.join(f'?{n}' for n, _ in enumerate(OPENED, 1))})"
+    " ON CONFLICT (id) DO NOTHING"
+)
+SETTLE = _settling(SETTLED)
+SETTLE_CHANGED = _settling(SETTLED + CHANGED)
+SETTLE_ORPHANS = (
+    "UPDATE entries SET outcome = 'failed', error_type = 'orphaned', error = ?1, prompt = 0, completion = 0,"
+    " cached = 0, cache_write = 0, reasoning = 0, estimated = 1, cost = NULL, charge = ?2, frames = 0,"
+    " settled_ms = ?3, orphaned = 1, draining = 0 WHERE owner = ?4 AND outcome IS NULL"
+)
+OPENED_BY_WHOM = "SELECT key_id, created_ms FROM entries WHERE id = ?1"
+ENTRY = f"SELECT {', '.join(RECEIPT)} FROM entries WHERE id = ?1"
+
+# ---- answers that are read on after their client left
+
+CLAIM_DRAIN = (
+    "UPDATE entries SET draining = 1 WHERE id = ?1 AND outcome IS NULL"
+    " AND (SELECT count(*) FROM entries WHERE draining = 1) < ?2"
+)
+DRAINS_ELSEWHERE = "SELECT key_id, count(*) FROM entries WHERE draining = 1 AND owner <> ?1 GROUP BY key_id"
+
+# ---- owners of open entries
+
+OWNERS = "SELECT boot, place, pid, started, lease_until FROM owners"
+OWNERS_OF_OPEN = "SELECT DISTINCT owner FROM entries WHERE outcome IS NULL"
+RENEW_LEASE = (
+    "INSERT INTO owners (boot, place, pid, started, lease_until) VALUES (?1, ?2, ?3, ?4, ?5)"
+    " ON CONFLICT (boot) DO UPDATE SET lease_until = excluded.lease_until"
+)
+FORGET_OWNER = "DELETE FROM owners WHERE boot = ?1"
+
+# ---- keys
+
+KEY = ("id", "name", "hint", "created_ms", "revoked_ms", "spend_limit")
+KEYS = f"SELECT {', '.join(KEY)} FROM keys ORDER BY created_ms, id"
+HASHED_KEYS = f"SELECT hash, {', '.join(KEY)} FROM keys"
+KEY_BY_HASH = "SELECT id FROM keys WHERE hash = ?1"
+CREATE_KEY = "INSERT INTO keys (id, name, hint, hash, created_ms, spend_limit) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+REVOKE_KEY = "UPDATE keys SET revoked_ms = ?1 WHERE id = ?2"
+PEPPER = "SELECT value FROM meta WHERE name = 'pepper'"
+KEYS_REVISION = "SELECT value FROM meta WHERE name = 'keys_revision'"
+RAISE_KEYS_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'keys_revision'"
+
+# ---- what was charged: a row for each key and day, and for each key and month
+
+ADD_CHARGE = (
+    "INSERT INTO spend (key_id, period, charge) VALUES (?1, ?2, ?3)"
+    " ON CONFLICT (key_id, period) DO UPDATE SET charge = spend.charge + excluded.charge"
+)
+SPEND = "SELECT period, charge FROM spend WHERE key_id = ?1"
+LIMITED_KEYS = "SELECT id FROM keys WHERE spend_limit IS NOT NULL"
+SPENT_OF_LIMITED = (
+    "SELECT keys.id, spend.charge FROM keys JOIN spend ON spend.key_id = keys.id"
+    " WHERE keys.spend_limit IS NOT NULL AND length(spend.period) = 7"
+)
+
+# ---- what was used
+
+# A sum of picodollars leaves 64 bits behind at nine million dollars: sum the millionths and the rest apart.
+_MONEY = "coalesce(sum({0} / 1000000), 0), coalesce(sum({0} % 1000000), 0)"
+_USAGE = (
+    f"SELECT {{0}}, count(*), sum(prompt), sum(completion), {_MONEY.format('cost')}, {_MONEY.format('charge')},"
+    " sum(CASE WHEN charge IS NULL THEN 1 ELSE 0 END), sum(estimated) FROM entries"
+    " WHERE outcome IS NOT NULL AND created_ms >= ?1 GROUP BY {0}"
+)
+USAGE_BY = {
+    "model": _USAGE.format("model"),
+    "provider": _USAGE.format("provider"),
+    "key": _USAGE.format("key_id"),
+    "day": _USAGE.format("created_ms / 86400000"),
+}
+KEY_NAMES = "SELECT id, name FROM keys"
