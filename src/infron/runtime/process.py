@@ -36,7 +36,6 @@ from infron.policy import access, prices
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
-from infron.runtime.server import application as app
 from infron.runtime.server.listener import Server
 from infron.runtime.telemetry.metrics import Metrics
 from infron.wires import PROVIDER_WIRES
@@ -101,7 +100,7 @@ async def running(
         metrics = Metrics(shared)
         relay = Relay(config, rows, ledger, local, metrics)
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))
-        server = Server(relay, app.build(relay))
+        server = Server(relay)
         await server.start(listener)
         publishing = loop.create_task(_publish(metrics)) if shared else None
         try:

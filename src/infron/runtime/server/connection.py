@@ -17,7 +17,6 @@ from infron.runtime.server.dispatch import Admission, Dispatch
 from infron.runtime.server.parser import RequestParser
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response, ServerHeaders
-from infron.wires import CLIENT_PATHS
 
 MAX_PIPELINE_BYTES = 64 << 10
 KEEP_ALIVE_SECONDS = 75.0
@@ -47,7 +46,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.loop = server.loop
         self.headers = server.headers
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
-        self.parser = RequestParser(self, server.limits, CLIENT_PATHS)
+        self.parser = RequestParser(self, server.limits, server.dispatch.paths)
         self.admission = Admission()
         # the requests that wait, and the answer that is under way
         self.waiting: deque[HttpRequest] = deque()
@@ -74,8 +73,8 @@ class GatewayProtocol(asyncio.Protocol):
         self.parser.close()
 
     def eof_received(self) -> bool:
-        """Whoever closes its half has hung up on an exchange; a small answer it still gets."""
-        if self.current is not None and self.current.request.api is None:
+        """Whoever closes its half has hung up on a stream; a small answer it still gets."""
+        if self.current is not None and self.current.request.place.api is None and not self.current.started:
             self.half_closed = True
             return True
         self._client_gone()
@@ -88,9 +87,9 @@ class GatewayProtocol(asyncio.Protocol):
         if response is None:
             return
         response.cut = True
-        if response.exchange is not None:
-            exchange, response.exchange = response.exchange, None
-            exchange.client_gone()
+        if response.producer is not None:
+            producer, response.producer = response.producer, None
+            producer.client_gone()
 
     def abort(self) -> None:
         self._client_gone()
@@ -98,13 +97,13 @@ class GatewayProtocol(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.write_paused = True
-        if self.current is not None and self.current.exchange is not None:
-            self.current.exchange.client_paused()
+        if self.current is not None and self.current.producer is not None:
+            self.current.producer.client_paused()
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        if self.current is not None and self.current.exchange is not None:
-            self.current.exchange.client_resumed()
+        if self.current is not None and self.current.producer is not None:
+            self.current.producer.client_resumed()
         self._advance()
 
     def shutdown(self) -> None:
@@ -161,7 +160,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.advancing = True
         while self.waiting and self.current is None and not self.write_paused:
             request = self.waiting[0]
-            if request.api is not None and self.half_closed:
+            if request.place.api is not None and self.half_closed:
                 self._client_gone()
                 break
             if not request.judged:
@@ -184,8 +183,7 @@ class GatewayProtocol(asyncio.Protocol):
         if request.error is not None:
             return
         try:
-            if request.api is not None:
-                self.server.dispatch.admit(request, self.admission)
+            self.server.dispatch.admit(request, self.admission)
             if not request.complete:
                 self.parser.check_length(request)
         except InfronError as error:
@@ -197,7 +195,7 @@ class GatewayProtocol(asyncio.Protocol):
 
     def response_over(self, response: Response) -> None:
         """The answer is handed to the transport: close, or go on with what came meanwhile."""
-        response.exchange = None
+        response.producer = None
         if self.current is not response:
             return
         self.current = None

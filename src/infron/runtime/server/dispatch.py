@@ -1,4 +1,4 @@
-"""What a request is for, whether its caller may ask it, and who answers: the relay or the application.
+"""What a request is for, whether its caller may ask it, and who answers: an exchange or an endpoint.
 
 It never touches a connection: it is given a request, and the response to be filled.
 """
@@ -6,16 +6,18 @@ It never touches a connection: it is given a request, and the response to be fil
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-from infron.errors import InfronError, InternalError, MethodNotAllowed, UnsupportedMediaType
+from infron.errors import InfronError, InternalError, UnsupportedMediaType
 from infron.policy.access import Key, KeyRing, is_json
 from infron.policy.routing import asked_on_disconnect
-from infron.runtime.exchange.exchange import error_answer
+from infron.runtime.exchange.exchange import Exchange, error_answer
 from infron.runtime.exchange.relay import Relay
-from infron.runtime.server.application import ask
-from infron.runtime.server.cors import preflight
-from infron.runtime.server.request import HttpRequest, api_near
+from infron.runtime.server.api.endpoint import Endpoint
+from infron.runtime.server.asgi import AsgiCall
+from infron.runtime.server.cors import Headers, preflight
+from infron.runtime.server.endpoints import endpoints
+from infron.runtime.server.paths import Paths, api_near
+from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
 from infron.wires.contract import ClientWire
 
@@ -29,42 +31,57 @@ class Admission:
 
 
 class Dispatch:
-    """One for all connections of a process. `application`: the ASGI one for everything that is no stream."""
+    """One for all connections of a process."""
 
-    def __init__(self, relay: Relay, application: Any) -> None:
+    def __init__(self, relay: Relay) -> None:
+        self.paths = Paths(endpoints(relay))
         self._relay = relay
-        self._application = application
         self._cors_origins = relay.config.server.cors_origins
         self._tasks: set[asyncio.Task[None]] = set()
 
     def admit(self, request: HttpRequest, before: Admission) -> None:
         """Sets the request's key, or raises InfronError."""
-        if request.method == b"OPTIONS" and self._preflight(request) is not None:
+        if self._preflight(request) is not None:
             return
-        if request.method != b"POST":
-            raise MethodNotAllowed(f"{request.path.decode()} takes POST alone.", headers={"Allow": "POST"})
+        if refusal := request.place.refusal(request.method, request.path):
+            raise refusal
+        endpoint = request.place.endpoints.get(request.method)
+        if endpoint is not None:
+            if not endpoint.open:
+                request.key = self._key(request, takes_body=endpoint.takes_body)
+            return
         named, ring = request.named, self._relay.ledger.keys
         shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
         if shown == before.shown and ring is before.ring:
             request.key = before.key
             return
+        request.key = self._key(request, takes_body=True)
+        before.shown, before.ring, before.key = shown, ring, request.key
+
+    def _key(self, request: HttpRequest, *, takes_body: bool) -> Key | None:
+        named = request.named
         host = named.get(b"host")
         content_type = named.get(b"content-type", b"").decode("latin-1")
-        request.key = self._relay.admit(named, None if host is None else host.decode("latin-1"), content_type)
-        if not is_json(content_type):
+        key = self._relay.admit(
+            named, None if host is None else host.decode("latin-1"), content_type, has_body=takes_body
+        )
+        if takes_body and not is_json(content_type):
             raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
-        before.shown, before.ring, before.key = shown, ring, request.key
+        return key
 
     def begin(self, request: HttpRequest, response: Response) -> None:
         """Begin with the answer; it may be over on return."""
+        place = request.place
         if request.error is not None:
             self._refuse(response, request.error)
-        elif request.api is not None and request.method == b"POST":
-            self._begin_exchange(request, request.api, response)
         elif (granted := self._preflight(request)) is not None:
             response.send(204, granted, b"")
+        elif place.api is not None:
+            self._begin_exchange(request, place.api, response)
         else:
-            task = self._relay.loop.create_task(self._ask_application(request, response))
+            call = AsgiCall(request, response)
+            response.producer = call
+            call.task = task = self._relay.loop.create_task(self._ask(place.endpoints[request.method], call, response))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -74,30 +91,47 @@ class Dispatch:
         return InternalError("The gateway failed; its log says where.")
 
     def _begin_exchange(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
+        exchange: Exchange | None = None
         try:
             wish = request.named.get(b"x-infron-on-disconnect")
             asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
             wanted = api.parse(request.take_body(), request.headers)
-            response.exchange = self._relay.begin(wanted, request.key, response, asked)
-            response.exchange.begin()
+            response.producer = exchange = self._relay.begin(wanted, request.key, response, asked)
+            exchange.begin()
         except InfronError as error:
-            response.exchange = None
+            response.producer = None
             self._refuse(response, error)
         except Exception:
             failure = self.report_bug("starting an exchange")
-            if response.exchange is None:
+            if exchange is None:
                 self._refuse(response, failure)
             else:  # it may have a row in the ledger already, so it is not only answered but settled
-                response.exchange.take_failure(failure)
+                exchange.take_failure(failure)
 
-    async def _ask_application(self, request: HttpRequest, response: Response) -> None:
-        answer = await ask(self._application, request, self._relay)
-        if not response.cut:
-            response.send(*answer)
+    async def _ask(self, endpoint: Endpoint, call: AsgiCall, response: Response) -> None:
+        try:
+            answer = await endpoint.answer(call.request(), response.request.key)
+            await call.give(answer)
+        except InfronError as error:
+            self._fail(response, error)
+        except Exception as error:
+            if not response.cut:
+                self._fail(response, self.report_bug(f"answering {_shown(response.request.path)}", error))
+
+    def _fail(self, response: Response, error: InfronError) -> None:
+        """An endpoint could not answer, or no further."""
+        if not response.started:
+            self._refuse(response, error)
+        elif response.producer is not None:
+            response.hang_up()
 
     def _refuse(self, response: Response, error: InfronError) -> None:
         self._relay.metrics.refused(error.error_type)
         response.answer(*error_answer(error, api_near(response.request.path)))
 
-    def _preflight(self, request: HttpRequest) -> list[tuple[bytes, bytes]] | None:
+    def _preflight(self, request: HttpRequest) -> Headers | None:
         return preflight(request.method, request.named, self._cors_origins)
+
+
+def _shown(path: bytes) -> str:
+    return path[:200].decode("utf-8", "replace")

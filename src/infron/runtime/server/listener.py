@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 from email.utils import formatdate
-from typing import Any
 
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.server.connection import GatewayProtocol
@@ -21,14 +20,14 @@ BACKLOG = 4096
 
 
 class Server:
-    """What the connections of a process share. `application`: the ASGI one for everything that is no stream."""
+    """What the connections of a process share."""
 
-    def __init__(self, relay: Relay, application: Any) -> None:
+    def __init__(self, relay: Relay) -> None:
         config = relay.config
         self.loop = relay.loop
         self.limits = config.limits
         self.timeouts = config.timeouts
-        self.dispatch = Dispatch(relay, application)
+        self.dispatch = Dispatch(relay)
         self.headers = ServerHeaders(config.server.cors_origins, lambda: relay.shutting_down)
         self.connections: set[GatewayProtocol] = set()
         self._empty = asyncio.Event()

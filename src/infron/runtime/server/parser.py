@@ -5,7 +5,6 @@ It never knows the socket they come from, and never answers anything: what canno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httptools
@@ -13,8 +12,8 @@ import httptools
 from infron.config import Limits
 from infron.errors import HeadTooLarge, InfronError, InvalidRequest, PayloadTooLarge
 from infron.runtime.server.cors import Headers
+from infron.runtime.server.paths import Paths
 from infron.runtime.server.request import HttpRequest, target_of
-from infron.wires.contract import ClientWire
 
 MAX_HEADERS = 256
 
@@ -32,13 +31,12 @@ class Receiver(Protocol):
 class RequestParser:
     """`request`: the one that is being received, once its head is here. `begun`: a first byte of one is here."""
 
-    def __init__(self, receiver: Receiver, limits: Limits, client_paths: Mapping[bytes, ClientWire]) -> None:
-        """`client_paths`: the client APIs by their paths; only bodies for these are kept."""
+    def __init__(self, receiver: Receiver, limits: Limits, paths: Paths) -> None:
         self.request: HttpRequest | None = None
         self.begun = False
         self._receiver = receiver
         self._limits = limits
-        self._client_paths = client_paths
+        self._paths = paths
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = []
@@ -116,14 +114,10 @@ class RequestParser:
             raise self._too_much_head()
         self._check_framing(request, version)
         named = request.named
-        request.api = self._client_paths.get(self._url)
-        if request.api is not None:
-            request.path = self._url
-        else:
-            request.path, request.query, authority = target_of(self._url)
-            if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
-                named[b"host"] = authority
-            request.api = self._client_paths.get(request.path)
+        request.path, request.query, authority = target_of(self._url)
+        if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
+            named[b"host"] = authority
+        request.place = self._paths.find(request.path)
         if b"expect" in named:
             request.expects = version == "1.1" and named[b"expect"].lower() == b"100-continue"
         if b"upgrade" in named and self._parser.should_upgrade() and request.method != b"CONNECT":
@@ -160,7 +154,7 @@ class RequestParser:
         request.size += len(body)
         if request.size > self._limits.max_body_bytes:
             raise self._too_much_body()
-        if request.api is not None and request.error is None:  # the application takes no bodies
+        if request.place.takes_body(request.method) and request.error is None:
             request.body.append(body)
 
     def on_message_complete(self) -> None:

@@ -12,16 +12,15 @@ import httptools
 from infron.errors import InfronError, InvalidRequest
 from infron.policy.access import Key
 from infron.runtime.server.cors import Headers
-from infron.wires import CLIENT_PATHS, CLIENT_WIRES
-from infron.wires.contract import ClientWire
+from infron.runtime.server.paths import NOWHERE, Place
 
 
 class HttpRequest:
     """`headers`: names in lower case. `complete`: the whole body is here. `error`: what it will be answered."""
 
     __slots__ = (
-        "api", "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "method",
-        "named", "path", "query", "size",
+        "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "method",
+        "named", "path", "place", "query", "size",
     )  # fmt: skip
 
     def __init__(self, method: bytes, headers: Headers, *, keep_alive: bool, chunked: bool) -> None:
@@ -30,7 +29,7 @@ class HttpRequest:
         self.named = dict(headers)
         self.path = b""
         self.query = b""
-        self.api: ClientWire | None = None  # it starts an exchange; any other one is the application's
+        self.place: Place = NOWHERE
         self.keep_alive = keep_alive
         self.chunked = chunked  # its answer may come in chunks
         self.expects = False  # it waits for the leave to send its body
@@ -46,11 +45,6 @@ class HttpRequest:
         body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
         self.body.clear()
         return body
-
-
-def api_near(path: bytes) -> ClientWire:
-    """In whose form an error is told: of a path below one that a client API has, in that one's, else as OpenAI does."""
-    return next((api for known, api in CLIENT_PATHS.items() if path.startswith(known)), CLIENT_WIRES["openai-chat"])
 
 
 def target_of(url: bytes) -> tuple[bytes, bytes, bytes]:

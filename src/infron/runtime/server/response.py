@@ -10,7 +10,6 @@ import http
 from collections.abc import Callable
 from typing import Protocol
 
-from infron.runtime.exchange.exchange import Exchange
 from infron.runtime.server.cors import Headers, allow_origin
 from infron.runtime.server.request import HttpRequest
 from infron.wires import CLIENT_WIRES
@@ -62,30 +61,45 @@ class Line(Protocol):
         """Close at once; what the client has not taken yet is lost."""
 
 
-class Response:
-    """`exchange`: the one that is answering, if any. `keep_alive`: the connection goes on after it. `cut`: nobody is
-    there to read it."""
+class Producer(Protocol):
+    """What answers, as far as the client's side moves it."""
 
-    __slots__ = ("_chunked", "_connection", "_pending", "cut", "exchange", "keep_alive", "request")
+    def client_gone(self) -> None: ...
+    def client_paused(self) -> None:
+        """The client takes no more for now."""
+
+    def client_resumed(self) -> None: ...
+
+
+class Response:
+    """`producer`: what is answering, once something is. `keep_alive`: the connection goes on after it.
+
+    `started`: a head was written, or waits for the first bytes of its stream. `cut`: nobody is there to read it.
+    """
+
+    __slots__ = ("_chunked", "_connection", "_pending", "cut", "keep_alive", "producer", "request", "started")
 
     def __init__(self, connection: Line, request: HttpRequest) -> None:
         self.request = request
         self.keep_alive = request.keep_alive
-        self.exchange: Exchange | None = None
+        self.producer: Producer | None = None
+        self.started = False
         self.cut = False
         self._connection = connection
         self._chunked = request.chunked
         self._pending = b""  # a stream's head, until the first bytes of the body go with it
 
-    # ---- a stream
+    # ---- an exchange's stream
 
     def start(self, id: str) -> None:
-        api = self.request.api
+        """Its head goes out with its first bytes."""
+        api = self.request.place.api
         assert api is not None
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         end = self._connection.headers.end_head(self, _NONE)
         head = _STREAM_HEADS[api.MEDIA_TYPE]
         self._pending = b"%b%bx-generation-id: %b\r\n%b" % (head, encoding, id.encode(), end)
+        self.started = True
 
     def write(self, data: bytes) -> None:
         head = self._pending
@@ -95,7 +109,8 @@ class Response:
 
     def finish(self, data: bytes) -> None:
         if self._chunked:
-            self._connection.transport.write(b"%b%x\r\n%b\r\n0\r\n\r\n" % (self._pending, len(data), data))
+            last = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+            self._connection.transport.write(self._pending + last)
         else:
             self._connection.transport.write(self._pending + data)
         self._pending = b""
@@ -105,8 +120,22 @@ class Response:
         return self._connection.transport.get_write_buffer_size()
 
     def hang_up(self) -> None:
-        self.exchange = None  # it knows already
+        self.producer = None  # it knows already
         self._connection.abort()
+
+    # ---- any other stream
+
+    def open(self, status: int, headers: Headers) -> None:
+        """Write the head of an answer whose length nobody knows; `write` and `finish` follow, but to HEAD nothing."""
+        self.started = True
+        encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        self._pending = b"".join((_status_line(status), encoding, self._connection.headers.end_head(self, headers)))
+        if self.request.method == b"HEAD":
+            self._chunked = False
+            self.finish(b"")
+        else:
+            self._connection.transport.write(self._pending)
+            self._pending = b""
 
     # ---- an answer in one piece
 
@@ -115,11 +144,15 @@ class Response:
         self.send(status, [(b"content-type", b"application/json"), *headers], body)
 
     def send(self, status: int, headers: Headers, body: bytes) -> None:
+        self.started = True
         if not self.request.complete:  # the rest of the body will not be read
             self.keep_alive = False
-        line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
         length = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
         shown = b"" if self.request.method == b"HEAD" or status in _BODILESS else body
         end = self._connection.headers.end_head(self, headers)
-        self._connection.transport.write(b"".join((line, length, end, shown)))
+        self._connection.transport.write(b"".join((_status_line(status), length, end, shown)))
         self._connection.response_over(self)
+
+
+def _status_line(status: int) -> bytes:
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status

@@ -1,4 +1,4 @@
-"""What a file of this folder offers: endpoints, each a path and what answers there.
+"""What a file of this folder offers: endpoints, each a path, its methods and what answers there.
 
 It never knows which endpoints there are.
 """
@@ -19,10 +19,16 @@ Answer = Callable[[Request, Key | None], Awaitable[Response]]
 
 
 class Endpoint(Struct, frozen=True):
-    """`path`: below `/v1` and `/api/v1`, or as it stands where `root`. `open`: for strangers too, whose key is None."""
+    """`answer`: from the request and its caller's key to a response, which may be a stream; InfronError is rendered.
+
+    `path`: below `/v1` and `/api/v1`, or as it stands where `root`; `{name}` in it is one segment, `{name:path}` the
+    rest. `takes_body`: JSON, here as a whole when `answer` is called. `open`: for strangers too, whose key is None.
+    """
 
     path: str
     answer: Answer
+    method: str = "GET"
+    takes_body: bool = False
     root: bool = False
     open: bool = False
 

@@ -1,0 +1,91 @@
+"""What stands at a path: a client API or endpoints.
+
+It never knows who asks, nor what is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+from starlette.convertors import Convertor
+from starlette.routing import compile_path
+
+from infron.errors import InfronError, MethodNotAllowed, NotFound
+from infron.runtime.server.api.endpoint import Endpoint
+from infron.wires import CLIENT_PATHS, CLIENT_WIRES
+from infron.wires.contract import ClientWire
+
+PREFIXES = ("/v1", "/api/v1")
+_OFFERED = ", ".join(f"POST {path}" for api in CLIENT_WIRES.values() for path in api.PATHS)
+
+
+class Place(Struct, frozen=True):
+    """`api`: where exchanges start. `endpoints`: by method. `params`: what stands in the path for their `{name}`s."""
+
+    api: ClientWire | None = None
+    endpoints: Mapping[bytes, Endpoint] = {}
+    params: Mapping[str, Any] = {}
+
+    def takes_body(self, method: bytes) -> bool:
+        if self.api:
+            return True
+        endpoint = self.endpoints.get(method)
+        return endpoint is not None and endpoint.takes_body
+
+    def refusal(self, method: bytes, path: bytes) -> InfronError | None:
+        """The error for a method that is not taken here."""
+        taken = (b"POST",) if self.api else tuple(self.endpoints)
+        if method in taken:
+            return None
+        if not taken:
+            return NotFound(f"There is nothing at {_shown(path)}. Here are {_OFFERED}, and GET /v1/models.")
+        allowed = ", ".join(sorted(name.decode() for name in taken))
+        what = f"{_shown(path)} does not take {method.decode('latin-1')}; it takes {allowed}."
+        return MethodNotAllowed(what, headers={"Allow": allowed})
+
+
+NOWHERE = Place()
+_CHAT = CLIENT_WIRES["openai-chat"]
+
+
+class Paths:
+    """All places of the gateway."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self._exact: dict[bytes, Place] = {path: Place(api=api) for path, api in CLIENT_PATHS.items()}
+        self._patterns: dict[str, tuple[Any, dict[str, Convertor[Any]], dict[bytes, Endpoint]]] = {}
+        found: dict[str, dict[bytes, Endpoint]] = {}
+        for endpoint in endpoints:
+            for prefix in ("",) if endpoint.root else PREFIXES:
+                methods = found.setdefault(prefix + endpoint.path, {})
+                methods[endpoint.method.encode()] = endpoint
+                if endpoint.method == "GET":
+                    methods[b"HEAD"] = endpoint
+        for path, methods in found.items():
+            if "{" in path:
+                pattern, _, convertors = compile_path(path)
+                self._patterns[path] = pattern, convertors, methods
+            else:
+                self._exact[path.encode()] = Place(endpoints=methods)
+
+    def find(self, path: bytes) -> Place:
+        """What stands at a path without percent-encoding; `NOWHERE` if nothing does."""
+        return self._exact.get(path) or self._matching(path.decode("utf-8", "replace"))
+
+    def _matching(self, path: str) -> Place:
+        for pattern, convertors, methods in self._patterns.values():
+            if (match := pattern.match(path)) and all(match.groupdict().values()):
+                params = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
+                return Place(endpoints=methods, params=params)
+        return NOWHERE
+
+
+def api_near(path: bytes) -> ClientWire:
+    """In whose form an error is told: of a path below one that a client API has, in that one's, else as OpenAI does."""
+    return next((api for known, api in CLIENT_PATHS.items() if path.startswith(known)), _CHAT)
+
+
+def _shown(path: bytes) -> str:
+    return path[:200].decode("utf-8", "replace")
