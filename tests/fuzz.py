@@ -473,7 +473,7 @@ def check_request(parse: Callable[[bytes], Any], case: Case, chance: random.Rand
         valid(openai_chat.render_error(error), "an error")
         return
     for wire, module in PROVIDER_WIRES.items():
-        quirks = {"vertex": chance.random() < 0.5} if wire == "gemini" else {}
+        quirks = {"request": {"vertex": chance.random() < 0.5}} if wire == "gemini" else {}
         row = msgspec.convert({"id": "mock", "name": "Mock", "wire": wire, "quirks": quirks}, Provider)
         try:
             outgoing = module.encode_request(request, row, chance.choice(MODELS[wire]), chance.random() < 0.5)

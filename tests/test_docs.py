@@ -51,7 +51,9 @@ def test_every_error_type_is_documented(kind: type[errors.InfronError]):
     assert f"`{kind.error_type}`" in API
 
 
-@pytest.mark.parametrize("kind", [rows.Provider, rows.Auth, rows.Quirks, rows.Model, rows.Rate])
+@pytest.mark.parametrize(
+    "kind", [rows.Provider, rows.Auth, rows.RequestQuirks, rows.MessageQuirks, rows.AnswerQuirks, rows.Model, rows.Rate]
+)
 def test_every_field_of_a_row_is_explained(kind: type):
     for name in kind.__struct_fields__:
         assert re.search(rf"[`{{ ]{name}[`, }}]", ROWS), name

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from infron.catalog.definitions import FLAT_QUIRKS, Quirks
 from infron.catalog.endpoint import Endpoint
 from infron.catalog.load import SPOKEN_BY, Catalog, load_catalog
 from infron.errors import ConfigError
@@ -256,13 +258,61 @@ def test_an_open_host_needs_no_key_and_a_configured_variable_is_required() -> No
 
 
 def test_single_fields_of_a_shipped_row_can_be_overridden_under_an_alias_too() -> None:
-    catalog = load_catalog({"together_ai": {"on_disconnect": "drain", "quirks": {"roles": {}}}}, environ={})
+    catalog = load_catalog(
+        {"together_ai": {"on_disconnect": "drain", "quirks": {"message": {"roles": {}}}}}, environ={}
+    )
     row = catalog.providers["together"]
     assert row.on_disconnect == "drain"
-    assert row.quirks.roles == {}
-    assert row.quirks.max_tokens == "max_tokens"
+    assert row.quirks.message.roles == {}
+    assert row.quirks.request.max_tokens == "max_tokens"
     assert row.auth.env[0] == "TOGETHER_API_KEY"
     assert "together_ai" not in catalog.providers
+
+
+def test_quirks_without_their_table_still_work_and_say_so_once(tmp_path: Path) -> None:
+    file = tmp_path / "infron.toml"
+    file.write_text("[providers.own]\nbase_url = 'http://h'\n\n[providers.own.quirks]\ndrop = ['seed']\n")
+    flat = {"drop": ["seed"], "strip_message": ["name"], "drop_members": ["x"], "answer": {"skip_frames": ["p"]}}
+    catalog = load_catalog({"own": {**WIRE, "quirks": flat}}, environ={}, path=file)
+    quirks = catalog.providers["own"].quirks
+    assert (quirks.request.drop, quirks.message.strip) == (["seed"], ["name"])
+    assert (quirks.answer.drop, quirks.answer.skip_frames) == (["x"], ["p"])
+    first, *others = catalog.notes
+    assert (
+        first
+        == f"{file}, line 5: providers.own.quirks.drop: its name is quirks.request.drop now; the old one works on."
+    )
+    assert len(others) == 2
+    assert not load_catalog({"own": {**WIRE, "quirks": {"request": {"drop": ["seed"]}}}}, environ={}).notes
+
+
+def test_every_quirk_that_once_stood_without_a_table_has_its_place() -> None:
+    for name, (table, new) in FLAT_QUIRKS.items():
+        quirks = getattr(Quirks(), table)
+        assert new in quirks.__struct_fields__, name
+    assert len(set(FLAT_QUIRKS.values())) == len(FLAT_QUIRKS) == 30
+
+
+def test_a_quirk_in_its_table_comes_before_its_old_name() -> None:
+    quirks = {"roles": {"a": "b"}, "message": {"roles": {"a": "c"}}}
+    assert load_catalog({"own": {**WIRE, "quirks": quirks}}, environ={}).providers["own"].quirks.message.roles == {
+        "a": "c"
+    }
+
+
+@pytest.mark.parametrize(
+    ("quirks", "told"),
+    [
+        ({"request": 7}, "providers.x.quirks.request"),
+        ({"request": 7, "drop": ["a"]}, "providers.x.quirks.request"),
+        ({"message": {"strips": []}}, "did you mean strip?"),
+        ({"nonsense": 1}, "providers.x.quirks.nonsense"),
+        (7, "providers.x.quirks"),
+    ],
+)
+def test_wrong_quirks_are_refused_by_name(quirks: object, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_catalog({"x": {**WIRE, "quirks": quirks}}, environ={})
 
 
 def test_an_address_of_ones_own_needs_no_variables() -> None:
@@ -314,9 +364,12 @@ WIRE = {"wire": "openai-chat", "base_url": "http://h/v1"}
         ({**WIRE, "usage": 3}, ["providers.x.usage"]),
         ({**WIRE, "base_ulr": "y"}, ["providers.x.base_ulr", "did you mean base_url"]),
         ({**WIRE, "auth": {"metod": "y"}}, ["providers.x.auth.metod", "did you mean method?"]),
-        ({**WIRE, "quirks": {"max_token": "y"}}, ["providers.x.quirks.max_token", "did you mean max_tokens?"]),
+        ({**WIRE, "quirks": {"max_token": "y"}}, ["providers.x.quirks.max_token", "did you mean request.max_tokens?"]),
         ({**WIRE, "on_disconnect": "call"}, ["providers.x.on_disconnect", "replicate"]),
-        ({**WIRE, "quirks": {"max_tokens": "both"}}, ["providers.x.quirks.max_tokens", '"max_completion_tokens"']),
+        (
+            {**WIRE, "quirks": {"max_tokens": "both"}},
+            ["providers.x.quirks.request.max_tokens", '"max_completion_tokens"'],
+        ),
         ({**WIRE, "wire": "smoke"}, ["providers.x.wire", "openai-chat", "'smoke'"]),
         ({**WIRE, "base_url": "ftp://h"}, ["providers.x.base_url", "http(s)://"]),
         ({**WIRE, "base_url": "http://k:s@h"}, ["providers.x.base_url", "without a key"]),

@@ -110,7 +110,7 @@ def request_of(row: Provider) -> dict[str, Any]:
 
 def assert_as_the_row_says(row: Provider, call: Call) -> None:
     """The request is in the names that the provider takes, and carries our key where it wants it."""
-    quirks, body = row.quirks, call.json
+    quirks, body = row.quirks.request, call.json
     assert body["stream"] is True
     assert not body.keys() & {"provider", "session_id", *quirks.drop}
     if row.usage in ("ask", "try"):
@@ -137,13 +137,13 @@ def assert_as_the_row_says(row: Provider, call: Call) -> None:
 
 
 def assert_messages_as_the_row_says(row: Provider, messages: list[dict[str, Any]]) -> None:
-    quirks = row.quirks
+    quirks = row.quirks.message
     assert [message["role"] for message in messages] == [
         quirks.roles.get(role, role) for role in ("developer", "user", "assistant", "tool")
     ]
     for message in messages:
-        assert not message.keys() & set(quirks.strip_message)
-        known = quirks.only_message.get(message["role"])
+        assert not message.keys() & set(quirks.strip)
+        known = quirks.only.get(message["role"])
         assert known is None or message.keys() <= set(known)
     if quirks.plain_content:
         assert [message["content"] for message in messages] == ["Be brief.", "What is\nthe weather?", "", "rain"]

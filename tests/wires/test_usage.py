@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infron.catalog.definitions import Provider, Quirks
+from infron.catalog.definitions import AnswerQuirks, Provider, Quirks
 from infron.catalog.load import load_catalog
 from infron.money import Usage
 from infron.wires.usage import chat_usage, cost_in, read_usage
@@ -19,7 +19,7 @@ XAI = CATALOG.providers["xai"]
 
 
 def read(raw: object, provider: Provider, headers: list[tuple[bytes, bytes]] | None = None) -> Usage | None:
-    return read_usage(raw, provider.quirks, headers or [])
+    return read_usage(raw, provider.quirks.answer, headers or [])
 
 
 def cached(count: str) -> list[tuple[bytes, bytes]]:
@@ -146,7 +146,7 @@ def test_fireworks_counts_cached_tokens_in_a_header() -> None:
     ],
 )
 def test_what_a_provider_says_it_bills_is_read_exactly(provider: str, raw: object, picodollars: int | None) -> None:
-    assert cost_in(raw, CATALOG.providers[provider].quirks) == picodollars
+    assert cost_in(raw, CATALOG.providers[provider].quirks.answer) == picodollars
 
 
 JSON = st.recursive(
@@ -182,12 +182,12 @@ def test_no_report_can_break_the_meter_or_count_a_token_twice(raw: object, provi
         assert 0 <= usage.cached + usage.cache_write <= usage.prompt
         assert 0 <= usage.cache_write_1h <= usage.cache_write
         assert 0 <= usage.reasoning <= usage.completion
-    cost = cost_in(raw, provider.quirks)
+    cost = cost_in(raw, provider.quirks.answer)
     assert cost is None or (type(cost) is int and cost >= 0)
 
 
 def test_the_last_report_stands_and_quirks_do_not_leak_between_providers() -> None:
-    other = Provider(id="o", name="O", quirks=Quirks(usage_excludes_reasoning=True))
+    other = Provider(id="o", name="O", quirks=Quirks(answer=AnswerQuirks(usage_excludes_reasoning=True)))
     raw = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 6, "reasoning_tokens": 3}
     assert read(raw, other) == Usage(prompt=1, completion=5, reasoning=3)
     assert read(raw, PLAIN) == Usage(prompt=1, completion=2, reasoning=2)

@@ -60,53 +60,65 @@ class Rate(Definition, frozen=True):
     tier: Rate | None = None
 
 
-class Quirks(Definition, frozen=True):
-    """Where a provider of the OpenAI chat wire differs from OpenAI. Requests:
+class RequestQuirks(Definition, frozen=True):
+    """Where a provider's requests differ from OpenAI's, in this order:
 
-    `max_tokens`: the one of the two names that it takes ("" = both) · `roles`: role to send instead · `rename`,
-    `drop`, `defaults` (where absent), `only` (empty = all): root members of the request, in this order ·
-    `stream_options`: further members of `stream_options`, wherever we send that one · `integer_logprobs`: `logprobs`
-    is the number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `whole_for`: root
-    members beside which it does not stream, each with the `type` of it that this holds for ("" = any): a whole answer
-    is asked for then · `strip_message`, `strip_tool`: members dropped from each message and each part of its content,
-    from each tool function · `only_message`: role -> members that a message of that role may have · `plain_content`:
-    content that is a list of text parts only is sent as one string (joined by line feeds), null content as an empty
-    string · `tool_id_length`: each tool call id in the history is replaced, the same by the same, by so many letters
-    and digits.
+    `stream_options`: further members of `stream_options`, wherever we send that one · `max_tokens`: the one of the two
+    names that it takes ("" = both) · `rename`: root member -> its name there · `integer_logprobs`: `logprobs` is the
+    number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `drop`, `defaults` (where
+    absent): root members · `whole_for`: root members beside which it does not stream, each with the `type` of it that
+    this holds for ("" = any): a whole answer is asked for then · `only`: the only root members (empty = all) ·
+    `strip_tool`: members dropped from each tool function.
 
     On the Gemini wire: `vertex`: the host is Vertex AI, where calls of functions have no ids, requests have labels, and
     a service tier is asked for by a header.
-
-    Answers: `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`:
-    `completion_tokens` must be raised by the reasoning tokens · `cached_header`: the response header that counts
-    cached prompt tokens where usage does not · `cost_path`: where usage holds what the provider bills, dotted, in
-    units of which `cost_per_usd` make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish
-    reasons that mean one of OpenAI's, for the record only; an empty one ends a choice only where it is named here, and
-    one that means "" ends none ·
-    `error_path`: a member, dotted, that reports a failure unless it is absent, empty or zero; `error_message_path`:
-    its text, if it is not the text itself · `skip_frames`: a frame with this root member is progress, nothing else ·
-    `drop_members`: root members never passed on · `drop_choice`: members never passed on in a choice (one left without
-    `delta` gets an empty one) · `split_content`: `delta.content` may be a list of parts: `text` is passed on as
-    content, `thinking` as `reasoning_content` · `loose_tool_calls`: a tool call may lack `index`, `type` or `id`, or
-    have an object for arguments, and one that says nothing may follow: mended, and left out · `cumulative_details`:
-    `reasoning_details` may repeat what they said before: only what is new is passed on.
     """
 
-    max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = ""
-    roles: dict[str, str] = {}
-    rename: dict[str, str] = {}
-    drop: list[str] = []
-    only: list[str] = []
-    defaults: dict[str, Any] = {}
     stream_options: dict[str, Any] = {}
+    max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = ""
+    rename: dict[str, str] = {}
     integer_logprobs: bool = False
+    drop: list[str] = []
+    defaults: dict[str, Any] = {}
     whole_for: dict[str, str] = {}
-    strip_message: list[str] = []
-    only_message: dict[str, list[str]] = {}
+    only: list[str] = []
     strip_tool: list[str] = []
+    vertex: bool = False
+
+
+class MessageQuirks(Definition, frozen=True):
+    """Where the messages of a provider's requests differ from OpenAI's.
+
+    `strip`: members dropped from each message and each part of its content · `roles`: role -> the one to send instead ·
+    `only`: role -> members that a message of that role may have · `plain_content`: content that is a list of text parts
+    only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`: each tool
+    call id in the history is replaced, the same by the same, by so many letters and digits.
+    """
+
+    strip: list[str] = []
+    roles: dict[str, str] = {}
+    only: dict[str, list[str]] = {}
     plain_content: bool = False
     tool_id_length: int = 0
-    vertex: bool = False
+
+
+class AnswerQuirks(Definition, frozen=True):
+    """Where a provider's answers differ from OpenAI's.
+
+    `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`: `completion_tokens` must
+    be raised by the reasoning tokens · `cached_header`: the response header that counts cached prompt tokens where
+    usage does not · `cost_path`: where usage holds what the provider bills, dotted, in units of which `cost_per_usd`
+    make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish reasons that mean one of
+    OpenAI's, for the record only; an empty one ends a choice only where it is named here, and one that means "" ends
+    none · `error_path`: a member, dotted, that reports a failure unless it is absent, empty or zero;
+    `error_message_path`: its text, if it is not the text itself · `skip_frames`: a frame with this root member is
+    progress, nothing else · `drop`: root members never passed on · `drop_choice`: members never passed on in a choice
+    (one left without `delta` gets an empty one) · `split_content`: `delta.content` may be a list of parts: `text` is
+    passed on as content, `thinking` as `reasoning_content` · `loose_tool_calls`: a tool call may lack `index`, `type`
+    or `id`, or have an object for arguments, and one that says nothing may follow: mended, and left out ·
+    `cumulative_details`: `reasoning_details` may repeat what they said before: only what is new is passed on.
+    """
+
     usage_path: str = ""
     usage_excludes_reasoning: bool = False
     cached_header: str = ""
@@ -117,11 +129,32 @@ class Quirks(Definition, frozen=True):
     error_path: str = ""
     error_message_path: str = ""
     skip_frames: list[str] = []
-    drop_members: list[str] = []
+    drop: list[str] = []
     drop_choice: list[str] = []
     split_content: bool = False
     loose_tool_calls: bool = False
     cumulative_details: bool = False
+
+
+class Quirks(Definition, frozen=True):
+    """Where a provider differs from its wire."""
+
+    request: RequestQuirks = RequestQuirks()
+    message: MessageQuirks = MessageQuirks()
+    answer: AnswerQuirks = AnswerQuirks()
+
+
+# Where the quirks stand that a configuration may still name without their table.
+FLAT_QUIRKS: dict[str, tuple[str, str]] = {
+    **{name: ("request", name) for name in RequestQuirks.__struct_fields__ if name not in ("only", "drop")},
+    **{name: ("message", name) for name in ("roles", "plain_content", "tool_id_length")},
+    **{name: ("answer", name) for name in AnswerQuirks.__struct_fields__},
+    "drop": ("request", "drop"),
+    "only": ("request", "only"),
+    "strip_message": ("message", "strip"),
+    "only_message": ("message", "only"),
+    "drop_members": ("answer", "drop"),
+}
 
 
 class Provider(Definition, frozen=True):

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from infron.catalog.definitions import Definition, Model, Provider, Rate, price_from
+from infron.catalog.definitions import FLAT_QUIRKS, Definition, Model, Provider, Quirks, Rate, price_from
 from infron.catalog.endpoint import VARIABLE, Endpoint, any_of, endpoint
 from infron.config import line_of
 from infron.errors import ConfigError
@@ -25,7 +25,10 @@ from infron.money import Price
 
 
 class Catalog:
-    """All rows. `providers` by id, `models` by public id, `alias`: every name of a provider in lower case -> its id."""
+    """All definitions. `providers` by id, `models` by public id, `alias`: every name of a provider in lower case -> id.
+
+    `notes`: a sentence for each name in the configuration that works but has a new one.
+    """
 
     def __init__(
         self,
@@ -33,7 +36,9 @@ class Catalog:
         models: dict[str, Model],
         alias: dict[str, str],
         environ: Mapping[str, str],
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self.notes = notes
         self.providers = providers
         self.models = models
         self.alias = alias
@@ -99,10 +104,11 @@ def load_catalog(
         key: _convert(Provider, {"name": key, **row, "id": key}, "providers.toml", [key])
         for key, row in shipped.items()
     }
+    notes: list[str] = []
     for given, table in (config_providers or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["providers", given]
         key = names.get(given, given)
-        over = _with_env(table, where, [*keys], path)
+        over = _with_quirks(_with_env(table, where, keys, path), where, keys, path, notes)
         if key not in shipped:
             for field in ("wire", "base_url"):
                 if field not in table:
@@ -120,7 +126,7 @@ def load_catalog(
         if "/" not in key:
             raise _wrong(where, keys, 'a model id is "author/slug"', path)
         checked[key] = _model(key, _merged(models.get(key, {}), table), alias, where, keys, path)
-    return Catalog(rows, checked, alias, environ)
+    return Catalog(rows, checked, alias, environ, tuple(notes))
 
 
 def _shipped(name: str) -> dict[str, Table]:
@@ -128,10 +134,13 @@ def _shipped(name: str) -> dict[str, Table]:
 
 
 def _merged(shipped: Table, over: Mapping[str, Any]) -> Table:
+    """Single fields of `over` over those of `shipped`; a table member by member, of `quirks` each of its tables so."""
     result = dict(shipped)
     for field, value in over.items():
         below = result.get(field)
-        result[field] = {**below, **value} if isinstance(below, dict) and isinstance(value, dict) else value
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _merged(below, value) if field == "quirks" else {**below, **value}
+        result[field] = value
     return result
 
 
@@ -167,6 +176,26 @@ def _with_env(table: Table, where: str, keys: list[str], path: Path | None) -> T
     names = [names] if isinstance(names, str) else names
     rest = {field: value for field, value in table.items() if field != "api_key_env"}
     return {**rest, "auth": {**rest.get("auth", {}), "env": names}}
+
+
+def _with_quirks(table: Table, where: str, keys: list[str], path: Path | None, notes: list[str]) -> Table:
+    """The table with each quirk that stands in none of the tables of `quirks` in the one where it belongs."""
+    given = table.get("quirks")
+    if not isinstance(given, dict):
+        return table
+    quirks: Table = {name: value for name, value in given.items() if name in Quirks.__struct_fields__}
+    for name in [name for name in given if name not in quirks]:
+        at = [*keys, "quirks", name]
+        if name not in FLAT_QUIRKS:
+            near = difflib.get_close_matches(name, FLAT_QUIRKS, 1, cutoff=0.0)
+            raise _wrong(where, at, f"no such quirk; did you mean {'.'.join(FLAT_QUIRKS[near[0]])}?", path)
+        into, new = FLAT_QUIRKS[name]
+        notes.append(f"{_place(where, at, path)}: its name is quirks.{into}.{new} now; the old one works on.")
+        inner = quirks.get(into, {})
+        if not isinstance(inner, dict):
+            raise _wrong(where, [*keys, "quirks", into], "expected a table", path)
+        quirks[into] = {new: given[name], **inner}
+    return {**table, "quirks": quirks}
 
 
 def _model(key: str, row: Table, alias: dict[str, str], where: str, keys: list[str], path: Path | None = None) -> Model:
@@ -254,11 +283,16 @@ def _fields(kind: type[Definition], inner: list[str]) -> list[str]:
 
 
 def _wrong(where: str, keys: list[str], what: str, path: Path | None) -> ConfigError:
+    end = "" if what.endswith("?") else "."
+    return ConfigError(f"{_place(where, keys, path)}: {what.rstrip('.')}{end}")
+
+
+def _place(where: str, keys: list[str], path: Path | None) -> str:
+    """Where a field stands in the configuration: the file, its line and its name."""
     line = None
     if path is not None:
         try:
             line = line_of(keys, path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             line = None
-    end = "" if what.endswith("?") else "."
-    return ConfigError(f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}: {what.rstrip('.')}{end}")
+    return f"{where}{f', line {line}' if line else ''}: {'.'.join(keys)}"

@@ -74,10 +74,10 @@ def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -
 
 
 def waiting(loaded: config.Config) -> list[str]:
-    """Why the rows that the configuration speaks of cannot be used here and now, a sentence each: no mistakes."""
+    """What is no mistake: names that have new ones, and why a provider cannot be used here and now."""
     rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
     named = [row for name in loaded.providers if (row := rows.find_provider(name)) is not None and row.id != "local"]
-    return [why for row in named if isinstance(why := rows.usable(row), str)]
+    return [*rows.notes, *(why for row in named if isinstance(why := rows.usable(row), str))]
 
 
 def _ledger(loaded: config.Config) -> str | None:

@@ -50,6 +50,8 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
     Returns the exit code. Raises ConfigError with one sentence where it cannot start.
     """
     rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES, path=config.path)
+    for note in rows.notes:
+        logger.warning(note)
     _raise_file_limit()
     listener = listen(config.server.host, config.server.port)
     host, port = listener.getsockname()[:2]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from infron.catalog.definitions import Provider, Quirks
+from infron.catalog.definitions import AnswerQuirks, Provider
 from infron.events import UsageReported
 from infron.money import PICODOLLARS, Usage
 
@@ -51,7 +51,7 @@ def usage_of(
 # ---- the chat API's names
 
 _NOTHING: dict[str, Any] = {}
-_PLAIN = Quirks()
+_PLAIN = AnswerQuirks()
 _WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 # Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
 _CACHED_WITHIN = ("cached_tokens",)
@@ -64,13 +64,14 @@ _REASONING = ("reasoning_tokens",)
 
 def report_of(raw: object, provider: Provider, headers: Iterable[tuple[bytes, bytes]] = ()) -> UsageReported | None:
     """A `usage` object of the chat API as an event; None if it counts nothing. `headers`: those of the answer."""
-    usage = read_usage(raw, provider.quirks, headers)
+    quirks = provider.quirks.answer
+    usage = read_usage(raw, quirks, headers)
     if usage is None or not isinstance(raw, dict):
         return None
-    return UsageReported(usage, raw, cost_in(raw, provider.quirks) if provider.quirks.cost_path else None)
+    return UsageReported(usage, raw, cost_in(raw, quirks) if quirks.cost_path else None)
 
 
-def read_usage(raw: object, quirks: Quirks = _PLAIN, headers: Iterable[tuple[bytes, bytes]] = ()) -> Usage | None:
+def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tuple[bytes, bytes]] = ()) -> Usage | None:
     """A `usage` object of the chat API as counts; None if it counts nothing.
 
     What is not a count (negative, text, a fraction, absurdly large) is taken for absent. `headers`: those of the
@@ -110,7 +111,7 @@ def read_usage(raw: object, quirks: Quirks = _PLAIN, headers: Iterable[tuple[byt
     )
 
 
-def cost_in(raw: object, quirks: Quirks) -> int | None:
+def cost_in(raw: object, quirks: AnswerQuirks) -> int | None:
     """What the provider says in its usage that the answer costs us, in picodollars; None where it says nothing."""
     value = raw
     for name in quirks.cost_path.split("."):

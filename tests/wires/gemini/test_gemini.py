@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from infron.catalog.definitions import Provider
+from infron.catalog.definitions import Provider, Quirks, RequestQuirks
 from infron.errors import InfronError, InvalidRequest, ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Failed, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStarted
 from infron.request import Outgoing, Request
@@ -18,7 +18,7 @@ from infron.wires.gemini.models import generation_of
 from infron.wires.openai.chat.events import delta_of
 
 STUDIO = msgspec.convert({"id": "studio", "name": "Studio", "chat_path": "/models/{model}:stream?alt=sse"}, Provider)
-VERTEX = msgspec.structs.replace(STUDIO, id="vertex", quirks=msgspec.structs.replace(STUDIO.quirks, vertex=True))
+VERTEX = msgspec.structs.replace(STUDIO, id="vertex", quirks=Quirks(request=RequestQuirks(vertex=True)))
 NEW, OLD = "gemini-3.8-flash", "gemini-2.5-flash"
 MARK = "skip_thought_signature_validator"
 

@@ -227,15 +227,17 @@ ROWS = [
     provider(
         {
             "quirks": {
-                "usage_path": "x.y",
-                "error_path": "x.z",
-                "error_message_path": "x.w",
-                "drop_choice": ["message"],
-                "split_content": True,
-                "finish": {"": "stop"},
-                "error_finish": ["bad"],
-                "skip_frames": ["p"],
-                "drop_members": ["q"],
+                "answer": {
+                    "usage_path": "x.y",
+                    "error_path": "x.z",
+                    "error_message_path": "x.w",
+                    "drop_choice": ["message"],
+                    "split_content": True,
+                    "finish": {"": "stop"},
+                    "error_finish": ["bad"],
+                    "skip_frames": ["p"],
+                    "drop": ["q"],
+                }
             }
         }
     ),

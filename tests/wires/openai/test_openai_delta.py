@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from infron.catalog.definitions import Quirks
+from infron.catalog.definitions import AnswerQuirks
 from infron.wires.openai.chat.delta import Seen, rewrites, rewritten
 
-LOOSE = Quirks(loose_tool_calls=True)
+LOOSE = AnswerQuirks(loose_tool_calls=True)
 
 
 def mended(*deltas: list[Any], choices: tuple[int, ...] = ()) -> list[Any]:
@@ -77,8 +77,8 @@ def test_what_is_no_call_is_passed_on(odd: Any) -> None:
 
 def test_nothing_is_rewritten_where_the_row_asks_for_nothing() -> None:
     raw = Raw(b'[{"index": 0, "delta": {"tool_calls": [{"function": {"name": "f"}}]}}]')
-    assert rewritten(raw, Quirks()) is raw
-    assert not rewrites(Quirks())
+    assert rewritten(raw, AnswerQuirks()) is raw
+    assert not rewrites(AnswerQuirks())
     assert rewrites(LOOSE)
 
 
@@ -93,7 +93,7 @@ DETAILS: list[tuple[list[str], list[str]]] = [
 
 @pytest.mark.parametrize(("told", "passed"), DETAILS)
 def test_thoughts_that_are_told_from_the_start_each_time_are_passed_on_once(told: list[str], passed: list[str]) -> None:
-    quirks, seen, found = Quirks(cumulative_details=True), Seen(), []
+    quirks, seen, found = AnswerQuirks(cumulative_details=True), Seen(), []
     for text in told:
         detail = {"type": "reasoning.text", "index": 0, "text": text}
         raw = Raw(json.dumps([{"index": 0, "delta": {"reasoning_details": [detail]}}]).encode())
@@ -105,5 +105,5 @@ def test_thoughts_that_are_told_from_the_start_each_time_are_passed_on_once(told
 def test_thoughts_that_are_no_text_stay() -> None:
     details = [{"type": "reasoning.encrypted", "data": "x"}, 7]
     raw = Raw(json.dumps([{"delta": {"reasoning_details": details}}]).encode())
-    delta = json.loads(bytes(rewritten(raw, Quirks(cumulative_details=True))))[0]["delta"]
+    delta = json.loads(bytes(rewritten(raw, AnswerQuirks(cumulative_details=True))))[0]["delta"]
     assert delta["reasoning_details"] == details

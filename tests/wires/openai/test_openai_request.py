@@ -184,7 +184,7 @@ def test_messages_stay_byte_for_byte_where_the_row_changes_none_of_them() -> Non
         '[{"role": "user","content" : "\\u00fc\u00fc", "x":1.10},{"role":"user","content":[{"type":"text"}]}]'.encode()
     )
     request = parsed(b'{"model":"a/b","messages":' + messages + b"}")
-    data = encode_request(request, row(quirks={"roles": {"developer": "system"}}), "own-id", True).body
+    data = encode_request(request, row(quirks={"message": {"roles": {"developer": "system"}}}), "own-id", True).body
     for kept in ('"\\u00fc\u00fc"'.encode(), b"1.10", b'[{"type":"text"}]'):
         assert kept in data
 
@@ -208,7 +208,7 @@ def test_stream_options_are_merged(usage: str, ask: bool, given: bytes, expected
 
 
 def test_a_rows_own_stream_options_go_with_ours_and_the_callers_win() -> None:
-    provider = row(quirks={"stream_options": {"include_obfuscation": False}})
+    provider = row(quirks={"request": {"stream_options": {"include_obfuscation": False}}})
     merged = sent(b"", provider)["stream_options"]
     assert json.loads(bytes(merged)) == {"include_obfuscation": False, "include_usage": True}
     merged = sent(b'"stream_options":{"include_obfuscation":true}', provider)["stream_options"]
@@ -264,7 +264,7 @@ STREAMED: list[tuple[dict[str, str], dict[str, Any], bool]] = [
 def test_a_whole_answer_is_asked_for_beside_what_is_not_streamed(
     whole_for: dict[str, str], given: dict[str, Any], streamed: bool
 ) -> None:
-    found = sent(json.dumps(given)[1:-1].encode(), row(quirks={"whole_for": whole_for}))
+    found = sent(json.dumps(given)[1:-1].encode(), row(quirks={"request": {"whole_for": whole_for}}))
     assert bytes(found["stream"]) == (b"true" if streamed else b"false")
     assert ("stream_options" in found) == streamed
 
@@ -272,7 +272,7 @@ def test_a_whole_answer_is_asked_for_beside_what_is_not_streamed(
 @pytest.mark.parametrize(("quirks", "given", "expected"), ROOT)
 def test_a_quirk_changes_root_members(quirks: dict[str, Any], given: dict[str, Any], expected: dict[str, Any]) -> None:
     members = json.dumps(given)[1:-1].encode()
-    found = {name: json.loads(bytes(raw)) for name, raw in sent(members, row(quirks=quirks)).items()}
+    found = {name: json.loads(bytes(raw)) for name, raw in sent(members, row(quirks={"request": quirks})).items()}
     own = {"model": "own-id", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
     assert found == {**own, "stream_options": {"include_usage": True}, **expected}
 
@@ -302,7 +302,7 @@ LEFT_OUT: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
 @pytest.mark.parametrize(("quirks", "given", "expected"), LEFT_OUT)
 def test_what_a_row_lets_go_is_named(quirks: dict[str, Any], given: dict[str, Any], expected: tuple[str, ...]) -> None:
     request = parsed(body(json.dumps(given)[1:-1].encode()))
-    assert encode_request(request, row(quirks=quirks, usage="always"), "own-id", False).dropped == expected
+    assert encode_request(request, row(quirks={"request": quirks}, usage="always"), "own-id", False).dropped == expected
 
 
 TEXTS = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
@@ -313,25 +313,25 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"roles": {"developer": "system"}}, {"role": "developer", "content": "x"}, {"role": "system", "content": "x"}),
     ({"roles": {"developer": "system"}}, {"role": "user", "content": "x"}, {"role": "user", "content": "x"}),
     ({}, {"role": "developer", "content": "x"}, {"role": "developer", "content": "x"}),
-    ({"strip_message": ["name"]}, {"role": "user", "content": "x", "name": "n"}, {"role": "user", "content": "x"}),
+    ({"strip": ["name"]}, {"role": "user", "content": "x", "name": "n"}, {"role": "user", "content": "x"}),
     (
-        {"strip_message": ["cache_control"]},
+        {"strip": ["cache_control"]},
         {"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}], "cache_control": {}},
         {"role": "user", "content": [{"type": "text", "text": "a"}]},
     ),
-    ({"strip_message": ["x"]}, {"role": "user", "content": ["a", 7]}, {"role": "user", "content": ["a", 7]}),
+    ({"strip": ["x"]}, {"role": "user", "content": ["a", 7]}, {"role": "user", "content": ["a", 7]}),
     (
-        {"only_message": {"user": ["role", "content"]}},
+        {"only": {"user": ["role", "content"]}},
         {"role": "user", "content": "x", "name": "n"},
         {"role": "user", "content": "x"},
     ),
     (
-        {"only_message": {"user": ["role", "content"]}},
+        {"only": {"user": ["role", "content"]}},
         {"role": "tool", "content": "x", "name": "n"},
         {"role": "tool", "content": "x", "name": "n"},
     ),
     (
-        {"only_message": {"system": ["role", "content"]}, "roles": {"developer": "system"}},
+        {"only": {"system": ["role", "content"]}, "roles": {"developer": "system"}},
         {"role": "developer", "content": "x", "name": "n"},
         {"role": "system", "content": "x"},
     ),
@@ -357,7 +357,7 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 def message_sent(message: dict[str, Any], quirks: dict[str, Any]) -> Any:
     request = parsed(json.dumps({"model": "a/b", "messages": [message]}).encode())
-    return json.loads(encode_request(request, row(quirks=quirks), "own-id", True).body)["messages"][0]
+    return json.loads(encode_request(request, row(quirks={"message": quirks}), "own-id", True).body)["messages"][0]
 
 
 @pytest.mark.parametrize(("quirks", "given", "expected"), MESSAGE)

@@ -88,7 +88,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     Raises InvalidRequest and Unsupported, which name the place.
     """
     conversation = conversation_of(request.fields)
-    generation, vertex = generation_of(provider_model), provider.quirks.vertex
+    generation, vertex = generation_of(provider_model), provider.quirks.request.vertex
     tier = conversation.fields.get("service_tier")
     asked = _TIERS.get(tier) if isinstance(tier, str) else None
     takes = TAKES - _refused(generation, vertex) - (set() if asked or tier in _USUAL else {"service_tier"})

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from infron.catalog.definitions import Quirks
+from infron.catalog.definitions import AnswerQuirks
 from infron.events import Verbatim
 
 _encode = msgspec.json.Encoder().encode
@@ -97,12 +97,12 @@ def _has_data(part: Any) -> bool:
     return any(isinstance(item, dict) and any(item[name] for name in item if name not in beside) for item in part)
 
 
-def rewrites(quirks: Quirks) -> bool:
+def rewrites(quirks: AnswerQuirks) -> bool:
     """Whether `rewritten` has anything to do for this row."""
     return bool(quirks.drop_choice or _mends(quirks))
 
 
-def _mends(quirks: Quirks) -> bool:
+def _mends(quirks: AnswerQuirks) -> bool:
     return quirks.split_content or quirks.loose_tool_calls or quirks.cumulative_details
 
 
@@ -116,7 +116,7 @@ class Seen(Struct, gc=False):
     details: dict[bytes, dict[int, str]] = {}
 
 
-def rewritten(raw: Raw, quirks: Quirks, seen: Seen | None = None) -> Raw:
+def rewritten(raw: Raw, quirks: AnswerQuirks, seen: Seen | None = None) -> Raw:
     """`choices` without what the row drops in each, parts of content told apart, tool calls mended; else as it is.
 
     `seen`: one for each answer, kept up to date here.
@@ -138,7 +138,7 @@ def rewritten(raw: Raw, quirks: Quirks, seen: Seen | None = None) -> Raw:
     return Raw(_encode(choices)) if changed else raw
 
 
-def _mended(delta: dict[str, Any], quirks: Quirks, seen: Seen, choice: bytes) -> bool:
+def _mended(delta: dict[str, Any], quirks: AnswerQuirks, seen: Seen, choice: bytes) -> bool:
     said = quirks.split_content and _is_list(delta, "content")
     called = quirks.loose_tool_calls and _is_list(delta, "tool_calls")
     thought = quirks.cumulative_details and _is_list(delta, "reasoning_details")

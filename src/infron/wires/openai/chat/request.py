@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from infron.catalog.definitions import Provider, Quirks
+from infron.catalog.definitions import MessageQuirks, Provider, RequestQuirks
 from infron.errors import InvalidRequest
 from infron.request import NO_WISHES, Outgoing, Preferences, Request
 from infron.wires.errors import Headers
@@ -246,13 +246,16 @@ def _check_messages(messages: list[Any]) -> None:
 # ---- a provider's body
 
 
+_PLAIN = MessageQuirks()
+
+
 def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The body for one provider, in the names that its row says it takes, the rest byte for byte.
 
     It asks for a stream, but beside what the row says that there is none for.
     `dropped`: the root members that the row lets go on in no form, by the rules of `left_out`.
     """
-    quirks = provider.quirks
+    quirks, messages = provider.quirks.request, provider.quirks.message
     fields: dict[str, Any] = dict(request.fields)
     fields["model"] = provider_model
     fields["stream"] = True
@@ -274,14 +277,14 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         fields.pop("stream_options", None)
     if quirks.only:
         fields = {name: value for name, value in fields.items() if name in quirks.only}
-    if quirks.roles or quirks.strip_message or quirks.only_message or quirks.plain_content or quirks.tool_id_length:
-        fields["messages"] = [_message(message, quirks) for message in _objects(fields["messages"])]
+    if messages != _PLAIN:
+        fields["messages"] = [_message(message, messages) for message in _objects(fields["messages"])]
     if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
         fields["tools"] = [_tool(tool, quirks.strip_tool) for tool in _items(fields["tools"])]
     return Outgoing(body=_encode(fields), dropped=_dropped(request, fields, quirks))
 
 
-def _dropped(request: Request, sent: dict[str, Any], quirks: Quirks) -> tuple[str, ...]:
+def _dropped(request: Request, sent: dict[str, Any], quirks: RequestQuirks) -> tuple[str, ...]:
     if request.fields.keys() <= sent.keys():
         return ()
     other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}.get(quirks.max_tokens)
@@ -304,7 +307,7 @@ def _set_stream_options(fields: dict[str, Any], provider: Provider, ask_usage: b
         options["include_usage"] = True
     # A row that has to be asked and is not asked now has refused the field.
     if options and (ask_usage or provider.usage == "always"):
-        fields["stream_options"] = {**provider.quirks.stream_options, **options}
+        fields["stream_options"] = {**provider.quirks.request.stream_options, **options}
 
 
 def _rename(fields: dict[str, Any], old: str, new: str) -> None:
@@ -330,17 +333,17 @@ def _set_integer_logprobs(fields: dict[str, Any]) -> None:
         fields["logprobs"] = Raw(wanted)
 
 
-def _message(message: dict[str, Raw], quirks: Quirks) -> dict[str, Any]:
-    kept: dict[str, Any] = {name: raw for name, raw in message.items() if name not in quirks.strip_message}
-    if quirks.roles or quirks.only_message:
+def _message(message: dict[str, Raw], quirks: MessageQuirks) -> dict[str, Any]:
+    kept: dict[str, Any] = {name: raw for name, raw in message.items() if name not in quirks.strip}
+    if quirks.roles or quirks.only:
         given = msgspec.json.decode(message["role"], type=str)
         role = quirks.roles.get(given, given)
         if role != given:
             kept["role"] = role
-        if role in quirks.only_message:
-            kept = {name: raw for name, raw in kept.items() if name in quirks.only_message[role]}
-    if quirks.strip_message and bytes(kept.get("content", b""))[:1] == b"[":
-        kept["content"] = _parts(kept["content"], quirks.strip_message)
+        if role in quirks.only:
+            kept = {name: raw for name, raw in kept.items() if name in quirks.only[role]}
+    if quirks.strip and bytes(kept.get("content", b""))[:1] == b"[":
+        kept["content"] = _parts(kept["content"], quirks.strip)
     if quirks.plain_content and "content" in kept:
         kept["content"] = _plain(kept["content"])
     if quirks.tool_id_length:

@@ -134,7 +134,7 @@ class Decoder(AnswerDecoder):
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
         super().__init__(provider, key)
         self._max = max_frame_bytes
-        self._quirks = quirks = provider.quirks
+        self._quirks = quirks = provider.quirks.answer
         self._usage_path = quirks.usage_path.split(".") if quirks.usage_path else []
         self._error_path = quirks.error_path.split(".") if quirks.error_path else []
         self._rewrites = rewrites(quirks)
@@ -314,7 +314,7 @@ class Decoder(AnswerDecoder):
         """Whether frames are handed on as they are, but for the root members that are ours."""
         quirks = self._quirks
         mends = self._rewrites or self._usage_path or self._error_path
-        return not (mends or quirks.skip_frames or quirks.drop_members)
+        return not (mends or quirks.skip_frames or quirks.drop)
 
     def _reports_failure(self, members: dict[str, Raw], events: list[Event]) -> bool:
         code = _at(members, self._error_path)
@@ -338,7 +338,7 @@ class Decoder(AnswerDecoder):
             members.pop("error", None)
             if self._usage_path:
                 usage = _take(members, self._usage_path) or usage
-            for name in quirks.drop_members:
+            for name in quirks.drop:
                 members.pop(name, None)
         content, text, reason = False, "", None
         choices = facts.choices
