@@ -1,0 +1,141 @@
+"""`infron chat` as a real process, before a gateway that plays a script."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+
+import pytest
+from commands import END, FINISH, Fake, Terminal, ask, frame, start
+
+from infron.cli import chat
+
+
+def test_the_answer_goes_to_standard_output_and_one_line_about_it_to_standard_error(fake: Fake) -> None:
+    fake.script = [b": Infron AI PROCESSING\n\n", frame(reasoning="hm"), frame("Hel"), frame("lo"), FINISH, END]
+    code, out, err = ask(fake, "--model", "m", "--api-key", "sk-1", "Say", "hello")
+    assert (code, out) == (0, "Hello\n")
+    assert err.startswith("2 tokens · first after ")
+    assert err.endswith(" · cost $0.00012 · receipt gen-1\n")
+    assert fake.asked[0]["messages"] == [{"role": "user", "content": "Say hello"}]
+    assert fake.headers[0]["Authorization"] == "Bearer sk-1"
+
+
+def test_without_words_a_pipe_is_the_question(fake: Fake) -> None:
+    fake.script = [frame("4"), FINISH, END]
+    assert ask(fake, text=b"2+2?")[0] == 0
+    assert fake.asked[0]["messages"][0]["content"] == "2+2?"
+    assert fake.asked[0]["model"] == "local/smollm2-135m"
+
+
+def test_ctrl_c_leaves_the_stream_and_shows_its_receipt(fake: Fake) -> None:
+    fake.script = [frame("One moment"), "hang"]
+    fake.receipt = {
+        "outcome": "cancelled", "tokens_completion": 2, "estimated": True, "total_cost": 0.02, "upstream_closed_ms": 1.5
+    }  # fmt: skip
+    with start("chat", "--base-url", fake.url, "Hi", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.read(10) == b"One moment"
+        process.send_signal(signal.SIGINT)
+        assert fake.left.wait(10)
+        line = "Cancelled · 2 tokens (estimated) · charge $0.02 · connection closed after 1.5 ms · receipt gen-1\n"
+        assert process.stderr.read().decode() == line
+        assert process.wait() == chat.CANCELLED
+
+
+def test_a_reader_that_leaves_the_pipe_ends_the_stream_too(fake: Fake) -> None:
+    gone = threading.Event()
+    fake.script = [frame("first"), gone, frame("second"), "hang"]
+    fake.receipt = {"outcome": "cancelled"}
+    with start("chat", "--base-url", fake.url, "Hi", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        process.stdout.read(5)
+        process.stdout.close()
+        gone.set()
+        assert fake.left.wait(10)
+        assert process.wait() == chat.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("status", "script", "sentence"),
+    [
+        (200, [frame("a"), b'data: {"error": {"code": 502, "message": "It broke."}}\n\ndata: [DONE]\n\n'], "It broke."),
+        (200, [frame("a")], "broke off its answer"),
+        (200, [b"data: <html>\n\n"], "is no answer"),
+        (401, [b'{"error": {"message": "A key is needed."}}'], "A key is needed. (--api-key or INFRON_API_KEY"),
+        (404, [b'{"error": {"message": "No model `m`."}}'], "No model `m`."),
+        (500, [b"<html>"], "status 500"),
+    ],
+    ids=["in-stream error", "truncated", "not JSON", "no key", "unknown model", "not ours"],
+)
+def test_whatever_goes_wrong_is_one_sentence(fake: Fake, status: int, script: list[bytes], sentence: str) -> None:
+    fake.status, fake.script = status, list(script)
+    code, _, err = ask(fake, "Hi")
+    assert code == 1
+    assert err.startswith("infron: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://127.0.0.1:port"])
+def test_an_address_that_is_none_is_refused(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert chat.run(url, None, "m", "Hi") == 1
+    assert "no address of a gateway" in capfd.readouterr().err
+
+
+def test_where_no_gateway_runs_it_says_how_to_start_one(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        assert chat.run(f"127.0.0.1:{unused.getsockname()[1]}", None, "m", "Hi") == 1
+    assert "`infron serve` starts one" in capfd.readouterr().err
+
+
+def test_a_conversation_remembers_survives_errors_and_ctrl_c_and_ends_with_quit(
+    fake: Fake, terminal: Callable[..., Terminal]
+) -> None:
+    person = terminal("chat", "--base-url", fake.url)
+    fake.script = [frame("Hello."), FINISH, END]
+    person.until("> ")
+    person.type("Hi\n")
+    person.until("receipt gen-1")
+    person.until("> ")
+    fake.script = [b'data: {"error": {"message": "It broke."}}\n\ndata: [DONE]\n\n']
+    person.type("And now?\n")
+    person.until("It broke.")
+    person.until("> ")
+    fake.script = [frame("It is"), "hang"]
+    fake.receipt = {"outcome": "cancelled", "tokens_completion": 1}
+    person.type("Well?\n")
+    person.until("It is")
+    person.process.send_signal(signal.SIGINT)
+    person.until("Cancelled · 1 token ·")
+    person.until("> ")
+    fake.script = [frame("Bye."), FINISH, END]
+    person.type("Good bye\n")
+    person.until("receipt gen-1")
+    person.until("> ")
+    person.type("/quit\n")
+    assert person.process.wait(10) == 0
+    assert [turn["content"] for turn in fake.asked[-1]["messages"]] == ["Hi", "Hello.", "Well?", "It is", "Good bye"]
+
+
+def test_on_a_terminal_comments_keep_an_indicator_alive_and_reasoning_stands_apart(
+    fake: Fake, terminal: Callable[..., Terminal]
+) -> None:
+    seen = threading.Event()
+    fake.script = [b": Infron AI PROCESSING\n\n", seen, frame(reasoning="thinking"), frame("done"), FINISH, END]
+    person = terminal("chat", "--base-url", fake.url, "Hi")
+    person.until("Infron AI PROCESSING (0 s)")
+    seen.set()
+    assert "\x1b[2mthinking\x1b[0m\r\n\r\ndone" in person.until("receipt gen-1")
+    assert person.process.wait(10) == 0
+
+
+def test_a_model_cannot_give_orders_to_the_terminal(fake: Fake, terminal: Callable[..., Terminal]) -> None:
+    fake.script = [frame("\x1b]0;owned\x07\x9bA"), frame("safe"), FINISH, END]
+    person = terminal("chat", "--base-url", fake.url, "Hi")
+    assert "]0;ownedAsafe" in person.until("receipt gen-1")
