@@ -17,6 +17,7 @@ FLOORS = {
     "request": 0,
     "events": 0,
     "records": 0,
+    "printable": 0,
     "config": 1,
     "catalog": 1,
     "wires": 2,
@@ -26,7 +27,7 @@ FLOORS = {
     "testing": 4,
     "__main__": 5,
 }
-PURE = ("errors", "money", "conversation", "request", "events", "records", "wires", "policy")
+PURE = ("errors", "money", "conversation", "request", "events", "records", "printable", "wires", "policy")
 WAITING = {"asyncio", "socket", "threading", "subprocess", "select", "signal", "sqlite3", "uvloop", "uvicorn", "time"}
 
 FILE_LINES, FUNCTION_LINES, CLASS_LINES = 450, 60, 300

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import socket
 import subprocess
+import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -11,6 +16,7 @@ import pytest
 from commands import Infron, start
 
 from infron import config
+from infron.cli import app as cli
 from infron.runtime.local import model as local
 
 
@@ -61,3 +67,26 @@ def test_every_command_explains_itself_and_each_of_its_options(infron: Infron, w
     options = [line for line in out.splitlines() if line.startswith("│ ") and " --" in line]
     assert options
     assert all(line.rstrip("│ ").endswith((".", "]", ")")) for line in options), out
+
+
+@pytest.mark.parametrize("output", ["full", "closed"])
+def test_serve_starts_though_nobody_can_read_what_it_says(tmp_path: Path, output: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    closing = "exec >&- 2>&-" if output == "closed" else "exec >/dev/full 2>/dev/full"
+    command = f'{closing}; exec "$@"'
+    words = [sys.executable, "-m", "infron", "serve", "--port", str(port)]
+    environ = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2]), "INFRON_LOCAL_ENABLED": "false"}
+    with subprocess.Popen(["sh", "-c", command, "sh", *words], cwd=tmp_path, env=environ) as process:
+        try:
+            until = time.monotonic() + 15
+            while process.poll() is None and time.monotonic() < until:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.05)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+                assert answer.status == 200
+        finally:
+            process.terminate()
+        assert process.wait(10) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -135,7 +136,42 @@ def test_on_a_terminal_comments_keep_an_indicator_alive_and_reasoning_stands_apa
     assert person.process.wait(10) == 0
 
 
-def test_a_model_cannot_give_orders_to_the_terminal(fake: Fake, terminal: Callable[..., Terminal]) -> None:
-    fake.script = [frame("\x1b]0;owned\x07\x9bA"), frame("safe"), FINISH, END]
-    person = terminal("chat", "--base-url", fake.url, "Hi")
-    assert "]0;ownedAsafe" in person.until("receipt gen-1")
+ORDER = "\x1b]52;c;cm0=\x07\x9bA"
+SHOWN = "\\u001b]52;c;cm0=\\u0007\\u009bA"
+
+
+@pytest.mark.parametrize(
+    ("status", "script"),
+    [
+        (200, [frame(ORDER), FINISH, END]),
+        (200, [frame(reasoning=ORDER), FINISH, END]),
+        (200, [f": {ORDER}\n\n".encode(), frame("x"), FINISH, END]),
+        (200, [frame("x"), b"data: %s\n\n" % json.dumps({"error": {"message": ORDER}}).encode()]),
+        (200, [frame("x", finish_reason=ORDER), END]),
+        (400, [json.dumps({"error": {"message": ORDER}}).encode()]),
+    ],
+    ids=["content", "reasoning", "comment", "error in the stream", "finish reason", "error"],
+)
+def test_chat_shows_orders_to_the_terminal_instead_of_obeying_them(
+    fake: Fake, terminal: Callable[..., Terminal], status: int, script: list[bytes]
+) -> None:
+    fake.status, fake.script = status, list(script)
+    assert SHOWN in terminal("chat", "--base-url", fake.url, "Hi").rest().replace("\r\n", "")
+
+
+def test_chat_writes_into_a_pipe_what_the_model_wrote(fake: Fake) -> None:
+    fake.script = [frame(ORDER), FINISH, END]
+    assert ask(fake, "Hi")[1] == ORDER + "\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"error": "no object"}', b'{"error": {"message": 5}}', b'{"choices": [5]}', b'{"choices": {"a": 1}}', b"[]",
+        b'{"choices": [{"delta": []}]}', b'{"choices": [], "usage": {"completion_tokens": "many"}}',
+    ],
+)  # fmt: skip
+def test_chat_before_something_that_is_no_gateway_says_so(fake: Fake, answer: bytes) -> None:
+    fake.script = [b"data: " + answer + b"\n\n", END]
+    code, _, err = ask(fake, "Hi")
+    assert (code, err) == (1, "infron: The gateway sent something that is no answer; is it one?\n")

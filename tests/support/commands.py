@@ -25,9 +25,10 @@ HEAD = {"id": "gen-1", "object": "chat.completion.chunk", "created": 1, "model":
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7, "cost": 0.00012}
 
 
-def frame(text: str = "", **delta: str) -> bytes:
+def frame(text: str = "", finish_reason: str | None = None, **delta: str) -> bytes:
     delta = {"content": text, **delta} if text else delta
-    return b"data: %s\n\n" % json.dumps({**HEAD, "choices": [{"index": 0, "delta": delta}]}).encode()
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return b"data: %s\n\n" % json.dumps({**HEAD, "choices": [choice]}).encode()
 
 
 STOP = {"index": 0, "delta": {}, "finish_reason": "stop"}
@@ -112,6 +113,15 @@ class Terminal:
             self.seen += os.read(self.ours, 1 << 16).decode()
         shown, _, self.seen = self.seen.partition(text)
         return shown + text
+
+    def rest(self) -> str:
+        """What is shown until the command has ended."""
+        while True:
+            assert select.select([self.ours], [], [], 10)[0], self.seen
+            try:
+                self.seen += os.read(self.ours, 1 << 16).decode()
+            except OSError:  # Linux says so where nobody has the other side open any more
+                return self.seen
 
     def type(self, text: str) -> None:
         os.write(self.ours, text.encode())

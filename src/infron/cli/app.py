@@ -6,6 +6,7 @@ It never decides anything: each command reads the settings, asks the module that
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import subprocess
@@ -16,9 +17,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from infron import __version__, config
+from infron import __version__, config, printable
 from infron.cli import chat, check
-from infron.cli.format import say, show, show_json
+from infron.cli.format import announce, answer, say, show, show_bug, show_json
 from infron.cli.keys import keys, usage
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.cli.providers import catalogue, models
@@ -37,20 +38,30 @@ app = typer.Typer(
 
 
 def main() -> None:
+    for descriptor in range(3):  # where one is closed, a socket would take its place, and get what children print
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.excepthook = show_bug
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what it has no characters for is no reason to fail
     try:
         app(prog_name="infron")
     except InfronError as error:
         stop(error.message)
     finally:
         try:
-            sys.stdout.flush()
-        except BrokenPipeError:  # whoever read it has left: Python would complain about the rest as it ends
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except OSError:  # whoever read it has left, or it is full: Python would complain about the rest as it ends
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def show_version(wanted: bool) -> None:
     if wanted:
-        print(f"infron {__version__}")
+        answer(f"infron {__version__}")
         raise typer.Exit
 
 
@@ -84,10 +95,10 @@ def serve(
     asking: list[threading.Thread] = []
 
     def ready(url: str) -> None:
-        print(f"Infron serves at {url}/v1 (Ctrl-C stops it).", flush=True)
+        announce(f"Infron serves at {url}/v1 (Ctrl-C stops it).")
         reason = local.missing(settings.local)
         if reason:
-            print(f"{reason} Set a provider's key to use its models: `infron providers` names them.", flush=True)
+            announce(f"{reason} Set a provider's key to use its models: `infron providers` names them.")
         if not ask or reason:
             return
         if server.workers > 1:  # the parent has nothing else to do, and would mistake our child for a worker
@@ -104,14 +115,14 @@ def serve(
 
 def ask_first(url: str, text: str) -> None:
     """Ask over the gateway's own API, in a process of its own, and say how to go on from a shell."""
-    print(f"\n> {text}\n", flush=True)
+    announce(f"\n> {text}\n")
     asked = subprocess.run([sys.executable, "-m", "infron", "chat", "--base-url", url, text], check=False)
     if asked.returncode == chat.CANCELLED:  # Ctrl-C was for the gateway as well
         return
     messages = '[{"role": "user", "content": "Hello!"}]'
     body = f'{{"model": "{chat.DEFAULT_MODEL}", "stream": true, "messages": {messages}}}'
     curl = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{body}'"
-    print(f"\nThe same from a shell:\n\n{curl}\n", flush=True)
+    announce(f"\nThe same from a shell:\n\n{curl}\n")
 
 
 @app.command("chat")
@@ -157,12 +168,12 @@ def check_(
         show_json({"problems": problems, "waiting": waiting, "providers": answers})
     else:
         for problem in problems:
-            print(problem)
+            answer(printable.line(problem))
         if answers:
             rows = [[a.provider, "yes" if a.good else "no", f"{a.milliseconds:,.0f} ms", a.sentence] for a in answers]
             show("Providers asked", ["provider", "good", "time", "answer"], rows, right=[2])
         if not problems:
-            print("The settings are right.", flush=True)
+            answer("The settings are right.")
         for sentence in waiting:
             say(f"Yet {sentence}")
     raise typer.Exit(1 if problems or not all(answer.good for answer in answers) else 0)

@@ -1,33 +1,68 @@
-"""What the commands print: tables, JSON, amounts, and what of a provider is shown.
+"""What the commands print: sentences, tables, JSON, amounts, and what of a provider is shown.
 
-It never reads settings or the ledger: it gets values.
+It never reads settings or the ledger: it gets values. What they hold never gives orders to a terminal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
 import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
 from typing import Any, Literal
 
 import msgspec
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from infron import printable
 from infron.catalog.definitions import Provider
 from infron.catalog.endpoint import lacking
 from infron.cli import chat
+from infron.cli.options import stop
 from infron.money import usd
 from infron.policy.access import Key
 
 WIDE = 110  # columns of a terminal that has room for every column of a table
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr)
+def answer(text: str) -> None:
+    """What was asked for, to standard output."""
+    with _writing():
+        print(printable.prose(text))
+
+
+def say(sentence: str) -> None:
+    """What there is to say about it, to standard error."""
+    print(printable.line(sentence), file=sys.stderr)
+
+
+def announce(text: str) -> None:
+    """What a program says that runs on, whether it can be read or not."""
+    with contextlib.suppress(OSError):
+        print(printable.prose(text), flush=True)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        stop(f"Standard output cannot be written ({error.strerror}).")
+
+
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback whose messages cannot give orders to the terminal."""
+    print(printable.prose("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = (), spare: int | None = None) -> None:
@@ -43,12 +78,14 @@ def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = 
         side: Literal["left", "right"] = "right" if place in right else "left"
         table.add_column(columns[place], justify=side, overflow="fold", min_width=least)
     for row in rows:
-        table.add_row(*(escape(row[place]) for place in shown))
-    console.print(table)
+        table.add_row(*(Text(printable.line(row[place])) for place in shown))
+    with _writing():
+        console.print(table)
 
 
 def show_json(value: Any) -> None:
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+    with _writing():
+        print(printable.in_json(msgspec.json.format(msgspec.json.encode(value)).decode()))
 
 
 def key_members(key: Key) -> dict[str, Any]:

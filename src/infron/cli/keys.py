@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from infron import config
-from infron.cli.format import day, key_members, money, say, show, show_json
+from infron.cli.format import answer, day, key_members, money, say, show, show_json
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.money import usd
 from infron.runtime.ledger import ledger
@@ -34,7 +34,7 @@ def create(
     if as_json:
         show_json({**key_members(key), "secret": secret})
         return
-    print(secret)
+    answer(secret)
     say("Keep it now: it is not stored, and cannot be shown again. Callers send it as `Authorization: Bearer …`.")
 
 

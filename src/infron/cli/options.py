@@ -11,6 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from infron import printable
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
@@ -21,4 +23,4 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 def stop(sentence: str) -> NoReturn:
-    sys.exit(f"infron: {sentence}")
+    sys.exit(f"infron: {printable.line(sentence)}")

@@ -16,7 +16,7 @@ import typer
 from infron import config
 from infron.catalog.definitions import Model, Provider
 from infron.catalog.load import Catalog, load_catalog
-from infron.cli.format import number, provider_cells, provider_members, say, show, show_json
+from infron.cli.format import answer, number, provider_cells, provider_members, say, show, show_json
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.cli.probe import experiment as probe
 from infron.cli.probe import findings
@@ -77,7 +77,7 @@ def probe_(
     if as_json or outer.get("as_json"):
         show_json(found)
     else:
-        print(findings.as_toml(found))
+        answer(findings.as_toml(found))
 
 
 def models(

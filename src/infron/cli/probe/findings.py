@@ -6,10 +6,13 @@ It never guesses, and never asks anybody: where nothing proves a fact, the fact 
 from __future__ import annotations
 
 import json
+import re
 from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
+
+from infron import printable
 
 Value = Literal["yes", "no", "unknown"]
 
@@ -221,7 +224,8 @@ def as_toml(finding: Finding) -> str:
 
     An unknown one is a comment: what the row says of it already may be known from elsewhere.
     """
-    key = f'"{finding.provider}"' if "." in finding.provider else finding.provider
+    bare = re.fullmatch(r"[A-Za-z0-9_-]+", finding.provider)
+    key = finding.provider if bare else json.dumps(finding.provider, ensure_ascii=False)
     lines = [f"# {finding.verdict}", f"[providers.{key}]"]
     if finding.on_disconnect:
         lines.append(f'on_disconnect = "{finding.on_disconnect}"')
@@ -232,4 +236,4 @@ def as_toml(finding: Finding) -> str:
             continue
         source = json.dumps(f"measured with {finding.model}: {fact.source}", ensure_ascii=False)
         lines.append(f'{name} = {{ value = "{fact.value}", source = {source}, date = "{fact.date}" }}')
-    return "\n".join(lines)
+    return "\n".join(map(printable.line, lines))
