@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
+from types import MappingProxyType
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
 from infron.money import PICODOLLARS
@@ -33,16 +35,19 @@ class Key(Struct, frozen=True, kw_only=True):
 
 
 class KeyRing(Struct, frozen=True):
-    """All usable keys at one moment, found by the keyed hash of their secret.
+    """All usable keys at one moment, found by the keyed hash of their secret. Nothing of it ever changes.
 
     `required`: whether requests need a key at all; true from the first key on, even if all were revoked since.
-    `spent`: picodollars charged so far, for keys with a limit; it goes on changing after the ring was made.
+    `exhausted`: the ids of those that have spent what they may.
     """
 
     pepper: bytes
     keys: Mapping[bytes, Key]
     required: bool
-    spent: Mapping[str, int]
+    exhausted: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "keys", MappingProxyType(dict(self.keys)))
 
     def find(self, credential: str) -> Key | None:
         """The key with this secret. What is looked up is a keyed hash, so timing tells nothing about secrets."""
@@ -50,12 +55,9 @@ class KeyRing(Struct, frozen=True):
             return None
         return self.keys.get(hash_secret(self.pepper, credential))
 
-    def over_limit(self, key: Key) -> bool:
-        return key.limit is not None and self.spent.get(key.id, 0) >= key.limit
-
 
 # Nobody gets in by this one: what stands in for a ring that has not been read yet.
-CLOSED = KeyRing(pepper=b"", keys={}, required=True, spent={})
+CLOSED = KeyRing(pepper=b"", keys={}, required=True)
 
 
 # ---- secrets
@@ -105,7 +107,7 @@ def identify(ring: KeyRing, credential: str | None) -> Key | None:
 
 def check_limit(ring: KeyRing, key: Key | None) -> None:
     """Raises PaymentRequired if the key has spent what it may."""
-    if key is not None and key.limit is not None and ring.over_limit(key):
+    if key is not None and key.limit is not None and key.id in ring.exhausted:
         raise PaymentRequired(f"This API key has used up its limit of ${key.limit / PICODOLLARS:.2f}.")
 
 

@@ -42,10 +42,10 @@ def read_spend(rows: Rows, key_id: str | None, today: date) -> Spend:
     )
 
 
-def spent_of_limited(rows: Rows) -> dict[str, int]:
-    """Picodollars charged so far to each key that has a limit."""
-    spent = {id: 0 for (id,) in rows.read(statements.LIMITED_KEYS)}
-    if spent:
+def left_of_limits(rows: Rows) -> dict[str, int]:
+    """Picodollars that each key with a limit may still spend; below zero where its last answer cost more."""
+    left: dict[str, int] = dict(rows.read(statements.LIMITED_KEYS))
+    if left:
         for id, charge in rows.read(statements.SPENT_OF_LIMITED):
-            spent[id] += charge
-    return spent
+            left[id] -= charge
+    return left

@@ -81,7 +81,7 @@ ADD_CHARGE = (
     " ON CONFLICT (key_id, period) DO UPDATE SET charge = spend.charge + excluded.charge"
 )
 SPEND = "SELECT period, charge FROM spend WHERE key_id = ?1"
-LIMITED_KEYS = "SELECT id FROM keys WHERE spend_limit IS NOT NULL"
+LIMITED_KEYS = "SELECT id, spend_limit FROM keys WHERE spend_limit IS NOT NULL"
 SPENT_OF_LIMITED = (
     "SELECT keys.id, spend.charge FROM keys JOIN spend ON spend.key_id = keys.id"
     " WHERE keys.spend_limit IS NOT NULL AND length(spend.period) = 7"

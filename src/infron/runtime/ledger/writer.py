@@ -80,7 +80,7 @@ class Writer:
         self._store: Store
         self._connection = 0  # which one was read through last
         self._pending: deque[Settling] = deque()
-        self._spent: dict[str, int] = {}  # of keys with a limit
+        self._left: dict[str, int] = {}  # picodollars that keys with a limit may still spend
         self._version = ""
         self._revision = ""
         self._loaded = False
@@ -153,9 +153,7 @@ class Writer:
             self._worked()
             for _ in settles:
                 self._pending.popleft()
-            for (key_id, _), charge in charges.items():
-                if key_id in self._spent:
-                    self._spent[key_id] += charge
+            self._take_from_limits(charges)
         if replies:
             self._reply(replies)
 
@@ -204,6 +202,16 @@ class Writer:
                 _log.exception("The total of %s cannot grow by %d picodollars.", key_id or "all without a key", charge)
         return charges
 
+    def _take_from_limits(self, charges: dict[tuple[str | None, int], int]) -> None:
+        exhausted: set[str] = set()
+        for (key_id, _), charge in charges.items():
+            if key_id in self._left:
+                self._left[key_id] -= charge
+                if self._left[key_id] <= 0:
+                    exhausted.add(key_id)
+        if not exhausted <= self.ring.exhausted:
+            self.ring = msgspec.structs.replace(self.ring, exhausted=self.ring.exhausted | exhausted)
+
     def _answer(self, read: Read) -> Any:
         """What `read` returns, or LedgerUnavailable."""
         try:
@@ -235,13 +243,16 @@ class Writer:
         if version == self._version:
             return
         revision = keys.revision(rows)
-        self._spent.update(spend.spent_of_limited(rows))
+        self._left = spend.left_of_limits(rows)
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
+        exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
         if revision != self._revision:
             pepper, usable, exist = keys.usable_keys(rows)
             # Once needed, always needed: an empty file put in the ledger's place must not open the door.
             required = exist or (self.ring is not CLOSED and self.ring.required)
-            self.ring = KeyRing(pepper, usable, required, self._spent)
+            self.ring = KeyRing(pepper, usable, required, exhausted)
+        elif exhausted != self.ring.exhausted:
+            self.ring = msgspec.structs.replace(self.ring, exhausted=exhausted)
         self._version, self._revision = version, revision
 
     def _renew(self) -> None:
