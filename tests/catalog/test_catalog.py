@@ -11,7 +11,7 @@ import pytest
 
 from infron.catalog.definitions import FLAT_QUIRKS, Quirks
 from infron.catalog.endpoint import Endpoint
-from infron.catalog.load import SPOKEN_BY, Catalog, load_catalog
+from infron.catalog.load import Catalog, load_catalog
 from infron.errors import ConfigError
 from infron.money import Price
 from infron.wires import PROVIDER_WIRES
@@ -68,7 +68,7 @@ CLOSED = {"recursal", "anyscale", "lepton", "octoai", "sfcompute", "nineteen", "
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return load_catalog(environ={})
+    return load_catalog(environ={}, wires=PROVIDER_WIRES)
 
 
 def every_variable(catalog: Catalog) -> dict[str, str]:
@@ -108,7 +108,7 @@ def test_every_fact_that_is_known_names_its_source_and_date(catalog: Catalog) ->
 
 def test_closed_services_keep_their_row_and_say_so(catalog: Catalog) -> None:
     assert {row.id for row in catalog.providers.values() if row.status == "closed"} == CLOSED
-    open_environment = load_catalog(environ=every_variable(catalog))
+    open_environment = load_catalog(environ=every_variable(catalog), wires=PROVIDER_WIRES)
     for name in CLOSED:
         reason = open_environment.usable(open_environment.providers[name])
         assert isinstance(reason, str)
@@ -120,7 +120,7 @@ def test_closed_services_keep_their_row_and_say_so(catalog: Catalog) -> None:
 
 
 def test_every_open_row_is_usable_once_its_variables_are_set(catalog: Catalog) -> None:
-    ready = load_catalog(environ=every_variable(catalog))
+    ready = load_catalog(environ=every_variable(catalog), wires=PROVIDER_WIRES)
     for row in ready.providers.values():
         if row.status != "closed" and row.id != "local":
             endpoint = ready.usable(row)
@@ -189,20 +189,20 @@ def test_the_nearest_names_to_a_misspelt_model_come_first(catalog: Catalog) -> N
 
 
 def test_the_first_variable_that_is_set_is_the_key() -> None:
-    catalog = load_catalog(environ={"DEEPINFRA_TOKEN": " second ", "DEEPINFRA_API_KEY": ""})
+    catalog = load_catalog(environ={"DEEPINFRA_TOKEN": " second ", "DEEPINFRA_API_KEY": ""}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["deepinfra"])
     assert isinstance(endpoint, Endpoint)
     assert endpoint.headers["Authorization"] == "Bearer second"
 
 
 def test_a_missing_key_or_variable_is_named() -> None:
-    catalog = load_catalog(environ={"CLOUDFLARE_API_KEY": "k"})
+    catalog = load_catalog(environ={"CLOUDFLARE_API_KEY": "k"}, wires=PROVIDER_WIRES)
     assert "OPENAI_API_KEY" in str(catalog.usable(catalog.providers["openai"]))
     assert "CLOUDFLARE_ACCOUNT_ID" in str(catalog.usable(catalog.providers["cloudflare"]))
 
 
 def test_azure_takes_its_resource_and_its_own_header() -> None:
-    catalog = load_catalog(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": "contoso"})
+    catalog = load_catalog(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": "contoso"}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["azure"])
     assert isinstance(endpoint, Endpoint)
     assert endpoint.chat_url == "https://contoso.openai.azure.com/openai/v1/chat/completions"
@@ -212,19 +212,19 @@ def test_azure_takes_its_resource_and_its_own_header() -> None:
 
 @pytest.mark.parametrize("value", ["evil.example/", "a b", "x@y", "..", "ü"])
 def test_a_variable_cannot_lead_the_address_elsewhere(value: str) -> None:
-    catalog = load_catalog(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": value})
+    catalog = load_catalog(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": value}, wires=PROVIDER_WIRES)
     assert "cannot be part of an address" in str(catalog.usable(catalog.providers["azure"]))
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_being_shown() -> None:
-    catalog = load_catalog(environ={"OPENAI_API_KEY": "sk-1\r\nX-Evil: 1"})
+    catalog = load_catalog(environ={"OPENAI_API_KEY": "sk-1\r\nX-Evil: 1"}, wires=PROVIDER_WIRES)
     reason = catalog.usable(catalog.providers["openai"])
     assert isinstance(reason, str)
     assert "sk-1" not in reason
 
 
 def test_optional_headers_are_sent_where_their_variable_is_set() -> None:
-    catalog = load_catalog(environ={"OPENAI_API_KEY": "k", "OPENAI_ORG_ID": "org-1"})
+    catalog = load_catalog(environ={"OPENAI_API_KEY": "k", "OPENAI_ORG_ID": "org-1"}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["openai"])
     assert isinstance(endpoint, Endpoint)
     assert endpoint.headers == {"OpenAI-Organization": "org-1", "Authorization": "Bearer k"}
@@ -232,7 +232,9 @@ def test_optional_headers_are_sent_where_their_variable_is_set() -> None:
 
 def test_no_key_appears_when_a_row_or_an_endpoint_is_printed() -> None:
     catalog = load_catalog(
-        {"mock": {"wire": "openai-chat", "base_url": "http://h/v1", "api_key": "sk-secret"}}, environ={}
+        {"mock": {"wire": "openai-chat", "base_url": "http://h/v1", "api_key": "sk-secret"}},
+        environ={},
+        wires=PROVIDER_WIRES,
     )
     row = catalog.providers["mock"]
     assert "sk-secret" not in f"{row!r} {row} {catalog.usable(row)!r} {[catalog.usable(row)]}"
@@ -243,7 +245,7 @@ def test_no_key_appears_when_a_row_or_an_endpoint_is_printed() -> None:
 
 def test_a_whole_row_can_be_added() -> None:
     mock = {"wire": "openai-chat", "base_url": "http://127.0.0.1:9901/v1/", "api_key": "x", "on_disconnect": "cancel"}
-    catalog = load_catalog({"mock": mock}, environ={})
+    catalog = load_catalog({"mock": mock}, environ={}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["mock"])
     assert isinstance(endpoint, Endpoint)
     assert endpoint.chat_url == "http://127.0.0.1:9901/v1/chat/completions"
@@ -252,14 +254,16 @@ def test_a_whole_row_can_be_added() -> None:
 
 def test_an_open_host_needs_no_key_and_a_configured_variable_is_required() -> None:
     wire = {"wire": "openai-chat", "base_url": "http://h/v1"}
-    catalog = load_catalog({"open": wire, "shut": {**wire, "api_key_env": "MY_KEY"}}, environ={})
+    catalog = load_catalog({"open": wire, "shut": {**wire, "api_key_env": "MY_KEY"}}, environ={}, wires=PROVIDER_WIRES)
     assert isinstance(catalog.usable(catalog.providers["open"]), Endpoint)
     assert "MY_KEY" in str(catalog.usable(catalog.providers["shut"]))
 
 
 def test_single_fields_of_a_shipped_row_can_be_overridden_under_an_alias_too() -> None:
     catalog = load_catalog(
-        {"together_ai": {"on_disconnect": "drain", "quirks": {"message": {"roles": {}}}}}, environ={}
+        {"together_ai": {"on_disconnect": "drain", "quirks": {"message": {"roles": {}}}}},
+        environ={},
+        wires=PROVIDER_WIRES,
     )
     row = catalog.providers["together"]
     assert row.on_disconnect == "drain"
@@ -273,7 +277,7 @@ def test_quirks_without_their_table_still_work_and_say_so_once(tmp_path: Path) -
     file = tmp_path / "infron.toml"
     file.write_text("[providers.own]\nbase_url = 'http://h'\n\n[providers.own.quirks]\ndrop = ['seed']\n")
     flat = {"drop": ["seed"], "strip_message": ["name"], "drop_members": ["x"], "answer": {"skip_frames": ["p"]}}
-    catalog = load_catalog({"own": {**WIRE, "quirks": flat}}, environ={}, path=file)
+    catalog = load_catalog({"own": {**WIRE, "quirks": flat}}, environ={}, path=file, wires=PROVIDER_WIRES)
     quirks = catalog.providers["own"].quirks
     assert (quirks.request.drop, quirks.message.strip) == (["seed"], ["name"])
     assert (quirks.answer.drop, quirks.answer.skip_frames) == (["x"], ["p"])
@@ -283,7 +287,9 @@ def test_quirks_without_their_table_still_work_and_say_so_once(tmp_path: Path) -
         == f"{file}, line 5: providers.own.quirks.drop: its name is quirks.request.drop now; the old one works on."
     )
     assert len(others) == 2
-    assert not load_catalog({"own": {**WIRE, "quirks": {"request": {"drop": ["seed"]}}}}, environ={}).notes
+    assert not load_catalog(
+        {"own": {**WIRE, "quirks": {"request": {"drop": ["seed"]}}}}, environ={}, wires=PROVIDER_WIRES
+    ).notes
 
 
 def test_every_quirk_that_once_stood_without_a_table_has_its_place() -> None:
@@ -295,9 +301,9 @@ def test_every_quirk_that_once_stood_without_a_table_has_its_place() -> None:
 
 def test_a_quirk_in_its_table_comes_before_its_old_name() -> None:
     quirks = {"roles": {"a": "b"}, "message": {"roles": {"a": "c"}}}
-    assert load_catalog({"own": {**WIRE, "quirks": quirks}}, environ={}).providers["own"].quirks.message.roles == {
-        "a": "c"
-    }
+    assert load_catalog({"own": {**WIRE, "quirks": quirks}}, environ={}, wires=PROVIDER_WIRES).providers[
+        "own"
+    ].quirks.message.roles == {"a": "c"}
 
 
 @pytest.mark.parametrize(
@@ -312,17 +318,19 @@ def test_a_quirk_in_its_table_comes_before_its_old_name() -> None:
 )
 def test_wrong_quirks_are_refused_by_name(quirks: object, told: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(told)):
-        load_catalog({"x": {**WIRE, "quirks": quirks}}, environ={})
+        load_catalog({"x": {**WIRE, "quirks": quirks}}, environ={}, wires=PROVIDER_WIRES)
 
 
 def test_an_address_of_ones_own_needs_no_variables() -> None:
-    catalog = load_catalog({"azure": {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}}, environ={})
+    catalog = load_catalog(
+        {"azure": {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}}, environ={}, wires=PROVIDER_WIRES
+    )
     assert isinstance(catalog.usable(catalog.providers["azure"]), Endpoint)
 
 
 def test_a_closed_service_can_be_opened_again_with_an_address_of_ones_own() -> None:
     own = {"base_url": "https://my.anyscale.example/v1", "status": "operating", "api_key": "k"}
-    catalog = load_catalog({"anyscale": own}, environ={})
+    catalog = load_catalog({"anyscale": own}, environ={}, wires=PROVIDER_WIRES)
     assert isinstance(catalog.usable(catalog.providers["anyscale"]), Endpoint)
 
 
@@ -331,7 +339,9 @@ def test_prices_can_be_configured_for_one_model_or_for_all_of_a_provider() -> No
         "*": {"prompt": "1", "completion": 2},
         "big": {"prompt": "0.435", "completion": "0.000001", "cached": "0"},
     }
-    catalog = load_catalog({"m": {"wire": "openai-chat", "base_url": "http://h", "prices": prices}}, environ={})
+    catalog = load_catalog(
+        {"m": {"wire": "openai-chat", "base_url": "http://h", "prices": prices}}, environ={}, wires=PROVIDER_WIRES
+    )
     big, other = catalog.price("m", "big"), catalog.price("m", "small")
     assert big is not None
     assert other is not None
@@ -343,7 +353,7 @@ def test_prices_can_be_configured_for_one_model_or_for_all_of_a_provider() -> No
 def test_models_can_be_added_and_changed() -> None:
     served = [{"provider": "OpenAI", "id": "gpt-4o", "price": {"prompt": "9", "completion": "9"}}]
     models = {"me/mine": {"served_by": served}, "openai/gpt-4o": {"name": "Old one"}}
-    catalog = load_catalog(None, models, environ={})
+    catalog = load_catalog(None, models, environ={}, wires=PROVIDER_WIRES)
     assert catalog.models["me/mine"].served_by[0].provider == "openai"
     assert catalog.models["openai/gpt-4o"].name == "Old one"
     assert catalog.models["openai/gpt-4o"].context_length == 128_000
@@ -385,7 +395,7 @@ WIRE = {"wire": "openai-chat", "base_url": "http://h/v1"}
 )
 def test_a_wrong_row_is_refused_with_its_name_its_field_and_the_choice(row: object, told: list[str]) -> None:
     with pytest.raises(ConfigError) as refused:
-        load_catalog({"x": row}, environ={}, wires=("openai-chat",))  # type: ignore[dict-item]
+        load_catalog({"x": row}, environ={}, wires=PROVIDER_WIRES)  # type: ignore[dict-item]
     for words in told:
         assert words in refused.value.message
 
@@ -401,7 +411,7 @@ def test_a_wrong_row_is_refused_with_its_name_its_field_and_the_choice(row: obje
 )
 def test_a_wrong_model_is_refused(key: str, row: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told.replace("(", r"\(")):
-        load_catalog(None, {key: row}, environ={})
+        load_catalog(None, {key: row}, environ={}, wires=PROVIDER_WIRES)
 
 
 def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -411,14 +421,14 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path) -> None:
     )
     row = {"wire": "openai-chat", "base_url": "http://h", "usage": "sometimes"}
     with pytest.raises(ConfigError, match=r"infron\.toml, line 6: providers\.x\.usage: expected .*\"always\""):
-        load_catalog({"x": row}, environ={}, path=file)
+        load_catalog({"x": row}, environ={}, path=file, wires=PROVIDER_WIRES)
 
 
 # ---- addresses with variables in them, and credentials that are no header
 
 
 def found(row_id: str, config: dict[str, Any] | None = None, **environ: str) -> Endpoint:
-    catalog = load_catalog({row_id: config} if config else None, environ=environ)
+    catalog = load_catalog({row_id: config} if config else None, environ=environ, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers[row_id])
     assert isinstance(endpoint, Endpoint), endpoint
     return endpoint
@@ -462,7 +472,7 @@ def test_a_row_that_signs_says_what_to_set_where_nothing_is() -> None:
         "base_url": "http://h",
         "auth": {"method": "aws", "env": ["A"], "ambient": ["B", "C"]},
     }
-    catalog = load_catalog({"own": own}, environ={})
+    catalog = load_catalog({"own": own}, environ={}, wires=PROVIDER_WIRES)
     assert "set A or B or C, or api_key" in str(catalog.usable(catalog.providers["own"]))
     assert "GOOGLE_CLOUD_PROJECT" in str(catalog.usable(catalog.providers["google-vertex"]))
 
@@ -477,7 +487,7 @@ def test_the_path_takes_variables_too_and_leaves_the_model_to_the_request() -> N
     }
     assert found("own", row, REGION="x").chat_url == "http://h/x/x/{model}?v=2026-01-01"
     assert found("own", row, REGION="x", VERSION="2").chat_url == "http://h/x/x/{model}?v=2"
-    catalog = load_catalog({"own": row}, environ={})
+    catalog = load_catalog({"own": row}, environ={}, wires=PROVIDER_WIRES)
     assert "needs REGION in the environment, or base_url" in str(catalog.usable(catalog.providers["own"]))
 
 
@@ -491,7 +501,7 @@ def test_the_path_takes_variables_too_and_leaves_the_model_to_the_request() -> N
 )
 def test_a_wrong_template_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        load_catalog({"x": {**WIRE, **fields}}, environ={})
+        load_catalog({"x": {**WIRE, **fields}}, environ={}, wires=PROVIDER_WIRES)
 
 
 def test_google_alone_is_vertex_as_the_page_has_it_and_gemini_the_other(catalog: Catalog) -> None:
@@ -505,19 +515,38 @@ def test_google_alone_is_vertex_as_the_page_has_it_and_gemini_the_other(catalog:
 
 
 def test_a_new_row_of_a_native_wire_begins_with_what_belongs_to_the_wire():
-    rows = load_catalog({"mine": {"wire": "anthropic", "base_url": "https://host/v1", "api_key": "k"}}, {}, {})
+    rows = load_catalog(
+        {"mine": {"wire": "anthropic", "base_url": "https://host/v1", "api_key": "k"}}, {}, {}, wires=PROVIDER_WIRES
+    )
     row = rows.providers["mine"]
     found = rows.usable(row)
     assert not isinstance(found, str)
     assert found.chat_url == "https://host/v1/messages"
     assert found.headers == {"anthropic-version": "2023-06-01", "x-api-key": "k"}
     assert (row.usage, row.on_disconnect, row.price_list) == ("always", "cancel", "")
-    told = load_catalog({"mine": {"wire": "replicate", "base_url": "https://host/v1"}}, {}, {}).providers["mine"]
+    told = load_catalog(
+        {"mine": {"wire": "replicate", "base_url": "https://host/v1"}}, {}, {}, wires=PROVIDER_WIRES
+    ).providers["mine"]
     assert told.on_disconnect == "call"
 
 
-def test_every_native_wire_has_a_shipped_row_that_shows_how_it_is_spoken():
-    rows = load_catalog({}, {}, {}).providers
-    assert {wire: rows[id].wire for wire, id in SPOKEN_BY.items()} == {
-        w: w for w in PROVIDER_WIRES if w != "openai-chat"
-    }
+@pytest.mark.parametrize("wire", PROVIDER_WIRES)
+def test_a_wire_states_what_holds_for_any_definition_of_it(wire: str) -> None:
+    row = load_catalog({"x": {"wire": wire, "base_url": "http://h"}}, environ={}, wires=PROVIDER_WIRES).providers["x"]
+    for name, value in PROVIDER_WIRES[wire].DEFAULTS.items():
+        stated = msgspec.to_builtins(getattr(row, name))
+        assert stated.items() >= value.items() if isinstance(value, dict) else stated == value
+    assert (row.on_disconnect == "call") == PROVIDER_WIRES[wire].CAN_CALL
+
+
+def test_a_definition_that_changes_its_wire_takes_over_what_belongs_to_the_new_one() -> None:
+    over = {"anthropic": {"wire": "openai-chat", "base_url": "http://h/v1", "api_key": "k"}}
+    catalog = load_catalog(over, environ={}, wires=PROVIDER_WIRES)
+    row = catalog.providers["anthropic"]
+    found = catalog.usable(row)
+    assert isinstance(found, Endpoint)
+    assert (row.usage, found.chat_url, found.headers) == (
+        "try",
+        "http://h/v1/chat/completions",
+        {"Authorization": "Bearer k"},
+    )

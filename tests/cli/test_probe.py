@@ -24,6 +24,7 @@ from infron.config import Config
 from infron.errors import InfronError
 from infron.runtime.local import model as local
 from infron.testing import DONE, ROLE, Answer, Call, Pause, Script, ScriptedProvider, delta, frame, speak, text
+from infron.wires import PROVIDER_WIRES
 
 WORDS = 60
 PACE = 0.01  # seconds a word
@@ -314,7 +315,7 @@ async def test_an_answer_that_is_over_too_soon_is_told_in_one_sentence() -> None
 
 
 def test_the_model_is_the_cheapest_one_that_is_known_there_unless_named() -> None:
-    rows = load_catalog({}, {}, {})
+    rows = load_catalog({}, {}, {}, wires=PROVIDER_WIRES)
     offers = {offer.id: model.id for model in rows.models.values() for offer in model.served_by
               if offer.provider == "openai"}  # fmt: skip
     chosen = probe.model_of(rows.providers["openai"], rows, "")
@@ -389,7 +390,7 @@ def test_a_look_that_ended_too_early_does_not_prove_that_the_work_goes_on() -> N
 def test_the_result_can_be_pasted_into_the_configuration() -> None:
     found = judged(Seen(words='it said "no\\way"', tokens=24, billed=True), whole())
     pasted = tomllib.loads(findings.as_toml(found).replace("[providers.p]", "[providers.groq]"))
-    row = load_catalog(pasted["providers"], {}, {}).providers["groq"]
+    row = load_catalog(pasted["providers"], {}, {}, wires=PROVIDER_WIRES).providers["groq"]
     assert row.on_disconnect == "cancel"
     assert row.stops_billing.value == "yes"
     assert row.stops_billing.source.startswith('measured with m: it said "no\\way", where 20 were delivered')

@@ -15,8 +15,9 @@ from infron.catalog.load import load_catalog
 from infron.money import Charge, Price, Usage
 from infron.policy.billing import owed, who_pays
 from infron.records import Outcome
+from infron.wires import PROVIDER_WIRES
 
-CATALOG = load_catalog(environ={})
+CATALOG = load_catalog(environ={}, wires=PROVIDER_WIRES)
 PLAIN = Provider(id="plain", name="Plain", base_url="http://h")
 XAI = CATALOG.providers["xai"]
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
 from infron.policy.tokens import FAMILIES, count_prompt, count_text, family_of, uncounted_media
+from infron.wires import PROVIDER_WIRES
 
-CATALOG = load_catalog(environ={})
+CATALOG = load_catalog(environ={}, wires=PROVIDER_WIRES)
 PLAIN = Provider(id="plain", name="Plain")
 
 

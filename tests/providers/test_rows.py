@@ -36,8 +36,9 @@ from infron.testing import (
     text,
 )
 from infron.testing.scripts import Playable
+from infron.wires import PROVIDER_WIRES
 
-ROWS = load_catalog({}, {}, {}).providers
+ROWS = load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers
 OPEN = [row.id for row in ROWS.values() if row.status != "closed"]
 CLOSED = [row.id for row in ROWS.values() if row.status == "closed"]
 TRYING = [id for id in OPEN if ROWS[id].usage == "try"]

@@ -10,10 +10,11 @@ import pytest
 from infron.catalog.load import load_catalog
 from infron.errors import Unsupported
 from infron.request import Outgoing
+from infron.wires import PROVIDER_WIRES
 from infron.wires.cloudflare import encode_request, parse_error
 from infron.wires.openai.chat.request import parse
 
-ROW = load_catalog({}, {}, {}).providers["cloudflare-run"]
+ROW = load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers["cloudflare-run"]
 MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from infron.catalog.definitions import AnswerQuirks, Provider, Quirks
 from infron.catalog.load import load_catalog
 from infron.money import Usage
+from infron.wires import PROVIDER_WIRES
 from infron.wires.usage import chat_usage, cost_in, read_usage
 
-CATALOG = load_catalog(environ={})
+CATALOG = load_catalog(environ={}, wires=PROVIDER_WIRES)
 PLAIN = Provider(id="plain", name="Plain", base_url="http://h")
 XAI = CATALOG.providers["xai"]
 

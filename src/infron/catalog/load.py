@@ -9,10 +9,10 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -78,6 +78,15 @@ class Catalog:
 # ---- reading the rows
 
 Table = dict[str, Any]
+
+
+class Spoken(Protocol):
+    """What a wire says of the definitions of its providers; the contract is `wires.ProviderWire`."""
+
+    DEFAULTS: Table
+    CAN_CALL: bool
+
+
 Kind = TypeVar("Kind", bound=Definition)
 
 
@@ -86,24 +95,23 @@ def load_catalog(
     config_models: Mapping[str, Table] | None = None,
     environ: Mapping[str, str] | None = None,
     *,
-    wires: Collection[str] = (),
+    wires: Mapping[str, Spoken],
     path: Path | None = None,
 ) -> Catalog:
-    """The shipped rows with those of the configuration over them.
+    """The shipped definitions with those of the configuration over them, and under both what their wire says of itself.
 
-    A configured row overrides single fields of the shipped one of that id or alias (a table field, such as `auth`,
-    member by member), or adds a whole one: then it needs `wire` and `base_url`, and takes over from the shipped row of
-    a native wire what belongs to the wire (`OF_WIRE`). `api_key_env` is short for `auth.env`.
-    `wires`: the names that `wire` may have (none: not checked). `path`: the file they come from, to name the line.
-    Raises ConfigError, which names the row, the field and what it may be.
+    A configured one overrides single fields of the shipped one of that id or alias (a table field, such as `auth`,
+    member by member), or adds a whole one: then it needs `wire` and `base_url`. `api_key_env` is short for `auth.env`.
+    `wires`: those that `wire` may name. `path`: the file they come from, to name the line.
+    Raises ConfigError, which names the definition, the field and what it may be.
     """
     environ = os.environ if environ is None else environ
     shipped = _shipped("providers.toml")
     names = {alias: key for key, row in shipped.items() for alias in row.get("aliases", [])}
-    rows = {
-        key: _convert(Provider, {"name": key, **row, "id": key}, "providers.toml", [key])
-        for key, row in shipped.items()
-    }
+    rows = {}
+    for key, row in shipped.items():
+        merged = _merged(_defaults(row.get("wire"), wires), {"name": key, **row, "id": key})
+        rows[key] = _convert(Provider, merged, "providers.toml", [key])
     notes: list[str] = []
     for given, table in (config_providers or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["providers", given]
@@ -113,8 +121,9 @@ def load_catalog(
             for field in ("wire", "base_url"):
                 if field not in table:
                     raise _wrong(where, keys, f"a new provider needs `{field}`", path)
-        under = shipped.get(key) or _of_wire(shipped, over.get("wire"))
-        merged = _merged({"name": key, **under, "id": key}, over)
+        under = shipped.get(key, {})
+        under = _merged(_defaults(over.get("wire", under.get("wire")), wires), {"name": key, **under, "id": key})
+        merged = _merged(under, over)
         rows[key] = _convert(Provider, merged, where, keys, path)
         _check_provider(rows[key], wires, where, keys, path)
     alias = {name.lower(): row.id for row in rows.values() for name in (row.name, *row.aliases)}
@@ -144,26 +153,9 @@ def _merged(shipped: Table, over: Mapping[str, Any]) -> Table:
     return result
 
 
-# The shipped row that shows how a wire is spoken, and what of it holds for any host of that wire.
-SPOKEN_BY = {
-    "anthropic": "anthropic",
-    "bedrock": "amazon-bedrock",
-    "cloudflare": "cloudflare-run",
-    "cohere": "cohere",
-    "gemini": "google-ai-studio",
-    "replicate": "replicate",
-}
-OF_WIRE = ("chat_path", "headers", "usage")
-
-
-def _of_wire(shipped: Mapping[str, Table], wire: object) -> Table:
-    row = shipped.get(SPOKEN_BY.get(wire, "")) if isinstance(wire, str) else None
-    if row is None:
-        return {}
-    taken = {field: row[field] for field in OF_WIRE if field in row}
-    auth = {field: value for field, value in row.get("auth", {}).items() if field in ("header", "scheme")}
-    called = {"on_disconnect": "call"} if row["on_disconnect"] == "call" else {}
-    return {**taken, **called, **({"auth": auth} if auth else {})}
+def _defaults(wire: object, wires: Mapping[str, Spoken]) -> Table:
+    spoken = wires.get(wire) if isinstance(wire, str) else None
+    return dict(spoken.DEFAULTS) if spoken is not None else {}
 
 
 def _with_env(table: Table, where: str, keys: list[str], path: Path | None) -> Table:
@@ -214,10 +206,10 @@ def _model(key: str, row: Table, alias: dict[str, str], where: str, keys: list[s
     return msgspec.structs.replace(model, served_by=offers)
 
 
-def _check_provider(row: Provider, wires: Collection[str], where: str, keys: list[str], path: Path | None) -> None:
+def _check_provider(row: Provider, wires: Mapping[str, Spoken], where: str, keys: list[str], path: Path | None) -> None:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", row.id):
         raise _wrong(where, keys, "a provider's id is made of letters, digits, dots and hyphens", path)
-    if wires and row.wire not in wires:
+    if row.wire not in wires:
         raise _wrong(where, [*keys, "wire"], f"expected {any_of(sorted(wires))}, got {row.wire!r}", path)
     others = [("hosts", base) for bases in row.hosts.values() for base in bases.values()]
     for field, base in [("base_url", row.base_url), *others]:
@@ -230,8 +222,9 @@ def _check_provider(row: Provider, wires: Collection[str], where: str, keys: lis
     for field in ("chat_path", "models_path"):
         if (value := getattr(row, field)) and not value.startswith("/"):
             raise _wrong(where, [*keys, field], 'expected a path that starts with "/"', path)
-    if row.on_disconnect == "call" and row.wire != "replicate":
-        raise _wrong(where, [*keys, "on_disconnect"], "only a provider of the wire replicate can be told to stop", path)
+    if row.on_disconnect == "call" and not wires[row.wire].CAN_CALL:
+        able = any_of([name for name, wire in wires.items() if wire.CAN_CALL])
+        raise _wrong(where, [*keys, "on_disconnect"], f"only a provider of the wire {able} can be told to stop", path)
     if row.max_connections < 1:
         raise _wrong(where, [*keys, "max_connections"], "expected at least 1", path)
     for provider_model, rate in row.prices.items():

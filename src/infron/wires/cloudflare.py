@@ -37,6 +37,8 @@ from infron.wires.openai.chat.events import REASONS
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
+DEFAULTS = {"chat_path": "/run/{model}", "usage": "always"}
+CAN_CALL = False
 MOST_CALLS = 1000
 
 _encode = msgspec.json.Encoder().encode

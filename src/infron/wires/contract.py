@@ -6,7 +6,7 @@ values.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
@@ -44,6 +44,8 @@ class ProviderWire(Protocol):
     """The provider's side of a wire; a module."""
 
     MEDIA_TYPE: bytes  # how the content type of its streams begins
+    DEFAULTS: dict[str, Any]  # fields of a definition that hold for any provider of this wire, unless it says otherwise
+    CAN_CALL: bool  # a provider can be told to stop: definitions may have `on_disconnect = "call"`
 
     def encode_request(self, request: Request, provider: Provider, provider_model: str, ask_usage: bool, /) -> Outgoing:
         """What to send. `provider_model`: the provider's own id of the model.

@@ -34,7 +34,7 @@ from infron.errors import (
 )
 from infron.events import Failed
 from infron.policy.prices import price_of
-from infron.wires import anthropic, sse
+from infron.wires import PROVIDER_WIRES, anthropic, sse
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.models import NEWEST, generation_of
 from infron.wires.anthropic.request import encode, encode_request
@@ -43,7 +43,7 @@ from infron.wires.json_answer import ANSWER_TOOL
 from infron.wires.openai.chat import request as openai_request
 from infron.wires.schemas import for_claude
 
-ROW = load_catalog(environ={}).providers["anthropic"]
+ROW = load_catalog(environ={}, wires=PROVIDER_WIRES).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n...").decode()
 PDF = base64.b64encode(b"%PDF-1.7").decode()
@@ -780,7 +780,7 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def test_every_listed_claude_has_the_price_of_the_hour() -> None:
-    for model in load_catalog(environ={}).models.values():
+    for model in load_catalog(environ={}, wires=PROVIDER_WIRES).models.values():
         for offer in model.served_by:
             if offer.provider == "anthropic":
                 price = price_of(ROW, offer.id, None, NOW)

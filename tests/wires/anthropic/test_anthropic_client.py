@@ -60,7 +60,7 @@ from infron.events import (
     Verbatim,
 )
 from infron.money import Usage
-from infron.wires import anthropic
+from infron.wires import PROVIDER_WIRES, anthropic
 from infron.wires.anthropic.client_request import conversation_of, parse
 from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
 from infron.wires.anthropic.messages import FORMAT
@@ -68,7 +68,7 @@ from infron.wires.anthropic.request import encode, encode_request
 from infron.wires.anthropic.words import REASONS, counts_of, messages_usage
 from infron.wires.openai.chat.messages import conversation_of as chat_conversation_of
 
-ROW = load_catalog(environ={}).providers["anthropic"]
+ROW = load_catalog(environ={}, wires=PROVIDER_WIRES).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n...").decode()
 PDF = base64.b64encode(b"%PDF-1.7").decode()

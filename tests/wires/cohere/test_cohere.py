@@ -13,12 +13,13 @@ from infron.conversation import Conversation, Message, Text, Thinking, ToolCall,
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured, ProviderUnavailable, Unsupported
 from infron.events import TextDelta
 from infron.request import Outgoing
+from infron.wires import PROVIDER_WIRES
 from infron.wires.cohere import encode_request
 from infron.wires.cohere.decoder import Decoder, parse_error
 from infron.wires.cohere.request import encode
 from infron.wires.openai.chat.request import parse
 
-ROW = load_catalog({}, {}, {}).providers["cohere"]
+ROW = load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers["cohere"]
 TOOL = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object"}}}
 OTHER = {"type": "function", "function": {"name": "now"}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}

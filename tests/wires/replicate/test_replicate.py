@@ -13,11 +13,12 @@ from infron.errors import ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Done, Event, Failed, Finished, Onward, Started, TextDelta, UsageReported
 from infron.money import Usage
 from infron.request import Outgoing
+from infron.wires import PROVIDER_WIRES
 from infron.wires.openai.chat.request import parse
 from infron.wires.replicate import encode_request, parse_error
 from infron.wires.replicate.decoder import MOST_BARREN, MOST_LATE, Decoder, is_trusted
 
-ROW = load_catalog({}, {}, {}).providers["replicate"]
+ROW = load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers["replicate"]
 LLAMA = "meta/meta-llama-3-70b-instruct"
 ID = "gm3qorzdhgbfurvjtvhg6dckhu"
 STREAM = "https://stream-b.svc.ric1.c.replicate.net/v1/streams/7s4pmisef625"
@@ -263,7 +264,9 @@ def test_no_other_address_gets_our_key(url: str) -> None:
 
 
 def test_a_row_trusts_its_own_origin_only_as_a_whole() -> None:
-    row = load_catalog({"replicate": {"base_url": "http://127.0.0.1:9901/v1"}}, {}, {}).providers["replicate"]
+    row = load_catalog({"replicate": {"base_url": "http://127.0.0.1:9901/v1"}}, {}, {}, wires=PROVIDER_WIRES).providers[
+        "replicate"
+    ]
     assert is_trusted("http://127.0.0.1:9901/x", row)
     assert not is_trusted("http://127.0.0.1:9902/x", row)
     assert not is_trusted("https://127.0.0.1:9901/x", row)

@@ -5,7 +5,17 @@ from infron.wires.anthropic.decoder import MEDIA_TYPE, Decoder, parse_error
 from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
 from infron.wires.anthropic.request import encode_request
 
+DEFAULTS = {
+    "chat_path": "/messages",
+    "auth": {"header": "x-api-key", "scheme": ""},
+    "headers": {"anthropic-version": "2023-06-01"},
+    "usage": "always",
+}
+CAN_CALL = False
+
 __all__ = [
+    "CAN_CALL",
+    "DEFAULTS",
     "MEDIA_TYPE",
     "NAME",
     "PATHS",

@@ -3,4 +3,7 @@
 from infron.wires.cohere.decoder import MEDIA_TYPE, Decoder, parse_error
 from infron.wires.cohere.request import encode_request
 
-__all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+DEFAULTS = {"chat_path": "/v2/chat", "usage": "always"}
+CAN_CALL = False
+
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

@@ -3,4 +3,11 @@
 from infron.wires.gemini.decoder import MEDIA_TYPE, Decoder, parse_error
 from infron.wires.gemini.request import encode_request
 
-__all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+DEFAULTS = {
+    "chat_path": "/models/{model}:streamGenerateContent?alt=sse",
+    "auth": {"header": "x-goog-api-key", "scheme": ""},
+    "usage": "always",
+}
+CAN_CALL = False
+
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

@@ -4,4 +4,7 @@ from infron.wires.errors import parse_error
 from infron.wires.replicate.decoder import MEDIA_TYPE, Decoder
 from infron.wires.replicate.request import encode_request
 
-__all__ = ["MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+DEFAULTS = {"chat_path": "/models/{model}/predictions", "usage": "always", "on_disconnect": "call"}
+CAN_CALL = True
+
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

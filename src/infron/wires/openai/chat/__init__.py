@@ -5,7 +5,12 @@ from infron.wires.openai.chat.answer import Accumulator
 from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
 from infron.wires.openai.chat.stream import MEDIA_TYPE, Decoder, Encoder
 
+DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}
+CAN_CALL = False
+
 __all__ = [
+    "CAN_CALL",
+    "DEFAULTS",
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
