@@ -14,13 +14,15 @@ Blame = Literal["caller", "provider", "us"]
 class InfronError(Exception):
     """Something ended a request. Raised as one of the children below, never as itself.
 
-    `message`: a sentence for the person who reads it. `param`: the request field it is about.
+    `message`: a sentence for the person who reads it. `code`: a word that programs test for, of OpenAI or of the
+    provider; None: the error type is as good. `param`: the request field it is about.
     `metadata`: further members of `error.metadata`. `retry_after`: seconds, or None.
     `headers`: extra HTTP headers, sent when the error is an HTTP answer.
     """
 
     status = 500
     error_type = "server"
+    code: str | None = None
     blame: Blame = "us"
     safe_to_retry = False  # may another candidate be tried with this request?
     should_retry: bool | None = None  # what `x-should-retry` tells the client's library; None leaves it to the status
@@ -29,6 +31,7 @@ class InfronError(Exception):
         self,
         message: str,
         *,
+        code: str | None = None,
         param: str | None = None,
         provider: str | None = None,
         retry_after: float | None = None,
@@ -37,6 +40,8 @@ class InfronError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
+        if code is not None:
+            self.code = code
         self.param = param
         self.provider = provider
         self.retry_after = retry_after
@@ -64,12 +69,14 @@ class Unauthenticated(InfronError):
     """No API key, or one that is unknown or revoked."""
 
     status, error_type, blame = 401, "authentication", "caller"
+    code = "invalid_api_key"
 
 
 class PaymentRequired(InfronError):
     """The API key has spent what it may."""
 
     status, error_type, blame = 402, "payment_required", "caller"
+    code = "insufficient_quota"
 
 
 class Forbidden(InfronError):

@@ -388,7 +388,7 @@ async def test_a_service_that_is_gone_says_so() -> None:
         for row in (ROWS[id] for id in CLOSED):
             status, _, body = await asked(running, row)
             error = json.loads(body)["error"]
-            assert (status, error["code"], error["type"]) == (404, 404, "provider_closed")
+            assert (status, error["metadata"]["status"], error["code"]) == (404, 404, "provider_closed")
             for words in (row.name, row.since, row.successor):
                 assert words in error["message"]
         assert await entries(running) == {}

@@ -96,7 +96,11 @@ async def test_what_still_runs_at_the_end_is_told_so_and_settled(tmp_path: Path,
         assert await gateway.ended() == 0
         rows = gateway.rows("outcome, error_type, estimated")
     *_, last, done = client.frames()
-    assert (last["error"]["code"], last["error"]["metadata"]["error_type"], done) == (503, "shutting_down", "[DONE]")
+    assert (last["error"]["metadata"]["status"], last["error"]["metadata"]["error_type"], done) == (
+        503,
+        "shutting_down",
+        "[DONE]",
+    )
     assert "choices" not in last
     assert (waiting.status, error["metadata"]["error_type"]) == (503, "shutting_down")
     assert rows == [("timed_out", "shutting_down", 1)] * 2

@@ -29,7 +29,8 @@ class Reply(NamedTuple):
         assert self.headers["content-type"] == "application/json"
         error: dict[str, Any] = self.json["error"]
         assert list(self.json) == ["error"]
-        assert error["code"] == self.status
+        assert error["metadata"]["status"] == self.status
+        assert isinstance(error["code"], str)
         assert error["message"].endswith((".", "?", "…"))
         assert isinstance(error["metadata"]["error_type"], str)
         return error

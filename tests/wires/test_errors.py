@@ -1,8 +1,12 @@
-"""Providers' errors: what becomes of every shape that was met, of status and retry-after, and what never leaks."""
+"""Providers' errors: what becomes of every shape that was met, of status and retry-after, and what never leaks.
+
+The bodies in `cases/errors` are what hosts were reported to send.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider
-from infron.errors import ProviderError, ProviderMisconfigured
+from infron.errors import (
+    DeadlineExceeded,
+    InfronError,
+    InvalidRequest,
+    NotFound,
+    PaymentRequired,
+    ProviderError,
+    ProviderMisconfigured,
+    ProviderUnavailable,
+    RateLimited,
+    Unauthenticated,
+)
+from infron.wires import PROVIDER_WIRES
 from infron.wires.openai.chat import render_error
 from infron.wires.openai.chat.stream import parse_error
 
@@ -57,7 +73,8 @@ def test_the_message_and_the_code_are_found(body: Any, message: str, code: str |
     assert (error.message, error.status, error.provider) == (message, 400, "mock")
     assert error.metadata.get("provider_code") == code
     shown = json.loads(render_error(error))["error"]
-    assert (shown["code"], shown["message"], shown["metadata"]["provider"]) == (400, message, "mock")
+    assert (shown["message"], shown["metadata"]["provider"], shown["metadata"]["status"]) == (message, "mock", 400)
+    assert isinstance(shown["code"], str)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +173,78 @@ def test_our_key_is_never_repeated(body: bytes, status: int) -> None:
     assert b"sk-secret-1" not in render_error(parse_error(status, [], body, ROW, key="sk-secret-1"))
 
 
+@pytest.mark.parametrize("key", ["none", "EMPTY", "x", "k-1", "whatever", "", "unused"])
+def test_error_keeps_its_words_where_the_key_is_a_dummy(key: str) -> None:
+    # A key of `none` made "[key] of the models" of "none of the models", and `x` "te[key]t".
+    said = "none of the models is EMPTY: whatever text k-1 is, x stays unused"
+    body = json.dumps({"error": {"message": said, "code": "none_left"}}).encode()
+    error = parse_error(500, [], body, ROW, key=key)
+    assert (error.message, error.code) == (said, "none_left")
+
+
+@pytest.mark.parametrize("wire", sorted(PROVIDER_WIRES))
+@pytest.mark.parametrize("before", [*range(285, 300), *range(1985, 2000)])
+@pytest.mark.parametrize("is_json", [True, False])
+def test_error_text_is_cut_after_keys_are_masked(wire: str, before: int, is_json: bool) -> None:
+    # A text was cut first, so that a key across the cut lost its end and was not found: half of it was shown.
+    key = "sk-live-0123456789abcdef"
+    text = f"{'.' * before}{key} and more"
+    body = json.dumps({"error": {"message": text}}).encode() if is_json else text.encode()
+    error = PROVIDER_WIRES[wire].parse_error(500, [], body, ROW, key, 0.0)
+    assert key[:8] not in error.message
+
+
+CASES = Path(__file__).parent / "cases/errors"
+
+
+def cases(name: str) -> list[Any]:
+    return [pytest.param(case, id=case["who"]) for case in json.loads((CASES / f"{name}.json").read_text())]
+
+
+def error_of(case: dict[str, Any]) -> InfronError:
+    headers = [(name.encode(), value.encode()) for name, value in case.get("headers", {}).items()]
+    wire = PROVIDER_WIRES[case.get("wire", "openai-chat")]
+    return wire.parse_error(case["status"], headers, json.dumps(case["body"]).encode(), ROW, "", 0.0)
+
+
+@pytest.mark.parametrize("case", cases("too_long"))
+def test_error_for_a_prompt_too_long_is_recognised_in_every_wording(case: dict[str, Any]) -> None:
+    # Agents compact a conversation only where `code` says why it was refused; most hosts tell it in words alone.
+    error = error_of(case)
+    assert (error.status, error.error_type) == (400, "context_length_exceeded")
+    shown = json.loads(render_error(error))["error"]
+    assert (shown["code"], shown["type"]) == ("context_length_exceeded", "context_length_exceeded")
+    assert (shown["param"], shown["metadata"]["status"]) == (case.get("param"), 400)
+    assert not error.safe_to_retry
+
+
+@pytest.mark.parametrize("case", cases("not_too_long"))
+def test_error_of_another_kind_in_nearly_the_same_words_stays_what_it_is(case: dict[str, Any]) -> None:
+    error = error_of(case)
+    shown = json.loads(render_error(error))["error"]
+    assert (error.error_type, shown["code"], shown["param"]) == (case["error_type"], case["code"], case.get("param"))
+    assert shown["metadata"]["status"] == error.status == case["status"]
+
+
+@pytest.mark.parametrize(
+    ("error", "type", "code"),
+    [
+        (InvalidRequest("x"), "invalid_request_error", "invalid_request"),
+        (Unauthenticated("x"), "invalid_request_error", "invalid_api_key"),
+        (PaymentRequired("x"), "insufficient_quota", "insufficient_quota"),
+        (NotFound("x", code="model_not_found"), "invalid_request_error", "model_not_found"),
+        (RateLimited("x"), "rate_limit_exceeded", "rate_limit_exceeded"),
+        (ProviderUnavailable("x"), "server_error", "provider_unavailable"),
+        (ProviderMisconfigured("x"), "server_error", "provider_configuration"),
+        (DeadlineExceeded("x"), "server_error", "timeout"),
+    ],
+)
+def test_error_of_the_gateway_has_types_and_codes_of_openai(error: InfronError, type: str, code: str) -> None:
+    shown = json.loads(render_error(error))["error"]
+    assert (shown["type"], shown["code"], shown["metadata"]["status"]) == (type, code, error.status)
+    assert shown["metadata"]["error_type"] == error.error_type
+
+
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
 
@@ -209,4 +298,6 @@ VALUES = st.recursive(
 def test_any_body_becomes_an_error_that_can_be_shown(body: bytes, status: int) -> None:
     error = parse_error(status, [(b"retry-after", body[:9])], body, ROW, key="k" * 20)
     assert error.message
-    assert 400 <= json.loads(render_error(error))["error"]["code"] < 600
+    shown = json.loads(render_error(error))["error"]
+    assert 400 <= shown["metadata"]["status"] < 600
+    assert all(isinstance(shown[name], str) and shown[name] for name in ("code", "type", "message"))

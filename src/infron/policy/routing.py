@@ -36,7 +36,7 @@ def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str 
         except (NotFound, ProviderClosed) as error:
             first_error = first_error or error
     if not found:
-        raise first_error or NotFound(f"No model `{request.model}`.", param="model")
+        raise first_error or NotFound(f"No model `{request.model}`.", code="model_not_found", param="model")
     return _preferred(request, catalog, found)
 
 
@@ -63,10 +63,11 @@ def _of_model(model: str, catalog: Catalog, why_not: Callable[[Provider], str | 
     if found:
         return found
     if reasons:
-        raise NotFound(f"`{model}` cannot be served here: {' '.join(dict.fromkeys(reasons))}", param="model")
+        what = f"`{model}` cannot be served here: {' '.join(dict.fromkeys(reasons))}"
+        raise NotFound(what, code="model_not_found", param="model")
     nearest = catalog.nearest(model)
     what = f"No model `{model[:200]}`.{did_you_mean(nearest)} GET /v1/models lists them."
-    raise NotFound(what, param="model", nearest=nearest)
+    raise NotFound(what, code="model_not_found", param="model", nearest=nearest)
 
 
 def did_you_mean(nearest: list[str]) -> str:

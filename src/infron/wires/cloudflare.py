@@ -219,7 +219,7 @@ class Decoder(SseDecoder):
             return
         reason = REASONS.get(native, "") if native else ("tool_calls" if self._calls else "stop")
         if not reason:
-            self._fail(self._broken(f"ended the answer with the finish reason {native[:60]!r}"), events)
+            self._fail(self._broken(f"ended the answer with the finish reason {self._shown(native)}"), events)
             return
         events.extend(ToolCallDelta(index, "{}") for index, begun in self._calls.items() if not begun)
         self.finished = True

@@ -42,6 +42,10 @@ class AnswerDecoder:
         """Fail with the error that the provider told in these bytes."""
         self._fail(self._parse_error(200, [], body, self._provider, self._key), events)
 
+    def _shown(self, word: str) -> str:
+        """A word of the provider, quoted and short."""
+        return repr(openai_errors.without_key(word, self._key)[:60])
+
     def _broken(self, what: str) -> ProviderUnavailable:
         said = openai_errors.without_key(f"{self._provider.name} {what}.", self._key)
         return ProviderUnavailable(said, provider=self._provider.id)

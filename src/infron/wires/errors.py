@@ -8,12 +8,13 @@ from __future__ import annotations
 import email.utils
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured
+from infron.wires.wordings import says_too_long
 
 Headers = list[tuple[bytes, bytes]]  # names in lower case
 
@@ -35,11 +36,12 @@ _TYPE_OF_STATUS = {
     504: "timeout",
     529: "provider_overloaded",
 }
+TOO_LONG = "context_length_exceeded"
 # Codes that say more than the status, and are passed on as the type.
 _TYPED = frozenset(
     (
         "content_policy_violation",
-        "context_length_exceeded",
+        TOO_LONG,
         "image_too_large",
         "image_too_small",
         "invalid_image",
@@ -53,7 +55,7 @@ _TYPED = frozenset(
 # What an error inside a stream means where it names no status.
 _STATUS_OF_CODE = {
     "invalid_request_error": 400,
-    "context_length_exceeded": 400,
+    TOO_LONG: 400,
     "authentication_error": 401,
     "invalid_api_key": 401,
     "permission_error": 403,
@@ -91,14 +93,8 @@ _NO_MONEY = (
 )
 # What a 400 says where it means the operator's key or account, in the words of Google and xAI.
 _REFUSED = ("api key not valid", "api key expired", "incorrect api key", "user location is not supported")
-_TOO_LONG = (
-    "context length",
-    "context window",
-    "exceed context limit",
-    "input is too long",
-    "prompt is too long",
-    "too many input tokens",
-)
+# Statuses that are about something else than the request's length, whatever the words.
+_NOT_LENGTH = frozenset((401, 402, 403, 404, 408, 409, 429))
 _RETRIABLE = frozenset((404, 408, 409, 429))
 
 
@@ -109,7 +105,8 @@ def parse_error(
 
     `key` is never repeated. `now` (unix s) is what a date in retry-after is relative to.
     """
-    message, code = _said(body)
+    said = _said(body)
+    code, message = said.code, without_key(said.message, key)
     if status < 400:
         status = _status_of(code)
     words = f"{code} {message}".lower()
@@ -119,17 +116,22 @@ def parse_error(
             status, "refused the gateway's account"
         )
         return ProviderMisconfigured(
-            f"{provider.name} {what} (HTTP {status}). The operator of this gateway must mend it.",
+            f"{provider.name} {what} (HTTP {status}). The operator of this gateway must repair it.",
             provider=provider.id,
             provider_status=status,
         )
     named = without_key(str(code), key)[:100] if code not in (None, "", status, str(status)) else ""
-    known = _TYPE_OF_STATUS.get(status) or _TYPE_OF_STATUS.get(status // 100 * 100, "unmapped")
+    word = without_key(said.word, key)[:100]
+    kind = named if named in _TYPED else ""
+    if status not in _NOT_LENGTH and says_too_long(named, message):
+        status, kind, word = 400, TOO_LONG, TOO_LONG
     error = ProviderError(
-        without_key(message, key)[:2000] or f"{provider.name} answered with HTTP {status} and no message.",
+        message[: said.most] or f"{provider.name} answered with HTTP {status} and no message.",
         status=status,
-        error_type=named if named in _TYPED else known,
+        error_type=kind or _TYPE_OF_STATUS.get(status) or _TYPE_OF_STATUS.get(status // 100 * 100, "unmapped"),
         safe_to_retry=status in _RETRIABLE or status >= 500,
+        code=word or kind or None,
+        param=without_key(said.param, key)[:200] or None,
         provider=provider.id,
         retry_after=_retry_after(headers, now),
         **({"provider_code": named} if named else {}),
@@ -139,11 +141,6 @@ def parse_error(
     return error
 
 
-def says_too_long(error: InfronError) -> bool:
-    """Whether a host says in its own words that the prompt is longer than what its model reads."""
-    return error.status in (400, 413) and any(words in error.message.lower() for words in _TOO_LONG)
-
-
 def _status_of(code: str | int | None) -> int:
     if isinstance(code, str):
         code = int(code) if code.isascii() and code.isdigit() and len(code) < 5 else _STATUS_OF_CODE.get(code)
@@ -151,9 +148,14 @@ def _status_of(code: str | int | None) -> int:
 
 
 def without_key(text: str, key: str) -> str:
-    """What a provider said, without our key, and without halves of surrogate pairs, which no encoder takes."""
+    """What a provider said, without our key, and without halves of surrogate pairs, which no encoder takes.
+
+    A text is cut only afterwards: half of a key is none that would be found. What stands for a key where none is needed
+    (`none`, `EMPTY`, `whatever`) is left, for it is a word like others.
+    """
     text = text.encode("utf-8", "replace").decode()
-    return text.replace(key, "[key]") if key else text
+    secret = len(key) >= 16 or (len(key) >= 8 and not key.isalpha())
+    return text.replace(key, "[key]") if secret else text
 
 
 _PLACES = ("error", "errors", "detail", "fault", "base_resp", "message", "reason")
@@ -161,32 +163,52 @@ _TEXTS = ("message", "msg", "faultstring", "status_msg", "detail", "error")
 _CODES = ("code", "type", "status_code", "status")
 
 
-def _said(body: bytes) -> tuple[str, str | int | None]:
-    """The message and the code of an error body: all shapes that were met, and plain text."""
+class _Said(NamedTuple):
+    """`code`: whatever tells what it is. `word`: the same where it is a code in words. `param`: the field it is about.
+
+    `most`: characters of the message that are passed on.
+    """
+
+    message: str = ""
+    code: str | int | None = None
+    word: str = ""
+    param: str = ""
+    most: int = 2000
+
+
+def _said(body: bytes) -> _Said:
+    """What an error body says: all shapes that were met, and plain text."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace").strip()
-        return ("" if text[:1] == "<" else text[:300]), None
+        return _Said() if text[:1] == "<" else _Said(text, most=300)
     if isinstance(value, list) and value:
         value = value[0]
     if isinstance(value, str):
-        return value, None
+        return _Said(value)
     if not isinstance(value, dict):
-        return "", None
+        return _Said()
     code = _code(value, ("code", "status_code"))
     for place in _PLACES:
-        inner = value.get(place)
+        inner, about = value.get(place), value
         if isinstance(inner, list) and inner:
             inner = inner[0]
         if isinstance(inner, dict):
+            about = inner
             code = _code(inner, _CODES) or code
             inner = next((inner[name] for name in _TEXTS if isinstance(inner.get(name), str) and inner[name]), "")
         if isinstance(inner, str) and inner:
-            return inner, code
+            param = about.get("param")
+            return _Said(inner, code, _word(about) or _word(value), param if isinstance(param, str) else "")
         if isinstance(inner, int) and not isinstance(inner, bool):
             code = inner
-    return "", code
+    return _Said("", code, _word(value))
+
+
+def _word(value: dict[str, Any]) -> str:
+    code = value.get("code")
+    return code if isinstance(code, str) and not code.isdigit() and not any(map(str.isspace, code)) else ""
 
 
 def _code(value: dict[str, Any], names: tuple[str, ...]) -> str | int | None:
@@ -218,17 +240,27 @@ def _until(date: str, now: float) -> float:
         return math.nan
 
 
+# What OpenAI calls them. Where a kind has a code of its own at OpenAI, that is its type here too.
+_OPENAI_TYPES = {402: "insufficient_quota", 429: "rate_limit_exceeded"}
+
+
+def _openai_type(error: InfronError) -> str:
+    if error.error_type in _TYPED:
+        return error.error_type
+    return _OPENAI_TYPES.get(error.status) or ("invalid_request_error" if error.status < 500 else "server_error")
+
+
 def error_object(error: InfronError) -> dict[str, Any]:
     """The `error` member of a body or a frame."""
-    metadata = {"error_type": error.error_type, **error.metadata}
+    metadata = {"error_type": error.error_type, "status": error.status, **error.metadata}
     if error.provider:
         metadata["provider"] = error.provider
     if error.retry_after is not None:
         metadata["retry_after"] = error.retry_after
     return {
-        "code": error.status,
+        "code": error.code or error.error_type,
         "message": error.message,
-        "type": error.error_type,
+        "type": _openai_type(error),
         "param": error.param,
         "metadata": metadata,
     }

@@ -210,7 +210,7 @@ async def test_what_a_provider_cannot_take_is_reported_or_refused_as_the_caller_
         else:
             assert client.status == 400
             error = json.loads(await client.rest())["error"]
-            assert error["type"] == "unsupported"
+            assert error["metadata"]["error_type"] == "unsupported"
             assert "`logit_bias`, `seed`" in error["message"]
             assert not provider.calls
 

@@ -47,8 +47,8 @@ def assert_error_frame(client: Client, status: int = 502) -> dict:
     error = last["error"]
     assert set(last) == {"id", "object", "created", "model", "error"}
     assert (last["id"], last["object"], last["model"]) == (client.id, "chat.completion.chunk", "mock/any")
-    assert error["code"].__class__ is int
-    assert error["code"] == status
+    assert error["code"].__class__ is str
+    assert error["metadata"]["status"] == status
     assert error["message"]
     assert error["metadata"]["provider"] == "mock"
     assert error["metadata"]["error_type"]
@@ -122,7 +122,7 @@ async def test_a_failure_before_any_content_is_a_json_error(script: Script, stat
         found = await settled(running, client.id)
     assert client.status == status
     assert client.headers["content-type"] == "application/json"
-    assert (error["code"], error["metadata"]["provider"]) == (status, "mock")
+    assert (error["metadata"]["status"], error["metadata"]["provider"]) == (status, "mock")
     assert (found["outcome"], found["total_cost"]) == ("failed", 0)
 
 
@@ -167,7 +167,7 @@ async def test_a_providers_error_keeps_its_status_message_and_retry_after(status
         client = await (await ask(running.port)).head()
         error = await client.error()
         found = await settled(running, client.id)
-    assert client.status == error["code"] == status
+    assert client.status == error["metadata"]["status"] == status
     assert error["message"] == "Something is off"
     assert client.headers["retry-after"] == "12"
     assert error["metadata"]["provider"] == "mock"
@@ -185,7 +185,7 @@ async def test_a_refusal_of_our_own_key_is_the_operators_affair(status: int) -> 
         client = await (await ask(running.port)).head()
         error = await client.error()
         await settled(running, client.id)
-    assert (client.status, error["code"]) == (502, 502)
+    assert (client.status, error["metadata"]["status"]) == (502, 502)
     assert client.headers["x-should-retry"] == "false"
     assert error["metadata"]["error_type"] == "provider_configuration"
     assert b"Incorrect" not in client.received
@@ -200,7 +200,7 @@ async def test_a_moderated_request_stays_a_403() -> None:
     ):
         client = await (await ask(running.port)).head()
         error = await client.error()
-    assert (client.status, error["code"]) == (403, 403)
+    assert (client.status, error["metadata"]["status"]) == (403, 403)
     assert "flagged" in error["message"]
 
 
@@ -334,7 +334,7 @@ async def test_a_bug_in_the_next_providers_wire_ends_the_exchange_and_settles_it
     ):
         client = await (await ask(running.port, model="a/b")).head()
         assert client.status == 500
-        assert (await client.error())["type"] == "server"
+        assert (await client.error())["metadata"]["error_type"] == "server"
         found = await settled(running, client.id)
     assert found["outcome"] == "failed"
     assert not second.calls

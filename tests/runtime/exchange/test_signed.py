@@ -141,7 +141,7 @@ async def test_credentials_that_cannot_be_had_are_the_operators_to_mend_and_anot
         client = await (await ask(here.port, model="google-vertex/gemini-2.5-flash")).head()
         error = await client.error()
         assert client.status == 502
-        assert error["type"] == "provider_configuration"
+        assert error["metadata"]["error_type"] == "provider_configuration"
         assert error["metadata"]["provider"] == "google-vertex"
         client = await ask(here.port, model="google-vertex/gemini-2.5-flash", models=["mock/any"])
         await client.head()

@@ -125,7 +125,7 @@ async def test_no_first_token_in_time_is_a_504_and_timed_out() -> None:
         error = await client.error()
         await within((await provider.called()).closed.wait(), 1)
         found = await settled(running, client.id)
-    assert (client.status, error["code"], error["metadata"]["error_type"]) == (504, 504, "timeout")
+    assert (client.status, error["metadata"]["status"], error["metadata"]["error_type"]) == (504, 504, "timeout")
     assert "no content within 0.1 s" in error["message"]
     assert (found["outcome"], found["error"]["type"]) == ("timed_out", "timeout")
     assert found["total_cost"] in (0, None)
@@ -145,7 +145,7 @@ async def test_no_first_token_after_comments_is_told_in_the_stream() -> None:
         found = await settled(running, client.id)
     *_, last, done = client.frames()
     assert client.status == 200
-    assert (last["error"]["code"], "choices" in last, done) == (504, False, "[DONE]")
+    assert (last["error"]["metadata"]["status"], "choices" in last, done) == (504, False, "[DONE]")
     assert found["outcome"] == "timed_out"
 
 
@@ -164,7 +164,7 @@ async def test_a_stall_between_tokens_ends_the_stream_although_the_provider_send
         found = await settled(running, client.id)
     *_, last, done = client.frames()
     assert (client.words(), done) == ("Hello", "[DONE]")
-    assert (last["error"]["code"], last["error"]["metadata"]["error_type"]) == (504, "timeout")
+    assert (last["error"]["metadata"]["status"], last["error"]["metadata"]["error_type"]) == (504, "timeout")
     assert "nothing more for 0.2 s" in last["error"]["message"]
     assert 0.2 <= took < 1.5
     assert (found["outcome"], found["estimated"]) == ("timed_out", True)
@@ -194,7 +194,11 @@ async def test_the_total_time_ends_a_stream_that_never_stalls() -> None:
         await within((await provider.called()).closed.wait(), 1)
         found = await settled(running, client.id)
     *_, last, done = client.frames()
-    assert (last["error"]["code"], last["error"]["metadata"]["error_type"], done) == (504, "timeout", "[DONE]")
+    assert (last["error"]["metadata"]["status"], last["error"]["metadata"]["error_type"], done) == (
+        504,
+        "timeout",
+        "[DONE]",
+    )
     assert found["outcome"] == "timed_out"
     assert found["tokens_completion"] > 0
 

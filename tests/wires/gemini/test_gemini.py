@@ -551,12 +551,12 @@ def test_malformed_messages_are_the_callers_fault() -> None:
 
 def parsed(status: int, error: dict[str, Any] | list[Any], headers: list[tuple[bytes, bytes]] | None = None) -> Any:
     body = json.dumps(error if isinstance(error, list) else {"error": error}).encode()
-    return gemini.parse_error(status, headers or [], body, STUDIO, "k-1", 0.0)
+    return gemini.parse_error(status, headers or [], body, STUDIO, "key-of-ours-1", 0.0)
 
 
 QUOTA = {
     "code": 429,
-    "message": "You exceeded your current quota for k-1.",
+    "message": "You exceeded your current quota for key-of-ours-1.",
     "status": "RESOURCE_EXHAUSTED",
     "details": [
         {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": "PerMinute"}]},
@@ -626,7 +626,7 @@ def test_an_error_of_any_shape_is_an_error(body: bytes) -> None:
 
 
 def fed(*pieces: bytes, most: int = 1 << 20) -> list[Any]:
-    decoder = gemini.Decoder(STUDIO, most, "k-1")
+    decoder = gemini.Decoder(STUDIO, most, "key-of-ours-1")
     return [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
 
 
@@ -653,7 +653,7 @@ def test_a_frame_above_the_bound_is_refused_in_our_words() -> None:
 
 
 def test_the_key_is_never_repeated_from_a_stream() -> None:
-    (event,) = fed(b'data: {"error":{"code":500,"message":"bad k-1"}}\r\n\r\n')
+    (event,) = fed(b'data: {"error":{"code":500,"message":"bad key-of-ours-1"}}\r\n\r\n')
     assert event.error.message == "bad [key]"
 
 

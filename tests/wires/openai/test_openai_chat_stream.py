@@ -170,11 +170,11 @@ def test_the_frames_that_are_ours() -> None:
         "created": 123,
         "model": 'a"b',
         "error": {
-            "code": 502,
+            "code": "provider_unavailable",
             "message": "It broke.\nNow.",
-            "type": "provider_unavailable",
+            "type": "server_error",
             "param": None,
-            "metadata": {"error_type": "provider_unavailable", "provider": "mock"},
+            "metadata": {"error_type": "provider_unavailable", "status": 502, "provider": "mock"},
         },
     }
     usage = json.loads(encoder.usage(billed(prompt=1)).removeprefix(b"data: "))

@@ -119,7 +119,7 @@ def test_bad_input_is_refused_with_its_place(name: str) -> None:
     assert words in refused.value.message
     assert refused.value.param == param
     error = json.loads(render_error(refused.value))["error"]
-    assert (error["code"], error["type"], error["param"]) == (400, "invalid_request", param)
+    assert (error["code"], error["type"], error["param"]) == ("invalid_request", "invalid_request_error", param)
 
 
 def test_two_hundred_levels_are_not_too_deep() -> None:

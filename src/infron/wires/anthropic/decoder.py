@@ -57,9 +57,8 @@ def parse_error(
     if status == 400 and b"credit balance is too low" in body:
         status = 402
     error = openai_errors.parse_error(status, headers, body, provider, key, now)
-    tokens = isinstance(error, ProviderError) and error.status == 413 and "token" in error.message.lower()
-    if tokens or openai_errors.says_too_long(error):
-        error.status, error.error_type = 400, "context_length_exceeded"
+    if isinstance(error, ProviderError) and error.status == 413 and "token" in error.message.lower():
+        error.status, error.error_type, error.code = 400, openai_errors.TOO_LONG, openai_errors.TOO_LONG
     return error
 
 

@@ -73,7 +73,7 @@ def parse_error(
     members: dict[str, Any] = value if isinstance(value, dict) else {}
     given = dict(headers).get(b"x-amzn-errortype", b"").decode("latin-1")
     typed = given or string_in(members, "__type") or string_in(dict_in(members, "Output"), "__type")
-    name = typed.partition(":")[0].rpartition("#")[2][:100]
+    name = openai_errors.without_key(typed.partition(":")[0].rpartition("#")[2], key)[:100]
     if not members.get("message"):
         if isinstance(text := members.get("Message"), str):
             body = msgspec.json.encode({"message": text})
@@ -82,9 +82,7 @@ def parse_error(
     status = _STATUS.get(name.lower(), status)
     error = openai_errors.parse_error(status, headers, body, provider, key, now)
     if name:
-        error.metadata["provider_code"] = openai_errors.without_key(name, key)
-    if openai_errors.says_too_long(error):
-        error.error_type = "context_length_exceeded"
+        error.metadata["provider_code"] = name
     return error
 
 
@@ -224,7 +222,7 @@ class Decoder(AnswerDecoder):
         try:
             self._event(name, payload or b"{}", events)
         except InfronError:
-            self._fail(self._broken(f"sent an event {name[:40]} that cannot be read"), events)
+            self._fail(self._broken(f"sent an event {self._shown(name)} that cannot be read"), events)
 
     def _event(self, name: str, payload: bytes, events: list[Event]) -> None:
         if name == "contentBlockDelta":
@@ -303,7 +301,7 @@ class Decoder(AnswerDecoder):
             return
         reason = _REASONS.get(native)
         if reason is None:
-            self._fail(self._broken(f"ended the answer with the stop reason {native[:60]!r}"), events)
+            self._fail(self._broken(f"ended the answer with the stop reason {self._shown(native)}"), events)
             return
         for call in self._calls.values():
             self._argue(call, events)

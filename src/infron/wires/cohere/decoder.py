@@ -51,7 +51,8 @@ def parse_error(
     """
     if status == 498:
         return ProviderMisconfigured(
-            f"{provider.name} has blocked the gateway's API key (HTTP 498). The operator of this gateway must mend it.",
+            f"{provider.name} has blocked the gateway's API key (HTTP 498). "
+            "The operator of this gateway must repair it.",
             provider=provider.id,
             provider_status=status,
         )
@@ -287,7 +288,8 @@ class Decoder(SseDecoder):
         reason = _FINISH.get(native)
         if reason is None:
             said = delta.error if isinstance(delta.error, str) and delta.error else ""
-            message = said or f"{self._provider.name} ended the answer with {native[:60] or 'no reason'}."
+            how = self._shown(native) if native else "no reason"
+            message = said or f"{self._provider.name} ended the answer with {how}."
             code = "timeout" if native == "TIMEOUT" else None
             self._fail_with(_encode({"error": {"message": message, "code": code}}), events)
             return

@@ -288,7 +288,7 @@ class Decoder(SseDecoder):
             return
         reason = FINISH.get(native)
         if reason is None:
-            self._fail(self._broken(f"ended the answer with the finish reason {native[:60]!r}"), events)
+            self._fail(self._broken(f"ended the answer with the finish reason {self._shown(native)}"), events)
             return
         choice.ended = True
         self.finished = all(other.ended for other in self._choices.values())

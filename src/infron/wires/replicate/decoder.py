@@ -220,7 +220,7 @@ class Decoder(SseDecoder):
         events.append(Finished("stop", native))
 
     def _ended(self, status: object) -> ProviderUnavailable:
-        return self._broken(f"ended the prediction as {str(status)[:60]!r}")
+        return self._broken(f"ended the prediction as {self._shown(str(status))}")
 
 
 def is_trusted(url: str, provider: Provider) -> bool:

@@ -32,7 +32,7 @@ def endpoints(catalog: Catalog, offered: Callable[[], list[Model]]) -> list[Endp
                 return json_response(_shown(model))
         nearest = catalog.nearest(wanted)
         what = f"No model `{wanted[:200]}` is served here.{did_you_mean(nearest)}"
-        raise NotFound(what, param="model", nearest=nearest)
+        raise NotFound(what, code="model_not_found", param="model", nearest=nearest)
 
     return [Endpoint("/models", listed), Endpoint("/models/{id:path}", one)]
 

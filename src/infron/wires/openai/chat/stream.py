@@ -18,7 +18,7 @@ from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Done, Event, Failed, Finished, Started, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
-from infron.wires.errors import error_object, parse_error, without_key
+from infron.wires.errors import error_object, parse_error
 from infron.wires.openai.chat.answer import usage_members
 from infron.wires.openai.chat.delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
 from infron.wires.openai.chat.events import MOST_CHOICES, encode_delta
@@ -367,8 +367,7 @@ class Decoder(AnswerDecoder):
             if finish is not None and (finish or "" in quirks.finish):
                 reason = str(finish)
                 if reason == "error" or reason in quirks.error_finish:
-                    shown = without_key(reason, self._key)[:60]
-                    self._fail(self._broken(f"ended the answer with the finish reason {shown!r}"), events)
+                    self._fail(self._broken(f"ended the answer with the finish reason {self._shown(reason)}"), events)
                     return
                 self._finishes[index] = reason = quirks.finish.get(reason, reason)
         if rest:
