@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import openai
 import pytest
@@ -76,6 +77,34 @@ async def test_it_gets_a_whole_answer_with_usage(stage, client_of):
     assert answer.choices[0].message.content == "Hello world"
     assert answer.usage.total_tokens == 10
     assert raw.headers["x-generation-id"] == answer.id
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_client_reads_the_code_of_a_prompt_too_long(stage, client_of, stream):
+    # `code` was the HTTP status, so programs that test for the word did not find it.
+    said = {
+        "message": "Too much.",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+    there = await stage([Answer(400, (("content-type", "application/json"),), json.dumps({"error": said}).encode())])
+    with pytest.raises(openai.BadRequestError) as raised:
+        await client_of(there).chat.completions.create(**QUESTION, stream=stream)
+    assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "messages")
+
+
+async def test_client_reads_the_code_of_an_error_inside_the_stream(stage, client_of):
+    said = {"message": "This model's maximum context length is 4096 tokens.", "code": 400}
+    read = asyncio.Event()
+    there = await stage([ROLE, text("one"), Wait(read), frame(error=said), DONE])
+    stream = await client_of(there).chat.completions.create(**QUESTION, stream=True)
+    chunks = aiter(stream)
+    assert [(await anext(chunks)).choices[0].delta.content for _ in range(2)] == ["", "one"]
+    read.set()
+    with pytest.raises(openai.APIError) as raised:
+        await anext(chunks)
+    assert raised.value.code == "context_length_exceeded"
 
 
 async def test_it_does_not_show_comments(stage, client_of):

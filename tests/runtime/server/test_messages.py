@@ -151,3 +151,14 @@ async def test_messages_take_a_key_in_either_header(shown: str, tmp_path) -> Non
     ):
         assert (await ask(running.port, message(shown.format(secret)))).status == 200
         assert error_of(await ask(running.port, message(shown.format("sk-x")))) == (401, "authentication_error")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_messages_error_for_a_prompt_too_long_says_so_in_the_words_of_the_api(stream: bool) -> None:
+    # Clients of this API know it by these words alone; another host's were passed on, and nobody compacted.
+    said = {"error": {"message": "This model's maximum context length is 4096 tokens.", "code": 400}}
+    script = [Answer(400, (("content-type", "application/json"),), json.dumps(said).encode())]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        reply = await ask(running.port, message(stream=stream))
+    assert error_of(reply) == (400, "invalid_request_error")
+    assert reply.json["error"]["message"] == "prompt is too long: This model's maximum context length is 4096 tokens."

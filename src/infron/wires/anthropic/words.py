@@ -143,7 +143,13 @@ _ERROR_TYPES = {
 }
 
 
+_TOO_LONG = "prompt is too long"  # the words by which clients of this API know it: it has no code
+
+
 def error_object(error: InfronError) -> dict[str, Any]:
     """The body of an HTTP error, and the data of an `error` event."""
     other = "invalid_request_error" if error.status < 500 else "api_error"
-    return {"type": "error", "error": {"type": _ERROR_TYPES.get(error.error_type, other), "message": error.message}}
+    message = error.message
+    if error.error_type == "context_length_exceeded" and _TOO_LONG not in message.lower():
+        message = f"{_TOO_LONG}: {message}"
+    return {"type": "error", "error": {"type": _ERROR_TYPES.get(error.error_type, other), "message": message}}
