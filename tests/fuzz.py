@@ -31,11 +31,11 @@ from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.events import Billed, Done, Event, Failed, Onward, UsageReported, Verbatim
 from infron.money import Usage
-from infron.wires import PROVIDER_WIRES, anthropic, sse
+from infron.wires import CLIENT_WIRES, PROVIDER_WIRES, anthropic, sse
 from infron.wires.bedrock import eventstream
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.delta import members_of
-from infron.wires.openai.chat.stream import DONE
+from infron.wires.openai.chat.encoder import DONE
 
 CASES = Path(__file__).parent / "wires" / "cases"
 KEY = "sk-never-told"
@@ -291,8 +291,8 @@ class Run(NamedTuple):
     decoder: Any
 
 
-def run(wire: str, row: Provider, pieces: list[bytes], most: int, before: bytes) -> Run:
-    decoder = PROVIDER_WIRES[wire].Decoder(row, most, KEY)
+def run(row: Provider, pieces: list[bytes], most: int, before: bytes, verbatim: bool) -> Run:
+    decoder = PROVIDER_WIRES[row.wire].Decoder(row, most, KEY, verbatim)
     if before:
         decoder.whole(before)
     events: list[Event] = []
@@ -340,69 +340,65 @@ def check_stream(wire: str, case: Case, chance: random.Random) -> None:
     about = dict(case.about)
     is_whole, own = about.pop("whole", False), about.pop("row", {})
     row = msgspec.convert({"id": "mock", "name": "Mock", "wire": wire, **own, **about}, Provider)
+    for verbatim in (False, True) if wire in CLIENT_WIRES else (False,):
+        check_answer(row, case.data, is_whole, verbatim, chance)
+
+
+def check_answer(row: Provider, data: bytes, is_whole: bool, verbatim: bool, chance: random.Random) -> None:
     if is_whole:
         try:
             events: list[Event] = []
-            follow(events, PROVIDER_WIRES[wire].Decoder(row, 1 << 20, KEY).whole(case.data))
-            check_told(row, events)
+            follow(events, PROVIDER_WIRES[row.wire].Decoder(row, 1 << 20, KEY, verbatim).whole(data))
+            check_told(row, events, verbatim)
         except InfronError as error:
             check_error(error)
         return
-    most = chance.choice((2_000, 64 << 10, 16 << 20)) if len(case.data) < 100_000 else 16 << 10
-    before = PREDICTION if wire == "replicate" and chance.random() < 0.5 else b""
-    once = run(wire, row, [case.data], most, before)
-    for pieces in cuts_of(case.data, chance):
-        again = run(wire, row, pieces, most, before)
+    most = chance.choice((2_000, 64 << 10, 16 << 20)) if len(data) < 100_000 else 16 << 10
+    before = PREDICTION if row.wire == "replicate" and chance.random() < 0.5 else b""
+    once = run(row, [data], most, before, verbatim)
+    for pieces in cuts_of(data, chance):
+        again = run(row, pieces, most, before, verbatim)
         first, second = ([shown(event) for event in events] for events in (once.events, again.events))
         if once.error or again.error:  # a frame is too large: what stood before it in the same read is lost with it
             least = min(len(first), len(second))
             first, second = first[:least], second[:least]
         promise(first == second, "other events come when the bytes are cut")
-    if len(case.data) > 100_000:
+    if len(data) > 100_000:
         held = size_of(once.decoder)
         promise(held < MOST_HELD + 4 * most, f"a decoder holds {held // 1000 * 1000:,} bytes")
-    check_told(row, once.events)
+    check_told(row, once.events, verbatim)
 
 
 PREDICTION = b'{"id":"p1","status":"starting","urls":{"stream":"https://stream.replicate.com/v1/files/x"}}'
 
 
-def check_told(row: Provider, events: list[Event]) -> None:
-    """Every event to clients of either wire, in frames and in one JSON."""
-    encoder, folder = openai_chat.Encoder("gen-1", 1, "m"), openai_chat.Accumulator()
-    other, other_folder = anthropic.Encoder("gen-1", 1, "m"), anthropic.Accumulator()
-    messages = b""
-    untold = Billed(usage=Usage(), charge=None, estimated=True, provider="mock")
-    for event in events:
-        if isinstance(event, Failed):
-            check_error(event.error)
-            check_frame(encoder.fail(event.error).removesuffix(DONE))
-        elif isinstance(event, UsageReported):
-            usage = event.usage
-            promise(min(usage.prompt, usage.completion) >= 0, "counts below zero")
-            told = Billed(usage=usage, charge=None, estimated=False, provider="mock", raw=event.raw)
-            check_frame(encoder.usage(told))
-            messages += other.usage(told)
-        elif not isinstance(event, Done | Onward):
-            check_frame(encoder.encode(event))
-            folder.add(event)
-            messages += other.encode(event)
-            other_folder.add(event)
-    valid(
-        folder.answer("gen-1", 1, "m", untold),
-        "the whole answer",
-    )
-    valid(
-        other_folder.answer("gen-1", 1, "m", untold),
-        "the whole message",
-    )
-    messages += other.close()
-    read = anthropic.Decoder(row).feed(messages)
-    promise(isinstance(read[-1], Done), "our own Messages stream has no end")
+def check_told(row: Provider, events: list[Event], verbatim: bool) -> None:
+    """Every event to clients of each API that can be told of them, in frames and in one JSON."""
+    for name, api in CLIENT_WIRES.items():
+        if verbatim and name != row.wire:
+            continue
+        encoder, accumulator = api.Encoder("gen-1", 1, "m"), api.Accumulator()
+        billed = Billed(usage=Usage(), charge=None, estimated=True, provider="mock")
+        frames: list[bytes] = []
+        for event in events:
+            if isinstance(event, Failed):
+                check_error(event.error)
+                check_frame(name, encoder.fail(event.error).removesuffix(DONE))
+            elif isinstance(event, UsageReported):
+                promise(min(event.usage.prompt, event.usage.completion) >= 0, "counts below zero")
+                billed = Billed(usage=event.usage, charge=None, estimated=False, provider="mock", raw=event.raw)
+            elif not isinstance(event, Done | Onward):
+                frames.append(encoder.encode(event))
+                check_frame(name, frames[-1])
+                accumulator.add(event)
+        frames += [encoder.usage(billed), encoder.close()]
+        valid(accumulator.answer("gen-1", 1, "m", billed), "the whole answer")
+        read = api.Decoder(row, 16 << 20, KEY, False).feed(b"".join(frames))
+        promise(isinstance(read[-1], Done), "our own stream has no end")
 
 
-def check_frame(frame: bytes) -> None:
-    if not frame:
+def check_frame(api: str, frame: bytes) -> None:
+    if not frame or api != "openai-chat":
         return
     lines = re.split("[\n\r\u2028\u2029\x85]", frame.decode())
     promise(len(lines) == 3 and not lines[1] and not lines[2], "a frame is not one line")

@@ -1,6 +1,6 @@
 """The steps of an answer, one after the other: what a decoder of a provider's wire gives, and a client is told.
 
-It never knows a wire format but for `Verbatim`, which is a frame of the chat wire, handed on.
+It never knows a wire format: `Verbatim` is a frame of the API that both ends speak, which they alone can read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class ClientEvent(Struct, frozen=True, gc=False):
 
 
 class Verbatim(ClientEvent, frozen=True, gc=False):
-    """A frame of the provider's own JSON, by root member.
+    """A frame of the provider's own JSON, by root member, for a client that speaks the same API.
 
-    `rest`, where it is not empty, is the value of `choices` and all that follows it, up to the closing brace: `members`
-    are then those before it, one dict for all frames of a stream that begin alike.
+    `rest`: what is handed on as it came, in its API's own way (of a chat frame the value of `choices` and all that
+    follows it, up to the closing brace). Frames that begin alike may share one `members`.
     """
 
     members: dict[str, Raw]

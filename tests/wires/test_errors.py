@@ -27,8 +27,7 @@ from infron.errors import (
     Unauthenticated,
 )
 from infron.wires import PROVIDER_WIRES
-from infron.wires.openai.chat import render_error
-from infron.wires.openai.chat.stream import parse_error
+from infron.wires.openai.chat import parse_error, render_error
 
 ROW = Provider(id="mock", name="Mock")
 

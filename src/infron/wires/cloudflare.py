@@ -33,7 +33,7 @@ from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.lenient_json import dict_in
 from infron.wires.openai.chat import request as openai_request
-from infron.wires.openai.chat.events import REASONS
+from infron.wires.openai.chat.reader import REASONS
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
@@ -116,7 +116,9 @@ class Decoder(SseDecoder):
 
     _parse_error = staticmethod(parse_error)
 
-    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+    def __init__(
+        self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = False
+    ) -> None:
         super().__init__(provider, max_frame_bytes, key)
         self._begun = False
         self._calls: dict[int, bool] = {}  # index -> whether its arguments have begun

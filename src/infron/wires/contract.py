@@ -53,8 +53,12 @@ class ProviderWire(Protocol):
         Raises Unsupported for content that cannot be carried; what merely steers the answer is left out, by name.
         """
 
-    def Decoder(self, provider: Provider, max_frame_bytes: int, key: str, /) -> Decoder:
-        """For one answer. `key`: ours at this provider, which no message may repeat."""
+    def Decoder(self, provider: Provider, max_frame_bytes: int, key: str, verbatim: bool, /) -> Decoder:
+        """For one answer. `key`: ours at this provider, which no message may repeat.
+
+        `verbatim`: the client speaks this wire's API too, so that frames may go on as they came; else, and always on
+        wires that no client speaks, it gives neutral events.
+        """
 
     def parse_error(
         self, status: int, headers: Headers, body: bytes, provider: Provider, key: str, now: float, /

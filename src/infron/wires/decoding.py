@@ -54,7 +54,13 @@ class AnswerDecoder:
 class SseDecoder(AnswerDecoder):
     """One whose frames are server-sent events. Raises only InfronError; nothing follows Done or Failed."""
 
-    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        max_frame_bytes: int = sse.MAX_FRAME_BYTES,
+        key: str = "",
+        verbatim: bool = False,
+    ) -> None:
         super().__init__(provider, key)
         self._sse = sse.Decoder(max_frame_bytes)
 

@@ -57,7 +57,6 @@ from infron.events import (
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
-    Verbatim,
 )
 from infron.money import Usage
 from infron.wires import PROVIDER_WIRES, anthropic
@@ -66,10 +65,12 @@ from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.request import encode, encode_request
 from infron.wires.anthropic.words import REASONS, counts_of, messages_usage
+from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.messages import conversation_of as chat_conversation_of
 
 ROW = load_catalog(environ={}, wires=PROVIDER_WIRES).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
+HOST = Provider(id="mock", name="Mock")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n...").decode()
 PDF = base64.b64encode(b"%PDF-1.7").decode()
 
@@ -205,11 +206,12 @@ def test_the_stream_is_what_the_messages_api_sends() -> None:
 
 
 def test_an_openai_hosts_chunks_become_blocks() -> None:
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> Verbatim:
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish}]
-        return Verbatim({"choices": msgspec.Raw(json.dumps(choices).encode())}, True, "")
+        return b"data: %b\n\n" % json.dumps({"id": "x", "choices": choices}).encode()
 
-    events = decoded(encoded([chunk({"content": "Hi"}), chunk({}, "length"), Finished("length", told=True)]))
+    told = openai_chat.Decoder(HOST, 1 << 20, "", False).feed(chunk({"content": "Hi"}) + chunk({}, "length"))
+    events = decoded(encoded(told))
     assert TextDelta("Hi") in events
     assert Finished("length", "max_tokens") in events
 

@@ -15,7 +15,7 @@ from infron.events import Failed, TextDelta, ThinkingDelta, ToolCallDelta, ToolC
 from infron.request import Outgoing, Request
 from infron.wires import gemini
 from infron.wires.gemini.models import generation_of
-from infron.wires.openai.chat.events import delta_of
+from infron.wires.openai.chat.choices import delta_of
 
 STUDIO = msgspec.convert({"id": "studio", "name": "Studio", "chat_path": "/models/{model}:stream?alt=sse"}, Provider)
 VERTEX = msgspec.structs.replace(STUDIO, id="vertex", quirks=Quirks(request=RequestQuirks(vertex=True)))

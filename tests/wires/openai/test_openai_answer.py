@@ -13,7 +13,7 @@ from infron.catalog.definitions import Provider
 from infron.events import Billed, Verbatim
 from infron.money import Charge, Usage
 from infron.wires.openai.chat.answer import Accumulator, cost_members, usage_object
-from infron.wires.openai.chat.stream import Decoder
+from infron.wires.openai.chat.decoder import Decoder
 
 
 def folded(*frames: dict[str, Any], used: Billed = NOTHING) -> dict[str, Any]:

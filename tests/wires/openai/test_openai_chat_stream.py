@@ -75,6 +75,19 @@ def test_a_stream_gives_its_events_however_it_is_cut(name: str) -> None:
         assert shown(decoded(pieces, row, whole)) == case["events"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_client_of_another_api_gets_no_frame_and_each_end_once(name: str) -> None:
+    data, case = case_of(name)
+    decoder = openai_chat.Decoder(provider(case), verbatim=False)
+    events = decoder.whole(data) if case.get("whole") else decoder.feed(data) + decoder.close()
+    assert not [event for event in events if isinstance(event, Verbatim)]
+    ends = [event.choice for event in events if isinstance(event, Finished)]
+    assert len(ends) == len(set(ends))
+    assert bool(ends) == any("finished" in event for event in case["events"] if isinstance(event, dict))
+    kept = [event for event in shown(events) if event and "finished" not in event]
+    assert kept == [event for event in case["events"] if "chunk" not in event and "finished" not in event]
+
+
 ENDED = [name for name in NAMES if set(map(str, case_of(name)[1]["events"][-1])) & {"d", "failed"}]
 
 

@@ -25,8 +25,9 @@ from infron.events import (
     Verbatim,
 )
 from infron.wires.openai.chat.answer import Accumulator
-from infron.wires.openai.chat.events import MAX_HELD, Reader, delta_of, encode_delta
-from infron.wires.openai.chat.stream import Decoder
+from infron.wires.openai.chat.choices import delta_of, encode_delta
+from infron.wires.openai.chat.decoder import Decoder
+from infron.wires.openai.chat.reader import MAX_HELD, Reader
 
 Neutral = TextDelta | RefusalDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | MediaDelta | Annotated | Finished
 

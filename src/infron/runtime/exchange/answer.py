@@ -46,11 +46,15 @@ class Reading:
         *,
         key: str,
         limit: int,
+        verbatim: bool,
         asks_usage: bool,
         bug: Callable[[str], None],
     ) -> None:
-        """`key`: ours, never repeated to anybody. `limit`: bytes of a frame. `bug`: told of a failure of our own."""
-        self.decoder = wire.Decoder(provider, limit, key)
+        """`key`: ours, never repeated to anybody. `limit`: bytes of a frame. `bug`: told of a failure of our own.
+
+        `verbatim`: the client speaks the API of this wire.
+        """
+        self.decoder = wire.Decoder(provider, limit, key, verbatim)
         self._taker = taker
         self._wire = wire
         self._provider = provider

@@ -71,6 +71,7 @@ class Route:
             provider,
             key=serving.key,
             limit=relay.config.limits.max_frame_bytes,
+            verbatim=self._request.api == provider.wire,
             asks_usage=serving.asks_usage,
             bug=relay.report_bug,
         )

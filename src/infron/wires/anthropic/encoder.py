@@ -21,12 +21,10 @@ from infron.events import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
-    Verbatim,
 )
 from infron.money import Usage
 from infron.wires import lenient_json, sse
 from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
-from infron.wires.openai.chat.events import Reader
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -67,7 +65,6 @@ class Encoder:
 
     def __init__(self, id: str, created: int, model: str) -> None:
         self._id, self._model = id, model
-        self._reader = Reader()
         self._begun = False
         self._usage = messages_usage(Usage())
         self._stop: str | None = None
@@ -80,13 +77,10 @@ class Encoder:
     def encode(self, event: Event) -> bytes:
         if isinstance(event, TextDelta) and self._kind == "text" and not event.choice:
             return self._lead + sse.unbroken(_encode(event.text)) + b"}}\n\n"
-        if isinstance(event, Verbatim):
-            return b"".join([self.encode(inner) for inner in self._reader.events_of(event)])
         if isinstance(event, Started) or _of_another_choice(event):
             return b""  # the counts that may come next belong into the first frame
         if isinstance(event, Finished):
-            if not event.told:
-                self._stop = stop_reason(event.reason, event.native)
+            self._stop = stop_reason(event.reason, event.native)
             return b""
         return self._start() + self._said(event)
 
@@ -165,7 +159,6 @@ class Accumulator:
     """Events to the one JSON of an answer that is not streamed."""
 
     def __init__(self) -> None:
-        self._reader = Reader()
         self._blocks: list[dict[str, Any]] = []
         self._pieces: list[list[str]] = []  # of the text, the thought or the arguments of each block
         self._thought = -1
@@ -173,10 +166,6 @@ class Accumulator:
         self._stop: str | None = None
 
     def add(self, event: Event) -> None:
-        if isinstance(event, Verbatim):
-            for inner in self._reader.events_of(event):
-                self.add(inner)
-            return
         if _of_another_choice(event):
             return
         match event:
@@ -196,7 +185,7 @@ class Accumulator:
                 self._pieces[self._calls[index]].append(arguments)
             case Annotated(raw) if citation := citation_of(raw):
                 self._blocks[self._text()].setdefault("citations", []).append(citation)
-            case Finished(reason, native) if not event.told:
+            case Finished(reason, native):
                 self._stop = stop_reason(reason, native)
 
     def answer(self, id: str, created: int, model: str, billed: Billed) -> bytes:

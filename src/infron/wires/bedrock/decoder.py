@@ -173,7 +173,13 @@ class Decoder(AnswerDecoder):
     provider runs by itself, pictures among the deltas.
     """
 
-    def __init__(self, provider: Provider, max_frame_bytes: int = eventstream.MAX_MESSAGE_BYTES, key: str = "") -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        max_frame_bytes: int = eventstream.MAX_MESSAGE_BYTES,
+        key: str = "",
+        verbatim: bool = False,
+    ) -> None:
         super().__init__(provider, key)
         self._frames = eventstream.Decoder(max_frame_bytes)
         self._started = False

@@ -143,7 +143,9 @@ class Decoder(SseDecoder):
 
     _parse_error = staticmethod(parse_error)
 
-    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+    def __init__(
+        self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = False
+    ) -> None:
         super().__init__(provider, max_frame_bytes, key)
         self._started = False
         self._thought: int | None = None  # which block of content the last thought was in

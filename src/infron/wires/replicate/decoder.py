@@ -62,7 +62,9 @@ class Decoder(SseDecoder):
     stream that `whole` led to. `close` may lead onward too: a stream that ends early is taken up again where it was.
     """
 
-    def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
+    def __init__(
+        self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = False
+    ) -> None:
         super().__init__(provider, max_frame_bytes, key)
         self._max = max_frame_bytes
         self._path = ""  # of the prediction, below the row's base_url

@@ -13,8 +13,8 @@ import msgspec
 
 from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
 from infron.money import Charge, usd
+from infron.wires.openai.chat.choices import delta_of
 from infron.wires.openai.chat.delta import members_of
-from infron.wires.openai.chat.events import delta_of
 from infron.wires.usage import chat_usage
 
 

@@ -73,6 +73,7 @@ def content_of(delta: Delta) -> tuple[bool, str]:
 
 
 _TEXTS = ("text", "thinking", "summary")
+MOST_CHOICES = 128
 MOST_CALLS = 1000  # of one choice whose ids are remembered
 MOST_TEXT = 1 << 20  # characters of thoughts that are remembered
 

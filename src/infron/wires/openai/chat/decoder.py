@@ -1,8 +1,6 @@
-"""The OpenAI chat completions wire, both directions: this file the streams, its neighbours requests, errors, wholes.
+"""An answer of an OpenAI host: its stream to events, which are its own frames where the client speaks the same API.
 
-It never knows who the caller is, what a token costs, or when to write: it only turns bytes into values and back.
-Between two ends that both speak it the provider's own JSON is handed on: everything inside `choices` and every unknown
-root member byte for byte; the root members `id`, `created`, `model`, `usage` and `error` are ours.
+It never knows who the caller is, or what a token costs.
 """
 
 from __future__ import annotations
@@ -15,79 +13,20 @@ from msgspec import UNSET, Raw, Struct
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.events import AnyClientEvent, Billed, Done, Event, Failed, Finished, Started, Verbatim
+from infron.events import Done, Event, Failed, Finished, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
-from infron.wires.errors import error_object, parse_error
-from infron.wires.openai.chat.answer import usage_members
-from infron.wires.openai.chat.delta import Delta, Seen, as_delta, content_of, rewrites, rewritten
-from infron.wires.openai.chat.events import MOST_CHOICES, encode_delta
+from infron.wires.errors import parse_error
+from infron.wires.openai.chat.choices import CHUNK, ROOT
+from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, Seen, as_delta, content_of, rewrites, rewritten
+from infron.wires.openai.chat.reader import Reader
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
-KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
-DONE = sse.encode(b"[DONE]")
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
-
-
-# ---- to the client
-
-
-class Encoder:
-    """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
-
-    def __init__(self, id: str, created: int, model: str) -> None:
-        self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(model))}
-        self._lead = b""  # how a frame with the root members `_led` begins
-        self._led: dict[str, Raw] | None = None
-        self._begun: set[int] = set()  # choices of a native wire that have told their role
-
-    def encode(self, event: AnyClientEvent) -> bytes:
-        """The frame that tells of an event; nothing where the client needs none."""
-        if isinstance(event, Verbatim):
-            if event.rest:
-                if event.members is not self._led:
-                    self._lead_with(event.members)
-                return b"%b%b\n\n" % (self._lead, event.rest)
-            event.members.update(self._own)
-            return b"data: %b\n\n" % _encode(event.members)
-        if isinstance(event, Started) or (isinstance(event, Finished) and event.told):
-            return b""
-        if self._led is None:
-            self._lead_with(_NEUTRAL)
-        first = event.choice not in self._begun
-        if first:
-            self._begun.add(event.choice)
-        return b"%b%b}\n\n" % (self._lead, encode_delta(event, first))
-
-    def _lead_with(self, members: dict[str, Raw]) -> None:
-        self._led = members
-        self._lead = b'data: %b,"choices":' % _encode({**members, **self._own})[:-1]
-
-    def keep_alive(self) -> bytes:
-        return KEEP_ALIVE
-
-    def usage(self, billed: Billed) -> bytes:
-        """The usage frame: counts, and `cost` and `cost_details` at the root (USD)."""
-        whole = {**self._head(), "provider": billed.provider, "choices": [], **usage_members(billed)}
-        return sse.encode(sse.unbroken(_encode(whole)))
-
-    def fail(self, error: InfronError) -> bytes:
-        """The last frame of a stream that failed, and its end. No `choices`: some clients stay silent beside them."""
-        return sse.encode(sse.unbroken(_encode({**self._head(), "error": error_object(error)}))) + DONE
-
-    def close(self) -> bytes:
-        return DONE
-
-    def _head(self) -> dict[str, Any]:
-        own = self._own
-        return {"id": own["id"], "object": "chat.completion.chunk", "created": own["created"], "model": own["model"]}
-
-
-# ---- from the provider
 
 
 class _Choice(Struct, gc=False):
@@ -109,17 +48,15 @@ _facts = msgspec.json.Decoder(_Frame).decode
 _FRAMING = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
 )
-_CHUNK = Raw(b'"chat.completion.chunk"')
-_NEUTRAL = {"id": Raw(b'""'), "object": _CHUNK, "created": Raw(b"0"), "model": Raw(b'""')}
-_OURS = frozenset(_NEUTRAL)
+_OURS = frozenset(ROOT)
 _CHOICES = b'"choices":'
 _NO_USAGE = b',"usage":null}'  # what hosts put behind the choices of every frame but the last
 _PAIRS = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.)", re.DOTALL)
 _BROKEN_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Decoder(AnswerDecoder):
-    """A provider's stream to events. Raises only InfronError. Nothing follows Done or Failed.
+class VerbatimDecoder(AnswerDecoder):
+    """A provider's stream to its own frames, as events. Raises only InfronError. Nothing follows Done or Failed.
 
     `key`: our key at this provider, which no message may repeat. `finished`: every choice seen has a finish reason.
     """
@@ -202,7 +139,7 @@ class Decoder(AnswerDecoder):
         if not choices:
             return [Failed(parse_error(200, [], body, self._provider, self._key))]
         answer["choices"] = choices
-        answer["object"] = _CHUNK
+        answer["object"] = CHUNK
         events: list[Event] = []
         self._frame(_one_line(_encode(answer)), events)
         if not self._over:
@@ -374,7 +311,7 @@ class Decoder(AnswerDecoder):
             events.append(Verbatim(members, content, text, rest))
         elif choices:
             if "object" not in members:
-                members["object"] = _CHUNK
+                members["object"] = CHUNK
             if self._seen is not None:
                 members["choices"] = rewritten(members["choices"], quirks, self._seen)
             events.append(Verbatim(members, content, text))
@@ -406,7 +343,7 @@ def _only_complains(members: dict[str, Raw]) -> bool:
 
 def _role_chunk(index: int) -> Verbatim:
     choices = [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
-    return Verbatim({**_NEUTRAL, "choices": Raw(_encode(choices))}, False, "")
+    return Verbatim({**ROOT, "choices": Raw(_encode(choices))}, False, "")
 
 
 def _one_line(data: bytes) -> bytes:
@@ -454,3 +391,40 @@ def _take(members: dict[str, Raw], path: list[str]) -> Any:
     elif value is not None or len(inner) != size:
         members[path[0]] = Raw(_encode(inner))
     return value
+
+
+class NeutralDecoder(VerbatimDecoder):
+    """The same frames as neutral events."""
+
+    def __init__(self, provider: Provider, max_frame_bytes: int, key: str) -> None:
+        super().__init__(provider, max_frame_bytes, key)
+        self._reader = Reader()
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self._neutral(super().feed(data))
+
+    def close(self) -> list[Event]:
+        return self._neutral(super().close())
+
+    def whole(self, body: bytes) -> list[Event]:
+        return self._neutral(super().whole(body))
+
+    def _neutral(self, events: list[Event]) -> list[Event]:
+        neutral: list[Event] = []
+        for event in events:
+            if isinstance(event, Verbatim):
+                neutral.extend(self._reader.events_of(event))
+            elif isinstance(
+                event, Finished
+            ):  # the frames before it said the same, but for what the row reads as an end
+                neutral.extend(self._reader.ends_of(self._finishes))
+            else:
+                neutral.append(event)
+        return neutral
+
+
+def Decoder(
+    provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = True
+) -> VerbatimDecoder:
+    """As the contract says."""
+    return (VerbatimDecoder if verbatim else NeutralDecoder)(provider, max_frame_bytes, key)

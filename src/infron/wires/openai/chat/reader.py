@@ -1,11 +1,11 @@
-"""Neutral events as choices of a chat completion chunk, and the events in a chunk that an OpenAI host sent.
+"""The chunks of an answer of an OpenAI host as neutral events.
 
-It never knows the root of a frame, who reads it, or which wire an event came from.
+It never knows the root of a frame, nor who reads the events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,100 +24,13 @@ from infron.events import (
     ToolCallStarted,
     Verbatim,
 )
-from infron.wires import lenient_json, sse
+from infron.wires import lenient_json
 from infron.wires.lenient_json import string_in
-from infron.wires.media import audio_format, audio_mime, data_uri, of_data_uri
+from infron.wires.media import audio_mime, of_data_uri
 from infron.wires.openai.chat import delta as openai_delta
-from infron.wires.openai.chat.delta import MOST_CALLS, strings_in
-from infron.wires.openai.chat.messages import GEMINI
+from infron.wires.openai.chat.delta import MOST_CALLS, MOST_CHOICES, strings_in
 
 _encode = msgspec.json.Encoder().encode
-
-
-# ---- to a chunk
-
-_TEXT = b'[{"index":%d,"delta":{%b"content":%b},"finish_reason":null}]'
-_ARGUMENTS = b'[{"index":%d,"delta":{%b"tool_calls":[{"index":%d,"function":{"arguments":%b}}]},"finish_reason":null}]'
-_THOUGHT = (
-    b'[{"index":%d,"delta":{%b"reasoning":%b,"reasoning_details":[{"type":"reasoning.text","text":%b,"format":%b,'
-    b'"index":%d}]},"finish_reason":null}]'
-)
-_ROLE = b'"role":"assistant",'
-
-
-def encode_delta(event: Delta | Finished, first: bool) -> bytes:
-    """The JSON of `choices`, in one line. `first`: it is the first of its choice, and tells the role."""
-    kind = event.__class__
-    if kind is TextDelta:
-        text = _encode(event.text)
-        out = _TEXT % (event.choice, _ROLE if first else b"", text)
-    elif kind is ToolCallDelta:
-        text = _encode(event.arguments)  # type: ignore[union-attr]
-        out = _ARGUMENTS % (event.choice, _ROLE if first else b"", event.index, text)  # type: ignore[union-attr]
-    elif isinstance(event, ThinkingDelta) and not (event.signature or event.data or event.summary or event.id):
-        text, format = _encode(event.text), _encode(event.format or None)
-        out = _THOUGHT % (event.choice, _ROLE if first else b"", text, text, format, event.index)
-    else:
-        choice = delta_of(event)
-        if first:
-            choice["delta"] = {"role": "assistant", **(choice["delta"] or {"content": ""})}
-        out = _encode([choice])
-    return sse.unbroken(out)
-
-
-def delta_of(event: Delta | Finished) -> dict[str, Any]:
-    """The member of `choices` that says this, without the role."""
-    if isinstance(event, Finished):
-        ended: dict[str, Any] = {"index": event.choice, "delta": {}, "finish_reason": event.reason}
-        return {**ended, "native_finish_reason": event.native} if event.native else ended
-    return {"index": event.choice, "delta": _said(event), "finish_reason": None}
-
-
-def _said(event: Delta) -> dict[str, Any]:
-    match event:
-        case TextDelta():
-            return {"content": event.text}
-        case RefusalDelta():
-            return {"refusal": event.text}
-        case ThinkingDelta():
-            detail = _detail(event)
-            return {**({"reasoning": event.text} if event.text else {}), "reasoning_details": [detail]}
-        case ToolCallStarted():
-            function = {"name": event.name, "arguments": ""}
-            call = {"index": event.index, "id": event.id, "type": "function", "function": function}
-            if not event.signature:
-                return {"tool_calls": [call]}
-            # Without an index: those count the blocks of thoughts, which this is none of.
-            signed = {"type": "reasoning.encrypted", "data": event.signature, "format": GEMINI, "id": event.id}
-            return {"tool_calls": [call], "reasoning_details": [signed]}
-        case ToolCallDelta():
-            return {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]}
-        case MediaDelta():
-            if event.mime.startswith("audio/"):
-                return {"audio": {"data": event.data, "format": audio_format(event.mime)}}
-            return {"images": [{"type": "image_url", "image_url": {"url": data_uri(event.mime, event.data)}}]}
-        case Annotated():
-            return {"annotations": [event.raw]}
-
-
-def _detail(event: ThinkingDelta) -> dict[str, Any]:
-    detail: dict[str, Any] = {"type": "reasoning.encrypted" if event.data else "reasoning.text"}
-    if event.summary:
-        detail = {"type": "reasoning.encrypted" if event.data else "reasoning.summary", "summary": event.text}
-    elif event.text:
-        detail["text"] = event.text
-    if event.signature:
-        detail["signature"] = event.signature
-    if event.data:
-        detail["data"] = event.data
-    detail["format"] = event.format or None
-    if event.id:
-        detail["id"] = event.id
-    detail["index"] = event.index
-    return detail
-
-
-# ---- from a chunk
 
 
 class _Delta(openai_delta.Delta, gc=False):
@@ -158,7 +71,6 @@ REASONS = {
     "tool_calls": "tool_calls",
     "tool_use": "tool_calls",
 }
-MOST_CHOICES = 128
 MAX_HELD = 1 << 20  # characters of the arguments of a call that has no name yet
 
 
@@ -217,11 +129,24 @@ class Reader:
                 events.extend(_events(choice.delta, progress, index))
             reason = choice.finish_reason
             if isinstance(reason, str) and reason and not progress.ended:
-                progress.ended = True
-                for call in progress.calls:
-                    events.extend(_settled(call, index))
-                events.append(_finished(reason, choice.native_finish_reason, index))
+                events.extend(_end(progress, reason, choice.native_finish_reason, index))
         return events
+
+    def ends_of(self, reasons: Mapping[int, str | None]) -> list[Delta | Finished]:
+        """The ends of the choices that have a reason though no chunk said one that is known here."""
+        events: list[Delta | Finished] = []
+        for index, reason in reasons.items():
+            progress = self._progress.setdefault(index, _Progress())
+            if reason and not progress.ended:
+                events.extend(_end(progress, reason, None, index))
+        return events
+
+
+def _end(progress: _Progress, reason: str, native: Any, index: int) -> Iterator[Delta | Finished]:
+    progress.ended = True
+    for call in progress.calls:
+        yield from _settled(call, index)
+    yield _finished(reason, native, index)
 
 
 def _finished(reason: str, native: Any, index: int) -> Finished:

@@ -1,0 +1,111 @@
+"""Neutral events as choices of a chat completion chunk.
+
+It never knows who reads a chunk, nor which wire an event came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from infron.events import (
+    Annotated,
+    Delta,
+    Finished,
+    MediaDelta,
+    RefusalDelta,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from infron.wires import sse
+from infron.wires.media import audio_format, data_uri
+from infron.wires.openai.chat.messages import GEMINI
+
+CHUNK = Raw(b'"chat.completion.chunk"')
+ROOT = {"id": Raw(b'""'), "object": CHUNK, "created": Raw(b"0"), "model": Raw(b'""')}  # of a chunk that is ours
+
+_encode = msgspec.json.Encoder().encode
+
+_TEXT = b'[{"index":%d,"delta":{%b"content":%b},"finish_reason":null}]'
+_ARGUMENTS = b'[{"index":%d,"delta":{%b"tool_calls":[{"index":%d,"function":{"arguments":%b}}]},"finish_reason":null}]'
+_THOUGHT = (
+    b'[{"index":%d,"delta":{%b"reasoning":%b,"reasoning_details":[{"type":"reasoning.text","text":%b,"format":%b,'
+    b'"index":%d}]},"finish_reason":null}]'
+)
+_ROLE = b'"role":"assistant",'
+
+
+def encode_delta(event: Delta | Finished, first: bool) -> bytes:
+    """The JSON of `choices`, in one line. `first`: it is the first of its choice, and tells the role."""
+    kind = event.__class__
+    if kind is TextDelta:
+        text = _encode(event.text)
+        out = _TEXT % (event.choice, _ROLE if first else b"", text)
+    elif kind is ToolCallDelta:
+        text = _encode(event.arguments)  # type: ignore[union-attr]
+        out = _ARGUMENTS % (event.choice, _ROLE if first else b"", event.index, text)  # type: ignore[union-attr]
+    elif isinstance(event, ThinkingDelta) and not (event.signature or event.data or event.summary or event.id):
+        text, format = _encode(event.text), _encode(event.format or None)
+        out = _THOUGHT % (event.choice, _ROLE if first else b"", text, text, format, event.index)
+    else:
+        choice = delta_of(event)
+        if first:
+            choice["delta"] = {"role": "assistant", **(choice["delta"] or {"content": ""})}
+        out = _encode([choice])
+    return sse.unbroken(out)
+
+
+def delta_of(event: Delta | Finished) -> dict[str, Any]:
+    """The member of `choices` that says this, without the role."""
+    if isinstance(event, Finished):
+        ended: dict[str, Any] = {"index": event.choice, "delta": {}, "finish_reason": event.reason}
+        return {**ended, "native_finish_reason": event.native} if event.native else ended
+    return {"index": event.choice, "delta": _said(event), "finish_reason": None}
+
+
+def _said(event: Delta) -> dict[str, Any]:
+    match event:
+        case TextDelta():
+            return {"content": event.text}
+        case RefusalDelta():
+            return {"refusal": event.text}
+        case ThinkingDelta():
+            detail = _detail(event)
+            return {**({"reasoning": event.text} if event.text else {}), "reasoning_details": [detail]}
+        case ToolCallStarted():
+            function = {"name": event.name, "arguments": ""}
+            call = {"index": event.index, "id": event.id, "type": "function", "function": function}
+            if not event.signature:
+                return {"tool_calls": [call]}
+            # Without an index: those count the blocks of thoughts, which this is none of.
+            signed = {"type": "reasoning.encrypted", "data": event.signature, "format": GEMINI, "id": event.id}
+            return {"tool_calls": [call], "reasoning_details": [signed]}
+        case ToolCallDelta():
+            return {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]}
+        case MediaDelta():
+            if event.mime.startswith("audio/"):
+                return {"audio": {"data": event.data, "format": audio_format(event.mime)}}
+            return {"images": [{"type": "image_url", "image_url": {"url": data_uri(event.mime, event.data)}}]}
+        case Annotated():
+            return {"annotations": [event.raw]}
+
+
+def _detail(event: ThinkingDelta) -> dict[str, Any]:
+    detail: dict[str, Any] = {"type": "reasoning.encrypted" if event.data else "reasoning.text"}
+    if event.summary:
+        detail = {"type": "reasoning.encrypted" if event.data else "reasoning.summary", "summary": event.text}
+    elif event.text:
+        detail["text"] = event.text
+    if event.signature:
+        detail["signature"] = event.signature
+    if event.data:
+        detail["data"] = event.data
+    detail["format"] = event.format or None
+    if event.id:
+        detail["id"] = event.id
+    detail["index"] = event.index
+    return detail

@@ -1,0 +1,78 @@
+"""An answer as the stream of the chat completions API: events to the frames that a client reads.
+
+It never knows who the client is, what a token costs, or when to write.
+
+A frame of a provider that speaks the same API is handed on: everything inside `choices` and every unknown root member
+byte for byte; `id`, `created`, `model`, `usage` and `error` are ours.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from infron.errors import InfronError
+from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
+from infron.wires import sse
+from infron.wires.errors import error_object
+from infron.wires.openai.chat.answer import usage_members
+from infron.wires.openai.chat.choices import ROOT, encode_delta
+
+MEDIA_TYPE = b"text/event-stream"
+KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
+DONE = sse.encode(b"[DONE]")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Encoder:
+    """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
+
+    def __init__(self, id: str, created: int, model: str) -> None:
+        self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(model))}
+        self._lead = b""  # how a frame with the root members `_led` begins
+        self._led: dict[str, Raw] | None = None
+        self._begun: set[int] = set()  # choices of a native wire that have told their role
+
+    def encode(self, event: AnyClientEvent) -> bytes:
+        """The frame that tells of an event; nothing where the client needs none."""
+        if isinstance(event, Verbatim):
+            if event.rest:
+                if event.members is not self._led:
+                    self._lead_with(event.members)
+                return b"%b%b\n\n" % (self._lead, event.rest)
+            event.members.update(self._own)
+            return b"data: %b\n\n" % _encode(event.members)
+        if isinstance(event, Started) or (isinstance(event, Finished) and event.told):
+            return b""
+        if self._led is None:
+            self._lead_with(ROOT)
+        first = event.choice not in self._begun
+        if first:
+            self._begun.add(event.choice)
+        return b"%b%b}\n\n" % (self._lead, encode_delta(event, first))
+
+    def _lead_with(self, members: dict[str, Raw]) -> None:
+        self._led = members
+        self._lead = b'data: %b,"choices":' % _encode({**members, **self._own})[:-1]
+
+    def keep_alive(self) -> bytes:
+        return KEEP_ALIVE
+
+    def usage(self, billed: Billed) -> bytes:
+        """The usage frame: counts, and `cost` and `cost_details` at the root (USD)."""
+        whole = {**self._head(), "provider": billed.provider, "choices": [], **usage_members(billed)}
+        return sse.encode(sse.unbroken(_encode(whole)))
+
+    def fail(self, error: InfronError) -> bytes:
+        """The last frame of a stream that failed, and its end. No `choices`: some clients stay silent beside them."""
+        return sse.encode(sse.unbroken(_encode({**self._head(), "error": error_object(error)}))) + DONE
+
+    def close(self) -> bytes:
+        return DONE
+
+    def _head(self) -> dict[str, Any]:
+        own = self._own
+        return {"id": own["id"], "object": "chat.completion.chunk", "created": own["created"], "model": own["model"]}
