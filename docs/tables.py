@@ -77,7 +77,7 @@ def _any_of(names: list[str]) -> str:
 
 
 def wires() -> Iterator[str]:
-    """What a new row of each native wire begins with."""
+    """What a new definition on each native wire begins with."""
     yield "| wire | `chat_path` | `auth` | further |"
     yield "|---|---|---|---|"
     base = "https://host"
@@ -113,7 +113,7 @@ def error_types() -> Iterator[str]:
 TABLES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "hang-up": ("README.md", hang_up),
     "providers": ("docs/providers.md", providers),
-    "wires": ("docs/rows.md", wires),
+    "wires": ("docs/definitions.md", wires),
     "settings": ("docs/settings.md", settings),
     "errors": ("docs/api.md", error_types),
 }

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from infron import config, errors
-from infron.catalog import definitions as rows
+from infron.catalog import definitions
 from infron.catalog.load import load_catalog
 from infron.runtime.ledger import receipts
 from infron.testing import SCRIPTS
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs/api.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
-ROWS = (ROOT / "docs/rows.md").read_text()
+DEFINITIONS = (ROOT / "docs/definitions.md").read_text()
 SHIPPED = ("*.md", "*.toml", "Makefile", "docs/*", "bench/*.*", "requirements/*", "src/**/*.py", "src/**/*.toml")
 PAGES = [README, *(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))]
 
@@ -52,16 +52,25 @@ def test_every_error_type_is_documented(kind: type[errors.InfronError]):
 
 
 @pytest.mark.parametrize(
-    "kind", [rows.Provider, rows.Auth, rows.RequestQuirks, rows.MessageQuirks, rows.AnswerQuirks, rows.Model, rows.Rate]
+    "kind",
+    [
+        definitions.Provider,
+        definitions.Auth,
+        definitions.RequestQuirks,
+        definitions.MessageQuirks,
+        definitions.AnswerQuirks,
+        definitions.Model,
+        definitions.Rate,
+    ],
 )
-def test_every_field_of_a_row_is_explained(kind: type):
+def test_every_field_of_a_definition_is_explained(kind: type):
     for name in kind.__struct_fields__:
-        assert re.search(rf"[`{{ ]{name}[`, }}]", ROWS), name
+        assert re.search(rf"[`{{ ]{name}[`, }}]", DEFINITIONS), name
 
 
 def test_every_wire_is_explained():
     for wire in PROVIDER_WIRES:
-        assert f"`{wire}`" in ROWS
+        assert f"`{wire}`" in DEFINITIONS
 
 
 def test_every_voice_is_explained():

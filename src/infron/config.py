@@ -107,7 +107,7 @@ class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All settings, checked. `providers`, `models`: rows as shipped, whole or some fields. `path`: the file, if any."""
+    """All settings, checked. `providers`, `models`: definitions, whole or some fields. `path`: the file, if any."""
 
     server: Server = Server()
     ledger: LedgerSection = LedgerSection()

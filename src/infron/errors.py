@@ -168,7 +168,7 @@ class ProviderTimeout(InfronError):
 
 
 class ProviderClosed(InfronError):
-    """The row of this provider says that its service is gone."""
+    """The provider's definition says that its service is gone."""
 
     status, error_type, blame = 404, "provider_closed", "caller"
     should_retry = False

@@ -40,10 +40,11 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
-    """A request to a provider, as its wire makes it. The row's own headers and our key come on top.
+    """A request to a provider, as its wire makes it. The definition's own headers and our key come on top.
 
-    `url`: another address than the row's: a path below its `base_url`, beginning with `/`, or a full URL that the wire
-    has checked. `dropped`: names of what the caller sent and this provider cannot take. `delay`: seconds to wait first.
+    `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that
+    the wire has checked. `dropped`: names of what the caller sent and this provider cannot take. `delay`: seconds to
+    wait first.
     """
 
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""The shape of a row of `providers.toml` and `models.toml`, and of the same rows in the configuration.
+"""The shape of a definition: of a provider, of a model, as shipped (`*.toml` here) and in the configuration.
 
 It never reads a file or the environment, and never decides anything.
 """
@@ -17,7 +17,7 @@ OnDisconnect = Literal["cancel", "drain", "call"]
 
 
 class Definition(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A row or a part of one."""
+    """A definition or a part of one."""
 
 
 class Fact(Definition, frozen=True):
@@ -44,7 +44,7 @@ class Auth(Definition, frozen=True):
 
 
 class Rate(Definition, frozen=True):
-    """A price as a row states it: decimal strings, USD per million tokens; `request` is USD per request.
+    """A price as a definition states it: decimal strings, USD per million tokens; `request` is USD per request.
 
     An empty string: this kind of token has no price of its own. Above `tier_from` prompt tokens `tier` holds instead.
     """
@@ -158,7 +158,7 @@ FLAT_QUIRKS: dict[str, tuple[str, str]] = {
 
 
 class Provider(Definition, frozen=True):
-    """One row: who serves, where, on which wire, and what hanging up does there.
+    """Who serves, where, on which wire, and what hanging up does there.
 
     `base_url` and `chat_path` may hold `{name}` for each of `variables` (name -> environment variables, the first set
     wins; `variable_defaults` where none is), `chat_path` also `{model}`, the provider's own id of the model. `hosts`:
@@ -245,7 +245,7 @@ def per_token(usd_per_million: Decimal) -> int:
 
 
 def price_from(rate: Rate, source: str) -> Price:
-    """A row's price in picodollars. Raises ValueError for what is not a decimal number of at least 0."""
+    """A stated price in picodollars. Raises ValueError for what is not a decimal number of at least 0."""
 
     def own(amount: str | int | float) -> int | None:
         return None if amount == "" else per_token(_decimal(amount))

@@ -21,7 +21,7 @@ MOST_NAMED = 3  # variables in a sentence, of those any one of which would serve
 class Endpoint(Struct, frozen=True, kw_only=True):
     """Where a request to a provider goes, and the headers that it needs, our key among them.
 
-    `chat_url` may hold `{model}`. `signed`: there is no key; this method of the row's `auth` proves who asks.
+    `chat_url` may hold `{model}`. `signed`: there is no key; this method of the definition's `auth` proves who asks.
     """
 
     base_url: str
@@ -35,7 +35,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
 
 def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
-    """Where to send requests for this row, or the sentence that says why there is nowhere, and what to set."""
+    """Where to send requests for this provider, or the sentence that says why there is nowhere, and what to set."""
     name = provider.name
     if provider.status == "closed":
         since = f" since {provider.since}" if provider.since else ""
@@ -71,7 +71,7 @@ def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
 
 
 def lacking(provider: Provider, environ: Mapping[str, str]) -> list[tuple[str, list[str]]]:
-    """What a row waits for: a field of it, and the variables any one of which would serve, where none of them is set.
+    """What a definition waits for: a field of it, and the variables of which any one would do, where none is set.
 
     Credentials are not asked for where the variable of an address, which is asked for, speaks for them too.
     """

@@ -1,6 +1,6 @@
-"""Who serves which model, where and how: the rows of `providers.toml` and `models.toml`, checked.
+"""Who serves which model, where and how: the definitions of `providers.toml` and `models.toml`, checked.
 
-It never opens a connection, and never decides which row a request takes.
+It never opens a connection, and never decides which of them a request takes.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ class Catalog:
         self.models = models
         self.alias = alias
         self._environ = environ
-        self._endpoints = {row.id: endpoint(row, environ) for row in providers.values()}
+        self._endpoints = {provider.id: endpoint(provider, environ) for provider in providers.values()}
         offers = ((offer, f"models.toml, {model.id}") for model in models.values() for offer in model.served_by)
         self._prices = {(o.provider, o.id): price_from(o.price, source) for o, source in offers if o.price}
-        for row in providers.values():
-            for provider_model, rate in row.prices.items():
-                self._prices[row.id, provider_model] = price_from(rate, f"providers.{row.id}.prices")
+        for provider in providers.values():
+            for provider_model, rate in provider.prices.items():
+                self._prices[provider.id, provider_model] = price_from(rate, f"providers.{provider.id}.prices")
 
     def find_provider(self, name: str) -> Provider | None:
-        """The row with this id, alias or display name, in any case."""
+        """The provider with this id, alias or display name, in any case."""
         return self.providers.get(self.alias.get(name.lower(), ""))
 
     def usable(self, provider: Provider) -> Endpoint | str:
-        """Where to send requests for this row, or the sentence that says why there is nowhere."""
+        """Where to send requests for this provider, or the sentence that says why there is nowhere."""
         if self.providers.get(provider.id) is provider:
             return self._endpoints[provider.id]
         return endpoint(provider, self._environ)
 
     def price(self, provider_id: str, provider_model: str) -> Price | None:
-        """The price that a row states for this model; None leaves it to the price list."""
+        """The price that the definitions state for this model; None leaves it to the price list."""
         return self._prices.get((provider_id, provider_model)) or self._prices.get((provider_id, "*"))
 
     def nearest(self, model_id: str, n: int = 3) -> list[str]:
@@ -75,7 +75,7 @@ class Catalog:
         return list(dict.fromkeys([*(known for slug in slugs for known in by_slug[slug]), *whole]))[:n]
 
 
-# ---- reading the rows
+# ---- reading the definitions
 
 Table = dict[str, Any]
 
@@ -107,11 +107,11 @@ def load_catalog(
     """
     environ = os.environ if environ is None else environ
     shipped = _shipped("providers.toml")
-    names = {alias: key for key, row in shipped.items() for alias in row.get("aliases", [])}
-    rows = {}
-    for key, row in shipped.items():
-        merged = _merged(_defaults(row.get("wire"), wires), {"name": key, **row, "id": key})
-        rows[key] = _convert(Provider, merged, "providers.toml", [key])
+    names = {alias: key for key, table in shipped.items() for alias in table.get("aliases", [])}
+    providers = {}
+    for key, table in shipped.items():
+        merged = _merged(_defaults(table.get("wire"), wires), {"name": key, **table, "id": key})
+        providers[key] = _convert(Provider, merged, "providers.toml", [key])
     notes: list[str] = []
     for given, table in (config_providers or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["providers", given]
@@ -124,18 +124,20 @@ def load_catalog(
         under = shipped.get(key, {})
         under = _merged(_defaults(over.get("wire", under.get("wire")), wires), {"name": key, **under, "id": key})
         merged = _merged(under, over)
-        rows[key] = _convert(Provider, merged, where, keys, path)
-        _check_provider(rows[key], wires, where, keys, path)
-    alias = {name.lower(): row.id for row in rows.values() for name in (row.name, *row.aliases)}
-    alias.update({row.id.lower(): row.id for row in rows.values()})
+        providers[key] = _convert(Provider, merged, where, keys, path)
+        _check_provider(providers[key], wires, where, keys, path)
+    alias = {
+        name.lower(): provider.id for provider in providers.values() for name in (provider.name, *provider.aliases)
+    }
+    alias.update({provider.id.lower(): provider.id for provider in providers.values()})
     models = _shipped("models.toml")
-    checked = {key: _model(key, row, alias, "models.toml", [key]) for key, row in models.items()}
+    checked = {key: _model(key, table, alias, "models.toml", [key]) for key, table in models.items()}
     for key, table in (config_models or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["models", key]
         if "/" not in key:
             raise _wrong(where, keys, 'a model id is "author/slug"', path)
         checked[key] = _model(key, _merged(models.get(key, {}), table), alias, where, keys, path)
-    return Catalog(rows, checked, alias, environ, tuple(notes))
+    return Catalog(providers, checked, alias, environ, tuple(notes))
 
 
 def _shipped(name: str) -> dict[str, Table]:
@@ -190,8 +192,10 @@ def _with_quirks(table: Table, where: str, keys: list[str], path: Path | None, n
     return {**table, "quirks": quirks}
 
 
-def _model(key: str, row: Table, alias: dict[str, str], where: str, keys: list[str], path: Path | None = None) -> Model:
-    model = _convert(Model, {"name": key, "served_by": [], **row, "id": key}, where, keys, path)
+def _model(
+    key: str, table: Table, alias: dict[str, str], where: str, keys: list[str], path: Path | None = None
+) -> Model:
+    model = _convert(Model, {"name": key, "served_by": [], **table, "id": key}, where, keys, path)
     offers = []
     for offer in model.served_by:
         provider = alias.get(offer.provider.lower())
@@ -206,28 +210,33 @@ def _model(key: str, row: Table, alias: dict[str, str], where: str, keys: list[s
     return msgspec.structs.replace(model, served_by=offers)
 
 
-def _check_provider(row: Provider, wires: Mapping[str, Spoken], where: str, keys: list[str], path: Path | None) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", row.id):
+def _check_provider(
+    provider: Provider, wires: Mapping[str, Spoken], where: str, keys: list[str], path: Path | None
+) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", provider.id):
         raise _wrong(where, keys, "a provider's id is made of letters, digits, dots and hyphens", path)
-    if row.wire not in wires:
-        raise _wrong(where, [*keys, "wire"], f"expected {any_of(sorted(wires))}, got {row.wire!r}", path)
-    others = [("hosts", base) for bases in row.hosts.values() for base in bases.values()]
-    for field, base in [("base_url", row.base_url), *others]:
+    if provider.wire not in wires:
+        raise _wrong(where, [*keys, "wire"], f"expected {any_of(sorted(wires))}, got {provider.wire!r}", path)
+    others = [("hosts", base) for bases in provider.hosts.values() for base in bases.values()]
+    for field, base in [("base_url", provider.base_url), *others]:
         url = urlsplit(base or "http://host")
         if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment or "@" in url.netloc:
             raise _wrong(where, [*keys, field], "expected http(s)://host/path, without a key or a query", path)
-    for field, template in (("base_url", row.base_url or ""), ("chat_path", row.chat_path.replace("{model}", ""))):
-        if unknown := set(VARIABLE.findall(template)) - set(row.variables):
-            raise _wrong(where, [*keys, field], f"{{{unknown.pop()}}} is not among this row's `variables`", path)
+    for field, template in (
+        ("base_url", provider.base_url or ""),
+        ("chat_path", provider.chat_path.replace("{model}", "")),
+    ):
+        if unknown := set(VARIABLE.findall(template)) - set(provider.variables):
+            raise _wrong(where, [*keys, field], f"{{{unknown.pop()}}} is not among the definition's `variables`", path)
     for field in ("chat_path", "models_path"):
-        if (value := getattr(row, field)) and not value.startswith("/"):
+        if (value := getattr(provider, field)) and not value.startswith("/"):
             raise _wrong(where, [*keys, field], 'expected a path that starts with "/"', path)
-    if row.on_disconnect == "call" and not wires[row.wire].CAN_CALL:
+    if provider.on_disconnect == "call" and not wires[provider.wire].CAN_CALL:
         able = any_of([name for name, wire in wires.items() if wire.CAN_CALL])
         raise _wrong(where, [*keys, "on_disconnect"], f"only a provider of the wire {able} can be told to stop", path)
-    if row.max_connections < 1:
+    if provider.max_connections < 1:
         raise _wrong(where, [*keys, "max_connections"], "expected at least 1", path)
-    for provider_model, rate in row.prices.items():
+    for provider_model, rate in provider.prices.items():
         _check_rate(rate, where, [*keys, "prices", provider_model], path)
 
 
@@ -255,7 +264,7 @@ def _convert(kind: type[Kind], table: Table, where: str, keys: list[str], path: 
 
 
 def _at(kind: type[Definition], inner: list[str]) -> Any:
-    """The type of what stands at `inner` in a row of this kind, as msgspec tells it; None where nothing can."""
+    """The type of what stands at `inner` in a definition of this kind, as msgspec tells it; None where nothing can."""
     found: Any = msgspec.inspect.type_info(kind)
     for name in inner:
         found = next((field.type for field in getattr(found, "fields", ()) if field.name == name), None)

@@ -21,7 +21,7 @@ class Decoder(Protocol):
     """One answer of a provider to events. Raises only InfronError; nothing follows Done, Onward or Failed.
 
     `finished`: every choice seen has ended. `upstream_id`: the provider's own id of the answer.
-    `cancel`: what must be sent to stop the work when the client leaves (rows with `on_disconnect = "call"`).
+    `cancel`: what must be sent to stop the work when the client leaves (definitions with `on_disconnect = "call"`).
     `headers`: those of the answer, set before its first byte is fed.
     """
 
