@@ -1,13 +1,14 @@
 """HTTP towards clients: one connection, whose requests wait in line and are answered one after the other.
 
 It never knows what a request means. What an application cannot see lives here: deadlines of heads and bodies, the order
-of pipelined requests, hang-ups. What cannot be parsed is answered in its turn too: a broken second request never cuts
-the answer to the first.
+of pipelined requests, hang-ups. While an answer is under way, what comes is kept as it came: neither do requests that
+wait cost more than their bytes, nor does a broken second one cut the answer to the first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from typing import Protocol
 
@@ -18,10 +19,15 @@ from infron.runtime.server.parser import RequestParser
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response, ServerHeaders
 
-MAX_PIPELINE_BYTES = 64 << 10
+MAX_BACKLOG_BYTES = 64 << 10
+HEAD_SLICE = 2 << 10  # bytes parsed at a time where heads may be: they make some 80 requests at most
+BODY_SLICE = 16 << 10
+ANSWERS_AT_ONCE = 16  # to one connection, before others have their turn
 KEEP_ALIVE_SECONDS = 75.0
 LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it
 LINGER_TOTAL_SECONDS = 30.0
+LINGER_HEAD_BYTES = 1 << 20  # read of what follows a head that was refused
+LINGER_BODY_BYTES = 64 << 20  # the same of a body; most libraries send it whole before they read
 
 
 class Listener(Protocol):
@@ -39,7 +45,11 @@ class Listener(Protocol):
 
 
 class GatewayProtocol(asyncio.Protocol):
-    """One connection. `receiving`: what its clock is for: head, body, idle, linger, close, or nothing."""
+    """One connection. `receiving`: what its clock is for, or nothing.
+
+    head, body: the rest of a request · idle: the next one · taken: the client takes what is written · linger: it stops
+    sending what was refused · close: it takes the rest, and the connection ends.
+    """
 
     def __init__(self, server: Listener) -> None:
         self.server = server
@@ -48,17 +58,20 @@ class GatewayProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.parser = RequestParser(self, server.limits, server.dispatch.paths)
         self.admission = Admission()
-        # the requests that wait, and the answer that is under way
+        # what came and is not parsed yet, the parsed requests that wait, and the answer that is under way
+        self.backlog: bytes | bytearray | memoryview = b""
         self.waiting: deque[HttpRequest] = deque()
         self.current: Response | None = None
         self.advancing = False
         self.write_paused = False
+        self.read_paused = False
         self.half_closed = False
         self.deaf = False  # nothing that comes can be understood any more
-        self.ahead = 0  # bytes received while an answer is under way
         self.receiving = ""
         self.deadline = 0.0
+        self.unsent = 0  # bytes that the client had not taken at the last look
         self.linger_until = 0.0
+        self.unwanted = 0  # bytes that may still be read though nobody wants them
 
     # ---- the connection
 
@@ -74,15 +87,17 @@ class GatewayProtocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Whoever closes its half has hung up on a stream; a small answer it still gets."""
-        if self.current is not None and self.current.request.place.api is None and not self.current.started:
-            self.half_closed = True
-            return True
-        self._client_gone()
-        return False
+        current = self.current
+        streams = current is not None and (current.started or current.request.place.api is not None)
+        if streams or not (current or self.waiting or self.backlog):
+            self._client_gone()
+            return False
+        self.half_closed = True
+        self._advance()
+        return True
 
     def _client_gone(self) -> None:
-        self.deaf = True
-        self.waiting.clear()
+        self._turn_deaf()
         response, self.current, self.parser.request = self.current, None, None
         if response is None:
             return
@@ -90,6 +105,13 @@ class GatewayProtocol(asyncio.Protocol):
         if response.producer is not None:
             producer, response.producer = response.producer, None
             producer.client_gone()
+
+    def _turn_deaf(self) -> None:
+        """Whatever comes from now on is not for us."""
+        self.deaf = True
+        self.waiting.clear()
+        self.backlog = b""
+        self.unwanted = MAX_BACKLOG_BYTES
 
     def abort(self) -> None:
         self._client_gone()
@@ -99,6 +121,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.write_paused = True
         if self.current is not None and self.current.producer is not None:
             self.current.producer.client_paused()
+        self._set_clock()
 
     def resume_writing(self) -> None:
         self.write_paused = False
@@ -116,34 +139,62 @@ class GatewayProtocol(asyncio.Protocol):
     # ---- bytes in
 
     def data_received(self, data: bytes) -> None:
-        if self.receiving == "linger":
-            self.deadline = min(self.loop.time() + LINGER_SECONDS, self.linger_until)
-            return
-        # Reading never stops while an answer is under way: a hang-up would go unseen.
-        if self.current is not None or self.write_paused:
-            self.ahead += len(data)
-            if self.ahead > MAX_PIPELINE_BYTES:
-                self.abort()
-                return
         if self.deaf:
+            self._read_politely(len(data))
+        elif self.current is None and not self.backlog and not self.write_paused:
+            self.backlog = data
+            self._advance()
+        else:
+            self._keep_for_later(data)
+
+    def _keep_for_later(self, data: bytes) -> None:
+        if not isinstance(self.backlog, bytearray):
+            self.backlog = bytearray(self.backlog)
+        self.backlog += data
+        if len(self.backlog) <= MAX_BACKLOG_BYTES:
             return
+        # Of a stream's client reading never stops: a hang-up would go unseen.
+        if self.current is not None and (self.current.started or self.current.request.place.api is not None):
+            self.abort()
+        elif not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def _read_politely(self, size: int) -> None:
+        """Read what nobody wants, within bounds."""
+        self.unwanted -= size
+        if self.unwanted < 0:
+            self.abort()
+        elif self.receiving == "linger":
+            self.deadline = min(self.loop.time() + LINGER_SECONDS, self.linger_until)
+
+    def _parse_more(self) -> None:
+        """Parse the next slice of the backlog, which ends at the latest where the body that is being received does."""
+        request, backlog = self.parser.request, self.backlog
+        size = HEAD_SLICE if request is None else request.missing or BODY_SLICE
+        if len(backlog) <= size:
+            piece, self.backlog = backlog, b""
+        else:
+            view = backlog if isinstance(backlog, memoryview) else memoryview(bytes(backlog))
+            piece, self.backlog = view[:size], view[size:]
         try:
-            self.parser.feed(data)
+            self.parser.feed(piece)
         except InfronError as error:
             self._fail(error)
         except Exception as error:
             self._fail(self.server.dispatch.report_bug("reading a request", error))
-        self._advance()
 
     def _fail(self, error: InfronError) -> None:
         """What follows cannot be understood: it is answered after everything before it, and the connection ends."""
         self.deaf = True
+        self.backlog = b""
+        self.unwanted = MAX_BACKLOG_BYTES
         request, self.parser.request = self.parser.request, None
         if request is None:
             request = HttpRequest(b"", [], keep_alive=False, chunked=False)
             self.waiting.append(request)
         request.keep_alive = False
-        request.error = request.error or error
+        request.refuse(request.error or error)
 
     def request_begun(self, request: HttpRequest) -> None:
         self.waiting.append(request)
@@ -154,28 +205,42 @@ class GatewayProtocol(asyncio.Protocol):
     # ---- one answer after the other
 
     def _advance(self) -> None:
-        """Begin with the next answer, if none is under way and it can be."""
+        """Parse and answer what is here, until an answer is under way."""
         if self.advancing:  # an answer that is over at once comes back here
             return
         self.advancing = True
-        while self.waiting and self.current is None and not self.write_paused:
-            request = self.waiting[0]
-            if request.place.api is not None and self.half_closed:
-                self._client_gone()
+        left = ANSWERS_AT_ONCE
+        while left and self.current is None and not self.write_paused:
+            if self.waiting and self.waiting[0].ready:
+                left -= self._answer_next()
+            elif self.backlog:
+                self._parse_more()
+            else:
                 break
-            if not request.judged:
-                self._judge(request)
-            if request.error is None and not request.complete:
-                break
-            self.waiting.popleft()
-            self.current = Response(self, request)
-            self.server.dispatch.begin(request, self.current)
         self.advancing = False
-        if self.current is None and not self.waiting and not self.transport.is_closing():
-            self.ahead = 0
-            if self.half_closed:
-                self._close()
+        if not left:
+            self.loop.call_soon(self._advance)
+        elif self.half_closed and self.current is None and not self.write_paused:
+            self._close()
+        if self.read_paused and len(self.backlog) <= MAX_BACKLOG_BYTES and not self.transport.is_closing():
+            self.read_paused = False
+            self.transport.resume_reading()
         self._set_clock()
+
+    def _answer_next(self) -> bool:
+        """Begin with the answer to the first request that waits, if that is possible now."""
+        request = self.waiting[0]
+        if not request.judged:
+            self._judge(request)
+        if self.half_closed and request.place.api is not None:
+            self._client_gone()
+            return False
+        if request.error is None and not request.complete:
+            return False
+        self.waiting.popleft()
+        self.current = Response(self, request)
+        self.server.dispatch.begin(request, self.current)
+        return True
 
     def _judge(self, request: HttpRequest) -> None:
         """What the head alone decides, before a body is read; then, if asked, the leave to send it."""
@@ -187,8 +252,7 @@ class GatewayProtocol(asyncio.Protocol):
             if not request.complete:
                 self.parser.check_length(request)
         except InfronError as error:
-            request.error = error
-            request.body.clear()
+            request.refuse(error)
             return
         if request.expects and not request.complete and not request.size:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -200,28 +264,31 @@ class GatewayProtocol(asyncio.Protocol):
             return
         self.current = None
         if not response.keep_alive:
-            self.deaf = True
-            self.waiting.clear()
-            self._close() if response.request.complete else self._linger()
+            self._turn_deaf()
+            self._close() if response.request.complete else self._linger(response.request)
         self._advance()
 
     # ---- clocks and closing
 
     def _set_clock(self) -> None:
         """Start the clock of what should come next. That of a body starts anew with each piece of it."""
-        timeouts = self.server.timeouts
+        timeouts, current = self.server.timeouts, self.current
         if self.receiving in ("linger", "close"):
             return
-        if self.deaf:
+        if current is not None and current.request.place.api is not None:
+            self.receiving = ""  # an exchange has clocks of its own
+        elif self.write_paused:
+            self._expect_taking("taken")
+        elif self.deaf or current is not None:
             self.receiving = ""
         elif self.parser.request is not None:
             self._expect_within("body", timeouts.body_seconds)
         elif self.parser.begun:
             if self.receiving != "head":
                 self._expect_within("head", timeouts.header_seconds)
-        elif self.current is not None:
-            self.receiving = ""
-        elif self.receiving == "":  # nothing comes, or nothing is taken
+        elif self.transport.get_write_buffer_size():
+            self._expect_taking("taken")
+        elif self.receiving in ("", "taken"):
             self._expect_within("idle", KEEP_ALIVE_SECONDS)
 
     def _expect_within(self, what: str, seconds: float) -> None:
@@ -230,31 +297,49 @@ class GatewayProtocol(asyncio.Protocol):
             self.deadline = self.loop.time() + seconds
             self.server.timed.add(self)
 
+    def _expect_taking(self, what: str) -> None:
+        """The client has `client_stall_seconds` for each byte that it takes."""
+        if self.receiving != what:
+            self.receiving, self.unsent = what, -1
+            self.server.timed.add(self)
+            self._look_at_taking(self.loop.time())
+
+    def _look_at_taking(self, now: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self.unsent:
+            self.unsent = unsent
+            self.deadline = now + (self.server.timeouts.client_stall_seconds or math.inf)
+
     def check_clock(self, now: float) -> None:
-        """Close what is idle for too long; refuse heads and bodies that come too slowly."""
+        """Close what is idle for too long; refuse heads and bodies that come too slowly, and who takes nothing."""
+        if self.receiving in ("taken", "close"):
+            self._look_at_taking(now)
+            if not self.unsent and self.receiving == "taken" and not self.write_paused:
+                self._set_clock()
+                return
         if self.receiving and now < self.deadline:
             return
         self.server.timed.discard(self)
-        if not self.receiving:
-            return
-        if self.receiving in ("linger", "close"):
-            self.transport.abort()
-        elif self.receiving == "idle" or not self.parser.begun:
+        if self.receiving in ("linger", "close", "taken"):
+            self.abort()
+        elif self.receiving == "idle" or (self.receiving and not self.parser.begun):
             self._close()
-        else:
+        elif self.receiving:
             self._fail(RequestTimeout(f"The rest of the request's {self.receiving} did not come in time."))
             self._advance()
 
     def _close(self) -> None:
         if self.transport.get_write_buffer_size():  # a client that takes nothing must not keep the connection for ever
-            self._expect_within("close", self.server.timeouts.client_stall_seconds)
+            self._expect_taking("close")
         self.transport.close()
 
-    def _linger(self) -> None:
+    def _linger(self, request: HttpRequest) -> None:
         """Close without losing the answer: a reset while the client still sends would take it away."""
         if self.transport.is_closing() or self.half_closed:
             self.transport.close()
             return
+        body = max(LINGER_BODY_BYTES, 2 * self.server.limits.max_body_bytes)
+        self.unwanted = body if request.path else LINGER_HEAD_BYTES
         self._expect_within("linger", LINGER_SECONDS)
         self.linger_until = self.loop.time() + LINGER_TOTAL_SECONDS
         self.transport.write_eof()

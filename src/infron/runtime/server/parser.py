@@ -40,30 +40,34 @@ class RequestParser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = []
+        self._fields = 0  # of the head, and of the trailer
         self._unparsed = 0  # bytes received since the parser last made something of them
         self._raw_left = 0  # bytes of a body that the parser must not see
 
     def close(self) -> None:
         self._parser = None  # it refers back to us
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Raises InfronError for what cannot be understood, or any other error for a bug of ours; then it is over."""
         self._unparsed += len(data)
+        failure: BaseException | None = None
         try:
             self._parse(data)
         except httptools.HttpParserCallbackError as error:
-            raise (error.__context__ or error) from None
+            failure, error.__context__ = error.__context__ or error, None
         except httptools.HttpParserError as error:
-            raise InvalidRequest(f"This is not a valid HTTP/1.1 request: {error}.") from None
+            failure = InvalidRequest(f"This is not a valid HTTP/1.1 request: {error}.")
+        if failure is not None:
+            raise failure
         if self._unparsed > self._limits.max_header_bytes:
             raise self._too_much_head()
 
-    def _parse(self, data: bytes) -> None:
+    def _parse(self, data: bytes | bytearray | memoryview) -> None:
         while data:
             if self._raw_left:
                 part, data = data[: self._raw_left], data[self._raw_left :]
                 self._raw_left -= len(part)
-                self.on_body(part)
+                self.on_body(bytes(part))
                 if not self._raw_left:
                     self.on_message_complete()
                 continue
@@ -76,7 +80,7 @@ class RequestParser:
 
     def check_length(self, request: HttpRequest) -> None:
         """Raises PayloadTooLarge where the head announces a body that is."""
-        if int(request.named.get(b"content-length", b"0")) > self._limits.max_body_bytes:
+        if request.length > self._limits.max_body_bytes:
             raise self._too_much_body()
 
     def _too_much_head(self) -> InfronError:
@@ -91,12 +95,15 @@ class RequestParser:
     # ---- the parser's callbacks; an error raised in one ends the parsing
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self.begun = b"", [], True
+        self._url, self._headers, self._fields, self.begun = b"", [], 0, True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        if self._fields > MAX_HEADERS:  # now, not at the head's end: strangers would have each field kept till then
+            raise self._too_much_head()
         if self.request is None:  # else a trailer: nothing that could count once the head was judged
             self._headers.append((name.lower(), value))
 
@@ -110,10 +117,11 @@ class RequestParser:
             chunked=version == "1.1",
         )
         self._receiver.request_begun(request)
-        if len(self._headers) > MAX_HEADERS or (read > self._limits.max_header_bytes and self._head_is_large()):
+        if read > self._limits.max_header_bytes and self._head_is_large():
             raise self._too_much_head()
         self._check_framing(request, version)
         named = request.named
+        request.length = int(named.get(b"content-length", b"0"))
         request.path, request.query, authority = target_of(self._url)
         if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
             named[b"host"] = authority
@@ -121,7 +129,7 @@ class RequestParser:
         if b"expect" in named:
             request.expects = version == "1.1" and named[b"expect"].lower() == b"100-continue"
         if b"upgrade" in named and self._parser.should_upgrade() and request.method != b"CONNECT":
-            self._raw_left = int(named.get(b"content-length", b"0"))  # the parser believes that there is no body
+            self._raw_left = request.length  # the parser believes that there is no body
 
     def _head_is_large(self) -> bool:
         size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)

@@ -19,7 +19,7 @@ class HttpRequest:
     """`headers`: names in lower case. `complete`: the whole body is here. `error`: what it will be answered."""
 
     __slots__ = (
-        "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "method",
+        "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "length", "method",
         "named", "path", "place", "query", "size",
     )  # fmt: skip
 
@@ -33,12 +33,28 @@ class HttpRequest:
         self.keep_alive = keep_alive
         self.chunked = chunked  # its answer may come in chunks
         self.expects = False  # it waits for the leave to send its body
+        self.length = 0  # of its body, where the head says it
         self.body: list[bytes] = []
         self.size = 0
         self.complete = False
         self.judged = False
         self.error: InfronError | None = None
         self.key: Key | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Something can be done about it: judge its head, answer it, refuse it."""
+        return self.complete or not self.judged or self.error is not None
+
+    @property
+    def missing(self) -> int:
+        """Bytes of the body that are still to come; 0 where nobody said how many."""
+        return max(0, self.length - self.size)
+
+    def refuse(self, error: InfronError) -> None:
+        """Settle what it will be answered. The error's traceback is let go: it leads back to here."""
+        self.error = error.with_traceback(None)
+        self.body.clear()
 
     def take_body(self) -> bytes:
         """The body, which is given away."""
