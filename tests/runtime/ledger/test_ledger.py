@@ -24,6 +24,7 @@ from infron.errors import ConfigError, InvalidRequest, LedgerUnavailable, NotFou
 from infron.money import PICODOLLARS, Price, Usage
 from infron.records import Opening, Outcome, Settlement
 from infron.runtime.ledger import entries, owners, receipts, sqlite, usage, writer
+from infron.runtime.ledger.inbox import Inbox
 from infron.runtime.ledger.ledger import Ledger, create_key, list_keys, revoke_key, usage_rows
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import opened as opened_store
@@ -418,6 +419,30 @@ async def test_a_ledger_that_was_moved_away_is_missed_and_not_made_anew(url: str
         receipt = await ledger.receipt("gen-1", None)
         assert receipt is not None
         assert receipt.outcome == "completed"
+
+
+@pytest.mark.parametrize("pending", [False, True])
+async def test_a_ledger_that_cannot_be_written_is_tried_now_and_then_and_not_all_the_time(
+    url: str, monkeypatch: pytest.MonkeyPatch, pending: bool
+):
+    # The thread asked for a lease that was due, in vain, as often as the processor let it: half a core.
+    monkeypatch.setattr(writer, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(writer, "SWEEP_SECONDS", 0.01)
+    waits: list[float] = []
+    wait = Inbox.wait
+    monkeypatch.setattr(Inbox, "wait", lambda self, seconds: waits.append(seconds) or wait(self, seconds))
+    path = sqlite.path_of(url)
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        os.rename(path, f"{path}.away")
+        if pending:
+            ledger.settle(settlement("gen-1"))
+        await until(lambda: ledger.healthy is not None, 5.0)
+        waits.clear()
+        await asyncio.sleep(1.0)
+        assert len(waits) < 30
+        os.rename(f"{path}.away", path)
+        await until(lambda: ledger.healthy is None, 5.0)
 
 
 async def test_an_empty_ledger_in_the_place_of_one_with_keys_does_not_open_the_door(url: str):

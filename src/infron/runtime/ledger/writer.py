@@ -123,8 +123,7 @@ class Writer:
             inbox.hush()
             time.sleep(GAP_SECONDS)
         else:
-            due = min(self._poll_at, self._renew_at, self._sweep_at, self._retry_at if self._pending else self._poll_at)
-            rung = inbox.wait(due - time.monotonic())
+            rung = inbox.wait(self._due() - time.monotonic())
             if rung is False and time.monotonic() - self._committed_at < LINGER_SECONDS:
                 inbox.wait(LINGER_SECONDS)
         inbox.hear()
@@ -221,9 +220,16 @@ class Writer:
 
     # ---- chores
 
+    def _due(self) -> float:
+        """When there is something to do without being called; what would be written waits for the next try."""
+        written = min(self._renew_at, self._sweep_at)
+        if self._pending:
+            written = 0.0
+        return min(self._poll_at, max(written, self._retry_at))
+
     def _chores(self) -> None:
         now = time.monotonic()
-        if now < min(self._poll_at, self._renew_at, self._sweep_at):
+        if now < self._due():
             return
         try:
             if now >= self._poll_at:
