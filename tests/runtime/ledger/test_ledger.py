@@ -306,6 +306,19 @@ async def test_a_callback_that_raises_does_not_keep_the_others_from_being_called
     assert [str(context["exception"]) for context in wrong] == ["mine"]
 
 
+async def test_a_read_that_raises_ends_itself_alone(url: str, monkeypatch: pytest.MonkeyPatch):
+    def read(rows: Rows, id: str) -> None:
+        raise RuntimeError("mine")
+
+    async with running(url) as ledger:
+        with monkeypatch.context() as patched:
+            patched.setattr("infron.runtime.ledger.ledger.read_entry", read)
+            with pytest.raises(RuntimeError, match="mine"):
+                await ledger.receipt("gen-1", None)
+        assert await opened(ledger, "gen-1")
+        assert await ledger.receipt("gen-1", None) is not None
+
+
 # ---- group commit
 
 
@@ -508,6 +521,47 @@ async def test_a_folder_that_is_not_writable_is_named(tmp_path: Path):
             await Ledger(f"sqlite:///{tmp_path}/ledger.db").start()
     finally:
         os.chmod(tmp_path, 0o700)
+
+
+async def test_a_start_waits_for_a_ledger_that_another_program_has_locked(url: str):
+    # A worker that was replaced during a backup gave up after 1.5 s, and took the gateway with it.
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+    with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ledger = Ledger(url)
+        starting = asyncio.ensure_future(ledger.start())
+        await until(lambda: ledger.healthy is not None, 5.0)
+        assert not starting.done()
+        other.execute("ROLLBACK")
+    await starting
+    assert ledger.healthy is None
+    assert await opened(ledger, "gen-2")
+    await ledger.stop()
+
+
+async def test_a_start_gives_up_on_a_ledger_that_stays_locked(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writer, "START_SECONDS", 0.1)
+    async with running(url):
+        pass
+    with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match="locked by another program"):
+            await Ledger(url).start()
+
+
+async def test_a_start_that_waits_can_be_called_off(url: str):
+    async with running(url):
+        pass
+    with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ledger = Ledger(url)
+        starting = asyncio.ensure_future(ledger.start())
+        await until(lambda: ledger.healthy is not None, 5.0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        await ledger.stop()
 
 
 def written(path: Path, content: bytes) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infron.errors import ConfigError
 from infron.runtime.ledger import schema
-from infron.runtime.ledger.store import Change, Row, StoreError, UnusableRow, Value, mended
+from infron.runtime.ledger.store import Change, Row, StoreBusy, StoreError, UnusableRow, Value, mended
 
 BUSY_SECONDS = 1.5  # how long one statement waits for another process's lock; three such waits stay below 5 s
 WORDS = {"int": "INTEGER", "real": "REAL", "strict": "STRICT"}
@@ -178,11 +178,11 @@ def _explained(error: Exception, path: Path) -> StoreError:
     if isinstance(error, StoreError):
         return error
     text = str(error)
+    if "locked" in text or "busy" in text:
+        return StoreBusy(f"The ledger {path} is locked by another program.")
     for sign, meaning in (
         ("not a database", "is not a database"),
         ("malformed", "is damaged"),
-        ("locked", "is locked by another program"),
-        ("busy", "is locked by another program"),
         ("readonly", "cannot be written"),
         ("unable to open", "cannot be opened"),
         ("is full", "cannot grow: the disk is full"),

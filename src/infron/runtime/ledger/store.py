@@ -23,6 +23,10 @@ class StoreError(ConfigError):
     """The store cannot be used now: one sentence for the operator, with the store's name in it."""
 
 
+class StoreBusy(StoreError):
+    """Another program has it locked: it is to be tried again."""
+
+
 class UnusableRow(Exception):
     """Values that the store takes in no form; the round they belong to goes on without them."""
 

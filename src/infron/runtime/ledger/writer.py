@@ -24,7 +24,7 @@ from infron.runtime.ledger import entries, keys, owners, spend
 from infron.runtime.ledger.entries import Settling
 from infron.runtime.ledger.inbox import Done, Inbox, Read, take
 from infron.runtime.ledger.owners import Owner
-from infron.runtime.ledger.store import Rows, Store, StoreError, UnusableRow
+from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError, UnusableRow
 
 Reply = tuple[Callable[[Any], None], Any]
 
@@ -36,6 +36,7 @@ GAP_SECONDS = 0.004  # between two commits under load; an open on an idle ledger
 LINGER_SECONDS = 0.005  # how long settlements, for which nobody waits, are collected unless the ledger is idle
 LOAD_SECONDS = 0.008  # commits that follow each other as closely as this are load
 RETRY_SECONDS = (0.1, 2.0)  # first and longest pause after a failed write
+START_SECONDS = 60.0  # how long a start waits for a store that is locked
 STOP_SECONDS = 5.0  # how long a stopping ledger goes on trying to write
 MOST_SETTLEMENTS = 1000  # in one round
 
@@ -88,17 +89,13 @@ class Writer:
         self._poll_at = self._renew_at = self._sweep_at = 0.0
 
     def run(self, store: Store, ready: Callable[[Any], None], closed: Callable[[Any], None]) -> None:
-        """`ready` is replied None, or the StoreError that prevents a start; `closed` None when all is written."""
+        """`ready` is replied None, or what prevents a start; `closed` None when all is written."""
         self._place, self._store = owners.here(), store
-        try:
-            self._reach()
-            self._renew()
-            self._sweep()
-        except StoreError as error:
+        error = self._start()
+        self._reply([(ready, error)])
+        if error is not None:
             store.close()
-            self._reply([(ready, error)])
             return
-        self._reply([(ready, None)])
         stop_at = 0.0
         while True:
             stopping = self._inbox.closing  # asked first: all that was queued before it is then in this round
@@ -111,6 +108,27 @@ class Writer:
             self._chores()
         self._release()
         self._reply([(closed, None)])
+
+    def _start(self) -> Exception | None:
+        """Read what there is and take a lease; None, or what prevents it. A backup that locks the store is waited for."""
+        give_up_at = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self._reach()
+                self._renew()
+                self._sweep()
+            except StoreBusy as error:
+                if self._inbox.closing or time.monotonic() >= give_up_at:
+                    return error
+                if self.healthy is None:
+                    self.healthy = error.message
+                    _log.warning("%s Waiting for it, for %g s at most.", error.message, START_SECONDS)
+                time.sleep(RETRY_SECONDS[0])
+            except Exception as error:
+                return error
+            else:
+                self.healthy = None
+                return None
 
     # ---- one round
 
@@ -212,11 +230,13 @@ class Writer:
             self.ring = msgspec.structs.replace(self.ring, exhausted=self.ring.exhausted | exhausted)
 
     def _answer(self, read: Read) -> Any:
-        """What `read` returns, or LedgerUnavailable."""
+        """What `read` returns or raises; LedgerUnavailable where the store cannot be read."""
         try:
             return read(self._reach())
         except StoreError as error:
             return LedgerUnavailable(error.message)
+        except Exception as error:  # the asker's bug must not end the thread that everybody waits for
+            return error
 
     # ---- chores
 
