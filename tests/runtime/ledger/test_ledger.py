@@ -873,6 +873,16 @@ async def test_the_file_holds_no_secret(url: str):
     assert secret.removeprefix("sk-infron-").encode() not in content
 
 
+@pytest.mark.skipif(os.name != "posix", reason="files have modes on POSIX only")
+async def test_the_files_are_their_owners_only(url: str):
+    # They were readable by everybody on the machine: names of keys, what they asked for and when.
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        files = sorted(sqlite.path_of(url).parent.iterdir())
+        assert [file.name for file in files] == ["ledger.db", "ledger.db-shm", "ledger.db-wal"]
+        assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
+
+
 def test_a_key_is_revoked_by_id_secret_name_or_the_only_fitting_beginning(url: str):
     keys = [create_key(url, name) for name in ("one", "two", "three", "four", "five", "five")]
     assert revoke_key(url, keys[0][0].id).name == "one"

@@ -100,10 +100,11 @@ class SQLite:
             raise StoreError(problem)
         connection = None
         try:
+            _make_private(self.path)
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             _set_up(connection, self._synchronous)
             _bring_up_to_date(connection, self.path)
-        except (sqlite3.Error, StoreError) as error:
+        except (sqlite3.Error, OSError, StoreError) as error:
             if connection is not None:
                 connection.close()
             raise _explained(error, self.path) from error
@@ -191,6 +192,12 @@ def _explained(error: Exception, path: Path) -> StoreError:
         if sign in text:
             return StoreError(f"The ledger {path} {meaning}.")
     return StoreError(f"The ledger {path} cannot be used: {text}.")
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, if there is none, so that its owner alone may read it; SQLite's files beside it follow it."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _set_up(connection: sqlite3.Connection, synchronous: str) -> None:
