@@ -81,5 +81,5 @@ class Settlement(Struct, frozen=True, kw_only=True):
     upstream_closed_ms: float | None = None
     frames: int = 0
     on_disconnect: str | None = None  # what was done when the client left, and why
-    attempts: tuple[str, ...] = ()  # "provider: error_type" of each failed candidate
+    attempts: tuple[FailedAttempt, ...] = ()
     dropped: tuple[str, ...] = ()  # parameters that the provider could not take

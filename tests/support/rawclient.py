@@ -183,6 +183,11 @@ async def receipt(port: int, id: str) -> dict[str, Any]:
     return json.loads(client.received)["data"]
 
 
+def failed_attempts(found: dict[str, Any]) -> list[str]:
+    """Of a receipt: "provider: error type (status)" of each."""
+    return [f"{one['provider']}: {one['error_type']} ({one['status']})" for one in found["attempts"]]
+
+
 async def settled(running: RunningGateway, id: str | None = None) -> dict[str, Any]:
     """The receipt of the only exchange, once it is settled; and that it was recorded once and settled once."""
     await within(running.relay.idle.wait())

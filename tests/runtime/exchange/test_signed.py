@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from rawclient import ask, close_all, receipt
+from rawclient import ask, close_all, failed_attempts, receipt
 
 from infron.catalog.load import load_catalog
 from infron.config import Config
@@ -147,4 +147,5 @@ async def test_credentials_that_cannot_be_had_are_the_operators_to_mend_and_anot
         await client.head()
         await client.rest()
         assert client.words() == "Instead"
-        assert (await receipt(here.port, client.id))["attempts"] == ["google-vertex: provider_configuration (502)"]
+        found = await receipt(here.port, client.id)
+        assert failed_attempts(found) == ["google-vertex: provider_configuration (502)"]

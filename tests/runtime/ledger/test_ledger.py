@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from infron.errors import ConfigError, InvalidRequest, LedgerUnavailable, NotFound
 from infron.money import PICODOLLARS, Price, Usage
-from infron.records import Opening, Outcome, Settlement
+from infron.records import FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import entries, owners, receipts, sqlite, usage, writer
 from infron.runtime.ledger.inbox import Inbox
 from infron.runtime.ledger.ledger import Ledger, create_key, list_keys, revoke_key, usage_rows
@@ -30,6 +30,9 @@ from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import opened as opened_store
 from infron.runtime.ledger.stores import store_of
 
+FAILED = FailedAttempt(
+    provider="other", provider_model="m", status=504, error_type="timeout", started_ms=0.0, ended_ms=9.5
+)
 PRICE = Price(prompt=150_000, completion=600_000, source="a price list")
 
 
@@ -163,7 +166,7 @@ async def test_a_receipt_shows_a_settlement_as_soon_as_it_was_handed_over(url: s
                 upstream_closed_ms=3.5,
                 frames=4,
                 on_disconnect="cancel",
-                attempts=("other: timeout",),
+                attempts=(FAILED,),
             )
         )
         receipt = await ledger.receipt("gen-1", "key_a")
@@ -176,7 +179,7 @@ async def test_a_receipt_shows_a_settlement_as_soon_as_it_was_handed_over(url: s
         assert (receipt.latency, receipt.generation_time, receipt.upstream_closed_ms) == (1.5, 2.5, 3.5)
         assert receipt.created_at == "2023-11-14T22:13:20.500Z"
         assert receipt.error == {"type": "x", "message": "why"}
-        assert receipt.attempts == ["other: timeout"]
+        assert [(one.provider, one.error_type, one.status) for one in receipt.attempts] == [("other", "timeout", 504)]
         assert (receipt.model, receipt.provider_name, receipt.provider_model) == ("author/model", "host", "model-1")
         assert (receipt.upstream_id, receipt.on_disconnect, receipt.frames) == ("up", "cancel", 4)
         assert (receipt.price_source, receipt.external_user, receipt.session_id) == ("a price list", "u", "s")
@@ -577,7 +580,7 @@ def foreign(path: Path) -> Path:
 def newer(path: Path) -> Path:
     with opened_store(f"sqlite:///{path}/file") as store:
         store.reach()
-    query(f"sqlite:///{path}/file", "UPDATE meta SET value = '999' WHERE name = 'schema'")
+    query(f"sqlite:///{path}/file", "UPDATE meta SET value = '999' WHERE name IN ('schema', 'readable_by')")
     return path / "file"
 
 

@@ -36,7 +36,7 @@ from infron.policy.deadlines import Due
 from infron.policy.disconnect import Disconnect, on_disconnect
 from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
-from infron.records import Opening, Outcome
+from infron.records import FailedAttempt, Opening, Outcome
 from infron.request import Outgoing, Request
 from infron.runtime.exchange.route import Route
 from infron.runtime.exchange.settlement import Bill, Meter
@@ -126,7 +126,7 @@ class Exchange:
         if not request.stream:
             self.accumulator = self.api.Accumulator()
         self.meter = Meter(request)
-        self.attempts: list[str] = []
+        self.attempts: list[FailedAttempt] = []
         self.held: list[bytes] = []
         self.started = self.attempt_started = self.last_frame = self.last_write = relay.loop.time()
 
@@ -352,7 +352,16 @@ class Exchange:
         self.error = error
         if error.provider is None and error.blame == "provider":
             error.provider = provider.id
-        self.attempts.append(f"{provider.id}: {error.error_type} ({error.status})")
+        self.attempts.append(
+            FailedAttempt(
+                provider=provider.id,
+                provider_model=route.candidate.provider_model,
+                status=error.status,
+                error_type=error.error_type,
+                started_ms=(self.attempt_started - self.started) * 1000,
+                ended_ms=(self.relay.loop.time() - self.started) * 1000,
+            )
+        )
         early = self.state.phase in (Phase.OPENING, Phase.WAITING)
         if early and error.safe_to_retry and route.has_more:
             self._take(Input.FAILED_OVER)

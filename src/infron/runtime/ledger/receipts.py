@@ -18,6 +18,24 @@ from infron.runtime.ledger.store import Rows, UnusableRow
 
 _price = msgspec.json.Decoder(Price)
 _names = msgspec.json.Decoder(list[str])
+_attempts = msgspec.json.Decoder(list[dict[str, Any]])
+
+
+class AttemptReceipt(Struct, frozen=True, kw_only=True):
+    """A try at one candidate that failed. Milliseconds since the request arrived; `cost`: the provider's bill, in USD.
+
+    What an earlier version did not record is None.
+    """
+
+    provider: str
+    provider_model: str | None
+    status: int | None
+    error_type: str
+    started_ms: float | None
+    ended_ms: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost: float | None
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
@@ -54,7 +72,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     upstream_closed_ms: float | None
     on_disconnect: str | None
     frames: int | None
-    attempts: list[str]
+    attempts: list[AttemptReceipt]
     dropped_parameters: list[str]  # what the caller sent and the provider cannot take
     error: dict[str, str | None] | None
     orphaned: bool
@@ -127,10 +145,24 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         upstream_closed_ms=entry["upstream_closed_ms"],
         on_disconnect=entry["on_disconnect"],
         frames=entry["frames"],
-        attempts=_names.decode(entry["attempts"]) if entry["attempts"] else [],
+        attempts=[_attempt(one) for one in _attempts.decode(entry["attempts"])] if entry["attempts"] else [],
         dropped_parameters=_names.decode(entry["dropped"]) if entry["dropped"] else [],
         error=error,
         orphaned=bool(entry["orphaned"]),
         external_user=entry["end_user"],
         session_id=entry["session_id"],
+    )
+
+
+def _attempt(told: dict[str, Any]) -> AttemptReceipt:
+    return AttemptReceipt(
+        provider=told["provider"],
+        provider_model=told.get("provider_model"),
+        status=told.get("status"),
+        error_type=told["error_type"],
+        started_ms=told.get("started_ms"),
+        ended_ms=told.get("ended_ms"),
+        prompt_tokens=told.get("prompt"),
+        completion_tokens=told.get("completion"),
+        cost=usd(told.get("cost")),
     )

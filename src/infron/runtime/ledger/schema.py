@@ -5,16 +5,36 @@ It never knows which store runs a step: `{int}`, `{real}` and `{strict}` stand f
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
 
 from infron.runtime.ledger.store import Rows, StoreError
+
+
+def _attempts_to_objects(rows: Rows) -> None:
+    """`attempts` held a sentence for each failed candidate: "provider: error_type (status)"."""
+    for id, sentences in rows.read("SELECT id, attempts FROM entries WHERE attempts IS NOT NULL"):
+        objects = [_attempt_of(sentence) for sentence in msgspec.json.decode(sentences, type=list[str])]
+        rows.change("UPDATE entries SET attempts = ?1 WHERE id = ?2", msgspec.json.encode(objects).decode(), id)
+
+
+def _attempt_of(sentence: str) -> dict[str, Any]:
+    told = re.fullmatch(r"(.+): (\w+)(?: \((\d+)\))?", sentence)
+    if told is None:
+        return {"provider": "", "error_type": sentence}
+    status = {"status": int(told[3])} if told[3] else {}
+    return {"provider": told[1], "error_type": told[2], **status}
+
 
 # A step is never changed again. Two things are not visible in it. `id` has an index of its own instead of being the
 # table's order: ids of several processes come in between each other, and whole rows put there would touch many more
 # pages than 40-byte index rows do. And rows that are not settled, or are draining, are few: a partial index finds them
 # at next to no cost for all the others.
-STEPS: tuple[tuple[str, ...], ...] = (
+STEPS: tuple[tuple[str | Callable[[Rows], None], ...], ...] = (
     (
         "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) {strict}",
         """CREATE TABLE owners (
@@ -44,11 +64,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE entries ADD COLUMN native_finish_reason TEXT",
         "ALTER TABLE entries ADD COLUMN dropped TEXT",
     ),
+    (_attempts_to_objects,),
 )
 
+# The oldest version of the tables whose code may go on working on those of this one, while gateways are replaced.
+READABLE_BY = 3
+
 _META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING"
-_SET_SCHEMA = "UPDATE meta SET value = ?1 WHERE name = 'schema'"
-_SCHEMA = "SELECT value FROM meta WHERE name = 'schema'"
+_SET_META = "UPDATE meta SET value = ?2 WHERE name = ?1"
+_VERSIONS = "SELECT name, value FROM meta WHERE name IN ('schema', 'readable_by')"
 
 
 def current(rows: Rows, tables: set[str], store: str) -> int:
@@ -58,19 +82,25 @@ def current(rows: Rows, tables: set[str], store: str) -> int:
     """
     if not tables:
         return 0
-    found = rows.read(_SCHEMA) if "meta" in tables else []
-    if not found or not str(found[0][0]).isdecimal():
+    found: dict[str, str] = dict(rows.read(_VERSIONS)) if "meta" in tables else {}
+    taken = found.get("schema", "")
+    if not taken.isdecimal():
         raise StoreError(f"{store} is a database of something else.")
-    if int(found[0][0]) > len(STEPS):
+    if int(taken) > len(STEPS) < int(found.get("readable_by", taken)):
         raise StoreError(f"{store} was written by a newer version of Infron; update this one.")
-    return int(found[0][0])
+    return int(taken)
 
 
 def bring_up_to_date(rows: Rows, taken: int, words: Mapping[str, str]) -> None:
     """Take the steps after the first `taken`, within one round."""
-    for statements in STEPS[taken:]:
-        for statement in statements:
-            rows.change(statement.format_map(words))
-    for name, value in (("pepper", secrets.token_hex(32)), ("keys_revision", "0"), ("schema", "0")):
+    for step in STEPS[taken:]:
+        for change in step:
+            if isinstance(change, str):
+                rows.change(change.format_map(words))
+            else:
+                change(rows)
+    versions = {"schema": str(len(STEPS)), "readable_by": str(READABLE_BY)}
+    for name, value in {"pepper": secrets.token_hex(32), "keys_revision": "0", **versions}.items():
         rows.change(_META, name, value)
-    rows.change(_SET_SCHEMA, str(len(STEPS)))
+    for name, value in versions.items():
+        rows.change(_SET_META, name, value)

@@ -217,7 +217,7 @@ def _set_up(connection: sqlite3.Connection, synchronous: str) -> None:
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    if _taken(SQLiteRows(connection.cursor(), path), path) == len(schema.STEPS):
+    if _taken(SQLiteRows(connection.cursor(), path), path) >= len(schema.STEPS):
         return
     with _transaction(connection, path) as rows:
         schema.bring_up_to_date(rows, _taken(rows, path), WORDS)

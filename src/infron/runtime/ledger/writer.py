@@ -110,7 +110,7 @@ class Writer:
         self._reply([(closed, None)])
 
     def _start(self) -> Exception | None:
-        """Read what there is and take a lease; None, or what prevents it. A backup that locks the store is waited for."""
+        """Read what there is and take a lease; None, or what prevents it. A store that is locked is waited for."""
         give_up_at = time.monotonic() + START_SECONDS
         while True:
             try:
