@@ -261,7 +261,7 @@ async def test_values_that_no_database_takes_are_mended_instead_of_blocking_the_
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1", user="\ud800")
         assert await opened(ledger, "gen-2")
-        ledger.settle(settlement("gen-1", error="a\udfffb\x00c", cost=2**70, charge=1))
+        ledger.settle(settlement("gen-1", error="a\udfffb\x00c", frames=2**70, charge=1))
         ledger.settle(settlement("gen-2", latency_ms=float("nan")))
         first, second = await ledger.receipt("gen-1", None), await ledger.receipt("gen-2", None)
         assert first is not None
@@ -284,15 +284,24 @@ async def test_a_settlement_of_the_wrong_type_is_given_up_without_holding_up_the
         assert ledger.counts.refused == 1
 
 
-async def test_totals_that_outgrow_64_bits_do_not_stop_entries_from_being_settled(url: str):
+async def test_charges_and_totals_that_outgrow_64_bits_are_exact(url: str):
+    # A charge of more than nine million dollars was cut to 64 bits and left the key's total, and its limit, at nothing.
+    key, _ = create_key(url, "one", 9_000_000)
+    charges = [2**62, 2**62, 2**62, 2**70 + 1, 1, 10**18, 10**18 - 1]
     async with running(url) as ledger:
-        for number in range(3):
-            assert await opened(ledger, f"gen-{number}")
-            ledger.settle(settlement(f"gen-{number}", charge=2**62))
-            receipt = await ledger.receipt(f"gen-{number}", None)
+        for number, charge in enumerate(charges):
+            assert await opened(ledger, f"gen-{number}", key_id=key.id)
+            ledger.settle(settlement(f"gen-{number}", charge=charge, cost=charge + 1))
+            receipt = await ledger.receipt(f"gen-{number}", key.id)
             assert receipt is not None
-            assert receipt.total_cost == 2**62 / PICODOLLARS
-    assert usage_rows(url, "model")[0].charge == 3 * 2**62
+            assert receipt.total_cost == charge / PICODOLLARS
+            assert receipt.provider_cost == (charge + 1) / PICODOLLARS
+            spend = await ledger.spend(key.id)
+            assert spend.today == spend.month == spend.ever == sum(charges[: number + 1])
+    [row] = usage_rows(url, "model")
+    assert (row.charge, row.cost) == (sum(charges), sum(charges) + len(charges))
+    async with running(url) as ledger:
+        assert ledger.keys.exhausted == {key.id}
 
 
 async def test_a_callback_that_raises_does_not_keep_the_others_from_being_called(url: str):
@@ -1002,7 +1011,7 @@ async def test_usage_is_summed_by_model_provider_key_and_day(url: str):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.none() | st.integers(0, 2**63 - 1), min_size=1, max_size=20))
+@given(st.lists(st.none() | st.integers(0, 2**63 - 1) | st.integers(0, 2**80), min_size=1, max_size=20))
 def test_money_is_summed_exactly_whatever_its_size(charges: list[int | None]):
     with TemporaryDirectory() as folder, opened_store(f"sqlite:///{folder}/ledger.db") as store, store.round() as rows:
         for number, charge in enumerate(charges):

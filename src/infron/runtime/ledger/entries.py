@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from infron.records import Opening, Settlement
 from infron.runtime.ledger import owners, statements
+from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Change, Rows, UnusableRow, Value
 
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -120,6 +121,8 @@ def _as_opened(settlement: Settlement, opening: Opening) -> bool:
         and settlement.on_disconnect is None
         and not settlement.attempts
         and not settlement.dropped
+        and (settlement.cost or 0) < MILLION
+        and (settlement.charge or 0) < MILLION
     )
 
 
@@ -150,8 +153,8 @@ def _settled(settlement: Settlement, now: int) -> tuple[Value, ...]:
         usage.cache_write,
         usage.reasoning,
         1 if settlement.estimated else 0,
-        settlement.cost,
-        settlement.charge,
+        None if settlement.cost is None else settlement.cost % MILLION,
+        None if settlement.charge is None else settlement.charge % MILLION,
         settlement.finish_reason,
         settlement.native_finish_reason,
         settlement.upstream_id,
@@ -167,6 +170,8 @@ def _changed(settlement: Settlement) -> tuple[Value, ...]:
         settlement.provider,
         settlement.provider_model,
         None if settlement.price is None else _json.encode(settlement.price).decode(),
+        (settlement.cost or 0) // MILLION,
+        (settlement.charge or 0) // MILLION,
         settlement.error_type,
         settlement.error,
         settlement.upstream_closed_ms,

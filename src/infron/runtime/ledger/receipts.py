@@ -14,6 +14,7 @@ from msgspec import Struct
 from infron.money import Price, usd
 from infron.records import Outcome
 from infron.runtime.ledger import statements
+from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Rows, UnusableRow
 
 _price = msgspec.json.Decoder(Price)
@@ -111,7 +112,7 @@ def read_entry(rows: Rows, id: str) -> Found | None:
 
 def _receipt(entry: dict[str, Any]) -> Receipt:
     outcome = None if entry["outcome"] is None else Outcome(entry["outcome"])
-    charge = usd(entry["charge"])
+    charge, cost = _money(entry, "charge"), _money(entry, "cost")
     error = None
     if entry["error_type"] is not None or entry["error"] is not None:
         error = {"type": entry["error_type"], "message": entry["error"]}
@@ -139,7 +140,7 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         native_tokens_cache_write=entry["cache_write"],
         total_cost=charge,
         usage=charge,
-        provider_cost=usd(entry["cost"]),
+        provider_cost=cost,
         price_source=_price.decode(entry["price"]).source if entry["price"] else None,
         estimated=None if outcome is None else bool(entry["estimated"]),
         upstream_closed_ms=entry["upstream_closed_ms"],
@@ -152,6 +153,12 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         external_user=entry["end_user"],
         session_id=entry["session_id"],
     )
+
+
+def _money(entry: dict[str, Any], name: str) -> float | None:
+    """USD."""
+    amount = entry[name]
+    return None if amount is None else usd(entry[f"{name}_millions"] * MILLION + amount)
 
 
 def _attempt(told: dict[str, Any]) -> AttemptReceipt:

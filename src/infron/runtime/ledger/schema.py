@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Rows, StoreError
 
 
@@ -64,7 +65,14 @@ STEPS: tuple[tuple[str | Callable[[Rows], None], ...], ...] = (
         "ALTER TABLE entries ADD COLUMN native_finish_reason TEXT",
         "ALTER TABLE entries ADD COLUMN dropped TEXT",
     ),
-    (_attempts_to_objects,),
+    (
+        # Whole millions of dollars, which `cost` and `charge` leave out: 64 bits of picodollars are nine of them.
+        "ALTER TABLE entries ADD COLUMN cost_millions {int} NOT NULL DEFAULT 0",
+        "ALTER TABLE entries ADD COLUMN charge_millions {int} NOT NULL DEFAULT 0",
+        "ALTER TABLE spend ADD COLUMN millions {int} NOT NULL DEFAULT 0",
+        f"UPDATE spend SET millions = charge / {MILLION}, charge = charge % {MILLION}",
+        _attempts_to_objects,
+    ),
 )
 
 # The oldest version of the tables whose code may go on working on those of this one, while gateways are replaced.

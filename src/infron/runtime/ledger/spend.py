@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from msgspec import Struct
 
 from infron.runtime.ledger import statements
+from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Rows
 
 
@@ -26,13 +27,13 @@ class Spend(Struct, frozen=True, kw_only=True):
 
 
 def add_charge(rows: Rows, key_id: str | None, day: date, charge: int) -> None:
-    """Add picodollars to the totals of a key. Raises UnusableRow."""
+    """Add picodollars to the totals of a key."""
     for period in (day.isoformat(), day.isoformat()[:7]):
-        rows.change(statements.ADD_CHARGE, key_id or "", period, charge)
+        rows.change(statements.ADD_CHARGE, key_id or "", period, *divmod(charge, MILLION))
 
 
 def read_spend(rows: Rows, key_id: str | None, today: date) -> Spend:
-    totals: dict[str, int] = dict(rows.read(statements.SPEND, key_id or ""))
+    totals = {period: millions * MILLION + rest for period, millions, rest in rows.read(statements.SPEND, key_id or "")}
     week = [today - timedelta(days=back) for back in range(today.weekday() + 1)]
     return Spend(
         today=totals.get(today.isoformat(), 0),
@@ -46,6 +47,6 @@ def left_of_limits(rows: Rows) -> dict[str, int]:
     """Picodollars that each key with a limit may still spend; below zero where its last answer cost more."""
     left: dict[str, int] = dict(rows.read(statements.LIMITED_KEYS))
     if left:
-        for id, charge in rows.read(statements.SPENT_OF_LIMITED):
-            left[id] -= charge
+        for id, millions, rest in rows.read(statements.SPENT_OF_LIMITED):
+            left[id] -= millions * MILLION + rest
     return left

@@ -6,6 +6,9 @@ divided downwards by both `/` and `%`, as all of them are positive.
 
 from __future__ import annotations
 
+# Picodollars are kept in two columns of 64 bits: whole millions of dollars, and the rest.
+MILLION = 10**18
+
 # ---- entries
 
 OPENED = (
@@ -18,8 +21,8 @@ SETTLED = (
 )  # fmt: skip
 # What most settlements leave as the row was opened.
 CHANGED = (
-    "provider", "provider_model", "price", "error_type", "error", "upstream_closed_ms", "on_disconnect", "attempts",
-    "dropped",
+    "provider", "provider_model", "price", "cost_millions", "charge_millions", "error_type", "error",
+    "upstream_closed_ms", "on_disconnect", "attempts", "dropped",
 )  # fmt: skip
 RECEIPT = (*dict.fromkeys(OPENED + SETTLED + CHANGED), "orphaned")
 
@@ -77,20 +80,21 @@ RAISE_KEYS_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'keys_revision'"
 # ---- what was charged: a row for each key and day, and for each key and month
 
 ADD_CHARGE = (
-    "INSERT INTO spend (key_id, period, charge) VALUES (?1, ?2, ?3)"
-    " ON CONFLICT (key_id, period) DO UPDATE SET charge = spend.charge + excluded.charge"
+    "INSERT INTO spend (key_id, period, millions, charge) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key_id, period)"
+    f" DO UPDATE SET millions = spend.millions + excluded.millions + (spend.charge + excluded.charge) / {MILLION},"
+    f" charge = (spend.charge + excluded.charge) % {MILLION}"
 )
-SPEND = "SELECT period, charge FROM spend WHERE key_id = ?1"
+SPEND = "SELECT period, millions, charge FROM spend WHERE key_id = ?1"
 LIMITED_KEYS = "SELECT id, spend_limit FROM keys WHERE spend_limit IS NOT NULL"
 SPENT_OF_LIMITED = (
-    "SELECT keys.id, spend.charge FROM keys JOIN spend ON spend.key_id = keys.id"
+    "SELECT keys.id, spend.millions, spend.charge FROM keys JOIN spend ON spend.key_id = keys.id"
     " WHERE keys.spend_limit IS NOT NULL AND length(spend.period) = 7"
 )
 
 # ---- what was used
 
-# A sum of picodollars leaves 64 bits behind at nine million dollars: sum the millionths and the rest apart.
-_MONEY = "coalesce(sum({0} / 1000000), 0), coalesce(sum({0} % 1000000), 0)"
+# A sum of picodollars leaves 64 bits behind at nine million dollars: it is made of three, each of which does not.
+_MONEY = "sum({0}_millions), coalesce(sum({0} / 1000000), 0), coalesce(sum({0} % 1000000), 0)"
 _USAGE = (
     f"SELECT {{0}}, count(*), sum(prompt), sum(completion), {_MONEY.format('cost')}, {_MONEY.format('charge')},"
     " sum(CASE WHEN charge IS NULL THEN 1 ELSE 0 END), sum(estimated) FROM entries"

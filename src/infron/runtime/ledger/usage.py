@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from infron.errors import InvalidRequest
 from infron.runtime.ledger import statements
+from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import LARGEST, Rows
 
 By = Literal["model", "provider", "key", "day"]
@@ -39,7 +40,7 @@ def read_usage(rows: Rows, by: By, since: float | None) -> list[UsageRow]:
     names: dict[str, str] = dict(rows.read(statements.KEY_NAMES)) if by == "key" else {}
     found = []
     for group, *counts in sums:
-        exchanges, prompt, completion, cost, cost_rest, charge, charge_rest, unpriced, estimated = map(int, counts)
+        exchanges, prompt, completion, *money, unpriced, estimated = map(int, counts)
         if by == "day":
             name = datetime.fromtimestamp(group * 86400, UTC).date().isoformat()
         elif by == "key":
@@ -52,10 +53,14 @@ def read_usage(rows: Rows, by: By, since: float | None) -> list[UsageRow]:
                 exchanges=exchanges,
                 prompt=prompt,
                 completion=completion,
-                cost=cost * 1_000_000 + cost_rest,
-                charge=charge * 1_000_000 + charge_rest,
+                cost=_sum(*money[:3]),
+                charge=_sum(*money[3:]),
                 unpriced=unpriced,
                 estimated=estimated,
             )
         )
     return sorted(found, key=lambda row: row.name if by == "day" else (-row.charge, row.name))
+
+
+def _sum(millions: int, millionths: int, rest: int) -> int:
+    return millions * MILLION + millionths * 1_000_000 + rest

@@ -213,10 +213,7 @@ class Writer:
                     group = (posted.key_id, posted.day)
                     charges[group] = charges.get(group, 0) + posted.charge
         for (key_id, day), charge in charges.items():
-            try:
-                spend.add_charge(rows, key_id, date.fromordinal(day), charge)
-            except UnusableRow:  # nine million dollars in one month do not fit into 64 bits
-                _log.exception("The total of %s cannot grow by %d picodollars.", key_id or "all without a key", charge)
+            spend.add_charge(rows, key_id, date.fromordinal(day), charge)
         return charges
 
     def _take_from_limits(self, charges: dict[tuple[str | None, int], int]) -> None:
