@@ -28,8 +28,8 @@ run: ## Start the gateway with a real model behind it, and ask it a first questi
 	$(call install,base local)
 	@exec $(bin)/infron serve --ask "$(ASK)" $(ARGS)
 
-test: check ## Run every check and every test
-	@$(bin)/python -m pytest --durations=5
+test: check ## Run every check and every test (ARGS="tests/wires", or ARGS="-m 'not heavy'" for the quick ones)
+	@$(bin)/python -m pytest --numprocesses auto --dist worksteal --durations=5 $(ARGS)
 
 check: ## Run the checks alone: ruff and mypy
 	$(call install,base local dev)

@@ -21,6 +21,8 @@ from infron.runtime.local import model as local
 
 
 @pytest.mark.skipif(local.missing(config.Local()) is not None, reason=local.missing(config.Local()) or "")
+@pytest.mark.heavy
+@pytest.mark.timeout(60)  # a real model computes, beside other tests
 def test_serve_asks_its_own_api_says_how_to_go_on_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     words = ("serve", "--port", "0", "--ask", "What is the capital of France?")

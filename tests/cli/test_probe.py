@@ -406,6 +406,8 @@ def command(*words: str, file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(given, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(60)  # a real model computes, beside other tests
 def test_the_model_in_the_box_really_stops(tmp_path: Path) -> None:
     if reason := local.missing(config.Local()):
         pytest.skip(reason)

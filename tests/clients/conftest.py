@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import re
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,11 +98,20 @@ def node() -> str:
 
 @pytest.fixture(scope="session")
 def packages(node: str) -> Path:
-    """The folder with the installed JavaScript clients; they are installed anew where the lock has changed."""
+    """The folder with the installed JavaScript clients; they are installed anew where the lock has changed.
+
+    One test process installs, the others wait for it.
+    """
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed")
     lock, installed = HERE / "package-lock.json", HERE / "node_modules" / ".installed-lock.json"
+    with alone():
+        install(npm, lock, installed)
+    return HERE
+
+
+def install(npm: str, lock: Path, installed: Path) -> None:
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         result = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
@@ -109,4 +119,11 @@ def packages(node: str) -> Path:
             pytest.skip(f"the JavaScript clients cannot be fetched: {result.stderr.strip().splitlines()[0]}")
         assert result.returncode == 0, result.stderr
         installed.write_bytes(lock.read_bytes())
-    return HERE
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """For one test process at a time."""
+    with HERE.joinpath("conftest.py").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

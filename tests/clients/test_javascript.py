@@ -10,7 +10,7 @@ import pytest
 from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, Answer, Pause, Wait, text
 
 # The first of these tests may install the packages.
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
 
 OFTEN = {"first_seconds": 0.1, "every_seconds": 0.1}
 PROGRAMS = [

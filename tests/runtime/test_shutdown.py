@@ -18,6 +18,7 @@ from rawclient import ask, get, receipt, true, within
 from infron.testing import DONE, FINISH, USAGE, Pause, ScriptedProvider, Wait, text
 
 NEVER = asyncio.Event
+pytestmark = pytest.mark.heavy
 
 
 async def is_draining(gateway: Gateway) -> None:
