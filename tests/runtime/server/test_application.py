@@ -206,7 +206,12 @@ async def test_the_models_that_can_be_served_are_listed(running):
 
 
 async def test_one_model_is_told_by_an_id_with_slashes(running):
-    for target in ("/v1/models/acme/tiny-1", "/api/v1/models/acme%2Ftiny-1"):
+    for target in (
+        "/v1/models/acme/tiny-1",
+        "/api/v1/models/acme%2Ftiny-1",
+        "/models/acme%2ftiny%2D1",
+        "/v1/models/acme/tiny-1/",
+    ):
         model = (await ask(running.port, request("GET", target))).json
         assert (model["id"], model["object"], model["owned_by"]) == ("acme/tiny-1", "model", "acme")
         assert model["context_length"] == 4096

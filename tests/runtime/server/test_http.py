@@ -56,6 +56,10 @@ async def running(playing):
         % CHAT.encode(),
         b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n" % CHAT.encode(),
         b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" % CHAT.encode(),
+        b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        % CHAT.encode(),
+        b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        % CHAT.encode(),
         b"POST %b HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" % CHAT.encode(),
         b"POST /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n",
         b"POST /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
@@ -136,19 +140,49 @@ async def test_a_wrong_method_is_told_the_right_one(running, method, path, allow
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/chat/completions/", "//v1/models", "/v2/models", "/%ff%00", "/v1/models/../key"]
+    "path",
+    ["/", "/v1", "/v1/", "//", "/v2/models", "/%ff%00", "/v1/x/../key", "/v1/chat", CHAT + CHAT, "/api/api/v1/models"],
 )
 async def test_an_unknown_path_is_404_and_says_what_there_is(running, path):
     reply = await ask(running.port, request("POST", path, JSON, body=b"{}"))
-    assert reply.status in (404, 405)
-    assert reply.error_type in ("not_found", "method_not_allowed")
-    if path == "/v2/models":
-        assert "/v1/chat/completions" in reply.error["message"]
+    assert (reply.status, reply.error_type) == (404, "not_found")
+    assert "/v1/chat/completions" in reply.error["message"]
+    assert "base address" in reply.error["message"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "/", "/v1", "/v1/", "//v1", "/v1/v1", "/v1//v1/", "/api", "/api/", "/api/v1/v1"]
+)
+@pytest.mark.parametrize("end", ["", "/", "//"])
+async def test_a_path_is_found_however_the_base_address_was_written(running, prefix, end):
+    """`//chat/completions` was 404: base addresses end in a slash, lack `/v1`, or have it where the library adds it."""
+    reply = await ask(running.port, chat(path=f"{prefix}/chat/completions{end}"))
+    assert (reply.status, b"Hello" in reply.body) == (200, True)
+    reply = await ask(running.port, request("GET", f"{prefix}/models{end}"))
+    assert reply.json["object"] == "list"
+    reply = await ask(running.port, request("POST", f"{prefix}/messages{end}", JSON, body=b"{}"))
+    assert (reply.status, reply.json["type"]) == (400, "error")  # in the form of that API
+
+
+async def test_a_path_below_a_root_is_not_found_elsewhere(running):
+    for path in ("/healthz/", "//readyz", "/metrics/"):
+        assert (await ask(running.port, request("GET", path))).status == 200
+    for path in ("/v1/healthz", "/api/v1/metrics", "/healthz/x"):
+        assert (await ask(running.port, request("GET", path))).status == 404
 
 
 @pytest.mark.parametrize(
     "target",
-    [CHAT, "/api" + CHAT, CHAT + "?api-version=1", "/v1/chat/%63ompletions", "http://localhost" + CHAT, CHAT + "?"],
+    [
+        CHAT,
+        "/api" + CHAT,
+        CHAT + "?api-version=1",
+        "/v1/chat/%63ompletions",
+        "http://localhost" + CHAT,
+        "http://[::1]" + CHAT,
+        "http://[::1]:8080" + CHAT,
+        CHAT + "?",
+    ],
 )
 async def test_the_chat_path_is_known_in_every_spelling(running, target):
     reply = await ask(running.port, chat(path=target))
@@ -157,8 +191,9 @@ async def test_the_chat_path_is_known_in_every_spelling(running, target):
 
 
 async def test_the_host_of_an_absolute_target_counts_whatever_the_header_says(running):
-    reply = await ask(running.port, chat(path="http://evil.example" + CHAT))
-    assert (reply.status, reply.error_type) == (403, "permission_denied")
+    for host in ("evil.example", "[::2]", "[2001:db8::1]:80"):
+        reply = await ask(running.port, chat(path=f"http://{host}{CHAT}"))
+        assert (reply.status, reply.error_type) == (403, "permission_denied")
 
 
 @pytest.mark.parametrize(

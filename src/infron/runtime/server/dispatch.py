@@ -127,7 +127,8 @@ class Dispatch:
 
     def _refuse(self, response: Response, error: InfronError) -> None:
         self._relay.metrics.refused(error.error_type)
-        response.answer(*error_answer(error, api_near(response.request.path)))
+        request = response.request
+        response.answer(*error_answer(error, request.place.api or api_near(request.path)))
 
     def _preflight(self, request: HttpRequest) -> Headers | None:
         return preflight(request.method, request.named, self._cors_origins)

@@ -140,16 +140,17 @@ class RequestParser:
         if version not in ("1.0", "1.1"):
             raise InvalidRequest(f"HTTP/{version} is not spoken here, HTTP/1.1 is.")
         named = request.named
-        if b"host" not in named:
-            unclear = version == "1.1"
-        else:
-            unclear = len(named) < len(request.headers) and sum(name == b"host" for name, _ in request.headers) > 1
-        if unclear:
+        many: set[bytes] = set()  # names of fields that stand there more than once
+        if len(named) < len(request.headers):
+            names = [name for name, _ in request.headers]
+            many = {name for name in (b"host", b"transfer-encoding") if names.count(name) > 1}
+        if b"host" in many or (b"host" not in named and version == "1.1"):
             raise InvalidRequest("An HTTP/1.1 request needs one Host header.")
         encoding = named.get(b"transfer-encoding")
         if encoding is None:
             return
-        if encoding.strip().lower() != b"chunked" or version == "1.0" or self._parser.should_upgrade():
+        chunked = encoding.strip().lower() == b"chunked" and b"transfer-encoding" not in many
+        if not chunked or version == "1.0" or self._parser.should_upgrade():
             raise InvalidRequest("The only transfer encoding that is understood is `chunked`, and only in HTTP/1.1.")
 
     def on_chunk_header(self) -> None:

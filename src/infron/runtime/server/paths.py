@@ -5,7 +5,7 @@ It never knows who asks, nor what is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -40,7 +40,10 @@ class Place(Struct, frozen=True):
         if method in taken:
             return None
         if not taken:
-            return NotFound(f"There is nothing at {_shown(path)}. Here are {_OFFERED}, and GET /v1/models.")
+            return NotFound(
+                f"There is nothing at {_shown(path)}. Here are {_OFFERED}, and GET /v1/models: the base address is this"
+                " gateway's with /v1 for OpenAI's libraries, without it for Anthropic's."
+            )
         allowed = ", ".join(sorted(name.decode() for name in taken))
         what = f"{_shown(path)} does not take {method.decode('latin-1')}; it takes {allowed}."
         return MethodNotAllowed(what, headers={"Allow": allowed})
@@ -71,15 +74,38 @@ class Paths:
                 self._exact[path.encode()] = Place(endpoints=methods)
 
     def find(self, path: bytes) -> Place:
-        """What stands at a path without percent-encoding; `NOWHERE` if nothing does."""
-        return self._exact.get(path) or self._matching(path.decode("utf-8", "replace"))
+        """What stands at a path without percent-encoding; `NOWHERE` if nothing does.
+
+        Base addresses end in a slash, lack `/v1` or have it twice, as the client's library wants it or not: what is
+        meant is found all the same.
+        """
+        found = self._exact.get(path)
+        if found is not None:
+            return found
+        text = path.decode("utf-8", "replace")
+        return next((found for spelling in _spellings(text) if (found := self._at(spelling)) is not NOWHERE), NOWHERE)
+
+    def _at(self, path: str) -> Place:
+        return self._exact.get(path.encode()) or self._matching(path)
 
     def _matching(self, path: str) -> Place:
         for pattern, convertors, methods in self._patterns.values():
-            if (match := pattern.match(path)) and all(match.groupdict().values()):
+            if (match := pattern.match(path)) and all(value.strip("/") for value in match.groupdict().values()):
                 params = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
                 return Place(endpoints=methods, params=params)
         return NOWHERE
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """The path as it stands, and what it may have been meant to be."""
+    yield path
+    parts = [part for part in path.split("/") if part]
+    yield "/" + "/".join(parts)
+    api = parts[:1] == ["api"]
+    rest = parts[1:] if api else parts
+    while rest[:1] == ["v1"]:
+        rest = rest[1:]
+    yield "/".join(("/api/v1" if api else "/v1", *rest))
 
 
 def api_near(path: bytes) -> ClientWire:

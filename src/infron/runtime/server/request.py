@@ -72,6 +72,8 @@ def target_of(url: bytes) -> tuple[bytes, bytes, bytes]:
         except httptools.HttpParserError:
             raise InvalidRequest("The request's target is neither a path nor an address.") from None
         authority = parsed.host or b""
+        if b":" in authority:  # as it stands in a Host header
+            authority = b"[%b]" % authority
         url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
     path, _, query = url.partition(b"#")[0].partition(b"?")
     return (urllib.parse.unquote_to_bytes(path) if b"%" in path else path), query, authority

@@ -26,7 +26,7 @@ def endpoints(catalog: Catalog, offered: Callable[[], list[Model]]) -> list[Endp
         return json_response({"object": "list", "data": [_shown(model) for model in offered()]})
 
     async def one(request: Request, key: Key | None) -> Response:
-        wanted = request.path_params["id"]
+        wanted = request.path_params["id"].strip("/")
         for model in offered():
             if model.id == wanted:
                 return json_response(_shown(model))
