@@ -37,6 +37,10 @@ class Server(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Seconds, Meta(description="After SIGTERM or Ctrl-C: how long running streams may go on.")
     ] = 600.0
     max_streams: Annotated[Count, Meta(description="Exchanges at once in one process; more are answered 503.")] = 20_000
+    allowed_hosts: Annotated[
+        list[str],
+        Meta(description='Host names beside loopback that a gateway without keys answers to: "host.docker.internal".'),
+    ] = []
     cors_origins: Annotated[
         list[str], Meta(description='Origins whose pages may call the API, or ["*"]. None by default.')
     ] = []
@@ -72,6 +76,7 @@ class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Timeouts(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     header_seconds: Annotated[Seconds, Meta(description="A request's head must be here by then.")] = 30.0
     body_seconds: Annotated[Seconds, Meta(description="Longest pause between two parts of a request's body.")] = 30.0
+    body_total_seconds: Annotated[Seconds, Meta(description="A request's whole body must be here by then.")] = 600.0
     connect_seconds: Annotated[Seconds, Meta(description="Connecting to a provider, TLS included.")] = 10.0
     first_token_seconds: Annotated[
         Seconds, Meta(description="From the request to a provider to its first content.")

@@ -6,7 +6,7 @@ It never knows where keys are kept, what time it is, or what a request asks for.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -111,15 +111,18 @@ def check_limit(ring: KeyRing, key: Key | None) -> None:
         raise PaymentRequired(f"This API key has used up its limit of ${key.limit / PICODOLLARS:.2f}.")
 
 
-def check_keyless(host: str | None, content_type: str | None, *, has_body: bool) -> None:
+def check_keyless(host: str | None, content_type: str | None, hosts: Container[str] = (), *, has_body: bool) -> None:
     """What a gateway without keys asks of each request, so that no web page can use it through its visitor's browser.
 
     A page's own name in `Host` means DNS rebinding; a body that is not JSON is one that browsers send across origins
-    without asking. Raises Forbidden or UnsupportedMediaType.
+    without asking. `hosts`: names in lower case that are taken beside the loopback ones.
+    Raises Forbidden or UnsupportedMediaType.
     """
-    if host is not None and not is_loopback(host_name(host)):
+    name = None if host is None else host_name(host)
+    if name is not None and not is_loopback(name) and name.rstrip(".").lower() not in hosts:
         raise Forbidden(
-            "Without an API key this gateway answers to loopback names only; create one with `infron keys create`."
+            f"Without an API key this gateway answers to loopback names only, not to `{name[:100]}`: create a key with "
+            "`infron keys create`, or name the host in `server.allowed_hosts`."
         )
     if has_body and not is_json(content_type):
         raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")

@@ -374,3 +374,52 @@ async def test_an_exchange_that_cannot_begin_for_a_bug_of_ours_is_answered_once_
     receipt = await running.relay.ledger.receipt(failed.headers["x-generation-id"], None)
     assert (receipt.outcome, receipt.total_cost) == ("failed", 0)
     assert "a bug" in caplog.text
+
+
+# ---- what is judged again, and what strangers are not told
+
+
+@pytest.mark.parametrize("keyless", [False, True])
+async def test_a_key_is_judged_again_when_the_body_is_here(playing, tmp_path, keyless):
+    """A body at one byte per half minute was served long after its key was revoked, or after the first key was made."""
+    url = f"sqlite:///{tmp_path / 'infron.db'}"
+    lines = ["Content-Type: application/json", "Content-Length: 2"]
+    if not keyless:
+        lines.append(bearer(create_key(url, "first")[1]))
+    playing.calls.clear()
+    async with started(playing, tmp_path) as running, connected(running.port) as connection:
+        connection.send(request("POST", CHAT, *lines, "Expect: 100-continue"))
+        assert (await connection.head()).status == 100
+        connection.send(b"{")
+        before = running.relay.ledger.keys
+        await asyncio.to_thread(create_key if keyless else revoke_key, url, "first")
+        async with asyncio.timeout(2):
+            while running.relay.ledger.keys is before:
+                await asyncio.sleep(0.01)
+        connection.send(b"}")
+        reply = await connection.reply()
+        assert (reply.status, reply.error_type) == (401, "authentication")
+
+
+async def test_readyz_tells_strangers_nothing_but_that_it_is_not_ready(fresh):
+    """It told the path of the ledger's file to everybody."""
+    path = fresh.relay.config.ledger_url().removeprefix("sqlite:///")
+    os.rename(path, f"{path}.away")
+    async with asyncio.timeout(5):
+        while (reply := await ask(fresh.port, request("GET", "/readyz"))).status == 200:
+            await ask(fresh.port, chat())
+            await asyncio.sleep(0.05)
+    assert reply.json == {"status": "the ledger cannot be written"}
+    os.rename(f"{path}.away", path)
+
+
+async def test_a_gateway_without_keys_takes_the_hosts_that_it_is_told(playing):
+    """In a container the gateway is `host.docker.internal`."""
+    hosts = {"allowed_hosts": ["host.docker.internal"]}
+    async with gateway(providers={"mock": playing.row()}, server=hosts) as running:
+        for host in ("host.docker.internal", "Host.Docker.Internal.", "host.docker.internal:8080", "localhost"):
+            assert (await ask(running.port, chat(host=host))).status == 200
+        reply = await ask(running.port, chat(host="other.docker.internal:8080"))
+        assert reply.status == 403
+        for word in ("`other.docker.internal`", "server.allowed_hosts", "infron keys create"):
+            assert word in reply.error["message"]

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from rawconnection import CHAT, ask, chat, connected, request
 
-from infron.runtime.server import connection as server
+from infron.runtime.server import clock
 from infron.runtime.server.connection import GatewayProtocol
 from infron.testing import DONE, FINISH, ROLE, ScriptedProvider, Wait, gateway, text
 
@@ -551,6 +551,21 @@ async def test_a_request_that_comes_too_slowly_is_answered_408(provider, first, 
         assert await connection.ended() == b""
 
 
+async def test_a_body_that_trickles_in_has_its_time_in_all(provider):
+    """One byte per half minute kept a request alive for a year."""
+    timeouts = {"body_seconds": 5.0, "body_total_seconds": 0.3}
+    async with (
+        gateway(providers={"mock": provider.row()}, timeouts=timeouts) as running,
+        connected(running.port) as connection,
+    ):
+        connection.send(request("POST", CHAT, JSON, "Content-Length: 1000"))
+        reply = asyncio.create_task(connection.reply())
+        while not reply.done():
+            connection.send(b" ")
+            await asyncio.sleep(0.05)
+        assert (reply.result().status, reply.result().error_type) == (408, "request_timeout")
+
+
 async def test_a_head_that_trickles_in_gets_no_more_time_for_it(provider):
     async with (
         gateway(providers={"mock": provider.row()}, timeouts={"header_seconds": 0.3}) as running,
@@ -574,7 +589,7 @@ async def test_a_connection_without_a_byte_is_closed_in_silence(provider):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(clock, "KEEP_ALIVE_SECONDS", 0.2)
 
 
 async def test_a_connection_that_stays_idle_is_closed_in_the_end(running, impatient):

@@ -11,6 +11,7 @@ import pytest_asyncio
 from rawconnection import CHAT, Connection, ask, chat, connected, request
 
 from infron.runtime.ledger.keys import create_key
+from infron.runtime.server import clock
 from infron.runtime.server import connection as server
 from infron.runtime.server.request import HttpRequest
 from infron.testing import DONE, FINISH, ROLE, ScriptedProvider, gateway, text
@@ -195,7 +196,7 @@ async def test_fields_of_a_trailer_are_counted_too(running):
 @pytest.mark.parametrize("line", ["Connection: close", "X-Keep: alive"])
 async def test_reader_that_is_slow_and_steady_gets_everything(monkeypatch, line):
     """It was cut off a minute after the answer's end, however steadily it read."""
-    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 0.3)
+    monkeypatch.setattr(clock, "KEEP_ALIVE_SECONDS", 0.3)
     size = 6_000_000
     async with (
         ScriptedProvider([ROLE, text("x" * size), FINISH, DONE]) as provider,

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -80,16 +80,6 @@ class Relay:
         self.first_look = min((seconds for seconds in clocks if seconds), default=60.0)
 
     # ---- admission
-
-    def admit(
-        self, headers: Mapping[bytes, bytes], host: str | None, content_type: str | None, *, has_body: bool = True
-    ) -> Key | None:
-        """The caller's key, or None on a gateway without keys. `headers`: names in lower case. Raises InfronError."""
-        ring = self.ledger.keys
-        if not ring.required:
-            access.check_keyless(host, content_type, has_body=has_body)
-            return None
-        return access.identify(ring, access.credential_of(headers))
 
     def begin(self, request: Request, key: Key | None, responder: Responder, asked: str | None) -> Exchange:
         """Start the exchange. Raises InfronError where the request can be served by nobody, or not now."""

@@ -8,13 +8,14 @@ wait cost more than their bytes, nor does a broken second one cut the answer to 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from typing import Protocol
 
 from infron.config import Limits, Timeouts
 from infron.errors import InfronError, RequestTimeout
-from infron.runtime.server.dispatch import Admission, Dispatch
+from infron.runtime.server.admission import Admitted
+from infron.runtime.server.clock import ConnectionClock
+from infron.runtime.server.dispatch import Dispatch
 from infron.runtime.server.parser import RequestParser
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response, ServerHeaders
@@ -23,9 +24,6 @@ MAX_BACKLOG_BYTES = 64 << 10
 HEAD_SLICE = 2 << 10  # bytes parsed at a time where heads may be: they make some 80 requests at most
 BODY_SLICE = 16 << 10
 ANSWERS_AT_ONCE = 16  # to one connection, before others have their turn
-KEEP_ALIVE_SECONDS = 75.0
-LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it
-LINGER_TOTAL_SECONDS = 30.0
 LINGER_HEAD_BYTES = 1 << 20  # read of what follows a head that was refused
 LINGER_BODY_BYTES = 64 << 20  # the same of a body; most libraries send it whole before they read
 
@@ -45,11 +43,7 @@ class Listener(Protocol):
 
 
 class GatewayProtocol(asyncio.Protocol):
-    """One connection. `receiving`: what its clock is for, or nothing.
-
-    head, body: the rest of a request · idle: the next one · taken: the client takes what is written · linger: it stops
-    sending what was refused · close: it takes the rest, and the connection ends.
-    """
+    """One connection."""
 
     def __init__(self, server: Listener) -> None:
         self.server = server
@@ -57,7 +51,8 @@ class GatewayProtocol(asyncio.Protocol):
         self.headers = server.headers
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self.parser = RequestParser(self, server.limits, server.dispatch.paths)
-        self.admission = Admission()
+        self.clock = ConnectionClock(server.timeouts)
+        self.admitted = Admitted()
         # what came and is not parsed yet, the parsed requests that wait, and the answer that is under way
         self.backlog: bytes | bytearray | memoryview = b""
         self.waiting: deque[HttpRequest] = deque()
@@ -67,10 +62,6 @@ class GatewayProtocol(asyncio.Protocol):
         self.read_paused = False
         self.half_closed = False
         self.deaf = False  # nothing that comes can be understood any more
-        self.receiving = ""
-        self.deadline = 0.0
-        self.unsent = 0  # bytes that the client had not taken at the last look
-        self.linger_until = 0.0
         self.unwanted = 0  # bytes that may still be read though nobody wants them
 
     # ---- the connection
@@ -78,7 +69,8 @@ class GatewayProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self.server.came(self)
-        self._expect_within("head", self.server.timeouts.header_seconds)
+        self.clock.wait("head", self.loop.time())
+        self.server.timed.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.went(self)
@@ -165,8 +157,8 @@ class GatewayProtocol(asyncio.Protocol):
         self.unwanted -= size
         if self.unwanted < 0:
             self.abort()
-        elif self.receiving == "linger":
-            self.deadline = min(self.loop.time() + LINGER_SECONDS, self.linger_until)
+        elif self.clock.waits_for == "linger":
+            self.clock.linger(self.loop.time())
 
     def _parse_more(self) -> None:
         """Parse the next slice of the backlog, which ends at the latest where the body that is being received does."""
@@ -200,7 +192,7 @@ class GatewayProtocol(asyncio.Protocol):
         self.waiting.append(request)
 
     def request_complete(self) -> None:
-        self.receiving = ""
+        self.clock.stop()
 
     # ---- one answer after the other
 
@@ -248,7 +240,7 @@ class GatewayProtocol(asyncio.Protocol):
         if request.error is not None:
             return
         try:
-            self.server.dispatch.admit(request, self.admission)
+            self.server.dispatch.admit(request, self.admitted)
             if not request.complete:
                 self.parser.check_length(request)
         except InfronError as error:
@@ -272,65 +264,50 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _set_clock(self) -> None:
         """Start the clock of what should come next. That of a body starts anew with each piece of it."""
-        timeouts, current = self.server.timeouts, self.current
-        if self.receiving in ("linger", "close"):
+        clock, current, now = self.clock, self.current, self.loop.time()
+        if clock.closing:
             return
         if current is not None and current.request.place.api is not None:
-            self.receiving = ""  # an exchange has clocks of its own
+            clock.stop()  # an exchange has clocks of its own
         elif self.write_paused:
-            self._expect_taking("taken")
+            clock.wait_for_taking("taken", self.transport.get_write_buffer_size(), now)
         elif self.deaf or current is not None:
-            self.receiving = ""
+            clock.stop()
         elif self.parser.request is not None:
-            self._expect_within("body", timeouts.body_seconds)
+            self.parser.request.until = clock.wait_for_body(self.parser.request.until, now)
         elif self.parser.begun:
-            if self.receiving != "head":
-                self._expect_within("head", timeouts.header_seconds)
-        elif self.transport.get_write_buffer_size():
-            self._expect_taking("taken")
-        elif self.receiving in ("", "taken"):
-            self._expect_within("idle", KEEP_ALIVE_SECONDS)
-
-    def _expect_within(self, what: str, seconds: float) -> None:
-        self.receiving = what if seconds else ""
-        if seconds:
-            self.deadline = self.loop.time() + seconds
+            if clock.waits_for != "head":
+                clock.wait("head", now)
+        elif unsent := self.transport.get_write_buffer_size():
+            clock.wait_for_taking("taken", unsent, now)
+        elif clock.waits_for in ("", "taken"):
+            clock.wait("idle", now)
+        if clock.waits_for:
             self.server.timed.add(self)
-
-    def _expect_taking(self, what: str) -> None:
-        """The client has `client_stall_seconds` for each byte that it takes."""
-        if self.receiving != what:
-            self.receiving, self.unsent = what, -1
-            self.server.timed.add(self)
-            self._look_at_taking(self.loop.time())
-
-    def _look_at_taking(self, now: float) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent != self.unsent:
-            self.unsent = unsent
-            self.deadline = now + (self.server.timeouts.client_stall_seconds or math.inf)
 
     def check_clock(self, now: float) -> None:
         """Close what is idle for too long; refuse heads and bodies that come too slowly, and who takes nothing."""
-        if self.receiving in ("taken", "close"):
-            self._look_at_taking(now)
-            if not self.unsent and self.receiving == "taken" and not self.write_paused:
+        clock = self.clock
+        if clock.waits_for in ("taken", "close"):
+            unsent = self.transport.get_write_buffer_size()
+            clock.look(unsent, now)
+            if not unsent and clock.waits_for == "taken":
                 self._set_clock()
-                return
-        if self.receiving and now < self.deadline:
+        if clock.waits_for and now < clock.due:
             return
         self.server.timed.discard(self)
-        if self.receiving in ("linger", "close", "taken"):
+        if clock.closing or clock.waits_for == "taken":
             self.abort()
-        elif self.receiving == "idle" or (self.receiving and not self.parser.begun):
+        elif clock.waits_for == "idle" or (clock.waits_for and not self.parser.begun):
             self._close()
-        elif self.receiving:
-            self._fail(RequestTimeout(f"The rest of the request's {self.receiving} did not come in time."))
+        elif clock.waits_for:
+            self._fail(RequestTimeout(f"The rest of the request's {clock.waits_for} did not come in time."))
             self._advance()
 
     def _close(self) -> None:
-        if self.transport.get_write_buffer_size():  # a client that takes nothing must not keep the connection for ever
-            self._expect_taking("close")
+        if unsent := self.transport.get_write_buffer_size():  # who takes nothing must not keep the connection for ever
+            self.clock.wait_for_taking("close", unsent, self.loop.time())
+            self.server.timed.add(self)
         self.transport.close()
 
     def _linger(self, request: HttpRequest) -> None:
@@ -340,6 +317,6 @@ class GatewayProtocol(asyncio.Protocol):
             return
         body = max(LINGER_BODY_BYTES, 2 * self.server.limits.max_body_bytes)
         self.unwanted = body if request.path else LINGER_HEAD_BYTES
-        self._expect_within("linger", LINGER_SECONDS)
-        self.linger_until = self.loop.time() + LINGER_TOTAL_SECONDS
+        self.clock.linger(self.loop.time())
+        self.server.timed.add(self)
         self.transport.write_eof()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
-from infron.errors import InfronError, InternalError, UnsupportedMediaType
-from infron.policy.access import Key, KeyRing, is_json
+from infron.errors import InfronError, InternalError
 from infron.policy.routing import asked_on_disconnect
 from infron.runtime.exchange.exchange import Exchange, error_answer
 from infron.runtime.exchange.relay import Relay
+from infron.runtime.server.admission import Admission, Admitted
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.asgi import AsgiCall
 from infron.runtime.server.cors import Headers, preflight
@@ -22,56 +22,34 @@ from infron.runtime.server.response import Response
 from infron.wires.contract import ClientWire
 
 
-class Admission:
-    """What the last request of a connection that was let in showed, to which ring, and the key that it proved."""
-
-    shown: tuple[bytes | None, ...] = ()
-    ring: KeyRing | None = None
-    key: Key | None = None
-
-
 class Dispatch:
     """One for all connections of a process."""
 
     def __init__(self, relay: Relay) -> None:
         self.paths = Paths(endpoints(relay))
         self._relay = relay
+        self._admission = Admission(lambda: relay.ledger.keys, relay.config.server.allowed_hosts)
         self._cors_origins = relay.config.server.cors_origins
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def admit(self, request: HttpRequest, before: Admission) -> None:
-        """Sets the request's key, or raises InfronError."""
+    def admit(self, request: HttpRequest, before: Admitted) -> None:
+        """Set the request's key, or raise InfronError."""
         if self._preflight(request) is not None:
             return
         if refusal := request.place.refusal(request.method, request.path):
             raise refusal
         endpoint = request.place.endpoints.get(request.method)
-        if endpoint is not None:
-            if not endpoint.open:
-                request.key = self._key(request, takes_body=endpoint.takes_body)
-            return
-        named, ring = request.named, self._relay.ledger.keys
-        shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
-        if shown == before.shown and ring is before.ring:
-            request.key = before.key
-            return
-        request.key = self._key(request, takes_body=True)
-        before.shown, before.ring, before.key = shown, ring, request.key
-
-    def _key(self, request: HttpRequest, *, takes_body: bool) -> Key | None:
-        named = request.named
-        host = named.get(b"host")
-        content_type = named.get(b"content-type", b"").decode("latin-1")
-        key = self._relay.admit(
-            named, None if host is None else host.decode("latin-1"), content_type, has_body=takes_body
-        )
-        if takes_body and not is_json(content_type):
-            raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
-        return key
+        if endpoint is None or not endpoint.open:
+            self._admission.admit(request, before, takes_body=endpoint is None or endpoint.takes_body)
 
     def begin(self, request: HttpRequest, response: Response) -> None:
         """Begin with the answer; it may be over on return."""
         place = request.place
+        if request.error is None and request.size:
+            try:
+                self._admission.admit_again(request)
+            except InfronError as error:
+                request.refuse(error)
         if request.error is not None:
             self._refuse(response, request.error)
         elif (granted := self._preflight(request)) is not None:

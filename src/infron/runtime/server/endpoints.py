@@ -16,7 +16,12 @@ def endpoints(relay: Relay) -> list[Endpoint]:
         *models.endpoints(relay.catalog, lambda: relay.offered()),
         *receipts.endpoints(relay.ledger),
         *keys.endpoints(relay.ledger),
-        *health.endpoints(
-            lambda: "shutting down" if relay.shutting_down else relay.ledger.healthy, lambda: relay.metrics.text()
-        ),
+        *health.endpoints(lambda: _unready(relay), lambda: relay.metrics.text()),
     ]
+
+
+def _unready(relay: Relay) -> str | None:
+    """Why no new exchange should be sent here, in words that strangers may read: the log says more."""
+    if relay.shutting_down:
+        return "shutting down"
+    return "the ledger cannot be written" if relay.ledger.healthy else None

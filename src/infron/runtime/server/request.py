@@ -10,7 +10,7 @@ import urllib.parse
 import httptools
 
 from infron.errors import InfronError, InvalidRequest
-from infron.policy.access import Key
+from infron.policy.access import Key, KeyRing
 from infron.runtime.server.cors import Headers
 from infron.runtime.server.paths import NOWHERE, Place
 
@@ -20,7 +20,7 @@ class HttpRequest:
 
     __slots__ = (
         "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "length", "method",
-        "named", "path", "place", "query", "size",
+        "named", "path", "place", "query", "ring", "size", "until",
     )  # fmt: skip
 
     def __init__(self, method: bytes, headers: Headers, *, keep_alive: bool, chunked: bool) -> None:
@@ -40,6 +40,8 @@ class HttpRequest:
         self.judged = False
         self.error: InfronError | None = None
         self.key: Key | None = None
+        self.ring: KeyRing | None = None  # that it was judged by; None: it needs no key
+        self.until = 0.0  # by then (loop time) the body must be here; 0: it is not waited for yet
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,57 @@
+"""Who may ask: the key that a request shows or, while the gateway has none, where it comes from.
+
+It never knows what a key may spend, nor what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from infron.errors import UnsupportedMediaType
+from infron.policy.access import Key, KeyRing, check_keyless, credential_of, identify, is_json
+from infron.runtime.server.request import HttpRequest
+
+
+class Admitted:
+    """What the last request of a connection that was let in showed, to which ring, and the key that it proved."""
+
+    shown: tuple[bytes | None, ...] = ()
+    ring: KeyRing | None = None
+    key: Key | None = None
+
+
+class Admission:
+    """One for all connections of a process."""
+
+    def __init__(self, ring: Callable[[], KeyRing], hosts: list[str]) -> None:
+        """`ring`: the keys of this moment. `hosts`: that a gateway without keys answers to, beside loopback ones."""
+        self._ring = ring
+        self._hosts = frozenset(name.lower() for name in hosts)
+
+    def admit(self, request: HttpRequest, before: Admitted, *, takes_body: bool) -> None:
+        """Set the request's key: None on a gateway without keys. Raises InfronError; a body must be JSON."""
+        named, ring = request.named, self._ring()
+        shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
+        if shown != before.shown or ring is not before.ring or not takes_body:
+            key = self._identify(request, ring, takes_body=takes_body)
+            before.shown, before.ring, before.key = shown, ring if takes_body else None, key
+        request.key, request.ring = before.key, ring
+
+    def admit_again(self, request: HttpRequest) -> None:
+        """Its body took its time, and keys may have been made or revoked since. Raises InfronError."""
+        ring = self._ring()
+        if request.ring is not None and request.ring is not ring:
+            request.key = self._identify(request, ring, takes_body=True)
+
+    def _identify(self, request: HttpRequest, ring: KeyRing, *, takes_body: bool) -> Key | None:
+        named = request.named
+        kind = named.get(b"content-type", b"").decode("latin-1")
+        key = None
+        if ring.required:
+            key = identify(ring, credential_of(named))
+        else:
+            host = named.get(b"host")
+            check_keyless(None if host is None else host.decode("latin-1"), kind, self._hosts, has_body=takes_body)
+        if takes_body and not is_json(kind):
+            raise UnsupportedMediaType("The body must be JSON: send `Content-Type: application/json`.")
+        return key
