@@ -35,12 +35,11 @@ def test_a_line_is_one_line_and_prose_keeps_its_lines() -> None:
     assert printable.prose("a\r\nb\tc\u200f") == "a\nb\tc\u200f"
 
 
-@given(st.text(alphabet=st.characters(), max_size=40))
+@given(st.text(max_size=40))
 def test_json_and_toml_mean_the_same_as_before(text: str) -> None:
-    document = json.dumps({"name": text}, ensure_ascii=False, indent=2)
-    shown = printable.in_json(document)
+    document = json.dumps({"name": text}, ensure_ascii=False, indent=2).encode()
+    shown = printable.in_json(document).decode()
     assert json.loads(shown) == {"name": text}
     assert all(character == "\n" or printable.line(character) == character for character in shown)
-    if not any("\ud800" <= character <= "\udfff" for character in text):
-        quoted = printable.line(json.dumps(text, ensure_ascii=False))
-        assert tomllib.loads(f"a = {quoted}") == {"a": text}
+    quoted = printable.line(json.dumps(text, ensure_ascii=False))
+    assert tomllib.loads(f"a = {quoted}") == {"a": text}

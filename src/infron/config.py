@@ -103,6 +103,27 @@ class Billing(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = False
 
 
+class LogSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    format: Annotated[
+        Literal["text", "json"],
+        Meta(description="One line each: text to read, or JSON to collect. Both hold the same."),
+    ] = "text"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="What is less is left out. info: every exchange with its reason; warning: those that failed."),
+    ] = "info"
+    file: Annotated[
+        str,
+        Meta(
+            description="File that all workers append to; empty: standard error. Rotate it by renaming it: within a "
+            "second of the next line a new one is begun. A relative path is relative to the configuration file."
+        ),
+    ] = ""
+    access: Annotated[
+        bool, Meta(description="Also a line for every HTTP answer, refused requests too, whatever the level.")
+    ] = False
+
+
 class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Offer the bundled model, if it is installed.")] = True
     gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the one in the box.")] = ""
@@ -121,6 +142,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     drain: Drain = Drain()
     billing: Billing = Billing()
+    log: LogSection = LogSection()
     local: Local = Local()
     providers: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any]] = {}
@@ -129,10 +151,14 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def ledger_url(self) -> str:
         """The ledger's address with a relative SQLite path made absolute (relative to the file, else to here)."""
         scheme, _, name = self.ledger.url.partition(":///")
-        if scheme != "sqlite":
-            return self.ledger.url
-        base = self.path.resolve().parent if self.path else Path.cwd()
-        return f"sqlite:///{base / name}"
+        return f"sqlite:///{self._folder() / name}" if scheme == "sqlite" else self.ledger.url
+
+    def log_file(self) -> Path | None:
+        """Where the log goes, absolute; None: to standard error."""
+        return self._folder() / self.log.file if self.log.file else None
+
+    def _folder(self) -> Path:
+        return self.path.resolve().parent if self.path else Path.cwd()
 
 
 class Setting(NamedTuple):
@@ -149,7 +175,7 @@ class Setting(NamedTuple):
         return f"INFRON_{self.section}_{self.name}".upper()
 
 
-_SECTIONS = ("server", "ledger", "keepalive", "limits", "timeouts", "drain", "billing", "local")
+_SECTIONS = ("server", "ledger", "keepalive", "limits", "timeouts", "drain", "billing", "log", "local")
 
 
 def settings() -> Iterator[Setting]:

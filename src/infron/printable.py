@@ -19,7 +19,7 @@ _IN_JSON = re.compile(f"[{_OBEYED}{_HIDDEN}]".replace("\\t\\n", ""))
 
 def line(text: str) -> str:
     """One line to read: a name, a sentence, a cell of a table. Line feeds and invisible characters are escaped, too."""
-    return _IN_LINE.sub(_escape, text)
+    return text if text.isprintable() else _IN_LINE.sub(_escape, text)
 
 
 def prose(text: str) -> str:
@@ -27,9 +27,11 @@ def prose(text: str) -> str:
     return _IN_TEXT.sub(_escape, text.replace("\r\n", "\n"))
 
 
-def in_json(document: str) -> str:
+def in_json(document: bytes) -> bytes:
     """JSON with the same meaning."""
-    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], document)
+    if document.isascii() and b"\x7f" not in document:  # JSON itself escapes the other control characters
+        return document
+    return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], document.decode()).encode()
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -85,7 +85,7 @@ def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = 
 
 def show_json(value: Any) -> None:
     with _writing():
-        print(printable.in_json(msgspec.json.format(msgspec.json.encode(value)).decode()))
+        print(printable.in_json(msgspec.json.format(msgspec.json.encode(value))).decode())
 
 
 def key_members(key: Key) -> dict[str, Any]:

@@ -1,0 +1,225 @@
+"""The log: one line for each exchange that has ended, with its reason; one for each answer, if asked for; and what else
+the program has to say. As text to read, or as JSON.
+
+It never gets a prompt, an answer or a key, and never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import time
+
+import msgspec
+from msgspec import Struct
+
+from infron import printable
+from infron.config import LogSection
+from infron.money import usd
+from infron.records import Outcome, Settlement
+from infron.runtime.telemetry.lines import Lines
+
+MOST_CHARACTERS = 1000  # of one value
+_BAD = (Outcome.FAILED, Outcome.TIMED_OUT)
+_PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
+
+
+class Line(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """What begins every line. As text: `time LEVEL event name=value …`, without what has no value."""
+
+    time: str  # UTC
+    level: str
+
+    def text(self) -> str:
+        return f"{self.time} {self.level.upper()} {self.__struct_config__.tag}{_pairs(self, 2)}"
+
+
+class ExchangeLine(Line, frozen=True, kw_only=True, tag_field="event", tag="exchange"):
+    """How an exchange ended. `charge`, `cost`: USD. `latency_ms`: to its first content, `generation_ms`: from there."""
+
+    id: str
+    outcome: str
+    reason: str
+    provider: str
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+    charge: float | None = None
+    cost: float | None = None
+    latency_ms: int | None = None
+    generation_ms: int | None = None
+    estimated: bool = False
+    upstream_closed_ms: int | None = None
+    attempts: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    error: str | None = None
+
+    def text(self) -> str:
+        """The same as any other's, written out: it is made for every exchange."""
+        charge = "" if self.charge is None else f" charge={_value(self.charge)}"
+        cost = "" if self.cost is None else f" cost={_value(self.cost)}"
+        times = "" if self.latency_ms is None else f" latency_ms={self.latency_ms} generation_ms={self.generation_ms}"
+        rare = self.estimated or self.upstream_closed_ms is not None or self.attempts or self.dropped or self.error
+        return (
+            f"{self.time} {self.level.upper()} exchange id={self.id} outcome={self.outcome} reason={_name(self.reason)}"
+            f" provider={_name(self.provider)} model={_name(self.model)} prompt_tokens={self.prompt_tokens}"
+            f" completion_tokens={self.completion_tokens}{charge}{cost}{times}{_pairs(self, 13) if rare else ''}"
+        )
+
+
+class AccessLine(Line, frozen=True, kw_only=True, tag_field="event", tag="access"):
+    """An answer over HTTP. `path`: without its query. `cut`: the client left before its end."""
+
+    client: str
+    method: str
+    path: str
+    status: int
+    ms: float
+    key: str | None = None
+    cut: bool = False
+
+
+class MessageLine(Line, frozen=True, kw_only=True, tag_field="event", tag="message"):
+    """Whatever else there is to say."""
+
+    logger: str
+    message: str
+    trace: str = ""
+
+
+class Log:
+    """A listener of settlements. `level`: one of logging's numbers; what is less is not written."""
+
+    def __init__(self, section: LogSection, lines: Lines) -> None:
+        self.level: int = logging.getLevelNamesMapping()[section.level.upper()]
+        self._lines = lines
+        self._json = section.format == "json"
+        self._second = 0
+        self._stamp = ""
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def settled(self, settlement: Settlement) -> None:
+        """An exchange has ended."""
+        bad = settlement.outcome in _BAD
+        if (logging.WARNING if bad else logging.INFO) < self.level:
+            return
+        usage, error = settlement.usage, settlement.error
+        line = ExchangeLine(
+            time=self._time(time.time()),
+            level="warning" if bad else "info",
+            id=settlement.id,
+            outcome=settlement.outcome.value,
+            reason=_reason(settlement),
+            provider=settlement.provider,
+            model=settlement.provider_model,
+            prompt_tokens=usage.prompt,
+            completion_tokens=usage.completion,
+            estimated=settlement.estimated,
+            charge=usd(settlement.charge),
+            cost=usd(settlement.cost),
+            latency_ms=_whole(settlement.latency_ms),
+            generation_ms=_whole(settlement.generation_ms),
+            upstream_closed_ms=_whole(settlement.upstream_closed_ms),
+            attempts=settlement.attempts,
+            dropped=settlement.dropped,
+            error=error[:MOST_CHARACTERS] if error else None,
+        )
+        self._write(line)
+
+    def answered(
+        self, client: str, method: str, path: str, status: int, seconds: float, key: str | None, *, cut: bool
+    ) -> None:
+        """A request was answered."""
+        self._write(
+            AccessLine(
+                time=self._time(time.time()), level="info", client=client, method=method,
+                path=path[:MOST_CHARACTERS], status=status, ms=round(seconds * 1000, 1), key=key, cut=cut,
+            )
+        )  # fmt: skip
+
+    def said(self, record: logging.LogRecord) -> None:
+        """Anything else, by Python's own logging."""
+        stamp, message = self._time(record.created), record.getMessage()
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        if self._json:
+            level = record.levelname.lower()
+            self._write(MessageLine(time=stamp, level=level, logger=record.name, message=message, trace=trace))
+            return
+        lines = [f"{stamp} {record.levelname} {record.name}: {message}", *(f"  {line}" for line in trace.splitlines())]
+        for line in lines:
+            self._lines.append(printable.line(line).encode())
+
+    def _write(self, line: Line) -> None:
+        self._lines.append(printable.in_json(_JSON.encode(line)) if self._json else line.text().encode())
+
+    def _time(self, now: float) -> str:
+        """To the millisecond."""
+        second = int(now)
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return self._stamp + _MILLISECONDS[int((now - second) * 1000)]
+
+
+class Handler(logging.Handler):
+    """Makes the log the one place where Python's own logging goes, for as long as the block runs."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log.level)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._log.said(record)
+        except Exception:
+            self.handleError(record)
+
+    def __enter__(self) -> Handler:
+        root = logging.getLogger()
+        self._before = root.handlers[:], root.level
+        root.handlers[:] = [self]
+        root.setLevel(self.level)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        root = logging.getLogger()
+        root.handlers[:], level = self._before
+        root.setLevel(level)
+
+
+_JSON = msgspec.json.Encoder()
+_MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
+
+
+def _reason(settlement: Settlement) -> str:
+    """Why it ended so, in a word or a sentence."""
+    if settlement.outcome is Outcome.COMPLETED:
+        return settlement.finish_reason or "end"
+    if settlement.outcome in _BAD:
+        return settlement.error_type or "unknown"
+    return settlement.on_disconnect or settlement.error_type or "unknown"
+
+
+def _whole(milliseconds: float | None) -> int | None:
+    return None if milliseconds is None else int(milliseconds)
+
+
+def _pairs(line: Line, first: int) -> str:
+    """` name=value …` of the fields from `first` on that have a value."""
+    found = ((name, getattr(line, name)) for name in line.__struct_fields__[first:])
+    return "".join([f" {name}={_value(value)}" for name, value in found if value or type(value) in (int, float)])
+
+
+@functools.lru_cache(1000)
+def _name(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) else printable.line(msgspec.json.encode(value).decode())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return _name(value)
+    if isinstance(value, float):
+        return f"{value:.12f}".rstrip("0").rstrip(".")
+    return ",".join(map(_name, value)) if isinstance(value, tuple) else str(value).lower()

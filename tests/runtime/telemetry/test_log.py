@@ -1,0 +1,140 @@
+"""What the log says of exchanges, answers and everything else, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infron.config import LogSection
+from infron.money import Usage
+from infron.records import Outcome, Settlement
+from infron.runtime.telemetry.lines import Lines
+from infron.runtime.telemetry.log import Handler, Log
+
+WHOLE: dict[str, Any] = {
+    "id": "gen-1", "outcome": Outcome.COMPLETED, "provider": "openai", "provider_model": "gpt-5.4-mini", "price": None,
+    "usage": Usage(prompt=7, completion=3), "finish_reason": "stop", "cost": 12_000_000, "charge": 12_000_000,
+    "latency_ms": 120.4, "generation_ms": 900.6,
+}  # fmt: skip
+CUT: dict[str, Any] = {
+    **WHOLE, "outcome": Outcome.CANCELLED, "estimated": True, "upstream_closed_ms": 1.7, "charge": None, "cost": None,
+    "on_disconnect": "cancel: closing the connection stops openai", "dropped": ("top_k", "seed"),
+    "attempts": ("groq: rate_limit_exceeded",),
+}  # fmt: skip
+FAILED: dict[str, Any] = {
+    **WHOLE, "outcome": Outcome.FAILED, "error_type": "provider_unavailable", "error": "It broke\x1b[2J\noff.",
+    "latency_ms": None, "generation_ms": None, "charge": 0, "cost": 0, "provider_model": 'a "model"',
+}  # fmt: skip
+
+
+class Written:
+    """A log in a file, read when it is closed."""
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        self.path = path
+        self.log = Log(LogSection(**settings), Lines(path))
+
+    def lines(self) -> list[str]:
+        self.log.close()
+        return self.path.read_text().splitlines()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "infron.log"
+
+
+def test_exchanges_as_json_have_a_reason_and_nothing_that_has_no_value(path: Path) -> None:
+    written = Written(path, format="json")
+    for facts in (WHOLE, CUT, FAILED):
+        written.log.settled(Settlement(**facts))
+    whole, cut, failed = map(json.loads, written.lines())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", whole.pop("time"))
+    assert whole == {
+        "event": "exchange", "level": "info", "id": "gen-1", "outcome": "completed", "reason": "stop",
+        "provider": "openai", "model": "gpt-5.4-mini", "prompt_tokens": 7, "completion_tokens": 3, "charge": 1.2e-05,
+        "cost": 1.2e-05, "latency_ms": 120, "generation_ms": 900,
+    }  # fmt: skip
+    assert cut["reason"] == "cancel: closing the connection stops openai"
+    assert (cut["estimated"], cut["upstream_closed_ms"], cut["dropped"]) == (True, 1, ["top_k", "seed"])
+    assert cut["attempts"] == ["groq: rate_limit_exceeded"]
+    assert not cut.keys() & {"charge", "cost", "error"}
+    assert (failed["level"], failed["reason"], failed["charge"]) == ("warning", "provider_unavailable", 0.0)
+    assert failed["error"] == "It broke\x1b[2J\noff."
+
+
+@pytest.mark.parametrize("facts", [WHOLE, CUT, FAILED], ids=lambda facts: facts["outcome"].value)
+def test_exchanges_as_text_say_the_same_as_json(path: Path, facts: dict[str, Any]) -> None:
+    for format in ("json", "text"):
+        written = Written(path, format=format)
+        written.log.settled(Settlement(**facts))
+    document, line = written.lines()
+    fields = json.loads(document)
+    _, level, event, *pairs = re.findall(r'(?:[^ "]|"(?:[^"\\]|\\.)*")+', line)
+    assert (level.lower(), event) == (fields.pop("level"), fields.pop("event"))
+    found = dict(pair.split("=", 1) for pair in pairs)
+    assert found.keys() == fields.keys() - {"time"}
+    for name, value in found.items():
+        if isinstance(fields[name], str):
+            assert (json.loads(value) if value[0] == '"' else value) == fields[name]
+        elif isinstance(fields[name], float):
+            assert float(value) == fields[name]
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(("level", "outcomes"), [("info", 3), ("warning", 1), ("error", 0)])
+def test_the_level_leaves_out_what_is_less(path: Path, level: str, outcomes: int) -> None:
+    written = Written(path, level=level)
+    for facts in (WHOLE, CUT, FAILED):
+        written.log.settled(Settlement(**facts))
+    assert len(written.lines()) == outcomes
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_answers_are_one_line_whatever_was_asked_for(path: Path, format: str) -> None:
+    written = Written(path, format=format, level="error")
+    written.log.answered("127.0.0.1", "GET", "/x\x1b\n" + "y" * 5000, 404, 0.00123, "key_1", cut=True)
+    (line,) = written.lines()
+    assert line.isprintable()
+    assert len(line) < 1300
+    if format == "json":
+        found = json.loads(line)
+        assert (found["event"], found["status"], found["ms"], found["cut"]) == ("access", 404, 1.2, True)
+    else:
+        assert ' INFO access client=127.0.0.1 method=GET path="/x\\u001b\\nyyy' in line
+        assert line.endswith(" status=404 ms=1.2 key=key_1 cut=true")
+
+
+def test_what_python_logs_goes_there_too_for_as_long_as_the_block_runs(path: Path) -> None:
+    before = logging.getLogger().handlers[:]
+    written = Written(path)
+    with Handler(written.log):
+        logging.getLogger("infron.ledger").info("one\n2")
+        logging.getLogger("infron").debug("nothing")
+        try:
+            raise ValueError("a\x1bb")
+        except ValueError:
+            logging.getLogger("infron").exception("a bug")
+    assert logging.getLogger().handlers == before
+    first, second, *trace = written.lines()
+    assert first.endswith(" INFO infron.ledger: one\\n2")
+    assert second.endswith(" ERROR infron: a bug")
+    assert trace[0] == "  Traceback (most recent call last):"
+    assert trace[-1] == "  ValueError: a\\u001bb"
+
+
+def test_what_python_logs_is_one_line_of_json(path: Path) -> None:
+    written = Written(path, format="json")
+    with Handler(written.log):
+        try:
+            raise ValueError
+        except ValueError:
+            logging.getLogger("infron").exception("a bug")
+    (line,) = map(json.loads, written.lines())
+    assert (line["event"], line["level"], line["logger"], line["message"]) == ("message", "error", "infron", "a bug")
+    assert line["trace"].endswith("ValueError")
