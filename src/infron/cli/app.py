@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import os
 import subprocess
 import sys
@@ -91,7 +90,6 @@ def serve(
     given = {"host": host, "port": port, "workers": workers}
     server = msgspec.structs.replace(settings.server, **{name: v for name, v in given.items() if v is not None})
     settings = msgspec.structs.replace(settings, server=server)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     asking: list[threading.Thread] = []
 
     def ready(url: str) -> None:

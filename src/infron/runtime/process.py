@@ -37,6 +37,8 @@ from infron.runtime.exchange.relay import Relay
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
 from infron.runtime.server.listener import Server
+from infron.runtime.telemetry.lines import Lines
+from infron.runtime.telemetry.log import Handler, Log
 from infron.runtime.telemetry.metrics import Metrics
 from infron.wires import PROVIDER_WIRES
 
@@ -49,6 +51,15 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
 
     Returns the exit code. Raises ConfigError with one sentence where it cannot start.
     """
+    log = Log(config.log, Lines(config.log_file()))
+    try:
+        with Handler(log):
+            return _serve(config, log, ready)
+    finally:
+        log.close()
+
+
+def _serve(config: Config, log: Log, ready: Ready | None) -> int:
     rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES, path=config.path)
     for note in rows.notes:
         logger.warning(note)
@@ -58,8 +69,8 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
     url = f"http://{_shown(config.server.host, host)}:{port}"
     local = LocalModel.prepare(config.local) if config.local.enabled else None
     if config.server.workers == 1:
-        return _run_worker(config, rows, listener, local, None, (lambda: ready(url)) if ready else None)
-    return _run_parent(config, rows, listener, local, url, ready)
+        return _run_worker(config, rows, listener, local, log, None, (lambda: ready(url)) if ready else None)
+    return _run_parent(config, rows, listener, local, log, url, ready)
 
 
 # ---- one worker
@@ -70,13 +81,17 @@ def _run_worker(
     rows: Catalog,
     listener: socket.socket,
     local: LocalModel | None,
+    log: Log,
     shared: Path | None,
     ready: Callable[[], None] | None,
     parent: int | None = None,
 ) -> int:
     """`parent`: a file descriptor that comes to its end when the parent process does."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-        return runner.run(_serve_until_told(config, rows, listener, local, shared, ready, parent))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
+            return runner.run(_serve_until_told(config, rows, listener, local, shared, ready, parent))
+    finally:
+        log.close()
 
 
 @contextlib.asynccontextmanager
@@ -188,6 +203,7 @@ def _run_parent(
     rows: Catalog,
     listener: socket.socket,
     local: LocalModel | None,
+    log: Log,
     url: str,
     ready: Ready | None,
 ) -> int:
@@ -205,7 +221,7 @@ def _run_parent(
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             code = 1
             try:
-                code = _run_worker(config, rows, listener, local, shared, None, parent_gone)
+                code = _run_worker(config, rows, listener, local, log, shared, None, parent_gone)
             except ConfigError as error:
                 print(f"infron: {error.message}", file=sys.stderr)
                 code = 3

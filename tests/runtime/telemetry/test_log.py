@@ -12,7 +12,7 @@ import pytest
 
 from infron.config import LogSection
 from infron.money import Usage
-from infron.records import Outcome, Settlement
+from infron.records import FailedAttempt, Outcome, Settlement
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
 
@@ -24,7 +24,10 @@ WHOLE: dict[str, Any] = {
 CUT: dict[str, Any] = {
     **WHOLE, "outcome": Outcome.CANCELLED, "estimated": True, "upstream_closed_ms": 1.7, "charge": None, "cost": None,
     "on_disconnect": "cancel: closing the connection stops openai", "dropped": ("top_k", "seed"),
-    "attempts": ("groq: rate_limit_exceeded",),
+    "attempts": (
+        FailedAttempt(provider="groq", provider_model="m", status=429, error_type="rate_limit_exceeded", started_ms=0,
+                      ended_ms=9),
+    ),
 }  # fmt: skip
 FAILED: dict[str, Any] = {
     **WHOLE, "outcome": Outcome.FAILED, "error_type": "provider_unavailable", "error": "It broke\x1b[2J\noff.",
@@ -62,7 +65,7 @@ def test_exchanges_as_json_have_a_reason_and_nothing_that_has_no_value(path: Pat
     }  # fmt: skip
     assert cut["reason"] == "cancel: closing the connection stops openai"
     assert (cut["estimated"], cut["upstream_closed_ms"], cut["dropped"]) == (True, 1, ["top_k", "seed"])
-    assert cut["attempts"] == ["groq: rate_limit_exceeded"]
+    assert cut["attempts"] == ["groq: rate_limit_exceeded (429)"]
     assert not cut.keys() & {"charge", "cost", "error"}
     assert (failed["level"], failed["reason"], failed["charge"]) == ("warning", "provider_unavailable", 0.0)
     assert failed["error"] == "It broke\x1b[2J\noff."
