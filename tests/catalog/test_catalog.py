@@ -530,6 +530,25 @@ def test_a_new_row_of_a_native_wire_begins_with_what_belongs_to_the_wire():
     assert told.on_disconnect == "call"
 
 
+@pytest.mark.parametrize(
+    ("base", "asked"),
+    [
+        ("https://host", "https://host/v1/messages"),
+        ("https://host/", "https://host/v1/messages"),
+        ("https://host/anthropic", "https://host/anthropic/v1/messages"),
+        ("https://host/v1", "https://host/v1/messages"),
+        ("https://host/v1/", "https://host/v1/messages"),
+        ("https://host/v1beta2/x", "https://host/v1beta2/x/messages"),
+    ],
+)
+def test_an_address_of_the_messages_api_has_its_version_or_is_given_it(base: str, asked: str) -> None:
+    """Anthropic's libraries want the address without `/v1`; written so in a row, each request went to `/messages`."""
+    assert found("own", {"wire": "anthropic", "base_url": base, "api_key": "k"}).chat_url == asked
+    own = {"wire": "anthropic", "base_url": "https://host", "chat_path": "/v1/messages", "api_key": "k"}
+    assert found("own", own).chat_url == "https://host/v1/messages"
+    assert found("own", {"base_url": "https://host", "wire": "openai-chat"}).chat_url == "https://host/chat/completions"
+
+
 @pytest.mark.parametrize("wire", PROVIDER_WIRES)
 def test_a_wire_states_what_holds_for_any_definition_of_it(wire: str) -> None:
     row = load_catalog({"x": {"wire": wire, "base_url": "http://h"}}, environ={}, wires=PROVIDER_WIRES).providers["x"]

@@ -162,7 +162,8 @@ class Provider(Definition, frozen=True):
 
     `base_url` and `chat_path` may hold `{name}` for each of `variables` (name -> environment variables, the first set
     wins; `variable_defaults` where none is), `chat_path` also `{model}`, the provider's own id of the model. `hosts`:
-    variable of `base_url` -> its value -> what to use for `base_url` instead.
+    variable of `base_url` -> its value -> what to use for `base_url` instead. `version_path`: what a `base_url` without
+    any version of an API is followed by.
     `headers_env`: header -> environment variable, sent where that is set. `models_path`: empty where there is no list.
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
@@ -175,6 +176,7 @@ class Provider(Definition, frozen=True):
     aliases: list[str] = []
     wire: str = "openai-chat"
     base_url: str | None = None
+    version_path: str = ""
     chat_path: str = "/chat/completions"
     models_path: str | None = "/models"
     auth: Auth = Auth()

@@ -6,6 +6,7 @@ from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
 from infron.wires.anthropic.request import encode_request
 
 DEFAULTS = {
+    "version_path": "/v1",  # Anthropic's libraries want the address without it
     "chat_path": "/messages",
     "auth": {"header": "x-api-key", "scheme": ""},
     "headers": {"anthropic-version": "2023-06-01"},
