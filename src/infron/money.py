@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+MEDIA = ("audio", "image", "video")  # kinds of tokens that are no text
+
 # Money is whole picodollars (1e-12 USD) everywhere; it is turned into dollars once, where it is shown.
 PICODOLLARS = 10**12
 
@@ -17,9 +19,11 @@ def usd(picodollars: int | None) -> float | None:
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Token counts of one answer. `prompt` includes cached and cache-write tokens, `completion` includes reasoning.
+    """Token counts of one answer, and what else of it is counted. Parts never exceed their whole.
 
-    `cache_write_1h`: those of `cache_write` that are kept for an hour.
+    `prompt` includes cached and cache-write tokens, `completion` reasoning and citations. `cache_write_1h`: those of
+    `cache_write` that are kept for an hour. `prompt_audio` … `completion_video`: those of `prompt`, `cached` and
+    `completion` that are no text. `searches`: of the web. `audio_seconds`: heard, where that is what is billed.
     """
 
     prompt: int = 0
@@ -28,12 +32,26 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cache_write: int = 0
     cache_write_1h: int = 0
     reasoning: int = 0
+    citation: int = 0
+    prompt_audio: int = 0
+    prompt_image: int = 0
+    prompt_video: int = 0
+    cached_audio: int = 0
+    cached_image: int = 0
+    cached_video: int = 0
+    completion_audio: int = 0
+    completion_image: int = 0
+    completion_video: int = 0
+    searches: int = 0
+    audio_seconds: int = 0
 
 
-class Price(Struct, frozen=True, kw_only=True):
-    """What one token costs, in picodollars. `None`: this kind of token has no price of its own.
+class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one token costs, in picodollars, by the names of `Usage`. `None`: this kind has no price of its own.
 
-    `request` is a flat price of each request. `source` says where the price comes from, for the receipt.
+    Of text it costs as its whole then. Media without a price do so only if the price `covers_media`, else what they
+    cost is unknown; so are searches and seconds. `request` is a flat price of each request. `source` says where the
+    price comes from, for the receipt.
     Above `tier_from` prompt tokens (0: never) the whole answer is priced with `tier` instead.
     """
 
@@ -43,6 +61,19 @@ class Price(Struct, frozen=True, kw_only=True):
     cache_write: int | None = None
     cache_write_1h: int | None = None
     reasoning: int | None = None
+    citation: int | None = None
+    prompt_audio: int | None = None
+    prompt_image: int | None = None
+    prompt_video: int | None = None
+    cached_audio: int | None = None
+    cached_image: int | None = None
+    cached_video: int | None = None
+    completion_audio: int | None = None
+    completion_image: int | None = None
+    completion_video: int | None = None
+    search: int | None = None
+    audio_second: int | None = None
+    covers_media: bool = False
     request: int = 0
     source: str = ""
     tier_from: int = 0
@@ -57,7 +88,10 @@ class Charge(Struct, frozen=True, kw_only=True):
     cached: int = 0
     cache_write: int = 0
     request: int = 0
+    search: int = 0
+    reported: int = 0  # what the provider itself named, where no price tells its parts
 
     @property
     def total(self) -> int:
-        return self.prompt + self.completion + self.cached + self.cache_write + self.request
+        parts = self.prompt + self.completion + self.cached + self.cache_write
+        return parts + self.request + self.search + self.reported

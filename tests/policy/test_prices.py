@@ -6,14 +6,18 @@ import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import genai_prices
+import msgspec
 import pytest
 from amounts import AMOUNTS, PRICES, usages
-from hypothesis import given
+from genai_prices import data_snapshot
+from genai_prices.types import ModelInfo
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider, Rate, price_from
 from infron.catalog.load import load_catalog
-from infron.money import Charge, Price, Usage
+from infron.money import MEDIA, Charge, Price, Usage
 from infron.policy import prices
 from infron.policy.prices import charge_of, price_of
 from infron.wires import PROVIDER_WIRES
@@ -92,13 +96,37 @@ def test_callers_cannot_fill_memory_with_model_names() -> None:
 # ---- charges
 
 
-@given(usages(), PRICES)
+@given(usages(media=True), PRICES)
 def test_the_parts_are_whole_and_sum_to_the_total(usage: Usage, price: Price) -> None:
     charge = charge_of(usage, price)
+    if charge is not None:
+        parts = msgspec.structs.astuple(charge)
+        assert all(type(part) is int and part >= 0 for part in parts)
+        assert charge.total == sum(parts)
+
+
+@given(usages(media=True), PRICES)
+def test_a_price_that_states_each_kind_charges_each_token_once(usage: Usage, price: Price) -> None:
+    flat = Price(prompt=1, completion=1, covers_media=True, search=1, audio_second=1)
+    charge = charge_of(usage, flat)
     assert charge is not None
-    parts = [charge.prompt, charge.completion, charge.cached, charge.cache_write, charge.request]
-    assert all(type(part) is int and part >= 0 for part in parts)
-    assert charge.total == sum(parts)
+    assert charge.total == usage.prompt + usage.completion + usage.searches + usage.audio_seconds
+
+
+@given(usages(media=True), PRICES)
+def test_a_charge_is_unknown_exactly_where_something_that_was_used_has_no_price(usage: Usage, price: Price) -> None:
+    tier = price
+    while tier.tier is not None and usage.prompt > tier.tier_from:
+        tier = tier.tier
+    unpriced = (usage.searches and tier.search is None) or (usage.audio_seconds and tier.audio_second is None)
+    for kind in MEDIA:
+        read, cached, said = (getattr(usage, f"{side}_{kind}") for side in ("prompt", "cached", "completion"))
+        own, own_cached, own_said = (getattr(tier, f"{side}_{kind}") for side in ("prompt", "cached", "completion"))
+        if not tier.covers_media:
+            unpriced |= read > cached and own is None
+            unpriced |= bool(cached and own is None and own_cached is None)
+            unpriced |= bool(said and own_said is None)
+    assert (charge_of(usage, price) is None) == bool(unpriced)
 
 
 @given(usages(), PRICES, st.integers(0, 10**6))
@@ -167,6 +195,77 @@ def test_a_tier_prices_the_whole_answer_and_only_above_its_start() -> None:
         200: 400 + 20,
         201: 1005 + 50,
     }
+
+
+# What the list prices of a chat. Other units are of APIs that are priced otherwise: a new one has to be thought about.
+COUNTED = {*prices._OF_TOKENS.values(), *(name for name, _ in prices._OF_OTHERS.values())}
+OF_OTHER_APIS = {
+    "audio_hours", "input_document_kpages", "input_annotated_document_kpages", "input_mchars",
+    "input_text_messages_kcount", "storage_searches_kcount",
+}  # fmt: skip
+
+
+def listed() -> list[tuple[str, ModelInfo]]:
+    return [(listed.id, model) for listed in data_snapshot.get_snapshot().providers for model in listed.models]
+
+
+def test_every_unit_of_the_price_list_is_known() -> None:
+    units = {name for _, model in listed() for name, amount in model.get_prices(NOW).__dict__.items() if amount}
+    assert units <= COUNTED | OF_OTHER_APIS
+
+
+@given(usages(media=True), st.sampled_from(listed()))
+def test_a_charge_is_what_the_price_list_itself_computes(usage: Usage, model: tuple[str, ModelInfo]) -> None:
+    stated = model[1].get_prices(NOW)
+    price = prices._price(stated, covers_media=True)
+    assume(price is not None)
+    usage = msgspec.structs.replace(usage, cache_write_1h=0, reasoning=0, citation=0, searches=0, audio_seconds=0)
+    charge = charge_of(usage, price)
+    assert charge is not None
+    expected = stated.calc_price(
+        genai_prices.Usage(
+            input_tokens=usage.prompt,
+            output_tokens=usage.completion,
+            cache_read_tokens=usage.cached,
+            cache_write_tokens=usage.cache_write,
+            **{f"input_{kind}_tokens": getattr(usage, f"prompt_{kind}") for kind in MEDIA},
+            **{f"cache_{kind}_read_tokens": getattr(usage, f"cached_{kind}") for kind in MEDIA},
+            **{f"output_{kind}_tokens": getattr(usage, f"completion_{kind}") for kind in MEDIA},
+        )
+    )["total_price"]
+    rounded = Decimal(usage.prompt + usage.completion + 1) / 2  # half a picodollar a token
+    assert abs(charge.total - expected * 10**12) <= rounded
+
+
+def test_sound_costs_what_the_list_says_of_sound() -> None:
+    # Charged as text an answer of gpt-realtime-mini cost 3 dollars where OpenAI bills 30.
+    usage = Usage(prompt=10**6, completion=10**6, prompt_audio=10**6, completion_audio=10**6)
+    charge = charge_of(usage, price_of(CATALOG.providers["openai"], "gpt-realtime-mini", None, NOW))
+    assert charge is not None
+    assert charge.total == 30 * 10**12
+
+
+def test_searches_cost_what_the_list_says_of_them() -> None:
+    price = price_of(CATALOG.providers["anthropic"], "claude-sonnet-4-5", None, NOW)
+    charge = charge_of(Usage(searches=3), price)
+    assert charge is not None
+    assert (charge.search, charge.total) == (30 * 10**9, 30 * 10**9)
+
+
+@pytest.mark.parametrize("name", ["prompt_audio", "prompt_image", "prompt_video", "completion_audio", "searches"])
+def test_media_and_searches_without_a_stated_price_cost_what_nobody_knows(name: str) -> None:
+    stated = price_from(Rate(prompt="1", completion="1"), "row")
+    usage = Usage(prompt=10, completion=10, **{name: 5})
+    assert charge_of(usage, stated) is None
+    own = "search" if name == "searches" else name
+    known = charge_of(usage, price_from(Rate(prompt="1", completion="1", **{own: "2"}), "row"))
+    assert known is not None
+
+
+def test_a_provider_that_tells_its_costs_itself_is_not_priced_for_media_by_text() -> None:
+    openrouter = price_of(CATALOG.providers["openrouter"], "openai/gpt-audio", None, NOW)
+    assert charge_of(Usage(prompt=5), openrouter) is not None
+    assert charge_of(Usage(prompt=5, prompt_audio=5), openrouter) is None
 
 
 def test_an_unknown_price_charges_nothing_that_could_be_taken_for_zero() -> None:

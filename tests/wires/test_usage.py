@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
+from amounts import usages
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infron.catalog.definitions import AnswerQuirks, Provider, Quirks
 from infron.catalog.load import load_catalog
-from infron.money import Usage
+from infron.money import MEDIA, Usage
 from infron.wires import PROVIDER_WIRES
 from infron.wires.usage import chat_usage, cost_in, read_usage
 
@@ -70,13 +72,62 @@ def cached(count: str) -> list[tuple[bytes, bytes]]:
             },
             Usage(prompt=40, completion=5, cache_write=16, cache_write_1h=9),
         ),
+        ({"prompt_tokens": 9.0, "completion_tokens": 500.0}, Usage(prompt=9, completion=500)),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"text_tokens": 20, "audio_tokens": 50, "image_tokens": 30, "video_tokens": 0},
+                "completion_tokens_details": {"audio_tokens": 40, "text_tokens": 10},
+            },
+            Usage(prompt=100, completion=50, prompt_audio=50, prompt_image=30, completion_audio=40),
+        ),
+        (  # what of the cached tokens can be no text is sound
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {"audio_tokens": 80, "cached_tokens": 50},
+            },
+            Usage(prompt=100, completion=1, cached=50, prompt_audio=80, cached_audio=30),
+        ),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 1,
+                "prompt_tokens_details": {
+                    "audio_tokens": 80,
+                    "cached_tokens": 50,
+                    "cached_tokens_details": {"audio_tokens": 45, "text_tokens": 5},
+                },
+            },
+            Usage(prompt=100, completion=1, cached=50, prompt_audio=80, cached_audio=45),
+        ),
+        (  # Perplexity's deep research: citations and reasoning are billed beside the completion
+            {
+                "prompt_tokens": 33,
+                "completion_tokens": 7163,
+                "total_tokens": 7196,
+                "citation_tokens": 20016,
+                "num_search_queries": 18,
+                "reasoning_tokens": 73997,
+            },
+            Usage(prompt=33, completion=7163 + 20016 + 73997, reasoning=73997, citation=20016, searches=18),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 1, "server_tool_use": {"web_search_requests": 2}},
+            Usage(prompt=9, completion=1, searches=2),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 1, "prompt_audio_seconds": 4},
+            Usage(prompt=9, completion=1, audio_seconds=4),
+        ),
     ],
 )
 def test_each_shape_of_a_usage_report_is_read(raw: dict[str, Any], usage: Usage) -> None:
     assert read(raw, PLAIN) == usage
 
 
-@pytest.mark.parametrize("bad", [-1, "12", True, 3.0, 2**63, [], {}, None])
+@pytest.mark.parametrize("bad", [-1, "12", True, 3.5, 2**63, float("inf"), float("nan"), [], {}, None])
 def test_what_is_not_a_count_is_taken_for_absent(bad: object) -> None:
     assert read({"prompt_tokens": bad, "completion_tokens": 5}, PLAIN) == Usage(completion=5)
     assert read({"prompt_tokens": bad, "completion_tokens": bad}, PLAIN) is None
@@ -166,6 +217,12 @@ MEMBERS = [
     "prompt_tokens_details",
     "completion_tokens_details",
     "prompt_cache_hit_tokens",
+    "audio_tokens",
+    "image_tokens",
+    "cached_tokens_details",
+    "citation_tokens",
+    "num_search_queries",
+    "server_tool_use",
     "cost",
     "cost_in_usd_ticks",
 ]
@@ -194,16 +251,18 @@ def test_the_last_report_stands_and_quirks_do_not_leak_between_providers() -> No
     assert read(raw, PLAIN) == Usage(prompt=1, completion=2, reasoning=2)
 
 
-@given(st.builds(Usage, **dict.fromkeys(("prompt", "completion"), st.integers(0, 10**6))), st.data())
-def test_counts_in_the_names_of_the_chat_api_are_read_back_as_they_were(whole: Usage, data: st.DataObject) -> None:
-    cached = data.draw(st.integers(0, whole.prompt))
-    written = data.draw(st.integers(0, whole.prompt - cached))
-    usage = Usage(
-        prompt=whole.prompt,
-        completion=whole.completion,
-        cached=cached,
-        cache_write=written,
-        cache_write_1h=data.draw(st.integers(0, written)),
-        reasoning=data.draw(st.integers(0, whole.completion)),
-    )
+@given(usages(media=True))
+def test_counts_in_the_names_of_the_chat_api_are_read_back_as_they_were(usage: Usage) -> None:
+    usage = msgspec.structs.replace(usage, citation=0, audio_seconds=0)  # which have no name there
     assert read_usage(chat_usage(usage)) == usage
+
+
+@given(usages(media=True))
+def test_media_leave_room_for_the_text_of_each_side(usage: Usage) -> None:
+    fresh = usage.prompt - usage.cached - usage.cache_write
+    cached, said = usage.cached, usage.completion - usage.reasoning - usage.citation
+    for kind in MEDIA:
+        read, kept, told = (getattr(usage, f"{side}_{kind}") for side in ("prompt", "cached", "completion"))
+        assert 0 <= kept <= read
+        fresh, cached, said = fresh - (read - kept), cached - kept, said - told
+    assert min(fresh, cached, said) >= 0

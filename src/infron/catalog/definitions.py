@@ -14,6 +14,8 @@ from msgspec import Struct
 from infron.money import Price
 
 OnDisconnect = Literal["cancel", "drain", "call"]
+Amount = str | int | float
+_NO_TOKENS = frozenset(("request", "search", "audio_second"))  # priced each, not by the million
 
 
 class Definition(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,18 +46,31 @@ class Auth(Definition, frozen=True):
 
 
 class Rate(Definition, frozen=True):
-    """A price as a definition states it: decimal strings, USD per million tokens; `request` is USD per request.
+    """A price as a definition states it: decimal strings, USD per million tokens, by the names of `money.Price`.
 
-    An empty string: this kind of token has no price of its own. Above `tier_from` prompt tokens `tier` holds instead.
+    `request`, `search` and `audio_second` are USD each. An empty string: this kind has no price of its own; where it is
+    no text, what it costs is unknown. Above `tier_from` prompt tokens `tier` holds instead.
     """
 
-    prompt: str | int | float
-    completion: str | int | float
-    cached: str | int | float = ""
-    cache_write: str | int | float = ""
-    cache_write_1h: str | int | float = ""
-    reasoning: str | int | float = ""
-    request: str | int | float = "0"
+    prompt: Amount
+    completion: Amount
+    cached: Amount = ""
+    cache_write: Amount = ""
+    cache_write_1h: Amount = ""
+    reasoning: Amount = ""
+    citation: Amount = ""
+    prompt_audio: Amount = ""
+    prompt_image: Amount = ""
+    prompt_video: Amount = ""
+    cached_audio: Amount = ""
+    cached_image: Amount = ""
+    cached_video: Amount = ""
+    completion_audio: Amount = ""
+    completion_image: Amount = ""
+    completion_video: Amount = ""
+    search: Amount = ""
+    audio_second: Amount = ""
+    request: Amount = "0"
     tier_from: int = 0
     tier: Rate | None = None
 
@@ -248,25 +263,17 @@ def per_token(usd_per_million: Decimal) -> int:
 
 def price_from(rate: Rate, source: str) -> Price:
     """A stated price in picodollars. Raises ValueError for what is not a decimal number of at least 0."""
-
-    def own(amount: str | int | float) -> int | None:
-        return None if amount == "" else per_token(_decimal(amount))
-
-    return Price(
-        prompt=per_token(_decimal(rate.prompt)),
-        completion=per_token(_decimal(rate.completion)),
-        cached=own(rate.cached),
-        cache_write=own(rate.cache_write),
-        cache_write_1h=own(rate.cache_write_1h),
-        reasoning=own(rate.reasoning),
-        request=per_token(_decimal(rate.request) * 1_000_000),
-        source=source,
-        tier_from=rate.tier_from,
-        tier=price_from(rate.tier, source) if rate.tier else None,
-    )
+    stated = {name: getattr(rate, name) for name in Rate.__struct_fields__ if name not in ("tier", "tier_from")}
+    amounts: dict[str, Any] = {
+        name: per_token(_decimal(amount) * (1_000_000 if name in _NO_TOKENS else 1))
+        for name, amount in stated.items()
+        if amount != "" or name in ("prompt", "completion")
+    }
+    tier = price_from(rate.tier, source) if rate.tier else None
+    return Price(**amounts, source=source, tier_from=rate.tier_from, tier=tier)
 
 
-def _decimal(amount: str | int | float) -> Decimal:
+def _decimal(amount: Amount) -> Decimal:
     try:
         value = Decimal(str(amount))
     except InvalidOperation:

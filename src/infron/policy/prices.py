@@ -5,7 +5,7 @@ It never knows how an answer ended, never reads a clock, and never asks the netw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -16,11 +16,12 @@ from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from infron.catalog.definitions import Provider, per_token
-from infron.money import Charge, Price, Usage
+from infron.money import MEDIA, Charge, Price, Usage
 from infron.policy import tokens
 
 _SOURCE = f"genai-prices {genai_prices.__version__}"
-_converted: dict[int, tuple[ModelPrice, Price | None]] = {}  # by identity; the list's own objects live as long as it
+# By identity, for the list's own objects live as long as it does, and by whether they cover media.
+_converted: dict[tuple[int, bool], tuple[ModelPrice, Price | None]] = {}
 
 
 def warm(families: Iterable[str] = ("gpt",)) -> None:
@@ -35,7 +36,9 @@ def price_of(
 ) -> Price | None:
     """What a model costs at a provider at the time `at` (with a time zone); None if nobody says.
 
-    `override`: what the catalogue states for it (`Catalog.price`), which wins. `service_tier`: that of the request.
+    `override`: what the catalogue states for it (`Catalog.price`), which wins. `service_tier`: as asked for or served.
+    A price of the list holds for media too, unless it says otherwise; of a provider that tells its costs itself the
+    list knows those of text only.
     """
     if override is not None:
         return override
@@ -46,12 +49,14 @@ def price_of(
     )
     if model is None:
         return None
+    covers_media = not provider.quirks.answer.cost_path
     if service_tier and model.price_variants:
-        return _price(model.get_prices(at, {"service_tier": service_tier}))
+        return _price(model.get_prices(at, {"service_tier": service_tier, "speed": service_tier}), covers_media)
     prices = model.get_prices(at)
-    known = _converted.get(id(prices))
+    name = (id(prices), covers_media)
+    known = _converted.get(name)
     if known is None:
-        known = _converted[id(prices)] = (prices, _price(prices))
+        known = _converted[name] = (prices, _price(prices, covers_media))
     return known[1]
 
 
@@ -69,29 +74,50 @@ def _listed(price_list: str, provider_model: str) -> ModelInfo | None:
     return found
 
 
-def _price(prices: ModelPrice) -> Price | None:
+# Our names of prices -> those of the list. Of a million tokens, and of a thousand or an hour of what is no token.
+_OF_TOKENS = {
+    "prompt": "input_mtok",
+    "completion": "output_mtok",
+    "cached": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
+    "reasoning": "output_reasoning_mtok",
+    "citation": "output_citation_mtok",
+    "prompt_audio": "input_audio_mtok",
+    "prompt_image": "input_image_mtok",
+    "prompt_video": "input_video_mtok",
+    "cached_audio": "cache_audio_read_mtok",
+    "cached_image": "cache_image_read_mtok",
+    "cached_video": "cache_video_read_mtok",
+    "completion_audio": "output_audio_mtok",
+    "completion_image": "output_image_mtok",
+    "completion_video": "output_video_mtok",
+}
+_OF_OTHERS = {
+    "request": ("requests_kcount", 1_000),
+    "search": ("web_searches_kcount", 1_000),
+    "audio_second": ("input_audio_hours", 3_600),
+}
+
+
+def _price(prices: ModelPrice, covers_media: bool) -> Price | None:
     """A price of the list in picodollars, its tiers nested; None without a price for both prompt and completion."""
     listed: dict[str, Decimal | TieredPrices | None] = prices.__dict__
-    names = {
-        "prompt": "input_mtok",
-        "completion": "output_mtok",
-        "cached": "cache_read_mtok",
-        "cache_write": "cache_write_mtok",
-        "cache_write_1h": "cache_write_1h_mtok",
-        "reasoning": "output_reasoning_mtok",
-    }
-    amounts = {kind: amount for kind, name in names.items() if (amount := listed.get(name)) is not None}
+    amounts = {kind: amount for kind, name in _OF_TOKENS.items() if (amount := listed.get(name)) is not None}
     if "prompt" not in amounts or "completion" not in amounts:
         return None
-    per_thousand = listed.get("requests_kcount")
-    request = per_token(per_thousand * 1_000) if isinstance(per_thousand, Decimal) else 0
+    others = {
+        kind: per_token(amount * 1_000_000 / unit)
+        for kind, (name, unit) in _OF_OTHERS.items()
+        if isinstance(amount := listed.get(name), Decimal)
+    }
     tiered = [amount.tiers for amount in amounts.values() if isinstance(amount, TieredPrices)]
     starts = sorted({tier.start for tiers in tiered for tier in tiers})
     result: Price | None = None
     above = 0
     for start in reversed([0, *starts]):
         level = {kind: per_token(_in_tier(amount, start)) for kind, amount in amounts.items()}
-        result = Price(**level, request=request, source=_SOURCE, tier_from=above, tier=result)
+        result = Price(**level, **others, covers_media=covers_media, source=_SOURCE, tier_from=above, tier=result)
         above = start
     return result
 
@@ -103,23 +129,59 @@ def _in_tier(amount: Decimal | TieredPrices, start: int) -> Decimal:
 
 
 def charge_of(usage: Usage, price: Price | None) -> Charge | None:
-    """What this usage costs, in parts that never overlap; None without a price."""
+    """What this usage costs, in parts that never overlap; None without a price for everything that was used."""
     if price is None:
         return None
     while price.tier is not None and usage.prompt > price.tier_from:
         price = price.tier
+    parts = {"prompt": 0, "completion": 0, "cached": 0, "cache_write": 0, "search": 0}
+    for part, count, each in _lines(usage, price):
+        if count:
+            if each is None:
+                return None
+            parts[part] += count * each
+    return Charge(**parts, request=price.request)
+
+
+def _lines(usage: Usage, price: Price) -> Iterator[tuple[str, int, int | None]]:
+    """(part of the charge, count, price of each), every token in one line."""
     cached = min(usage.cached, usage.prompt)
     written = min(usage.cache_write, usage.prompt - cached)
     hour = min(usage.cache_write_1h, written)
-    reasoning = min(usage.reasoning, usage.completion) if price.reasoning is not None else 0
-    return Charge(
-        prompt=(usage.prompt - cached - written) * price.prompt,
-        completion=(usage.completion - reasoning) * price.completion + reasoning * (price.reasoning or 0),
-        cached=cached * (price.prompt if price.cached is None else price.cached),
-        cache_write=(written - hour) * (price.prompt if price.cache_write is None else price.cache_write)
-        + hour * _hour_price(price),
-        request=price.request,
-    )
+    reasoning = min(usage.reasoning, usage.completion)
+    citation = min(usage.citation, usage.completion - reasoning)
+    fresh, said = usage.prompt - cached - written, usage.completion - reasoning - citation
+    for names in _MEDIA:
+        heard, kept, told = (getattr(usage, name) for name in names)
+        if not heard and not told:
+            continue
+        each, of_cached, of_told = _media_prices(price, *names)
+        fresh, cached, said = fresh - heard + kept, cached - kept, said - told
+        yield "prompt", heard - kept, each
+        yield "cached", kept, of_cached
+        yield "completion", told, of_told
+    yield "prompt", fresh, price.prompt
+    yield "cached", cached, price.prompt if price.cached is None else price.cached
+    yield "cache_write", written - hour, price.prompt if price.cache_write is None else price.cache_write
+    yield "cache_write", hour, _hour_price(price)
+    yield "completion", said, price.completion
+    yield "completion", reasoning, price.completion if price.reasoning is None else price.reasoning
+    yield "completion", citation, price.completion if price.citation is None else price.citation
+    yield "search", usage.searches, price.search
+    yield "prompt", usage.audio_seconds, price.audio_second
+
+
+_MEDIA = tuple((f"prompt_{kind}", f"cached_{kind}", f"completion_{kind}") for kind in MEDIA)
+
+
+def _media_prices(price: Price, prompt: str, cached: str, completion: str) -> tuple[int | None, int | None, int | None]:
+    """Of one kind of media, by the names of its prices: read afresh, read from the cache, said; None where unknown."""
+    own, of_cached, of_said = getattr(price, prompt), getattr(price, cached), getattr(price, completion)
+    if price.covers_media:
+        of_cached = price.cached if of_cached is None and own is None else of_cached
+        own = price.prompt if own is None else own
+        of_said = price.completion if of_said is None else of_said
+    return own, own if of_cached is None else of_cached, of_said
 
 
 def _hour_price(price: Price) -> int:

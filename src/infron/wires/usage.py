@@ -11,7 +11,7 @@ from typing import Any
 
 from infron.catalog.definitions import AnswerQuirks, Provider
 from infron.events import UsageReported
-from infron.money import PICODOLLARS, Usage
+from infron.money import MEDIA, PICODOLLARS, Usage
 
 MOST_TOKENS = 2**40  # what is above this is not a count
 MOST_USD = 10**6  # what is above this is not the cost of an answer
@@ -19,9 +19,9 @@ MOST_USD = 10**6  # what is above this is not the cost of an answer
 
 def tokens(value: object) -> int | None:
     """A count of tokens, which some APIs write as a float; None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_TOKENS:
-        return None
-    return int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def count_in(values: Mapping[str, Any], name: str) -> int:
@@ -30,22 +30,66 @@ def count_in(values: Mapping[str, Any], name: str) -> int:
 
 
 def usage_of(
-    prompt: int, completion: int, *, cached: int = 0, written: int = 0, written_1h: int = 0, reasoning: int = 0
+    prompt: int,
+    completion: int,
+    *,
+    cached: int = 0,
+    written: int = 0,
+    written_1h: int = 0,
+    reasoning: int = 0,
+    citation: int = 0,
+    searches: int = 0,
+    audio_seconds: int = 0,
+    media: Mapping[str, int] | None = None,
 ) -> Usage:
     """Counts of which no part exceeds its whole. `written`: to the cache, `written_1h`: of that, for an hour.
 
-    `prompt` includes `cached` and `written`, `completion` includes `reasoning`.
+    `prompt` includes `cached` and `written`, `completion` includes `reasoning` and `citation`. `media`: those that are
+    no text, by their names in `Usage`.
     """
     cached = min(cached, prompt)
     written = min(written, prompt - cached)
+    reasoning = min(reasoning, completion)
+    citation = min(citation, completion - reasoning)
     return Usage(
         prompt=prompt,
         completion=completion,
         cached=cached,
         cache_write=written,
         cache_write_1h=min(written_1h, written),
-        reasoning=min(reasoning, completion),
+        reasoning=reasoning,
+        citation=citation,
+        searches=searches,
+        audio_seconds=audio_seconds,
+        **(_bounded(media, prompt - written, cached, completion - reasoning - citation) if media else _NO_MEDIA),
     )
+
+
+_NO_MEDIA: dict[str, int] = {}
+
+
+def _bounded(media: Mapping[str, int], prompt: int, cached: int, completion: int) -> dict[str, int]:
+    """Media that leave room for the text: of `prompt` that was not written to the cache, of `cached`, of `completion`.
+
+    What of the cached tokens can be no text is media, of whichever kind, also where nobody says so.
+    """
+    found: dict[str, int] = {}
+    room, said = prompt, completion
+    for kind in MEDIA:
+        found[f"prompt_{kind}"] = heard = min(media.get(f"prompt_{kind}", 0), room)
+        found[f"completion_{kind}"] = told = min(media.get(f"completion_{kind}", 0), said)
+        room, said = room - heard, said - told
+    left = cached
+    for kind in MEDIA:
+        kept = min(media.get(f"cached_{kind}", 0), found[f"prompt_{kind}"], left)
+        found[f"cached_{kind}"] = kept
+        left -= kept
+    for kind in MEDIA:
+        more = min(left - room, found[f"prompt_{kind}"] - found[f"cached_{kind}"])
+        if more > 0:
+            found[f"cached_{kind}"] += more
+            left -= more
+    return found
 
 
 # ---- the chat API's names
@@ -60,6 +104,10 @@ _WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
 _WRITTEN_BESIDE = ("cache_write_tokens",)
 _WRITTEN_1H = ("cache_write_1h_tokens",)
 _REASONING = ("reasoning_tokens",)
+_CITATION = ("citation_tokens",)  # Perplexity: not among the completion tokens, nor are its reasoning tokens then
+_SEARCHES = ("num_search_queries", "num_sources_used")  # Perplexity, xAI
+_AUDIO_SECONDS = ("prompt_audio_seconds",)  # Mistral
+_OF_MEDIA = tuple((f"{kind}_tokens", kind) for kind in MEDIA)
 
 
 def report_of(raw: object, provider: Provider, headers: Iterable[tuple[bytes, bytes]] = ()) -> UsageReported | None:
@@ -79,7 +127,7 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
     """
     if not isinstance(raw, dict):
         return None
-    prompt, completion = _count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens"))
+    prompt, completion = tokens(raw.get("prompt_tokens")), tokens(raw.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
@@ -96,11 +144,15 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
     if reasoning is None:
         reasoning = _first(raw, _REASONING) or 0
     cached = cached or (_counted_in(headers, quirks.cached_header) if quirks.cached_header else 0)
+    citation = _first(raw, _CITATION) or 0
+    if citation:
+        completion += citation + reasoning
     if quirks.usage_excludes_reasoning:
-        if prompt + completion != _count(raw.get("total_tokens")):
+        if prompt + completion != tokens(raw.get("total_tokens")):
             completion += reasoning
         if cached > prompt:  # then they were left out of it
             prompt += cached
+    tools = raw.get("server_tool_use")
     return usage_of(
         prompt,
         completion,
@@ -108,7 +160,22 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
         written=_first(details, _WRITTEN_WITHIN) or _first(raw, _WRITTEN_BESIDE) or 0,
         written_1h=_first(details, _WRITTEN_1H) or 0,
         reasoning=reasoning,
+        citation=citation,
+        searches=count_in(tools, "web_search_requests") if isinstance(tools, dict) else _first(raw, _SEARCHES) or 0,
+        audio_seconds=_first(raw, _AUDIO_SECONDS) or 0,
+        media=_media_in(details, details.get("cached_tokens_details"), thoughts),
     )
+
+
+def _media_in(prompt: object, cached: object, completion: object) -> dict[str, int]:
+    """The counts of media in the details of each side, by their names in `Usage`; those that are not zero."""
+    return {
+        f"{side}_{kind}": count
+        for side, details in (("prompt", prompt), ("cached", cached), ("completion", completion))
+        if isinstance(details, dict)
+        for name, kind in _OF_MEDIA
+        if name in details and (count := tokens(details[name]))
+    }
 
 
 def cost_in(raw: object, quirks: AnswerQuirks) -> int | None:
@@ -131,25 +198,29 @@ def chat_usage(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
     }
-    parts = {
+    cached = {name: count for name, kind in _OF_MEDIA if (count := getattr(usage, f"cached_{kind}"))}
+    details: dict[str, Any] = {
         "cached_tokens": usage.cached,
         "cache_write_tokens": usage.cache_write,
         "cache_write_1h_tokens": usage.cache_write_1h,
+        **{name: getattr(usage, f"prompt_{kind}") for name, kind in _OF_MEDIA},
+        "cached_tokens_details": cached,
     }
-    if details := {name: count for name, count in parts.items() if count}:
-        told["prompt_tokens_details"] = details
-    if usage.reasoning:
-        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    said = {name: getattr(usage, f"completion_{kind}") for name, kind in _OF_MEDIA}
+    further = {
+        "prompt_tokens_details": {name: count for name, count in details.items() if count},
+        "completion_tokens_details": {
+            name: count for name, count in {"reasoning_tokens": usage.reasoning, **said}.items() if count
+        },
+        "server_tool_use": {"web_search_requests": usage.searches} if usage.searches else {},
+    }
+    told.update({name: counts for name, counts in further.items() if counts})
     return told
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def _first(counts: dict[str, Any], names: Iterable[str]) -> int | None:
     for name in names:
-        if name in counts and (count := _count(counts[name])) is not None:
+        if name in counts and (count := tokens(counts[name])) is not None:
             return count
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 from infron.errors import InfronError
 from infron.money import Usage
 from infron.wires.lenient_json import dict_in, dicts_in
-from infron.wires.usage import count_in, usage_of
+from infron.wires.usage import count_in, tokens, usage_of
 
 # ---- stop reasons
 
@@ -38,22 +38,20 @@ def stop_reason(reason: str, native: str) -> str:
 
 # Of `usage`, and what they have to be to say anything.
 _MEMBERS: dict[str, type] = {
-    "input_tokens": int,
-    "output_tokens": int,
-    "cache_creation_input_tokens": int,
-    "cache_read_input_tokens": int,
     "cache_creation": dict,
     "output_tokens_details": dict,
+    "server_tool_use": dict,
     "iterations": list,
 }
+_COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 def merge_usage(into: dict[str, Any], usage: object) -> bool:
     """Counts are totals so far: a later one replaces, and what a later report leaves out stays. Whether it had any."""
     if not isinstance(usage, dict):
         return False
-    found = {name: usage[name] for name, kind in _MEMBERS.items() if type(usage.get(name)) is kind}
-    found = {name: value for name, value in found.items() if not isinstance(value, int) or value >= 0}
+    found: dict[str, Any] = {name: usage[name] for name, kind in _MEMBERS.items() if type(usage.get(name)) is kind}
+    found.update({name: count for name in _COUNTS if (count := tokens(usage.get(name))) is not None})
     into.update(found)
     return bool(found)
 
@@ -79,6 +77,7 @@ def counts_of(usage: Mapping[str, Any]) -> Usage:
         written=written,
         written_1h=hour,
         reasoning=thoughts,
+        searches=count_in(dict_in(usage, "server_tool_use"), "web_search_requests"),
     )
 
 
@@ -94,6 +93,8 @@ def messages_usage(usage: Usage) -> dict[str, Any]:
     }
     if usage.reasoning:
         told["output_tokens_details"] = {"thinking_tokens": usage.reasoning}
+    if usage.searches:
+        told["server_tool_use"] = {"web_search_requests": usage.searches}
     return told
 
 

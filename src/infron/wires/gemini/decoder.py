@@ -26,14 +26,12 @@ from infron.events import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
-    UsageReported,
 )
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.gemini.frame import (
-    COUNTS,
     FINISH,
     FRAMES,
     ITEMS,
@@ -41,13 +39,12 @@ from infron.wires.gemini.frame import (
     Call,
     Frame,
     Part,
-    Usage,
     decode,
     places_of,
 )
+from infron.wires.gemini.usage import Counts
 from infron.wires.lenient_json import dict_in, string_in
 from infron.wires.openai.chat.messages import GEMINI
-from infron.wires.usage import tokens, usage_of
 
 MEDIA_TYPE = b"text/event-stream"
 MOST_ERROR_BYTES = 64 << 10  # of an error that stands in a stream outside of its framing
@@ -137,7 +134,7 @@ class Decoder(SseDecoder):
         self._at_line = True  # the next byte begins a line
         self._bare: list[bytes] = []  # JSON that stands outside of any field, as some errors do
         self._choices: dict[int, _Choice] = {}
-        self._counts: dict[str, int] = {}
+        self._counts = Counts()
         self._started = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -248,8 +245,8 @@ class Decoder(SseDecoder):
             reason = candidate.finishReason
             if reason.__class__ is str and reason and reason != UNSPECIFIED and not choice.ended:
                 ends.append((choice, reason))
-        if frame.usageMetadata is not None:
-            self._count(frame.usageMetadata, events)
+        if frame.usageMetadata is not None and (report := self._counts.add(frame.usageMetadata, frame.modelVersion)):
+            events.append(report)
         if frame.promptFeedback is not None and not ends:
             self._refuse(frame.promptFeedback, events)
         for choice, reason in ends:
@@ -305,24 +302,6 @@ class Decoder(SseDecoder):
             choice = self._choice(0)
             choice.ended = self.finished = True
             events.append(Finished("content_filter", blocked))
-
-    def _count(self, usage: Usage, events: list[Event]) -> None:
-        """Counts are cumulative, and the latest of each stands: Vertex AI tells most of them at the end only."""
-        counts = self._counts
-        told = False
-        for name in COUNTS:
-            count = tokens(getattr(usage, name))
-            if count is not None:
-                counts[name] = count
-                told = True
-        if not told:
-            return
-        get = counts.get
-        thoughts = get("thoughtsTokenCount", 0)
-        prompt = get("promptTokenCount", 0) + get("toolUsePromptTokenCount", 0)
-        completion = get("candidatesTokenCount", 0) + thoughts
-        cached = get("cachedContentTokenCount", 0)
-        events.append(UsageReported(usage_of(prompt, completion, cached=cached, reasoning=thoughts)))
 
     # ---- parts
 
@@ -393,7 +372,10 @@ class Decoder(SseDecoder):
 
     def _cite(self, choice: _Choice, metadata: Any, events: list[Event]) -> None:
         """Each source once. Google counts bytes: where these are not characters, the whole text is said to cite it."""
-        chunks = metadata.get("groundingChunks") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict):
+            return
+        self._counts.add_searches(metadata.get("webSearchQueries"))
+        chunks = metadata.get("groundingChunks")
         if not isinstance(chunks, list):
             return
         places = places_of(metadata) if choice.ascii else {}

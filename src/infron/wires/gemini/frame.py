@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from infron.wires.gemini.usage import UsageMetadata
 from infron.wires.lenient_json import dict_in, dicts_in
 
 
@@ -45,27 +46,18 @@ class Candidate(Struct, gc=False):
     groundingMetadata: Any = None
 
 
-class Usage(Struct, gc=False):
-    promptTokenCount: Any = None
-    toolUsePromptTokenCount: Any = None
-    candidatesTokenCount: Any = None
-    thoughtsTokenCount: Any = None
-    cachedContentTokenCount: Any = None
-    totalTokenCount: Any = None
-
-
 class Frame(Struct, gc=False):
     candidates: list[Candidate] | None = None
-    usageMetadata: Usage | None = None
+    usageMetadata: UsageMetadata | None = None
     promptFeedback: Any = None
     responseId: Any = None
+    modelVersion: Any = None
     error: Any = None
 
 
 FRAMES = msgspec.json.Decoder(Frame)
 decode = FRAMES.decode
 ITEMS = msgspec.json.Decoder(list[Raw])
-COUNTS = Usage.__struct_fields__
 
 # What is not here is a failure, but for UNSPECIFIED, which says nothing.
 FINISH = {

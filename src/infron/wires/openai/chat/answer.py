@@ -164,6 +164,8 @@ def usage_object(billed: Billed) -> dict[str, Any]:
     for name, member in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
         old = shown.get(name)
         shown[name] = {**(old if isinstance(old, dict) else {}), member: 0, **told.get(name, {})}
+    if "server_tool_use" in told:
+        shown["server_tool_use"] = told["server_tool_use"]
     if billed.estimated:
         shown["estimated"] = True
     shown["cost"] = usd(None if billed.charge is None else billed.charge.total)
@@ -181,6 +183,8 @@ def cost_members(charge: Charge | None) -> dict[str, Any]:
         "prompt_cache_write_cost": charge.cache_write,
         "request_cost": charge.request,
     }
+    further = {"web_search_cost": charge.search, "reported_cost": charge.reported}
+    parts.update({name: part for name, part in further.items() if part})
     return {
         "cost": usd(charge.total),
         "cost_details": {name: usd(value) for name, value in parts.items()},
