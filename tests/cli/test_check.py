@@ -37,7 +37,7 @@ def test_check_says_what_the_rows_of_the_file_wait_for_though_that_is_no_mistake
     )
     code, out, err = infron("check", "--config", "rows.toml")
     assert (code, out) == (0, "The settings are right.\n")
-    assert err == "Yet Groq needs its key: set GROQ_API_KEY, or api_key in [providers.groq].\n"
+    assert err == "Not usable yet: Groq needs its key: set GROQ_API_KEY, or api_key in [providers.groq].\n"
 
 
 def test_check_live_looks_for_credentials_where_requests_are_signed(

@@ -82,7 +82,7 @@ async def test_what_still_runs_at_the_end_is_told_so_and_settled(tmp_path: Path,
     seconds = 0.3 if how == "the time is over" else 600
     async with (
         ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
-        process(tmp_path, provider, f"[server]\ndrain_seconds = {seconds}") as gateway,
+        process(tmp_path, provider, f"[server]\ngrace_seconds = {seconds}") as gateway,
     ):
         client = await (await ask(gateway.port)).head()
         await client.until(b"Hello")

@@ -156,14 +156,15 @@ def check_(
 ) -> None:
     """Check the settings and say what is wrong, line by line; the exit code is 0 if nothing is."""
     problems = check.settings(config_file)
+    notes: list[str] = []
     waiting: list[str] = []
     answers: list[check.Answer] = []
     if not problems:
-        waiting = check.waiting(config.load(config_file))
-    if live and not problems:
-        answers = asyncio.run(check.live(config.load(config_file)))
+        loaded = config.load(config_file)
+        notes, waiting = check.notes(loaded), check.waiting(loaded)
+        answers = asyncio.run(check.live(loaded)) if live else []
     if as_json:
-        show_json({"problems": problems, "waiting": waiting, "providers": answers})
+        show_json({"problems": problems, "notes": notes, "waiting": waiting, "providers": answers})
     else:
         for problem in problems:
             answer(printable.line(problem))
@@ -172,8 +173,10 @@ def check_(
             show("Providers asked", ["provider", "good", "time", "answer"], rows, right=[2])
         if not problems:
             answer("The settings are right.")
+        for sentence in notes:
+            say(f"Note: {sentence}")
         for sentence in waiting:
-            say(f"Yet {sentence}")
+            say(f"Not usable yet: {sentence}")
     raise typer.Exit(1 if problems or not all(answer.good for answer in answers) else 0)
 
 

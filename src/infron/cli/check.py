@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from infron import config
 from infron.catalog.endpoint import Endpoint
-from infron.catalog.load import load_catalog
+from infron.catalog.load import Catalog, load_catalog
 from infron.errors import InfronError
 from infron.policy import access
 from infron.runtime.exchange.providers import signer_of
@@ -73,11 +73,20 @@ def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -
     return []
 
 
+def notes(loaded: config.Config) -> list[str]:
+    """A sentence for each thing that works, but has a newer name."""
+    return [*loaded.notes, *_catalog(loaded).notes]
+
+
 def waiting(loaded: config.Config) -> list[str]:
-    """What is no mistake: names that have new ones, and why a provider cannot be used here and now."""
-    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
-    named = [row for name in loaded.providers if (row := rows.find_provider(name)) is not None and row.id != "local"]
-    return [*rows.notes, *(why for row in named if isinstance(why := rows.usable(row), str))]
+    """Why the definitions that the configuration speaks of cannot be used here and now, a sentence each."""
+    catalog = _catalog(loaded)
+    named = [found for name in loaded.providers if (found := catalog.find_provider(name)) is not None]
+    return [why for found in named if found.id != "local" and isinstance(why := catalog.usable(found), str)]
+
+
+def _catalog(loaded: config.Config) -> Catalog:
+    return load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
 
 
 def _ledger(loaded: config.Config) -> str | None:
@@ -100,16 +109,16 @@ def _local(loaded: config.Config) -> str | None:
 
 async def live(loaded: config.Config) -> list[Answer]:
     """Ask every usable provider for its list of models, all at once: each should take the key."""
-    rows = load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
+    catalog = _catalog(loaded)
     client = upstream.Client(connect_seconds=loaded.timeouts.connect_seconds)
     asked = []
-    for row in rows.providers.values():
-        found = rows.usable(row)
-        if row.id == "local":
+    for provider in catalog.providers.values():
+        found = catalog.usable(provider)
+        if provider.id == "local":
             if local.missing(loaded.local) is None:
                 asked.append(_start(loaded))
         elif isinstance(found, Endpoint):
-            asked.append(_ask(client, row.id, found))
+            asked.append(_ask(client, provider.id, found))
     try:
         return await asyncio.gather(*asked)
     finally:

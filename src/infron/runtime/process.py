@@ -61,7 +61,7 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
 
 def _serve(config: Config, log: Log, ready: Ready | None) -> int:
     rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES, path=config.path)
-    for note in rows.notes:
+    for note in (*config.notes, *rows.notes):
         logger.warning(note)
     _raise_file_limit()
     listener = listen(config.server.host, config.server.port)
@@ -171,7 +171,7 @@ async def _serve_until_told(
         if ready is not None:
             ready()
         await stop.wait()
-        await _drain(relay, now, config.server.drain_seconds)
+        await _drain(relay, now, config.server.grace_seconds)
     if local is not None:
         local.close()
     return 0
