@@ -5,6 +5,7 @@ It never knows whether a provider answers, and never opens anything.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -12,7 +13,47 @@ from msgspec import Struct
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog
 from infron.errors import InvalidRequest, NotFound, ProviderClosed
-from infron.request import Request
+from infron.request import NO_WISHES, Request
+
+MAX_CANDIDATES = 16
+MAX_LISTED = 100  # provider names in one list of wishes
+MAX_NAME = 512  # characters of any name that a caller gives
+# Control characters, and those that turn the order of others: names come before people, in logs and on terminals.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def check_names(request: Request) -> None:
+    """Raises InvalidRequest where a name or a list is longer than any honest one, or a name is not to be shown.
+
+    What passes may be kept, recorded and repeated in each frame of an answer.
+    """
+    _check_name("model", request.model)
+    if request.models:
+        _check_list("models", request.models, MAX_CANDIDATES)
+    if (wants := request.preferences) is not NO_WISHES:
+        for name, listed in (("order", wants.order), ("only", wants.only), ("ignore", wants.ignore)):
+            _check_list(f"provider.{name}", listed, MAX_LISTED)
+    for name, value in (
+        ("user", request.user),
+        ("session_id", request.session_id),
+        ("service_tier", request.service_tier),
+    ):
+        if value is not None:
+            _check_name(name, value)
+
+
+def _check_name(param: str, value: str) -> None:
+    if len(value) > MAX_NAME:
+        raise InvalidRequest(f"`{param}` has {len(value):,} characters; {MAX_NAME} are the most.", param=param)
+    if not value.isprintable() and _CONTROLS.search(value):
+        raise InvalidRequest(f"`{param}` holds a control character; send it without.", param=param)
+
+
+def _check_list(param: str, values: tuple[str, ...], most: int) -> None:
+    if len(values) > most:
+        raise InvalidRequest(f"`{param}` has {len(values):,} entries; {most} are the most.", param=param)
+    for value in values:
+        _check_name(param, value)
 
 
 class Candidate(Struct, frozen=True):
@@ -24,23 +65,27 @@ class Candidate(Struct, frozen=True):
 
 
 def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str | None]) -> tuple[Candidate, ...]:
-    """The candidates in order. `why_not(provider)`: None if it can be used, else a sentence why it cannot.
+    """The candidates in order, each once. `why_not(provider)`: None if it can be used, else a sentence why it cannot.
 
     Raises NotFound (with the nearest names) for a model that nobody serves, ProviderClosed where the service is gone.
     """
-    found: list[Candidate] = []
+    found: dict[tuple[str, str], Candidate] = {}
     first_error: NotFound | ProviderClosed | None = None
-    for model in (request.model, *request.models):
-        try:
-            found.extend(_of_model(model, catalog, why_not))
-        except (NotFound, ProviderClosed) as error:
-            first_error = first_error or error
+    for model in dict.fromkeys((request.model, *request.models)):
+        candidates, error = _of_model(model, catalog, why_not)
+        if model == request.model:
+            first_error = error
+        for candidate in candidates:
+            found.setdefault((candidate.provider.id, candidate.provider_model), candidate)
     if not found:
-        raise first_error or NotFound(f"No model `{request.model}`.", code="model_not_found", param="model")
-    return _preferred(request, catalog, found)
+        raise first_error or _unknown(request.model, catalog)
+    return _preferred(request, catalog, list(found.values()))
 
 
-def _of_model(model: str, catalog: Catalog, why_not: Callable[[Provider], str | None]) -> list[Candidate]:
+def _of_model(
+    model: str, catalog: Catalog, why_not: Callable[[Provider], str | None]
+) -> tuple[list[Candidate], NotFound | ProviderClosed | None]:
+    """Who serves it; of a known model that nobody can serve, the error that says why."""
     reasons: list[str] = []
     found: list[Candidate] = []
     row = catalog.models.get(model)
@@ -57,17 +102,19 @@ def _of_model(model: str, catalog: Catalog, why_not: Callable[[Provider], str | 
         if reason is None:
             found.append(Candidate(direct, provider_model, model))
         elif direct.status == "closed":
-            raise ProviderClosed(reason, provider=direct.id)
+            return [], ProviderClosed(reason, provider=direct.id)
         else:
             reasons.insert(0, reason)
-    if found:
-        return found
-    if reasons:
-        what = f"`{model}` cannot be served here: {' '.join(dict.fromkeys(reasons))}"
-        raise NotFound(what, code="model_not_found", param="model")
+    if found or not reasons:
+        return found, None
+    what = f"`{model}` cannot be served here: {' '.join(dict.fromkeys(reasons))}"
+    return [], NotFound(what, code="model_not_found", param="model")
+
+
+def _unknown(model: str, catalog: Catalog) -> NotFound:
     nearest = catalog.nearest(model)
     what = f"No model `{model[:200]}`.{did_you_mean(nearest)} GET /v1/models lists them."
-    raise NotFound(what, code="model_not_found", param="model", nearest=nearest)
+    return NotFound(what, code="model_not_found", param="model", nearest=nearest)
 
 
 def did_you_mean(nearest: list[str]) -> str:
@@ -91,9 +138,7 @@ def _preferred(request: Request, catalog: Catalog, found: list[Candidate]) -> tu
             param="provider",
         )
     left.sort(key=lambda c: order.index(c.provider.id) if c.provider.id in order else len(order))
-    if not wants.allow_fallbacks:
-        left = left[:1]
-    return tuple(left)
+    return tuple(left[: MAX_CANDIDATES if wants.allow_fallbacks else 1])
 
 
 def asked_on_disconnect(value: str | None) -> str | None:

@@ -423,3 +423,18 @@ async def test_a_gateway_without_keys_takes_the_hosts_that_it_is_told(playing):
         assert reply.status == 403
         for word in ("`other.docker.internal`", "server.allowed_hosts", "infron keys create"):
             assert word in reply.error["message"]
+
+
+async def test_a_request_with_endless_names_or_lists_is_refused_before_anybody_is_asked(running, provider):
+    """A model's name of 8 MB was kept for ever and sent with each frame; 3,000 fallbacks were 3,000 requests."""
+    for fields in (
+        {"model": "mock/" + "x" * 8_000_000},
+        {"models": ["mock/bad"] * 3_000},
+        {"user": "x" * 100_000},
+        {"session_id": "x\x00"},
+        {"provider": {"order": ["mock"] * 10_000}},
+    ):
+        reply = await ask(running.port, chat(**fields))
+        assert (reply.status, reply.error_type) == (400, "invalid_request")
+        assert len(reply.body) < 1_000
+    assert provider.calls == []

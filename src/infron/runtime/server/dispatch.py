@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from infron.errors import InfronError, InternalError
-from infron.policy.routing import asked_on_disconnect
+from infron.policy.routing import asked_on_disconnect, check_names
 from infron.runtime.exchange.exchange import Exchange, error_answer
 from infron.runtime.exchange.relay import Relay
 from infron.runtime.server.admission import Admission, Admitted
@@ -74,6 +74,7 @@ class Dispatch:
             wish = request.named.get(b"x-infron-on-disconnect")
             asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
             wanted = api.parse(request.take_body(), request.headers)
+            check_names(wanted)
             response.producer = exchange = self._relay.begin(wanted, request.key, response, asked)
             exchange.begin()
         except InfronError as error:
