@@ -56,7 +56,7 @@ async def test_the_cancelling_program_stops_the_provider(stage, start, tmp_path,
     call = await asyncio.wait_for(there.provider.called(), 10)
     await asyncio.wait_for(call.closed.wait(), 10)
     await program.end()
-    await asyncio.wait_for(there.running.relay.idle.wait(), 5)
+    await asyncio.wait_for(there.running.context.registry.idle.wait(), 5)
 
 
 async def test_the_cancelling_program_stops_the_provider_at_a_comment(stage, start, tmp_path):

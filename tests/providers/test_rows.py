@@ -91,14 +91,15 @@ def table(row: Provider, host: ScriptedProvider) -> dict[str, dict[str, Any]]:
         "api_key": KEY,
         "prices": {"*": PRICE},
     }
-    if row.id != "local":
+    if not row.bundled:
         return {row.id: over}
-    fields = {name: value for name, value in msgspec.to_builtins(row).items() if value is not None and name != "id"}
+    own = ("id", "bundled")
+    fields = {name: value for name, value in msgspec.to_builtins(row).items() if value is not None and name not in own}
     return {"local-copy": {**fields, **over}}
 
 
 def model_of(row: Provider) -> str:
-    return f"{'local-copy' if row.id == 'local' else row.id}/{provider_model(row.wire)}"
+    return f"{'local-copy' if row.bundled else row.id}/{provider_model(row.wire)}"
 
 
 def request_of(row: Provider) -> dict[str, Any]:
@@ -199,7 +200,7 @@ async def left(running: RunningGateway, row: Provider) -> str:
 
 
 async def receipt(running: RunningGateway, id: str) -> dict[str, Any]:
-    await running.relay.idle.wait()
+    await running.context.registry.idle.wait()
     status, _, body = await fetched(running.port, "GET", f"/v1/generation?id={id}")
     assert status == 200
     found: dict[str, Any] = json.loads(body)["data"]
@@ -218,9 +219,9 @@ class Kept(NamedTuple):
 
 async def entries(running: RunningGateway) -> dict[str, Kept]:
     """All entries by id, the eldest first."""
-    await running.relay.ledger.spend(None)  # what was queued before is written then
+    await running.context.ledger.spend(None)  # what was queued before is written then
     columns = ", ".join(Kept._fields)
-    with closing(sqlite3.connect(running.relay.config.ledger_url().removeprefix("sqlite:///"))) as connection:
+    with closing(sqlite3.connect(running.context.config.ledger_url().removeprefix("sqlite:///"))) as connection:
         rows = connection.execute(f"SELECT id, {columns} FROM entries ORDER BY created_ms").fetchall()
     return {row[0]: Kept(*row[1:]) for row in rows}
 
@@ -237,7 +238,7 @@ async def true(condition: Callable[[], Any]) -> None:
 
 
 def draining(running: RunningGateway) -> bool:
-    return any(exchange.state.phase is Phase.DRAINING for exchange in running.relay.active)
+    return any(exchange.state.phase is Phase.DRAINING for exchange in running.context.registry.running())
 
 
 def frames(body: bytes) -> list[Any]:
@@ -304,7 +305,7 @@ async def test_a_stream_is_billed_once_and_hanging_up_does_what_the_row_says(id:
         call = provider.calls[-1]
         await HANG_UPS[row.on_disconnect](running, host, call, exchange)
         assert len(await entries(running)) == 2
-        counts = running.relay.ledger.counts
+        counts = running.context.ledger.counts
         assert (counts.settled, counts.duplicates) == (2, 0)
 
 

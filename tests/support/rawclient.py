@@ -190,12 +190,12 @@ def failed_attempts(found: dict[str, Any]) -> list[str]:
 
 async def settled(running: RunningGateway, id: str | None = None) -> dict[str, Any]:
     """The receipt of the only exchange, once it is settled; and that it was recorded once and settled once."""
-    await within(running.relay.idle.wait())
+    await within(running.context.registry.idle.wait())
     if id is None:
         (id,) = await entries(running)
     found = await receipt(running.port, id)
     assert await entries(running) == [id]
-    counts = running.relay.ledger.counts
+    counts = running.context.ledger.counts
     assert (counts.settled, counts.duplicates) == (1, 0)
     return found
 
@@ -209,6 +209,6 @@ def locked(ledger: Path) -> Iterator[None]:
 
 
 async def entries(running: RunningGateway) -> list[str]:
-    await running.relay.ledger.spend(None)  # whatever was queued before it is written
-    with closing(sqlite3.connect(running.relay.config.ledger_url().removeprefix("sqlite:///"))) as connection:
+    await running.context.ledger.spend(None)  # whatever was queued before it is written
+    with closing(sqlite3.connect(running.context.config.ledger_url().removeprefix("sqlite:///"))) as connection:
         return [id for (id,) in connection.execute("SELECT id FROM entries ORDER BY created_ms")]

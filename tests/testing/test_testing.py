@@ -346,7 +346,7 @@ async def test_hanging_up_reaches_the_provider_as_its_row_says(wire: str) -> Non
         async with Client(running.port, "POST", "/v1/chat/completions", body) as client:
             while b"Hello" not in await client.reader.readline():
                 pass
-        await running.relay.idle.wait()
+        await running.context.registry.idle.wait()
         call = await provider.called(2 if wire == "replicate" else 1)
         await call.closed.wait()
         if wire == "replicate":

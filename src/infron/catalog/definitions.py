@@ -183,6 +183,7 @@ class Provider(Definition, frozen=True):
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
     request is sent: `since` and `successor` say so to whoever asks. `api_key` comes from the configuration only.
+    `bundled`: a process of the gateway serves it, which says itself where it listens.
     `price_list`: the provider's id in genai-prices; `prices`: its own id of a model ("*": any) -> what it costs.
     """
 
@@ -210,6 +211,7 @@ class Provider(Definition, frozen=True):
     since: str = ""
     successor: str = ""
     tokenizer: str = ""
+    bundled: bool = False
     price_list: str = ""
     prices: dict[str, Rate] = {}
     max_connections: int = 10_000

@@ -82,7 +82,7 @@ def waiting(loaded: config.Config) -> list[str]:
     """Why the definitions that the configuration speaks of cannot be used here and now, a sentence each."""
     catalog = _catalog(loaded)
     named = [found for name in loaded.providers if (found := catalog.find_provider(name)) is not None]
-    return [why for found in named if found.id != "local" and isinstance(why := catalog.usable(found), str)]
+    return [why for found in named if not found.bundled and isinstance(why := catalog.usable(found), str)]
 
 
 def _catalog(loaded: config.Config) -> Catalog:
@@ -114,7 +114,7 @@ async def live(loaded: config.Config) -> list[Answer]:
     asked = []
     for provider in catalog.providers.values():
         found = catalog.usable(provider)
-        if provider.id == "local":
+        if provider.bundled:
             if local.missing(loaded.local) is None:
                 asked.append(_start(loaded))
         elif isinstance(found, Endpoint):

@@ -158,4 +158,4 @@ def state(row: Provider, why: str | None) -> str:
     if why is None:
         return f"ready{doubt}"
     needs = [names[0] for _, names in lacking(row, os.environ) if names]
-    return f"set {', '.join(needs)}{doubt}" if needs and row.id != "local" else why
+    return f"set {', '.join(needs)}{doubt}" if needs and not row.bundled else why

@@ -119,7 +119,7 @@ def load_rows(settings: config.Config) -> Catalog:
 
 
 def why_not(row: Provider, rows: Catalog, settings: config.Config) -> str | None:
-    if row.id == "local":
+    if row.bundled:
         return local.missing(settings.local)
     found = rows.usable(row)
     return found if isinstance(found, str) else None

@@ -6,11 +6,11 @@ It never reads a clock, and never does what is due.
 from __future__ import annotations
 
 from enum import IntEnum, auto
-from typing import Protocol
+
+from msgspec import Struct
 
 from infron.config import Config
-from infron.policy.lifecycle import Phase, State
-from infron.request import Request
+from infron.policy.lifecycle import Phase
 
 USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
 
@@ -27,17 +27,17 @@ class Due(IntEnum):
     COMMENT = auto()  # the silence towards the client has lasted long enough
 
 
-class Timed(Protocol):
-    """What of an exchange its clocks depend on. Moments are seconds of one clock; 0: it has not come.
+class Moments(Struct, frozen=True, kw_only=True):
+    """What the clocks of an exchange depend on. Moments are seconds of one clock; 0: it has not come.
 
-    `last_write`: the last byte to the client · `comments`: sent since anything else was · `ending`: the answer is
-    complete, its count is awaited · `looked_at`: when its paused reader was looked at.
+    `complete`: nothing more of the answer is wanted, its count may be awaited · `comments`: sent since anything else
+    was · `last_write`: the last byte to the client · `looked_at`: when its paused reader was looked at.
     """
 
-    request: Request
-    state: State
+    phase: Phase
+    streams: bool
+    complete: bool
     comments: int
-    ending: bool
     started: float
     attempt_started: float
     first_content: float
@@ -49,16 +49,23 @@ class Timed(Protocol):
     drain_started: float
 
 
-def running(x: Timed, config: Config) -> list[tuple[Due, float]]:
+def first_look(config: Config) -> float:
+    """After how many seconds an exchange has something due at the earliest."""
+    timeouts = config.timeouts
+    clocks = (config.keepalive.first_seconds, timeouts.first_token_seconds, timeouts.total_seconds)
+    return min((seconds for seconds in clocks if seconds), default=60.0)
+
+
+def running(x: Moments, config: Config) -> list[tuple[Due, float]]:
     """Every clock that runs, with the moment at which it is due. A setting of 0 seconds is a clock that never runs."""
-    timeouts, draining = config.timeouts, x.state.phase is Phase.DRAINING
+    timeouts, draining = config.timeouts, x.phase is Phase.DRAINING
     found: list[tuple[Due, float]] = []
 
     def runs(due: Due, since: float, seconds: float) -> None:
         if seconds:
             found.append((due, since + seconds))
 
-    if x.finished_at and not x.ending:
+    if x.finished_at and not x.complete:
         runs(Due.END, x.finished_at, USAGE_WAIT_SECONDS)
     if draining:
         runs(Due.DRAIN_OVER, x.drain_started, config.drain.seconds)
@@ -66,13 +73,13 @@ def running(x: Timed, config: Config) -> list[tuple[Due, float]]:
     if x.paused_at:  # neither the provider's clocks nor comments run while our own reader keeps it waiting
         runs(Due.READER, x.looked_at, max(0.1, timeouts.client_stall_seconds / 20))
         return found
-    if x.ending:
+    if x.complete:
         return found
     if x.first_content:
         runs(Due.STALL, x.last_frame, timeouts.stall_seconds)
     else:
         runs(Due.FIRST_TOKEN, x.attempt_started, timeouts.first_token_seconds)
-    if x.request.stream and not draining and config.keepalive.first_seconds:
+    if x.streams and not draining and config.keepalive.first_seconds:
         pause = config.keepalive.every_seconds if x.comments else config.keepalive.first_seconds
         runs(Due.COMMENT, x.last_write, pause)
     return found

@@ -32,14 +32,21 @@ except ImportError:  # not on Windows, and not for every Python
 from infron.catalog.load import Catalog, load_catalog
 from infron.config import Config
 from infron.errors import ConfigError
-from infron.policy import access, prices
-from infron.runtime.exchange.relay import Relay
+from infron.policy import access, deadlines, prices
+from infron.runtime.exchange.clock import Clock
+from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.counting import Counter
+from infron.runtime.exchange.prices import Prices
+from infron.runtime.exchange.providers import Providers
+from infron.runtime.exchange.registry import Registry
+from infron.runtime.exchange.settlement import Settlements
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
 from infron.runtime.server.listener import Server
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
 from infron.runtime.telemetry.metrics import Metrics
+from infron.runtime.upstream.client import Client
 from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]
@@ -101,7 +108,7 @@ async def running(
     listener: socket.socket,
     local: LocalModel | None = None,
     shared: Path | None = None,
-) -> AsyncIterator[Relay]:
+) -> AsyncIterator[Context]:
     """A whole gateway on this loop, answering on `listener` until the block ends; then every entry is settled.
 
     `shared`: where several workers keep their metrics. Raises ConfigError where it cannot start.
@@ -115,25 +122,48 @@ async def running(
         access.check_listen(config.server.host, keys_exist=ledger.keys.required)
         prices.warm()
         metrics = Metrics(shared)
-        relay = Relay(config, rows, ledger, local, metrics)
-        metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(relay.active))
-        server = Server(relay)
+        context = compose(config, rows, ledger, local, metrics)
+        registry = context.registry
+        metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(registry))
+        server = Server(context)
         await server.start(listener)
         publishing = loop.create_task(_publish(metrics)) if shared else None
         try:
-            yield relay
+            yield context
         finally:
-            relay.begin_shutdown()
-            relay.end_all()
+            registry.closing = True
+            registry.end_all()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(relay.idle.wait(), 5)
+                await asyncio.wait_for(registry.idle.wait(), 5)
             await server.stop()
             if publishing is not None:
                 publishing.cancel()
-            await relay.close()
+            await context.upstream.close()
+            context.counter.close()
             metrics.publish()
     finally:
         await ledger.stop()
+
+
+def compose(config: Config, rows: Catalog, ledger: Ledger, local: LocalModel | None, metrics: Metrics) -> Context:
+    """The parts that exchanges share, put together on this loop."""
+    loop = asyncio.get_running_loop()
+    registry, counter = Registry(), Counter(loop)
+    listeners = (ledger, metrics, registry)
+    return Context(
+        config=config,
+        loop=loop,
+        clock=Clock(loop),
+        ledger=ledger,
+        metrics=metrics,
+        upstream=Client(connect_seconds=config.timeouts.connect_seconds),
+        providers=Providers(rows, local),
+        prices=Prices(rows, loop),
+        counter=counter,
+        registry=registry,
+        settlements=Settlements(counter, listeners, charge_failed=config.billing.charge_failed),
+        first_look=deadlines.first_look(config),
+    )
 
 
 async def _serve_until_told(
@@ -163,7 +193,7 @@ async def _serve_until_told(
             now.set()
 
         loop.add_reader(parent, orphaned)
-    async with running(config, rows, listener, local, shared) as relay:
+    async with running(config, rows, listener, local, shared) as context:
         # What lives now lives to the end: the collector need not look at it again while streams run.
         gc.collect()
         gc.freeze()
@@ -171,18 +201,18 @@ async def _serve_until_told(
         if ready is not None:
             ready()
         await stop.wait()
-        await _drain(relay, now, config.server.grace_seconds)
+        await _drain(context.registry, now, config.server.grace_seconds)
     if local is not None:
         local.close()
     return 0
 
 
-async def _drain(relay: Relay, now: asyncio.Event, seconds: float) -> None:
+async def _drain(registry: Registry, now: asyncio.Event, seconds: float) -> None:
     """No live stream is cut by a deploy: they go on up to `seconds`, or until a second signal sets `now`."""
-    relay.begin_shutdown()
-    if relay.active:
-        logger.info("Shutting down: waiting for %d exchanges; a second signal ends them now.", len(relay.active))
-    waits = {asyncio.ensure_future(relay.idle.wait()), asyncio.ensure_future(now.wait())}
+    registry.closing = True
+    if len(registry):
+        logger.info("Shutting down: waiting for %d exchanges; a second signal ends them now.", len(registry))
+    waits = {asyncio.ensure_future(registry.idle.wait()), asyncio.ensure_future(now.wait())}
     await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
     for wait in waits:
         wait.cancel()

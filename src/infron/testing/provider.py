@@ -23,7 +23,7 @@ import msgspec
 
 from infron.catalog.load import load_catalog
 from infron.config import Config
-from infron.runtime.exchange.relay import Relay
+from infron.runtime.exchange.context import Context
 from infron.runtime.local.model import LocalModel
 from infron.runtime.process import listen, running
 from infron.testing.scripts import (
@@ -197,11 +197,11 @@ def _take_call(received: bytearray) -> Call | None:
 
 
 class RunningGateway(NamedTuple):
-    """`url`: without path. `relay`: its inside, to look at."""
+    """`url`: without path. `context`: its inside, to look at."""
 
     url: str
     port: int
-    relay: Relay
+    context: Context
 
 
 @contextlib.asynccontextmanager
@@ -220,8 +220,8 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
         port = listener.getsockname()[1]
         local = LocalModel.prepare(config.local) if config.local.enabled else None
         try:
-            async with running(config, rows, listener, local) as relay:
-                yield RunningGateway(f"http://127.0.0.1:{port}", port, relay)
+            async with running(config, rows, listener, local) as context:
+                yield RunningGateway(f"http://127.0.0.1:{port}", port, context)
         finally:
             listener.close()
             if local is not None:

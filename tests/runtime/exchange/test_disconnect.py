@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from rawclient import COMMENT, Client, ask, entries, gateway, settled, true, within
 
+from infron.runtime.exchange.attempt import AttemptState
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, ScriptedProvider, Wait, text
 
 NEVER = asyncio.Event
@@ -69,8 +70,8 @@ async def test_a_client_that_leaves_without_having_read_closes_the_upstream(leav
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
         client = await (await ask(running.port, buffer=4096)).head()
         call = await provider.called()
-        (exchange,) = running.relay.active
-        await true(lambda: exchange.paused_at)
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.pace.paused_at)
         leave(client)
         await within(call.closed.wait(), CLOSED_WITHIN)
         assert_cancelled(await settled(running, client.id), tokens=True)
@@ -94,11 +95,11 @@ async def test_a_client_that_leaves_while_a_complete_answer_is_counted_pays_for_
         ScriptedProvider([text("Hello"), FINISH, DONE]) as provider,
         gateway(providers={"mock": provider.row(on_disconnect="cancel")}) as running,
     ):
-        running.relay._counter.submit(counter_is_free.wait)
+        running.context.counter._threads.submit(counter_is_free.wait)
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
-        (exchange,) = running.relay.active
-        await true(lambda: exchange.ending)
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.attempts.current.state is AttemptState.COMPLETE)
         client.close()
         await true(lambda: exchange.left_at)
         counter_is_free.set()
@@ -132,7 +133,7 @@ async def test_a_drained_answer_is_read_to_its_end_and_billed_in_full(
         client = await (await ask(running.port, *headers)).head()
         await client.until(b"Hello")
         call = await provider.called()
-        (exchange,) = running.relay.active
+        (exchange,) = running.context.registry.running()
         client.close()
         await true(lambda: exchange.left_at)
         go_on.set()
@@ -176,7 +177,7 @@ async def test_a_request_that_is_not_streamed_is_drained_when_its_client_leaves(
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
         client = await ask(running.port, stream=False)
         call = await within(provider.called())
-        (exchange,) = running.relay.active
+        (exchange,) = running.context.registry.running()
         client.close()
         await true(lambda: exchange.left_at)
         go_on.set()
@@ -209,14 +210,14 @@ async def test_no_more_answers_are_drained_at_once_than_allowed() -> None:
         second = await (await ask(running.port)).head()
         await first.until(b"Hello")
         await second.until(b"Hello")
-        by_id = {exchange.id: exchange for exchange in running.relay.active}
+        by_id = {exchange.id: exchange for exchange in running.context.registry.running()}
         first.close()
         await true(lambda: by_id[first.id].left_at)
         second.close()
-        await true(lambda: by_id[second.id] not in running.relay.active)
+        await true(lambda: by_id[second.id] not in running.context.registry.running())
         assert "too many answers" in (by_id[second.id].leaving or "")
         assert by_id[second.id].outcome == "cancelled"
-        assert by_id[first.id] in running.relay.active
+        assert by_id[first.id] in running.context.registry.running()
 
 
 async def test_a_cap_of_zero_drains_nothing() -> None:
@@ -243,7 +244,7 @@ async def test_a_key_with_too_many_drains_gets_429_at_providers_that_drain() -> 
     ):
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
-        (exchange,) = running.relay.active
+        (exchange,) = running.context.registry.running()
         client.close()
         await true(lambda: exchange.left_at)
         refused = await (await ask(running.port)).head()

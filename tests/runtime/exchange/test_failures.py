@@ -10,7 +10,7 @@ from rawclient import COMMENT, Client, ask, failed_attempts, gateway, settled
 
 from infron.catalog.definitions import Provider
 from infron.request import Outgoing, Request
-from infron.runtime.exchange import exchange
+from infron.runtime.exchange import delivery
 from infron.testing import (
     CUT,
     DONE,
@@ -147,7 +147,7 @@ async def test_nothing_that_a_provider_sends_after_done_is_passed_on() -> None:
 
 
 async def test_a_whole_answer_that_is_too_large_to_hold_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MAX_ACCUMULATED_BYTES", 10_000)
+    monkeypatch.setattr(delivery, "MAX_ACCUMULATED_BYTES", 10_000)
     script = [*[text("x" * 1_000)] * 20, FINISH, DONE]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
         client = await (await ask(running.port, stream=False)).head()

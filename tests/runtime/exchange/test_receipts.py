@@ -165,7 +165,7 @@ async def test_a_client_that_leaves_while_we_connect_owes_nothing() -> None:
         row = {"wire": "openai-chat", "base_url": base_url, "api_key": "k", "prices": PRICES}
         async with gateway(providers={"mock": row}) as running:
             client = await ask(running.port)
-            await true(lambda: running.relay.active)
+            await true(lambda: running.context.registry.running())
             client.close()
             found = await settled(running)
     assert (found["outcome"], found["tokens_prompt"], found["total_cost"]) == ("cancelled", 0, 0)
@@ -210,8 +210,8 @@ async def test_content_is_held_back_until_the_row_is_durable(tmp_path: Path) -> 
         with locked(path):
             client = await (await ask(running.port)).head()
             await client.until(b"PROCESSING", 2)
-            (exchange,) = running.relay.active
-            await true(lambda: exchange.first_content)
+            (exchange,) = running.context.registry.running()
+            await true(lambda: exchange.attempts.current.first_content)
             assert b"Hello" not in client.received
         await client.until(b"Hello")
         with closing(sqlite3.connect(path)) as connection:
@@ -232,7 +232,7 @@ async def test_a_ledger_that_cannot_write_is_a_503_before_content(tmp_path: Path
         assert (client.status, error["metadata"]["error_type"]) == (503, "ledger_unavailable")
         assert (await get(running.port, "/readyz")).status == 503
         aside.rename(path)
-        await true(lambda: running.relay.ledger.healthy is None)
+        await true(lambda: running.context.ledger.healthy is None)
         again = await (await ask(running.port)).head()
         await again.rest()
         assert again.words() == "Hello"
@@ -253,10 +253,10 @@ async def test_a_complete_answer_that_waits_for_the_row_is_billed_in_full_though
         with locked(path):
             client = await ask(running.port)
             await (await within(provider.called())).finished.wait()
-            (exchange,) = running.relay.active
+            (exchange,) = running.context.registry.running()
             await true(lambda: exchange.state.held is Input.ENDED)
             client.reset()
-            await within(running.relay.idle.wait())
+            await within(running.context.registry.idle.wait())
         found = await settled(running)
     assert (found["outcome"], found["tokens_completion"], found["estimated"]) == ("drained", 3, False)
 
@@ -271,9 +271,9 @@ async def test_a_large_answer_that_waits_for_the_row_pauses_the_provider_and_arr
         with locked(path):
             client = await ask(running.port)
             call = await within(provider.called())
-            (exchange,) = running.relay.active
-            await true(lambda: exchange.route.paused)
-            assert exchange.held_bytes < 1 << 20
+            (exchange,) = running.context.registry.running()
+            await true(lambda: exchange.attempts.current.paused)
+            assert exchange.delivery.size < 1 << 20
             assert call.sent < 20 << 20
         await client.head()
         await client.rest()

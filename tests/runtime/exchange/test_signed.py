@@ -34,9 +34,9 @@ async def running(folder: Path, **providers: dict[str, Any]) -> AsyncIterator[Ru
     listener = gateway.listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     try:
-        async with gateway.running(config, rows, listener, None) as relay:
+        async with gateway.running(config, rows, listener, None) as context:
             try:
-                yield RunningGateway(f"http://127.0.0.1:{port}", port, relay)
+                yield RunningGateway(f"http://127.0.0.1:{port}", port, context)
             finally:
                 close_all()
     finally:

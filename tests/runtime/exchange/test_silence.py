@@ -239,9 +239,9 @@ async def test_a_reader_that_takes_nothing_pauses_the_provider_and_is_gone_after
     ):
         client = await (await ask(running.port, buffer=4096)).head()
         call = await provider.called()
-        (exchange,) = running.relay.active
-        await true(lambda: exchange.paused_at)
-        unsent = exchange.responder.unsent()
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.pace.paused_at)
+        unsent = exchange.delivery.responder.unsent()
         await within(call.closed.wait(), 2)
         found = await settled(running, client.id)
         assert call.sent < 20 << 20, "the provider was not paused"
@@ -263,8 +263,8 @@ async def test_a_slow_reader_gets_everything_and_the_stall_clock_stands_still_me
         ) as running,
     ):
         client = await (await ask(running.port, buffer=4096)).head()
-        (exchange,) = running.relay.active
-        await true(lambda: exchange.paused_at)
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.pace.paused_at)
         await asyncio.sleep(0.5)  # longer than the provider may stall
         sent = provider.calls[0].sent
         await client.rest()

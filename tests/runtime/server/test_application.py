@@ -72,10 +72,10 @@ def bearer(secret: str) -> str:
 
 async def made(running, name="test", limit_usd=None) -> str:
     """A key made as the command line makes it, once the gateway knows of it: at most a second later."""
-    url = running.relay.config.ledger_url()
+    url = running.context.config.ledger_url()
     key, secret = await asyncio.to_thread(create_key, url, name, limit_usd)
     async with asyncio.timeout(1):
-        while running.relay.ledger.keys.find(secret) is None:
+        while running.context.ledger.keys.find(secret) is None:
             await asyncio.sleep(0.01)
     assert key.id
     return secret
@@ -123,7 +123,7 @@ async def test_keys_are_required_within_a_second_of_the_first_and_refused_within
     running, secret = fresh, await made(fresh)
     assert (await ask(running.port, chat())).status == 401
     assert (await ask(running.port, chat(bearer(secret), host="any.example"))).status == 200
-    await asyncio.to_thread(revoke_key, running.relay.config.ledger_url(), secret)
+    await asyncio.to_thread(revoke_key, running.context.config.ledger_url(), secret)
     async with asyncio.timeout(1):
         while (await ask(running.port, request("GET", "/v1/key", bearer(secret)))).status != 401:
             await asyncio.sleep(0.02)
@@ -240,7 +240,7 @@ async def test_a_provider_without_its_key_says_which_variable_to_set(running):
 
 
 async def test_a_provider_that_was_closed_says_so(running):
-    closed = [row for row in running.relay.catalog.providers.values() if row.status == "closed"]
+    closed = [row for row in running.context.providers.catalog.providers.values() if row.status == "closed"]
     if not closed:
         pytest.skip("no shipped row is of a closed service")
     reply = await ask(running.port, chat(model=f"{closed[0].id}/any"))
@@ -265,7 +265,7 @@ async def test_a_gateway_that_shuts_down_is_alive_but_not_ready_and_closes_what_
     async with connected(fresh.port) as connection:
         connection.send(request())
         await connection.reply()
-        fresh.relay.begin_shutdown()
+        fresh.context.registry.closing = True
         connection.send(chat())
         reply = await connection.reply()
         assert (reply.status, reply.error_type) == (503, "shutting_down")
@@ -291,7 +291,7 @@ async def test_a_stream_more_than_there_may_be_is_answered_503():
         assert (reply.status, reply.error_type) == (503, "overloaded")
         assert int(reply.headers["retry-after"]) > 0
         gate.set()
-        await asyncio.wait_for(running.relay.idle.wait(), 5)
+        await asyncio.wait_for(running.context.registry.idle.wait(), 5)
         assert (await ask(running.port, chat())).status == 200
 
 
@@ -299,7 +299,7 @@ async def test_a_bug_in_an_answer_is_told_as_an_error_of_ours_and_logged(fresh, 
     def broken():
         raise ZeroDivisionError("secret words")
 
-    fresh.relay.offered = broken
+    fresh.context.providers.offered = broken
     async with connected(fresh.port) as connection:
         connection.send(request("GET", "/v1/models"), request())
         reply = await connection.reply()
@@ -370,8 +370,8 @@ async def test_an_exchange_that_cannot_begin_for_a_bug_of_ours_is_answered_once_
         failed = await connection.reply()
         assert (failed.status, failed.json["error"]["metadata"]["error_type"]) == (500, "server")
         assert (await connection.reply()).status == 200
-    await asyncio.wait_for(running.relay.idle.wait(), 5)
-    receipt = await running.relay.ledger.receipt(failed.headers["x-generation-id"], None)
+    await asyncio.wait_for(running.context.registry.idle.wait(), 5)
+    receipt = await running.context.ledger.receipt(failed.headers["x-generation-id"], None)
     assert (receipt.outcome, receipt.total_cost) == ("failed", 0)
     assert "a bug" in caplog.text
 
@@ -391,10 +391,10 @@ async def test_a_key_is_judged_again_when_the_body_is_here(playing, tmp_path, ke
         connection.send(request("POST", CHAT, *lines, "Expect: 100-continue"))
         assert (await connection.head()).status == 100
         connection.send(b"{")
-        before = running.relay.ledger.keys
+        before = running.context.ledger.keys
         await asyncio.to_thread(create_key if keyless else revoke_key, url, "first")
         async with asyncio.timeout(2):
-            while running.relay.ledger.keys is before:
+            while running.context.ledger.keys is before:
                 await asyncio.sleep(0.01)
         connection.send(b"}")
         reply = await connection.reply()
@@ -403,7 +403,7 @@ async def test_a_key_is_judged_again_when_the_body_is_here(playing, tmp_path, ke
 
 async def test_readyz_tells_strangers_nothing_but_that_it_is_not_ready(fresh):
     """It told the path of the ledger's file to everybody."""
-    path = fresh.relay.config.ledger_url().removeprefix("sqlite:///")
+    path = fresh.context.config.ledger_url().removeprefix("sqlite:///")
     os.rename(path, f"{path}.away")
     async with asyncio.timeout(5):
         while (reply := await ask(fresh.port, request("GET", "/readyz"))).status == 200:

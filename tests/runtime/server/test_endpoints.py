@@ -90,7 +90,7 @@ def endpoints_of(seen: Seen) -> list[Endpoint]:
 @pytest_asyncio.fixture
 async def running(monkeypatch, seen):
     shipped = dispatch.endpoints
-    monkeypatch.setattr(dispatch, "endpoints", lambda relay: [*shipped(relay), *endpoints_of(seen)])
+    monkeypatch.setattr(dispatch, "endpoints", lambda context: [*shipped(context), *endpoints_of(seen)])
     async with gateway(limits={"max_body_bytes": 100_000}) as running:
         yield running
 
@@ -115,9 +115,9 @@ async def test_endpoint_with_a_body_is_asked_by_who_may_and_in_json_alone(runnin
         assert (await connection.reply()).json["body"] == "{}"
     assert (await ask(running.port, request("POST", "/v1/echo", "Content-Type: text/plain", body=b"{}"))).status == 415
     assert (await ask(running.port, request("POST", "/v1/echo", JSON, body=b"{}", host="evil.example"))).status == 403
-    await asyncio.to_thread(create_key, running.relay.config.ledger_url(), "first")
+    await asyncio.to_thread(create_key, running.context.config.ledger_url(), "first")
     async with asyncio.timeout(1):
-        while not running.relay.ledger.keys.required:
+        while not running.context.ledger.keys.required:
             await asyncio.sleep(0.01)
     assert (await ask(running.port, asks)).status == 401  # before the body is there
 
@@ -196,7 +196,7 @@ async def test_endpoint_stream_that_breaks_is_cut_and_not_ended(running, caplog)
 
 async def test_endpoint_stream_does_not_hold_up_the_end_of_the_gateway(monkeypatch, seen):
     shipped = dispatch.endpoints
-    monkeypatch.setattr(dispatch, "endpoints", lambda relay: [*shipped(relay), *endpoints_of(seen)])
+    monkeypatch.setattr(dispatch, "endpoints", lambda context: [*shipped(context), *endpoints_of(seen)])
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(gateway())
         async with connected(running.port) as connection:

@@ -371,7 +371,7 @@ async def test_a_chat_request_of_a_client_that_has_closed_its_half_is_not_carrie
         connection.writer.write_eof()
         assert (await connection.reply()).status == 200
         assert await connection.ended() == b""
-        await asyncio.wait_for(running.relay.idle.wait(), 2)
+        await asyncio.wait_for(running.context.registry.idle.wait(), 2)
 
 
 # ---- pipelining
@@ -432,7 +432,7 @@ async def test_spoilt_requests_are_never_a_bug(running, caplog):
                 raw[random.randrange(len(raw))] = random.choice(b"\r\n\0 :;,/%?#\xff0A")
             spoilt.append(bytes(raw[: random.randint(1, len(raw))]))
         await asyncio.gather(*map(send, spoilt))
-    await asyncio.wait_for(running.relay.idle.wait(), 5)
+    await asyncio.wait_for(running.context.registry.idle.wait(), 5)
     assert caplog.records == []
     assert (await ask(running.port, request())).status == 200
 
@@ -490,7 +490,7 @@ async def test_a_hang_up_is_noticed_though_pipelined_requests_wait():
         connection.writer.close()
         async with asyncio.timeout(2):
             await call.closed.wait()
-            await running.relay.idle.wait()
+            await running.context.registry.idle.wait()
         assert not gate.is_set()
 
 
@@ -504,7 +504,7 @@ async def test_a_pipeline_that_grows_without_bound_is_closed():
                 connection.send(*[request()] * 100)
                 await connection.writer.drain()
                 await asyncio.sleep(0)
-        await asyncio.wait_for(running.relay.idle.wait(), 2)
+        await asyncio.wait_for(running.context.registry.idle.wait(), 2)
 
 
 async def test_answers_that_nobody_takes_do_not_pile_up(running):
@@ -531,7 +531,7 @@ async def test_answers_that_nobody_takes_do_not_pile_up(running):
 def _connections(running):
     """The protocol objects of a gateway's connections."""
     found = [it for it in gc.get_objects() if isinstance(it, GatewayProtocol)]
-    return [it for it in found if it in it.server.connections and it.server.limits is running.relay.config.limits]
+    return [it for it in found if it in it.server.connections and it.server.limits is running.context.config.limits]
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ async def test_refused_head_is_read_on_for_a_megabyte_only(running, head):
 
 async def test_refused_body_is_read_on_for_a_bounded_amount_only(running, monkeypatch):
     monkeypatch.setattr(server, "LINGER_BODY_BYTES", 0)
-    sent, part, limit = 0, b"x" * 65_536, running.relay.config.limits.max_body_bytes
+    sent, part, limit = 0, b"x" * 65_536, running.context.config.limits.max_body_bytes
     async with connected(running.port) as connection:
         connection.send(request("POST", CHAT, JSON, f"Content-Length: {10 * limit}"))
         with pytest.raises(ConnectionError):  # noqa: PT012

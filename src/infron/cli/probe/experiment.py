@@ -27,7 +27,7 @@ from infron.config import Config, LedgerSection, Server
 from infron.errors import InfronError, NotFound, ProviderClosed, ProviderMisconfigured, ProviderUnavailable
 from infron.policy import prices, tokens
 from infron.policy.routing import did_you_mean
-from infron.runtime.exchange.relay import Relay
+from infron.runtime.exchange.context import Context
 from infron.runtime.local import model as local
 from infron.runtime.process import listen, running
 from infron.runtime.upstream.client import Client, Target
@@ -61,15 +61,15 @@ async def run(name: str, settings: Config, options: Options, environ: Mapping[st
     how: Literal["cancel", "call"] = "call" if row.on_disconnect == "call" else "cancel"
     rows.providers[row.id] = msgspec.structs.replace(row, on_disconnect=how)
     rows.models.clear()
-    boxed = local.LocalModel.prepare(settings.local) if row.id == "local" else None
+    boxed = local.LocalModel.prepare(settings.local) if row.bundled else None
     listener = listen("127.0.0.1", 0)
     with tempfile.TemporaryDirectory() as folder:
         ledger = LedgerSection(url=f"sqlite:///{Path(folder) / 'probe.db'}")
         inner = msgspec.structs.replace(settings, ledger=ledger, server=Server())
         try:
-            async with running(inner, rows, listener, boxed) as relay:
-                experiment = Experiment(relay, rows.providers[row.id], model, listener.getsockname()[1], options, say)
-                return await experiment.run(await _account(relay, row, rows, model, environ))
+            async with running(inner, rows, listener, boxed) as context:
+                experiment = Experiment(context, rows.providers[row.id], model, listener.getsockname()[1], options, say)
+                return await experiment.run(await _account(context.upstream, boxed, row, rows, model, environ))
         finally:
             listener.close()
             if boxed is not None:
@@ -82,7 +82,7 @@ def provider_of(name: str, rows: Catalog, settings: Config) -> Provider:
     if row is None:
         near = list(dict.fromkeys(rows.alias[found] for found in difflib.get_close_matches(name.lower(), rows.alias)))
         raise NotFound(f"No provider `{name[:100]}`.{did_you_mean(near)} `infron providers` lists them.")
-    if row.id == "local":
+    if row.bundled:
         reason = local.missing(settings.local)
     else:
         found = rows.usable(row)
@@ -110,21 +110,26 @@ def model_of(row: Provider, rows: Catalog, wanted: str) -> str:
 
 
 async def _account(
-    relay: Relay, row: Provider, rows: Catalog, model: str, environ: Mapping[str, str]
+    upstream: Client,
+    boxed: local.LocalModel | None,
+    row: Provider,
+    rows: Catalog,
+    model: str,
+    environ: Mapping[str, str],
 ) -> Account | None:
-    if relay.local is not None:
-        url, key = await relay.local.ensure()
-        return account_of(row, relay.upstream, url, {"authorization": f"Bearer {key}"}, model, environ)
+    if boxed is not None:
+        url, key = await boxed.ensure()
+        return account_of(row, upstream, url, {"authorization": f"Bearer {key}"}, model, environ)
     found = rows.usable(row)
     assert not isinstance(found, str), found  # `provider_of` leaves such rows out
-    return account_of(row, relay.upstream, found.base_url, found.headers, model, environ)
+    return account_of(row, upstream, found.base_url, found.headers, model, environ)
 
 
 class Experiment:
     """A whole answer, then one that is hung up on, both through a gateway of its own; then the provider is asked."""
 
-    def __init__(self, relay: Relay, row: Provider, model: str, port: int, options: Options, say: Say) -> None:
-        self._relay = relay
+    def __init__(self, context: Context, row: Provider, model: str, port: int, options: Options, say: Say) -> None:
+        self._registry = context.registry
         self._row = row
         self._model = model
         self._url = f"http://127.0.0.1:{port}/v1"
@@ -136,7 +141,7 @@ class Experiment:
 
     async def run(self, account: Account | None) -> Finding:
         row, options, say = self._row, self._options, self._say
-        paid = "" if row.id == "local" else ", paid by your own key"
+        paid = "" if row.bundled else ", paid by your own key"
         say(f"{row.name}, {self._model}: at most {options.max_tokens} tokens an answer{paid}.")
         if account is None:
             self._why_not = f"{row.name} has no API that tells what it did or billed"
@@ -159,7 +164,7 @@ class Experiment:
         seen = await self._watch(account, cut, whole) if account is not None else None
         return find(
             row.id, self._model, row.on_disconnect, cut=cut, whole=whole, seen=seen, why_not=self._why_not,
-            waited=time.monotonic() - cut.left, most=options.max_tokens, free=row.id == "local",
+            waited=time.monotonic() - cut.left, most=options.max_tokens, free=row.bundled,
             date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         )  # fmt: skip
 
@@ -213,8 +218,8 @@ class Experiment:
                 if leave and tokens.count_text(text, self._family) >= self._options.after:
                     if account is not None and not self._why_not:
                         await self._unless_unknowable(account.during())
-                    usage = next(iter(self._relay.active)).meter.usage if self._relay.active else None
-                    run.reported = usage.completion if usage is not None else None
+                    running = self._registry.get(reader.id)
+                    run.reported = running.reported_tokens() if running is not None else None
                     run.tokens = tokens.count_text(text, self._family)
                     left = True
                     break
@@ -233,7 +238,7 @@ class Experiment:
     async def _settle(self, id: str, run: Run) -> None:
         """Take from the gateway's receipt how the exchange ended."""
         async with asyncio.timeout(SETTLE_SECONDS):
-            await self._relay.idle.wait()
+            await self._registry.idle.wait()
         _, body = await get(self._client, f"{self._url}/generation?id={quote(id)}", {})
         receipt = json.loads(body)["data"]
         run.finish, run.upstream_id = receipt["finish_reason"], receipt["upstream_id"]

@@ -7,44 +7,48 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from infron.errors import InfronError
-from infron.policy.routing import Candidate
 from infron.request import Outgoing
-from infron.runtime.upstream.client import UpstreamRequest
-
-if TYPE_CHECKING:
-    from infron.runtime.exchange.relay import Relay
+from infron.runtime.exchange.providers import ProviderHandle
+from infron.runtime.upstream.client import Client, UpstreamRequest
 
 TRIES = 3
 SECONDS = 5.0  # for each try
 PAUSE_SECONDS = 0.5  # before the second one, and twice as long before each further one
 
 
-class Call:
+class CancelCall:
     """Sends `request` until it is answered with success, at most TRIES times; `done` is told the end, once."""
 
-    def __init__(self, relay: Relay, candidate: Candidate, request: Outgoing, done: Callable[[str], None]) -> None:
-        self._relay = relay
-        self._candidate = candidate
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        upstream: Client,
+        handle: ProviderHandle,
+        provider_model: str,
+        request: Outgoing,
+        done: Callable[[str], None],
+    ) -> None:
+        self._loop = loop
+        self._upstream = upstream
+        self._handle = handle
+        self._provider_model = provider_model
         self._request = request
         self._done = done
         self._tries = 0
-        self._attempt: UpstreamRequest | None = None
+        self._call: UpstreamRequest | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._try()
 
     def _try(self) -> None:
-        relay = self._relay
         self._tries += 1
-        serving = relay.serving(self._candidate.provider)
-        endpoint = serving.endpoint(self._candidate.provider_model, self._request)
-        if endpoint is None:
+        target = self._handle.target(self._provider_model, self._request)
+        if target is None:
             self._over("it could not be told to stop: there are no credentials")
             return
-        self._attempt = relay.upstream.send(endpoint, self._request.body, self)
-        self._timer = relay.loop.call_later(SECONDS, self._failed, f"did not answer within {SECONDS:g} s")
+        self._call = self._upstream.send(target, self._request.body, self)
+        self._timer = self._loop.call_later(SECONDS, self._failed, f"did not answer within {SECONDS:g} s")
 
     # ---- the answer
 
@@ -62,15 +66,15 @@ class Call:
     def response_ended(self) -> None: ...
 
     def request_failed(self, error: InfronError) -> None:
-        self._attempt = None
+        self._call = None
         self._failed("could not be reached")
 
     def _failed(self, what: str) -> None:
         self._let_go()
-        if self._tries >= TRIES or self._relay.upstream.closed:
+        if self._tries >= TRIES or self._upstream.closed:
             self._done(f"it could not be told to stop: it {what}, {self._tries} times")
         else:
-            self._timer = self._relay.loop.call_later(PAUSE_SECONDS * 2 ** (self._tries - 1), self._try)
+            self._timer = self._loop.call_later(PAUSE_SECONDS * 2 ** (self._tries - 1), self._try)
 
     def _over(self, sentence: str) -> None:
         self._let_go()
@@ -80,6 +84,6 @@ class Call:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._attempt is not None:
-            self._attempt.release()
-            self._attempt = None
+        if self._call is not None:
+            self._call.release()
+            self._call = None

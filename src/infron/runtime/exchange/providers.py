@@ -1,4 +1,4 @@
-"""What all requests to one provider have in common: where they go, with which head, and whose credentials they carry.
+"""A handle for each provider: where its requests go, with which head, whose credentials they carry, what it refuses.
 
 It never sends anything, and never knows which requests there are.
 """
@@ -9,12 +9,14 @@ import time
 from typing import Protocol
 from urllib.parse import quote
 
-from infron.catalog.definitions import Provider
+from infron.catalog.definitions import Model, Provider
 from infron.catalog.endpoint import Endpoint
-from infron.errors import InfronError
+from infron.catalog.load import Catalog
+from infron.errors import InfronError, NotFound, ProviderMisconfigured
 from infron.request import Outgoing
 from infron.runtime.credentials.aws import AwsSigner
 from infron.runtime.credentials.google import GoogleTokens
+from infron.runtime.local.model import LocalModel
 from infron.runtime.upstream.client import Target
 from infron.wires import PROVIDER_WIRES
 
@@ -35,70 +37,72 @@ class Signer(Protocol):
 
 
 class ProviderHandle:
-    """`key`: ours at this provider, which nobody else may see; "" where none is sent as it is.
+    """One provider. `key`: ours there, which nobody else may see; "" where none is sent as it is.
 
     `asks_usage`: token counts have to be asked for, and it has not refused the question yet.
     """
 
-    def __init__(
-        self, provider: Provider, base_url: str, chat_url: str, headers: Headers, signer: Signer | None = None
-    ) -> None:
+    def __init__(self, provider: Provider, usable: Endpoint | str) -> None:
+        """`usable`: the catalogue's word on this provider."""
+        self.provider = provider
+        self.wire = PROVIDER_WIRES[provider.wire]
         self.asks_usage = provider.usage in ("ask", "try")
-        named = {name.lower(): value for name, value in headers}
-        self.key = named.get(provider.auth.header.lower(), "").removeprefix(provider.auth.scheme).strip()
-        self._provider = provider
-        self._base_url = base_url
-        self._chat_url = chat_url
-        self._headers = headers
-        self._signer = signer
-        self._endpoints: dict[str, Target] = {}
+        self.key = ""
+        self._most = provider.max_connections
+        self._base_url = self._chat_url = ""
+        self._headers: Headers = ()
+        self._signer: Signer | None = None
+        self._why_not: str | None = None
+        self._targets: dict[str, Target] = {}
         self._one: Target | None = None
-        if chat_url and signer is None and "{model}" not in chat_url:
-            self._one = self._make(chat_url, "POST", ())
-
-    @classmethod
-    def of(cls, provider: Provider, usable: Endpoint | str) -> ProviderHandle:
-        """`usable`: the catalogue's word on this row."""
-        if isinstance(usable, str):  # the bundled model, which has no address before it runs
-            return cls(provider, "", "", ())
-        headers = tuple(usable.headers.items())
-        return cls(provider, usable.base_url, usable.chat_url, headers, signer_of(usable))
-
-    def reached(self, url: str, key: str) -> None:
-        """The bundled model answers at this base URL."""
-        bearer = f"Bearer {key}"
-        self.key = key
-        self._headers = (("authorization", bearer),)
-        self._one = self._make(f"{url}/chat/completions", "POST", ())
-
-    def endpoint(self, provider_model: str, outgoing: Outgoing) -> Target | None:
-        """Where a request goes and with which head; None where credentials are missing, or there is no address yet."""
-        if self._one is not None and not outgoing.url and not outgoing.headers:
-            return self._one
-        if self._signer is None:
-            known = self._endpoints.get(provider_model)
-            if known is None or outgoing.url or outgoing.headers:
-                if not self._chat_url:
-                    return None
-                known = self._make(self._address(provider_model, outgoing), outgoing.method, outgoing.headers)
-                if not outgoing.url and not outgoing.headers:
-                    if len(self._endpoints) >= MOST_MODELS:
-                        self._endpoints.clear()
-                    self._endpoints[provider_model] = known
-            return known
-        url = self._address(provider_model, outgoing)
-        proof = self._signer.headers(outgoing.method, url, outgoing.body, time.time())
-        return None if proof is None else self._make(url, outgoing.method, (*outgoing.headers, *proof))
-
-    async def refresh(self) -> None:
-        """Fetch what `endpoint` lacked. Raises InfronError."""
-        if self._signer is None:
+        if isinstance(usable, str):
+            self._why_not = usable
             return
-        try:
-            await self._signer.refresh()
-        except InfronError as error:
-            error.provider = self._provider.id
-            raise
+        self._base_url, self._chat_url = usable.base_url, usable.chat_url
+        self._headers, self._signer = tuple(usable.headers.items()), signer_of(usable)
+        named = {name.lower(): value for name, value in usable.headers.items()}
+        self.key = named.get(provider.auth.header.lower(), "").removeprefix(provider.auth.scheme).strip()
+        if self._signer is None and "{model}" not in self._chat_url:
+            self._one = self._make(self._chat_url, "POST", ())
+
+    def why_not(self) -> str | None:
+        """None where requests can be sent there, else the sentence that says why not."""
+        return self._why_not
+
+    def target(self, provider_model: str, outgoing: Outgoing) -> Target | None:
+        """Where a request goes and with which head; None while something is missing that can be fetched."""
+        plain = not outgoing.url and not outgoing.headers
+        if self._one is not None and plain:
+            return self._one
+        if self._signer is not None:
+            url = self._address(provider_model, outgoing)
+            proof = self._signer.headers(outgoing.method, url, outgoing.body, time.time())
+            return None if proof is None else self._make(url, outgoing.method, (*outgoing.headers, *proof))
+        if not self._chat_url:
+            return None
+        known = self._targets.get(provider_model) if plain else None
+        if known is None:
+            known = self._make(self._address(provider_model, outgoing), outgoing.method, outgoing.headers)
+            if plain:
+                if len(self._targets) >= MOST_MODELS:
+                    self._targets.clear()
+                self._targets[provider_model] = known
+        return known
+
+    async def target_when_ready(self, provider_model: str, outgoing: Outgoing) -> Target:
+        """The same, once what was missing is there. Raises InfronError."""
+        found = self.target(provider_model, outgoing)
+        if found is None and self._signer is not None:
+            try:
+                await self._signer.refresh()
+            except InfronError as error:
+                error.provider = self.provider.id
+                raise
+            found = self.target(provider_model, outgoing)
+        if found is None:
+            name = self.provider.name
+            raise ProviderMisconfigured(f"{name}: there are no valid credentials.", provider=self.provider.id)
+        return found
 
     def _address(self, provider_model: str, outgoing: Outgoing) -> str:
         if outgoing.url.startswith("/"):
@@ -106,13 +110,71 @@ class ProviderHandle:
         return outgoing.url or self._chat_url.replace("{model}", quote(provider_model, safe=""))
 
     def _make(self, url: str, method: str, more: Headers) -> Target:
-        media = PROVIDER_WIRES[self._provider.wire].MEDIA_TYPE.decode()
+        media = self.wire.MEDIA_TYPE.decode()
         content = (("content-type", "application/json"),) if method == "POST" else ()
         given = {name.lower() for name, _ in more}
         headers = (*self._headers, *content, ("accept", media))
-        most = LOCAL_CONNECTIONS if self._provider.id == "local" else self._provider.max_connections
         kept = tuple(header for header in headers if header[0].lower() not in given)
-        return Target(url, (*kept, *more), method, most)
+        return Target(url, (*kept, *more), method, self._most)
+
+
+class BundledHandle(ProviderHandle):
+    """The bundled model, whose process may end and be started again elsewhere: it is asked each time where it is."""
+
+    def __init__(self, provider: Provider, model: LocalModel | None) -> None:
+        """`model`: None where it is switched off."""
+        missing = "The bundled model is switched off ([local] enabled)." if model is None else model.missing()
+        super().__init__(provider, missing or "")
+        self._model = model
+        self._why_not = missing
+        self._most = LOCAL_CONNECTIONS
+        self._address_and_key = ("", "")
+
+    def target(self, provider_model: str, outgoing: Outgoing) -> Target | None:
+        found = None if self._model is None else self._model.running()
+        return None if found is None else self._reached(found)
+
+    async def target_when_ready(self, provider_model: str, outgoing: Outgoing) -> Target:
+        if self._model is None:
+            raise NotFound("The bundled model is switched off.")
+        return self._reached(await self._model.ensure())
+
+    def _reached(self, found: tuple[str, str]) -> Target:
+        if self._one is None or found != self._address_and_key:
+            self._address_and_key = found
+            url, self.key = found
+            self._headers = (("authorization", f"Bearer {self.key}"),)
+            self._one = self._make(f"{url}/chat/completions", "POST", ())
+        return self._one
+
+
+class Providers:
+    """All providers, a handle for each that is asked for."""
+
+    def __init__(self, catalog: Catalog, bundled: LocalModel | None) -> None:
+        self.catalog = catalog
+        self._bundled = bundled
+        self._handles: dict[str, ProviderHandle] = {}
+
+    def handle(self, provider: Provider) -> ProviderHandle:
+        found = self._handles.get(provider.id)
+        if found is None:
+            found = self._handles[provider.id] = self._made(provider)
+        return found
+
+    def _made(self, provider: Provider) -> ProviderHandle:
+        if provider.bundled:
+            return BundledHandle(provider, self._bundled)
+        return ProviderHandle(provider, self.catalog.usable(provider))
+
+    def why_not(self, provider: Provider) -> str | None:
+        """None where requests can be sent there, else the sentence that says why not."""
+        return self.handle(provider).why_not()
+
+    def offered(self) -> list[Model]:
+        """The models that somebody can serve with what is configured."""
+        usable = {row.id for row in self.catalog.providers.values() if self.why_not(row) is None}
+        return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
 
 
 def signer_of(usable: Endpoint) -> Signer | None:

@@ -1,21 +1,24 @@
-"""From what an exchange delivered to what is recorded of it: the meter and the bill.
+"""The one place where an exchange is settled: from the facts of its end to what is recorded, told to each listener.
 
-It never knows how the answer travelled, and writes nothing itself: the ledger does.
+It never knows an exchange, and writes nothing itself: the listeners do.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
-import msgspec
 from msgspec import Struct
 
-from infron.catalog.definitions import Provider
-from infron.events import UsageReported
+from infron.errors import InfronError, ProviderError, ProviderTimeout
 from infron.money import Charge, Price, Usage
-from infron.policy import billing, tokens
-from infron.records import Outcome, Settlement
-from infron.request import Request
+from infron.policy import billing
+from infron.policy.routing import Candidate
+from infron.records import FailedAttempt, Opening, Outcome, Settlement
+from infron.runtime.exchange.counting import Counter
+from infron.runtime.exchange.meter import WHOLE, Meter
+from infron.runtime.telemetry.bugs import report_bug
 
 
 class SettlementListener(Protocol):
@@ -23,65 +26,6 @@ class SettlementListener(Protocol):
 
     def settled(self, settlement: Settlement) -> None:
         """Must not wait. What it raises is logged, and the next listener is told all the same."""
-
-
-class Meter:
-    """Folds an answer: the provider's last usage report, and the text that was delivered, for when there is none.
-
-    `fully_sent`: the whole request went out on the attempt that counts.
-    """
-
-    _provider: Provider | None = None
-    _own_id = ""
-    frames = 0
-    fully_sent = False
-    finish_reason: str | None = None
-    native_finish_reason: str | None = None
-    usage: Usage | None = None
-    raw: dict[str, Any] | None = None
-    reported_cost: int | None = None  # what the provider itself says that the answer costs, in picodollars
-    counted: Usage | None = None
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self.text: list[str] = []
-
-    def begin_attempt(self, provider: Provider, provider_model: str) -> None:
-        """A new candidate: what the one before said or delivered is nobody's any more."""
-        self._provider = provider
-        self._own_id = provider_model
-        self.text.clear()
-        self.fully_sent = False
-        self.finish_reason = self.native_finish_reason = self.usage = self.raw = self.reported_cost = None
-
-    @property
-    def delivered(self) -> bool:
-        """Whether any content was."""
-        return bool(self.text)
-
-    def report(self, report: UsageReported) -> None:
-        """A usage report: the last one wins, none is ever summed."""
-        self.usage, self.raw, self.reported_cost = report.usage, report.raw, report.cost
-
-    def needs_count(self, outcome: Outcome) -> bool:
-        """Whether money stands on our own count: of an answer without a report, or of one that was cut."""
-        if self.counted is not None:
-            return False
-        if outcome in (Outcome.COMPLETED, Outcome.DRAINED):
-            return self.usage is None
-        return self.delivered or (self.fully_sent and outcome is not Outcome.FAILED)
-
-    def count(self) -> Usage:
-        """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
-        assert self._provider is not None
-        family = tokens.family_of(self._provider, self._own_id)
-        fields = self._request.fields
-        messages = msgspec.json.decode(fields["messages"])
-        tools = msgspec.json.decode(fields["tools"]) if "tools" in fields else None
-        return Usage(
-            prompt=tokens.count_prompt(messages, tools, family),
-            completion=tokens.count_text("".join(self.text), family),
-        )
 
 
 class Bill(Struct, frozen=True):
@@ -97,23 +41,144 @@ class Bill(Struct, frozen=True):
     charge: Charge | None
 
 
-def bill(outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool, charge_failed: bool) -> Bill:
-    """The bill of an exchange that ended so, by the rules of `billing.who_pays`."""
-    bases = billing.who_pays(
-        outcome,
-        content_delivered=meter.delivered,
-        fully_sent=meter.fully_sent,
-        usage=meter.usage,
-        counted=meter.counted,
-        slow_reader=slow_reader,
-        charge_failed=charge_failed,
-    )
-    cost = billing.owed(bases.cost, price)
-    reported = meter.reported_cost if bases.cost is not None and not bases.estimated else None
-    return Bill(
-        usage=bases.usage,
-        estimated=bases.estimated,
-        price=price,
-        cost=reported if reported is not None else cost.total if cost is not None else None,
-        charge=cost if bases.charge is bases.cost else billing.owed(bases.charge, price),
-    )
+class AttemptFacts(Struct, frozen=True, kw_only=True):
+    """One attempt that has ended. Moments are seconds of the loop's clock; 0: it has not come."""
+
+    candidate: Candidate
+    price: Price | None
+    meter: Meter
+    started: float
+    first_content: float
+    ended: float
+    closed_at: float  # its connection, or the provider's answer to being told to stop
+    error: InfronError | None
+    upstream_id: str | None
+    dropped: tuple[str, ...]
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What is known of an exchange that has ended. `attempt`: the one that counts; `failed`: those before it.
+
+    `bill`: what its client was told already, if anything. `left_at`: when the client did; 0: it has not.
+    """
+
+    opening: Opening
+    outcome: Outcome
+    attempt: AttemptFacts
+    failed: tuple[AttemptFacts, ...]
+    error: InfronError | None
+    bill: Bill | None
+    slow_reader: bool
+    started: float
+    ended: float
+    left_at: float
+    on_disconnect: str | None
+
+
+class Settlements:
+    """`listeners`: told in this order. `charge_failed`: the setting of this name."""
+
+    def __init__(self, counter: Counter, listeners: Sequence[SettlementListener], *, charge_failed: bool) -> None:
+        self._counter = counter
+        self._listeners = listeners
+        self._charge_failed = charge_failed
+
+    def bill(self, outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool) -> Bill:
+        """The bill of an attempt that ended so, by the rules of `billing.who_pays`."""
+        bases = billing.who_pays(
+            outcome,
+            content_delivered=meter.delivered,
+            fully_sent=meter.fully_sent,
+            usage=meter.usage,
+            counted=meter.counted,
+            slow_reader=slow_reader,
+            charge_failed=self._charge_failed,
+        )
+        cost = billing.owed(bases.cost, price)
+        reported = meter.reported_cost if bases.cost is not None and not bases.estimated else None
+        return Bill(
+            usage=bases.usage,
+            estimated=bases.estimated,
+            price=price,
+            cost=reported if reported is not None else cost.total if cost is not None else None,
+            charge=cost if bases.charge is bases.cost else billing.owed(bases.charge, price),
+        )
+
+    def settle(self, facts: Facts) -> None:
+        """Settle, once what has to be counted first is. To be called once for an exchange."""
+        uncounted: list[Meter] = []
+        if facts.failed:
+            uncounted += [attempt.meter for attempt in facts.failed if attempt.meter.needs_count(_outcome_of(attempt))]
+        if facts.bill is None and facts.attempt.meter.needs_count(facts.outcome):
+            uncounted.append(facts.attempt.meter)
+        if uncounted:
+            self._counter.count(uncounted, partial(self._tell, facts))
+        else:
+            self._tell(facts)
+
+    def _tell(self, facts: Facts) -> None:
+        settlement = self._settlement(facts)
+        for listener in self._listeners:
+            try:
+                listener.settled(settlement)
+            except Exception:
+                report_bug("telling of a settlement")
+
+    def _settlement(self, facts: Facts) -> Settlement:
+        last, error = facts.attempt, facts.error
+        meter, first = last.meter, last.first_content
+        bill = facts.bill or self.bill(facts.outcome, meter, last.price, slow_reader=facts.slow_reader)
+        if facts.outcome in WHOLE:
+            error = None
+        failed = facts.failed if last.error is None else (*facts.failed, last)
+        closed = last.closed_at - facts.left_at if last.closed_at and facts.left_at else None
+        return Settlement(
+            id=facts.opening.id,
+            outcome=facts.outcome,
+            provider=last.candidate.provider.id,
+            provider_model=last.candidate.provider_model,
+            price=bill.price,
+            usage=bill.usage,
+            estimated=bill.estimated,
+            cost=bill.cost,
+            charge=None if bill.charge is None else bill.charge.total,
+            finish_reason=meter.finish_reason,
+            native_finish_reason=meter.native_finish_reason,
+            error_type=error.error_type if error else None,
+            # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
+            error=None if error is None else _kept(error),
+            upstream_id=last.upstream_id,
+            latency_ms=(first - facts.started) * 1000 if first else None,
+            generation_ms=(facts.ended - first) * 1000 if first else None,
+            upstream_closed_ms=None if closed is None else max(0.0, closed * 1000),
+            frames=meter.frames,
+            on_disconnect=facts.on_disconnect,
+            attempts=tuple([self._failed(attempt, facts.started) for attempt in failed]) if failed else (),
+            dropped=last.dropped,
+        )
+
+    def _failed(self, attempt: AttemptFacts, began: float) -> FailedAttempt:
+        assert attempt.error is not None
+        bill = self.bill(_outcome_of(attempt), attempt.meter, attempt.price, slow_reader=False)
+        return FailedAttempt(
+            provider=attempt.candidate.provider.id,
+            provider_model=attempt.candidate.provider_model,
+            status=attempt.error.status,
+            error_type=attempt.error.error_type,
+            started_ms=(attempt.started - began) * 1000,
+            ended_ms=(attempt.ended - began) * 1000,
+            prompt=bill.usage.prompt,
+            completion=bill.usage.completion,
+            cost=bill.cost,
+        )
+
+
+def _outcome_of(attempt: AttemptFacts) -> Outcome:
+    """How an attempt ended, were it the last."""
+    return Outcome.TIMED_OUT if isinstance(attempt.error, ProviderTimeout) else Outcome.FAILED
+
+
+def _kept(error: InfronError) -> str:
+    if isinstance(error, ProviderError):
+        return f"{error.provider or 'the provider'} answered with HTTP {error.status} ({error.error_type})."
+    return error.message

@@ -100,6 +100,10 @@ class Ledger:
         self._inbox.opens.append((opening, done))
         self._inbox.hurry()
 
+    def settled(self, settlement: Settlement) -> None:
+        """As a listener of settlements."""
+        self.settle(settlement)
+
     def settle(self, settlement: Settlement) -> None:
         """Settle the row, once: settling it again changes nothing. Tried until it is written."""
         id = settlement.id

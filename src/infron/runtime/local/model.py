@@ -63,12 +63,19 @@ class LocalModel:
         Costs three system calls where it runs, and is right after every restart: there is nothing to invalidate.
         Raises ProviderUnavailable with one sentence.
         """
-        if (running := self._running()) is not None:
+        if (running := self.running()) is not None:
             return running
         if self._starting is None:
             self._starting = asyncio.create_task(self._start())
             self._starting.add_done_callback(self._started)
         return await asyncio.shield(self._starting)
+
+    def running(self) -> tuple[str, str] | None:
+        """Where the living process listens; None if there is none, or if it is not ready yet."""
+        if not self._alive():
+            return None
+        report = self._report()
+        return (report["url"], report["key"]) if "url" in report else None
 
     @property
     def pid(self) -> int | None:
@@ -94,13 +101,6 @@ class LocalModel:
         if not task.cancelled():
             task.exception()  # all who asked may have left: then nobody else looks at it
 
-    def _running(self) -> tuple[str, str] | None:
-        """Where the living process listens; None if there is none, or if it is not ready yet."""
-        if not self._alive():
-            return None
-        report = self._report()
-        return (report["url"], report["key"]) if "url" in report else None
-
     def _alive(self) -> bool:
         try:
             fcntl.lockf(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that two who look do not meet
@@ -123,7 +123,7 @@ class LocalModel:
         deadline = time.monotonic() + START_SECONDS
         child: subprocess.Popen[bytes] | None = None
         while time.monotonic() < deadline:
-            if (running := self._running()) is not None:
+            if (running := self.running()) is not None:
                 return running
             code = child.poll() if child else None
             if code not in (None, llama.SUPERFLUOUS):

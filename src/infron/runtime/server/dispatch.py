@@ -9,8 +9,10 @@ import asyncio
 
 from infron.errors import InfronError, InternalError
 from infron.policy.routing import asked_on_disconnect, check_names
-from infron.runtime.exchange.exchange import Exchange, error_answer
-from infron.runtime.exchange.relay import Relay
+from infron.runtime.exchange.admission import ExchangeAdmission
+from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.delivery import error_answer
+from infron.runtime.exchange.exchange import Exchange
 from infron.runtime.server.admission import Admission, Admitted
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.asgi import AsgiCall
@@ -19,17 +21,19 @@ from infron.runtime.server.endpoints import endpoints
 from infron.runtime.server.paths import Paths, api_near
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
+from infron.runtime.telemetry.bugs import report_bug
 from infron.wires.contract import ClientWire
 
 
 class Dispatch:
     """One for all connections of a process."""
 
-    def __init__(self, relay: Relay) -> None:
-        self.paths = Paths(endpoints(relay))
-        self._relay = relay
-        self._admission = Admission(lambda: relay.ledger.keys, relay.config.server.allowed_hosts)
-        self._cors_origins = relay.config.server.cors_origins
+    def __init__(self, context: Context) -> None:
+        self.paths = Paths(endpoints(context))
+        self._context = context
+        self._exchanges = ExchangeAdmission(context)
+        self._admission = Admission(lambda: context.ledger.keys, context.config.server.allowed_hosts)
+        self._cors_origins = context.config.server.cors_origins
         self._tasks: set[asyncio.Task[None]] = set()
 
     def admit(self, request: HttpRequest, before: Admitted) -> None:
@@ -59,13 +63,15 @@ class Dispatch:
         else:
             call = AsgiCall(request, response)
             response.producer = call
-            call.task = task = self._relay.loop.create_task(self._ask(place.endpoints[request.method], call, response))
+            call.task = task = self._context.loop.create_task(
+                self._ask(place.endpoints[request.method], call, response)
+            )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def report_bug(self, doing: str, error: BaseException | None = None) -> InfronError:
         """Log it; what is returned may be told to the caller."""
-        self._relay.report_bug(doing, error)
+        report_bug(doing, error)
         return InternalError("The gateway failed; its log says where.")
 
     def _begin_exchange(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
@@ -75,7 +81,7 @@ class Dispatch:
             asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
             wanted = api.parse(request.take_body(), request.headers)
             check_names(wanted)
-            response.producer = exchange = self._relay.begin(wanted, request.key, response, asked)
+            response.producer = exchange = self._exchanges.begin(wanted, request.key, response, asked)
             exchange.begin()
         except InfronError as error:
             response.producer = None
@@ -85,7 +91,7 @@ class Dispatch:
             if exchange is None:
                 self._refuse(response, failure)
             else:  # it may have a row in the ledger already, so it is not only answered but settled
-                exchange.take_failure(failure)
+                exchange.fail(failure)
 
     async def _ask(self, endpoint: Endpoint, call: AsgiCall, response: Response) -> None:
         try:
@@ -105,7 +111,7 @@ class Dispatch:
             response.hang_up()
 
     def _refuse(self, response: Response, error: InfronError) -> None:
-        self._relay.metrics.refused(error.error_type)
+        self._context.metrics.refused(error.error_type)
         request = response.request
         response.answer(*error_answer(error, request.place.api or api_near(request.path)))
 

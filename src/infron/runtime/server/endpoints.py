@@ -5,23 +5,24 @@ It never answers anything itself.
 
 from __future__ import annotations
 
-from infron.runtime.exchange.relay import Relay
+from infron.runtime.exchange.context import Context
 from infron.runtime.server.api import health, keys, models, receipts
 from infron.runtime.server.api.endpoint import Endpoint
 
 
-def endpoints(relay: Relay) -> list[Endpoint]:
-    """All of them. They are given what they tell of, never the relay."""
+def endpoints(context: Context) -> list[Endpoint]:
+    """All of them. They are given what they tell of, never the context."""
+    providers, ledger, metrics = context.providers, context.ledger, context.metrics
     return [
-        *models.endpoints(relay.catalog, lambda: relay.offered()),
-        *receipts.endpoints(relay.ledger),
-        *keys.endpoints(relay.ledger),
-        *health.endpoints(lambda: _unready(relay), lambda: relay.metrics.text()),
+        *models.endpoints(providers.catalog, lambda: providers.offered()),
+        *receipts.endpoints(ledger),
+        *keys.endpoints(ledger),
+        *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]
 
 
-def _unready(relay: Relay) -> str | None:
+def _unready(context: Context) -> str | None:
     """Why no new exchange should be sent here, in words that strangers may read: the log says more."""
-    if relay.shutting_down:
+    if context.registry.closing:
         return "shutting down"
-    return "the ledger cannot be written" if relay.ledger.healthy else None
+    return "the ledger cannot be written" if context.ledger.healthy else None

@@ -10,7 +10,7 @@ import contextlib
 import socket
 from email.utils import formatdate
 
-from infron.runtime.exchange.relay import Relay
+from infron.runtime.exchange.context import Context
 from infron.runtime.server.connection import GatewayProtocol
 from infron.runtime.server.dispatch import Dispatch
 from infron.runtime.server.response import ServerHeaders
@@ -22,13 +22,13 @@ BACKLOG = 4096
 class Server:
     """What the connections of a process share."""
 
-    def __init__(self, relay: Relay) -> None:
-        config = relay.config
-        self.loop = relay.loop
+    def __init__(self, context: Context) -> None:
+        config = context.config
+        self.loop = context.loop
         self.limits = config.limits
         self.timeouts = config.timeouts
-        self.dispatch = Dispatch(relay)
-        self.headers = ServerHeaders(config.server.cors_origins, lambda: relay.shutting_down)
+        self.dispatch = Dispatch(context)
+        self.headers = ServerHeaders(config.server.cors_origins, lambda: context.registry.closing)
         self.connections: set[GatewayProtocol] = set()
         self._empty = asyncio.Event()
         self._empty.set()

@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from infron.records import Settlement
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _CLOSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -84,30 +86,21 @@ class Metrics:
     def refused(self, error_type: str) -> None:
         self._refused.labels(error_type).inc()
 
-    def settled(
-        self,
-        outcome: str,
-        provider: str,
-        *,
-        frames: int,
-        prompt: int,
-        completion: int,
-        first_s: float | None,
-        closed_s: float | None,
-    ) -> None:
-        """Count one exchange. Times are seconds."""
-        exchanges = self._exchanges
-        sums = exchanges.sums.get((outcome, provider))
+    def settled(self, settlement: Settlement) -> None:
+        """Count one exchange."""
+        exchanges, usage = self._exchanges, settlement.usage
+        name = (settlement.outcome, settlement.provider)
+        sums = exchanges.sums.get(name)
         if sums is None:
-            sums = exchanges.sums[outcome, provider] = [0, 0, 0, 0]
+            sums = exchanges.sums[name] = [0, 0, 0, 0]
         sums[0] += 1
-        sums[1] += frames
-        sums[2] += prompt
-        sums[3] += completion
-        if first_s is not None:
-            exchanges.first.add(first_s)
-        if closed_s is not None:
-            exchanges.closed.add(closed_s)
+        sums[1] += settlement.frames
+        sums[2] += usage.prompt
+        sums[3] += usage.completion
+        if settlement.latency_ms is not None:
+            exchanges.first.add(settlement.latency_ms / 1000)
+        if settlement.upstream_closed_ms is not None:
+            exchanges.closed.add(settlement.upstream_closed_ms / 1000)
 
     # ---- showing
 

@@ -1,6 +1,6 @@
 """The HTTP client towards providers: which connection takes a request, who waits for one, which ones are closed.
 
-It never knows a wire format, and no clock but the one of connecting: all others are the relay's.
+It never knows a wire format, and no clock but the one of connecting: all others are the exchange's.
 """
 
 from __future__ import annotations

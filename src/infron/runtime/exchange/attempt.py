@@ -1,0 +1,295 @@
+"""One try at one candidate: its request, the reader and the meter of its answer, its moments, its state.
+
+It never knows the client, and never decides what an answer or a failure leads to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import IntEnum, auto
+from functools import partial
+
+from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable, Unsupported
+from infron.events import AnyClientEvent, ClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
+from infron.money import Price
+from infron.policy.routing import Candidate
+from infron.request import Outgoing, Request
+from infron.runtime.exchange.answer import AnswerListener, AnswerReader
+from infron.runtime.exchange.cancel_call import CancelCall
+from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.meter import Meter
+from infron.runtime.exchange.settlement import AttemptFacts
+from infron.runtime.telemetry.bugs import report_bug
+from infron.runtime.upstream.client import Target
+
+
+class AttemptState(IntEnum):
+    PREPARING = auto()  # what its request needs is fetched: a token, the bundled model's address, a pause to be kept
+    ASKING = auto()  # its request is on the way, or its answer is
+    FINISHED = auto()  # every choice has ended: usage is awaited, and the end
+    COMPLETE = auto()  # nothing more of it is wanted
+    FAILED = auto()
+    CLOSING = auto()  # given up; not known yet when its connection closed, or what the provider said to being told
+    CLOSED = auto()
+
+
+class Change(IntEnum):
+    SENT = auto()
+    FINISH = auto()
+    REOPEN = auto()  # more comes after a finish reason
+    ONWARD = auto()  # the answer goes on in the answer to a further request
+    COMPLETE = auto()
+    FAIL = auto()
+    GIVE_UP = auto()
+    CLOSE = auto()
+
+
+# An enum's member costs as much as a call to look up: these are looked up for each attempt.
+_S, _C = AttemptState, Change
+_SENT, _FINISH, _REOPEN, _COMPLETE = Change.SENT, Change.FINISH, Change.REOPEN, Change.COMPLETE
+_OPEN = (_S.PREPARING, _S.ASKING, _S.FINISHED)
+# A pair that is not here changes nothing.
+CHANGES: dict[tuple[AttemptState, Change], AttemptState] = {
+    (_S.PREPARING, _C.SENT): _S.ASKING,
+    (_S.ASKING, _C.FINISH): _S.FINISHED,
+    (_S.FINISHED, _C.REOPEN): _S.ASKING,
+    (_S.ASKING, _C.ONWARD): _S.PREPARING,
+    (_S.FINISHED, _C.ONWARD): _S.PREPARING,
+    **{(state, _C.COMPLETE): _S.COMPLETE for state in _OPEN},
+    **{(state, _C.FAIL): _S.FAILED for state in _OPEN},
+    **{(state, _C.GIVE_UP): _S.CLOSING for state in (*_OPEN, _S.COMPLETE)},
+    (_S.CLOSING, _C.CLOSE): _S.CLOSED,
+}
+
+
+# What some events of an answer come to: those that the client is told of, whether any is content, what ends it if any.
+Read = tuple[list[AnyClientEvent], bool, Done | Onward | Failed | None]
+
+
+class Attempt(AnswerReader):
+    """Moments are seconds of the loop's clock; 0: it has not come yet. `dropped`: parameters that it cannot take.
+
+    `asks_usage`: its request asks for token counts. `error`: why it failed. `closed_at`: its connection ended, or the
+    provider answered to being told to stop.
+    """
+
+    state = AttemptState.PREPARING
+    dropped: tuple[str, ...] = ()
+    error: InfronError | None = None
+    ended = 0.0
+    closed_at = 0.0
+    paused = False
+    _preparing: asyncio.Task[None] | None = None
+
+    def __init__(
+        self,
+        context: Context,
+        asked: Request,
+        candidate: Candidate,
+        price: Price | None,
+        listener: AnswerListener[Attempt],
+    ) -> None:
+        provider = candidate.provider
+        handle, limit = context.providers.handle(provider), context.config.limits.max_frame_bytes
+        super().__init__(handle, limit, verbatim=asked.api == provider.wire)
+        self._listener = listener
+        self._context = context
+        self._asked = asked
+        self.candidate = candidate
+        self.price = price
+        self.meter = Meter(asked, candidate)
+        self.started = self.last_frame = context.loop.time()
+        self.first_content = self.finished_at = 0.0
+
+    # ---- its requests
+
+    def open(self) -> None:
+        """Send the request. Raises InfronError where it cannot be put in the candidate's wire."""
+        provider = self.candidate.provider
+        outgoing = self.handle.wire.encode_request(
+            self._asked, provider, self.candidate.provider_model, self.asks_usage
+        )
+        self.dropped = outgoing.dropped
+        if self.dropped and self._asked.preferences.require_parameters:
+            names = ", ".join(f"`{name}`" for name in self.dropped)
+            what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
+            raise Unsupported(what, param=self.dropped[0], provider=provider.id)
+        self._send(outgoing)
+
+    def go_on(self, onward: Outgoing) -> None:
+        """Send a further request; its answer goes on with the one before."""
+        self._move(Change.ONWARD)
+        self._send(onward)
+
+    def _send(self, outgoing: Outgoing) -> None:
+        target = None if outgoing.delay else self.handle.target(self.candidate.provider_model, outgoing)
+        if target is None:
+            self._preparing = self._context.loop.create_task(self._send_when_ready(outgoing))
+        else:
+            self._send_to(target, outgoing)
+
+    def _send_to(self, target: Target, outgoing: Outgoing) -> None:
+        self._move(_SENT)
+        self._request = self._context.upstream.send(target, outgoing.body, self)
+        if self.paused:
+            self._request.pause()
+
+    async def _send_when_ready(self, outgoing: Outgoing) -> None:
+        try:
+            if outgoing.delay:
+                await asyncio.sleep(outgoing.delay)
+            target = await self.handle.target_when_ready(self.candidate.provider_model, outgoing)
+        except InfronError as error:
+            self._preparing = None
+            self._listener.take_loss(self, error)
+        except Exception:
+            self._preparing = None
+            report_bug("preparing a request")
+            self._listener.take_loss(self, InternalError("The gateway failed while it prepared the request."))
+        else:
+            self._preparing = None
+            self._send_to(target, outgoing)
+
+    # ---- its answer
+
+    def read(self, events: list[Event], now: float) -> Read:
+        """Meter these events, and say what they come to."""
+        meter = self.meter
+        text, told = meter.text, []
+        content, end = False, None
+        for event in events:
+            if isinstance(event, ClientEvent):
+                if event.content:
+                    content = True
+                    text.append(event.text)
+                elif type(event) is Finished:
+                    meter.finish_reason, meter.native_finish_reason = event.reason, event.native or event.reason
+                    if event.told:
+                        continue
+                told.append(event)
+            elif isinstance(event, UsageReported):
+                meter.report(event)
+            else:
+                end = event
+                break  # what a provider says after its end is nothing that a client expects
+        meter.frames += len(events)
+        self.last_frame = now
+        if content and not self.first_content:
+            self.first_content = now
+        if self.decoder.finished:
+            if not self.finished_at:
+                self.finished_at = now
+                self._move(_FINISH)
+        elif self.finished_at:
+            self.finished_at = 0.0  # another choice has begun
+            self._move(_REOPEN)
+        return told, content, end
+
+    # ---- while it is under way
+
+    def pause(self) -> None:
+        """Read no further."""
+        self.paused = True
+        if self._request is not None:
+            self._request.pause()
+
+    def resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            if self._request is not None:
+                self._request.resume()
+
+    @property
+    def ended_well(self) -> bool:
+        """All that is wanted of it is here: finish reasons and usage."""
+        return self.finished_at > 0 and self.meter.usage is not None
+
+    def unavailable(self, what: str) -> ProviderUnavailable:
+        provider = self.candidate.provider
+        return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
+
+    # ---- its end
+
+    def complete(self) -> None:
+        """Nothing more of its answer is wanted."""
+        self._move(_COMPLETE)
+        self.release()
+
+    def release(self) -> None:
+        """The answer to the request at hand is complete for us."""
+        request, self._request = self._request, None
+        if request is not None:
+            request.release()
+
+    def fail(self, error: InfronError) -> None:
+        """It ends here, for this reason. What nobody waits for any more must not run on."""
+        self._move(Change.FAIL)
+        provider = self.candidate.provider
+        if error.provider is None and error.blame == "provider":
+            error.provider = provider.id
+        self.error, self.ended = error, self._context.loop.time()
+        sent = self._end_request(None)
+        self.meter.fully_sent = bool(sent) and isinstance(error, ProviderTimeout)
+        if self.decoder.cancel is not None:
+            self._call_off(_unheard)
+
+    def give_up(self, closed: Callable[[str], None]) -> None:
+        """Nobody waits for it any more. `closed` comes once its end is known, with what there is to say about that."""
+        complete = self.state is AttemptState.COMPLETE
+        self._move(Change.GIVE_UP)
+        if self.decoder.cancel is not None and not complete:  # it has answered, so it had the whole request
+            self._end_request(None)
+            self.meter.fully_sent = True
+            self._call_off(partial(self._closed, closed))
+            return
+        sent = self._end_request(partial(self._closed, closed, ""))
+        if sent is None:
+            self._move(Change.CLOSE)
+        else:
+            self.meter.fully_sent = sent
+
+    def _closed(self, closed: Callable[[str], None], sentence: str) -> None:
+        self.closed_at = self._context.loop.time()
+        self._move(Change.CLOSE)
+        closed(sentence)
+
+    def _end_request(self, closed: Callable[[], None] | None) -> bool | None:
+        """End what is under way; `closed` comes once it has ended. Whether it was fully sent; None: nothing was."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            self._preparing = None
+        request, self._request = self._request, None
+        if request is None:
+            return None
+        sent = request.fully_sent
+        request.abort(closed)
+        return sent
+
+    def _call_off(self, told: Callable[[str], None]) -> None:
+        """Tell the provider to stop; `told` gets the outcome in a sentence."""
+        assert self.decoder.cancel is not None
+        model = self.candidate.provider_model
+        CancelCall(self._context.loop, self._context.upstream, self.handle, model, self.decoder.cancel, told)
+
+    def facts(self) -> AttemptFacts:
+        """What settles it; to be asked once it has ended."""
+        return AttemptFacts(
+            candidate=self.candidate,
+            price=self.price,
+            meter=self.meter,
+            started=self.started,
+            first_content=self.first_content,
+            ended=self.ended,
+            closed_at=self.closed_at,
+            error=self.error,
+            upstream_id=self.decoder.upstream_id,
+            dropped=self.dropped,
+        )
+
+    def _move(self, change: Change) -> None:
+        self.state = CHANGES.get((self.state, change), self.state)
+
+
+def _unheard(sentence: str) -> None:
+    """What became of a call that nobody waits for."""

@@ -1,0 +1,236 @@
+"""The provider's side of an exchange: its attempts, one after the other, and what their answers mean to its lifecycle.
+
+It never knows how bytes reach a socket, nor what a wire looks like inside; the client is served by `delivery`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from infron.errors import InfronError, InternalError, ProviderTimeout
+from infron.events import ClientEvent, Done, Event, Failed, Onward
+from infron.money import Price
+from infron.policy.deadlines import USAGE_WAIT_SECONDS
+from infron.policy.lifecycle import Input, Phase, State
+from infron.policy.routing import Candidate
+from infron.request import Request
+from infron.runtime.exchange.attempt import Attempt, AttemptState
+from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.delivery import Delivery
+from infron.runtime.telemetry.bugs import report_bug
+
+# An enum's member costs as much as a call to look up: these are looked up for each read.
+_STREAMING, _DRAINING, _EARLY = Phase.STREAMING, Phase.DRAINING, (Phase.OPENING, Phase.WAITING)
+_ASKING, _COMPLETE = AttemptState.ASKING, AttemptState.COMPLETE
+_CONTENT, _ENDED = Input.CONTENT, Input.ENDED
+
+
+class Lifecycle(Protocol):
+    """The exchange, as far as its attempts know it."""
+
+    state: State
+
+    def take(self, given: Input, error: InfronError | None = None, /) -> None:
+        """Something has happened, for this reason."""
+
+    def ask_by(self, due: float, /) -> None:
+        """Something is due then, in loop time."""
+
+    def said_again(self) -> None:
+        """Something else than a comment went out after comments."""
+
+    def stop_if_possible(self) -> bool:
+        """Whether the provider could be told to stop, because the client left before it could."""
+
+
+class Attempts:
+    """`current`: the one at hand, the last of all. `failed`: those before it. What comes of those is nobody's.
+
+    `straight`: the next frame of content goes out as it comes.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        request: Request,
+        candidates: tuple[Candidate, ...],
+        price: Price | None,
+        delivery: Delivery,
+        exchange: Lifecycle,
+    ) -> None:
+        """`price`: of the first candidate."""
+        self._context = context
+        self._loop = context.loop
+        self._request = request
+        self._candidates = candidates
+        self._delivery = delivery
+        self._exchange: Lifecycle = exchange
+        self.straight = False
+        self.failed: list[Attempt] = []
+        self.current = Attempt(context, request, candidates[0], price, self)
+
+    # ---- one after the other
+
+    def open(self) -> None:
+        try:
+            self.current.open()
+        except InfronError as error:
+            self.fail(error)
+        except Exception:  # a bug in a wire ends this exchange alone, settled like any other
+            report_bug("making a request")
+            self.fail(InternalError("The gateway failed; its log says where."))
+
+    def open_next(self) -> None:
+        """Try the next candidate. There is one where `take_failure` said so."""
+        self.failed.append(self.current)
+        self._replace(self._candidates[len(self.failed)])
+
+    def take_refusal(self, attempt: Attempt) -> None:
+        """The same candidate once more, without asking for usage."""
+        if attempt is self.current:
+            attempt.give_up(_unheard)
+            attempt.handle.asks_usage = False
+            self._replace(attempt.candidate)
+
+    def _replace(self, candidate: Candidate) -> None:
+        before = self.current
+        price = self._context.prices.of(candidate, self._request)
+        self.current = Attempt(self._context, self._request, candidate, price, self)
+        if before.paused:
+            self.current.pause()
+        self.open()
+
+    # ---- what their answers say
+
+    def take_events(self, attempt: Attempt, events: list[Event]) -> None:
+        if attempt is not self.current:
+            return
+        delivery = self._delivery
+        if self.straight and len(events) == 1:
+            event = events[0]
+            if isinstance(event, ClientEvent) and event.content:
+                # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
+                meter = attempt.meter
+                meter.text.append(event.text)
+                meter.frames += 1
+                attempt.last_frame = delivery.last_write = self._loop.time()
+                if delivery.comments:
+                    self._exchange.said_again()
+                delivery.responder.write(delivery.encoder.encode(event))
+                return
+        exchange, now = self._exchange, self._loop.time()
+        phase = exchange.state.phase
+        told, content, end = attempt.read(events, now)
+        done = type(end) is Done
+        if phase is _STREAMING and not done:  # the hot row once more, for several frames in one read
+            self.straight = attempt.state is _ASKING
+            if told:
+                delivery.send(told, now)
+                if delivery.comments:
+                    exchange.said_again()
+        elif phase is not _DRAINING:
+            if told and not delivery.take(told):
+                self.fail(attempt.unavailable("sent an answer that is too large to hold"))
+                return
+            if delivery.full:
+                self._bound(attempt)
+            if content and self._request.stream and not (done and attempt.ended_well):
+                exchange.take(_CONTENT)
+        if not done and (attempt.first_content == now or attempt.finished_at == now):
+            self._look_after(attempt, now)
+        if end is not None:
+            self._take_end(attempt, end)
+        elif phase is _DRAINING:
+            exchange.stop_if_possible()
+
+    def _take_end(self, attempt: Attempt, end: Done | Onward | Failed) -> None:
+        """The answer is over here, or goes on in the answer to a further request."""
+        if isinstance(end, Failed):
+            self.fail(end.error)
+        elif isinstance(end, Onward):
+            attempt.release()
+            if not self._exchange.stop_if_possible():
+                attempt.go_on(end.request)
+        elif attempt.finished_at:
+            self.end()
+        else:
+            self.fail(attempt.unavailable("ended the stream before the answer was finished"))
+
+    def straighten(self, phase: Phase) -> None:
+        """The exchange is in this phase now."""
+        self.straight = phase is _STREAMING and self.current.state is _ASKING
+
+    def _bound(self, attempt: Attempt) -> None:
+        """Of frames without content the oldest are let go; what holds content waits, and so does the provider."""
+        if not attempt.first_content:
+            self._delivery.shed()
+        elif not self._exchange.state.recorded:
+            attempt.pause()
+
+    def _look_after(self, attempt: Attempt, now: float) -> None:
+        """Clocks begin with the first content, and with the finish reason."""
+        if attempt.first_content == now:
+            self._exchange.ask_by(now + self._context.config.timeouts.stall_seconds)
+        if attempt.finished_at == now:
+            self._exchange.ask_by(now + USAGE_WAIT_SECONDS)
+
+    # ---- how they end
+
+    def end(self) -> None:
+        """The answer is complete. Its usage is the provider's or, where it never gives one, counted first."""
+        attempt = self.current
+        if attempt.state is _COMPLETE:
+            return
+        attempt.complete()
+        if attempt.meter.usage is not None:
+            self._exchange.take(_ENDED)
+        else:
+            self._context.counter.count([attempt.meter], self._counted)
+
+    def _counted(self) -> None:
+        self._exchange.take(_ENDED)
+
+    def take_loss(self, attempt: Attempt, error: InfronError) -> None:
+        if attempt is self.current and attempt.finished_at:  # the answer was complete, only its end got lost
+            self.end()
+        else:
+            self.take_failure(attempt, error)
+
+    def take_failure(self, attempt: Attempt, error: InfronError) -> None:
+        if attempt is self.current:
+            self.fail(error)
+
+    def fail(self, error: InfronError) -> None:
+        """The attempt at hand has failed: on to the next, if there is one and nothing was told the client yet."""
+        self.current.fail(error)
+        early = self._exchange.state.phase in _EARLY
+        if early and error.safe_to_retry and len(self.failed) + 1 < len(self._candidates):
+            self._exchange.take(Input.FAILED_OVER, error)
+        else:
+            self._exchange.take(Input.TIMED_OUT if isinstance(error, ProviderTimeout) else Input.FAILED, error)
+
+    def let_go(self) -> None:
+        """All have ended, and nobody asks any more."""
+        self.current.let_go()
+        for attempt in self.failed:
+            attempt.let_go()
+        self._exchange = _SETTLED  # ends the circle of references, so that no collector has to find it
+
+
+class _Settled:
+    """What is left of an exchange once it is settled: nothing that comes changes anything."""
+
+    state = State(Phase.SETTLED, True)
+
+    def take(self, given: Input, error: InfronError | None = None, /) -> None: ...
+    def ask_by(self, due: float, /) -> None: ...
+    def said_again(self) -> None: ...
+    def stop_if_possible(self) -> bool:
+        return False
+
+
+_SETTLED = _Settled()
+
+
+def _unheard(said: str) -> None:
+    """How an attempt closed that nobody waits for."""

@@ -1,0 +1,38 @@
+"""What all exchanges of a process share, handed down to each of them.
+
+It never does anything itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from msgspec import Struct
+
+from infron.config import Config
+from infron.runtime.exchange.clock import Clock
+from infron.runtime.exchange.counting import Counter
+from infron.runtime.exchange.prices import Prices
+from infron.runtime.exchange.providers import Providers
+from infron.runtime.exchange.registry import Registry
+from infron.runtime.exchange.settlement import Settlements
+from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.telemetry.metrics import Metrics
+from infron.runtime.upstream.client import Client
+
+
+class Context(Struct, frozen=True, eq=False, kw_only=True):
+    """`first_look`: after how many seconds an exchange has something due at the earliest."""
+
+    config: Config
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    ledger: Ledger
+    metrics: Metrics
+    upstream: Client
+    providers: Providers
+    prices: Prices
+    counter: Counter
+    registry: Registry
+    settlements: Settlements
+    first_look: float

@@ -1,0 +1,165 @@
+"""What the client is told: encoded, held until it may go out, in one piece where the request is not streamed.
+
+It never knows a provider, and never decides when something goes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from infron.errors import InfronError
+from infron.events import AnyClientEvent, Billed, Verbatim
+from infron.request import Request
+from infron.runtime.exchange.settlement import Bill
+from infron.wires import CLIENT_WIRES
+from infron.wires.contract import Accumulator, ClientWire
+
+MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
+MAX_ACCUMULATED_BYTES = 64 << 20
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Responder(Protocol):
+    """Where the answer goes; the server's side of a request."""
+
+    def start(self, id: str) -> None:
+        """The head of a stream, with the exchange's id in it."""
+
+    def write(self, data: bytes) -> None: ...
+    def finish(self, data: bytes) -> None: ...
+    def answer(self, status: int, headers: Headers, body: bytes) -> None: ...
+    def unsent(self) -> int:
+        """Bytes that the client has not taken yet."""
+
+    def hang_up(self) -> None:
+        """Close the connection; what the client has not taken yet is lost."""
+
+
+class Delivery:
+    """`held`: frames that may not go out yet. `comments`: sent since anything else was. `last_write`: loop time, s."""
+
+    def __init__(self, request: Request, id: str, created: int, responder: Responder, now: float) -> None:
+        """`created`: unix s."""
+        self._wire = wire = CLIENT_WIRES[request.api]
+        self._request = request
+        self._id = id
+        self._created = created
+        self.responder = responder
+        self.encoder = wire.Encoder(id, created, request.model)
+        self._accumulator: Accumulator | None = None if request.stream else wire.Accumulator()
+        self.held: list[bytes] = []
+        self.size = 0  # bytes held, or accumulated
+        self.comments = 0
+        self.last_write = now
+
+    # ---- what comes in
+
+    def take(self, events: Sequence[AnyClientEvent]) -> bool:
+        """Encode and hold, or accumulate. False: there is more of the answer than is kept."""
+        if self._accumulator is not None:
+            return all(self._accumulate(self._accumulator, event) for event in events)
+        encode, held, size = self.encoder.encode, self.held, self.size
+        for event in events:
+            frame = encode(event)
+            size += len(frame)
+            held.append(frame)
+        self.size = size
+        return True
+
+    def _accumulate(self, accumulator: Accumulator, event: AnyClientEvent) -> bool:
+        if isinstance(event, Verbatim):
+            self.size += len(event.rest) + sum(len(bytes(raw)) for raw in event.members.values())
+        else:
+            self.size += 100 + len(event.text)
+        if self.size > MAX_ACCUMULATED_BYTES:
+            return False
+        accumulator.add(event)
+        return True
+
+    @property
+    def full(self) -> bool:
+        """More is held than should be."""
+        return self.size > MAX_HELD_BYTES and self._accumulator is None
+
+    def shed(self) -> None:
+        """Let go of the oldest of what is held, which has no content."""
+        while self.size > MAX_HELD_BYTES and self.held:
+            self.size -= len(self.held.pop(0))
+
+    def drop(self) -> None:
+        """Forget all that came of the attempt at hand."""
+        self.held.clear()
+        self.size = 0
+        if self._accumulator is not None:
+            self._accumulator = self._wire.Accumulator()
+
+    # ---- what goes out
+
+    def start(self) -> None:
+        if self._accumulator is None:
+            self.responder.start(self._id)
+
+    def send(self, events: Sequence[AnyClientEvent], now: float) -> None:
+        """Encode and write, at once."""
+        frames = [*map(self.encoder.encode, events)]
+        self.last_write = now
+        self.responder.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def write(self, now: float) -> None:
+        held = self.held
+        data = held[0] if len(held) == 1 else b"".join(held)
+        held.clear()
+        self.size = 0
+        self.last_write = now
+        self.responder.write(data)
+
+    def comment(self, now: float) -> None:
+        self.comments += 1
+        self.last_write = now
+        self.responder.write(self.encoder.keep_alive())
+
+    def finish(self, bill: Bill, raw: dict[str, Any] | None, provider: str) -> None:
+        """The end of a complete answer. `raw`: the provider's own usage report."""
+        if self._accumulator is not None:
+            billed = _billed(bill, raw, provider)
+            body = self._accumulator.answer(self._id, self._created, self._request.model, billed)
+            self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
+            return
+        if self._request.include_usage:
+            self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
+        self.held.append(self.encoder.close())
+        self.responder.finish(self._released())
+
+    def answer(self, error: InfronError) -> None:
+        self.responder.answer(*error_answer(error, self._wire, self._id))
+
+    def fail(self, error: InfronError, *, with_held: bool) -> None:
+        """The error in the stream, and its end. `with_held`: after what is held, which is the reader's too."""
+        if not with_held:
+            self.held.clear()
+        self.held.append(self.encoder.fail(error))
+        self.responder.finish(self._released())
+
+    def _released(self) -> bytes:
+        data = b"".join(self.held)
+        self.held.clear()
+        self.size = 0
+        return data
+
+
+def _billed(bill: Bill, raw: dict[str, Any] | None, provider: str) -> Billed:
+    return Billed(usage=bill.usage, charge=bill.charge, estimated=bill.estimated, provider=provider, raw=raw)
+
+
+def error_answer(error: InfronError, wire: ClientWire, id: str | None = None) -> tuple[int, Headers, bytes]:
+    """(status, headers, body) of an error as an HTTP answer to a client of this API."""
+    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if id:
+        headers.append((b"x-generation-id", id.encode()))
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
+    return error.status, headers, wire.render_error(error)

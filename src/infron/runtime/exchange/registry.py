@@ -1,0 +1,68 @@
+"""The exchanges that run in this process, by id: whether there is room, what still runs at the end.
+
+It never knows what an exchange does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from typing import Protocol
+
+from infron.records import Settlement
+
+
+class Running(Protocol):
+    """An exchange that is not settled yet."""
+
+    id: str
+
+    def reported_tokens(self) -> int | None:
+        """How many tokens of its answer the provider has told of so far."""
+
+    def shut_down(self) -> None:
+        """The process must end: so must this exchange, settled."""
+
+
+class Registry:
+    """`idle`: set whenever nothing runs. `closing`: no further exchange is to begin. It listens to settlements."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._running: dict[str, Running] = {}
+        self._random = random.Random(secrets.token_bytes(32))  # of this process alone: workers are forked before
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def running(self) -> list[Running]:
+        return list(self._running.values())
+
+    def get(self, id: str) -> Running | None:
+        return self._running.get(id)
+
+    def new_id(self, now: float) -> str:
+        """`gen-<unix seconds>-<20 hexadecimal digits>`: 3 for the part of the second, 17 random ones.
+
+        So ids are in the order of their time, and the ledger's index grows at its end: random ones would touch a page
+        of it each.
+        """
+        seconds = int(now)
+        return f"gen-{seconds}-{int((now - seconds) * 4096):03x}{self._random.getrandbits(68):017x}"
+
+    def add(self, exchange: Running) -> None:
+        self._running[exchange.id] = exchange
+        self.idle.clear()
+
+    def settled(self, settlement: Settlement) -> None:
+        self._running.pop(settlement.id, None)
+        if not self._running:
+            self.idle.set()
+
+    def end_all(self) -> None:
+        """End every exchange that still runs: with an error for its client, and settled."""
+        for exchange in self.running():
+            exchange.shut_down()
