@@ -24,6 +24,7 @@ from infron.runtime.ledger import ledger
 from infron.runtime.ledger.stores import store_of
 from infron.runtime.local import model as local
 from infron.runtime.upstream import client as upstream
+from infron.runtime.upstream.fetch import fetch
 from infron.wires import PROVIDER_WIRES
 
 LIVE_SECONDS = 20.0
@@ -138,21 +139,16 @@ async def _start(loaded: config.Config) -> Answer:
 
 
 async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> Answer:
-    began, status = time.monotonic(), _Status()
-    if endpoint.models_url is None:
-        good, sentence = await _credentials(endpoint)
-        return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
-    headers = (*endpoint.headers.items(), ("accept", "application/json"))
-    attempt = client.send(upstream.Target(endpoint.models_url, headers, method="GET"), b"", status)
+    began = time.monotonic()
     try:
-        async with asyncio.timeout(LIVE_SECONDS):
-            code = await status.known
-        good, sentence = code in (200, 429), _meaning(code)
+        if endpoint.models_url is None:
+            good, sentence = await _credentials(endpoint)
+        else:
+            headers = {**endpoint.headers, "accept": "application/json"}
+            found = await fetch(client, endpoint.models_url, headers, seconds=LIVE_SECONDS, most_bytes=0)
+            good, sentence = found.status in (200, 429), _meaning(found.status)
     except InfronError as error:
         good, sentence = False, error.message
-    except TimeoutError:
-        good, sentence = False, f"No answer within {LIVE_SECONDS:.0f} seconds."
-    attempt.abort()
     return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
 
 
@@ -165,32 +161,9 @@ async def _credentials(endpoint: Endpoint) -> tuple[bool, str]:
         async with asyncio.timeout(LIVE_SECONDS):
             if signer.headers("POST", endpoint.chat_url, b"", time.time()) is None:
                 await signer.refresh()
-    except InfronError as error:
-        return False, error.message
     except TimeoutError:
         return False, f"No credentials were found within {LIVE_SECONDS:.0f} seconds."
     return True, "Its credentials are there; whether it takes them cannot be checked without paying."
-
-
-class _Status:
-    """Reads an answer only as far as its status."""
-
-    def __init__(self) -> None:
-        self.known: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        if not self.known.done():
-            self.known.set_result(status)
-
-    def data_received(self, data: bytes) -> None:
-        pass
-
-    def response_ended(self) -> None:
-        pass
-
-    def request_failed(self, error: InfronError) -> None:
-        if not self.known.done():
-            self.known.set_exception(error)
 
 
 def _meaning(status: int) -> str:

@@ -5,7 +5,6 @@ It never judges what that proves: `findings` does.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -16,8 +15,9 @@ import msgspec
 
 from infron.catalog.definitions import Provider
 from infron.cli.probe.findings import Run, Seen
-from infron.errors import InfronError, ProviderTimeout
-from infron.runtime.upstream.client import Client, Target
+from infron.errors import InfronError
+from infron.runtime.upstream.client import Client
+from infron.runtime.upstream.fetch import fetch
 
 SECONDS = 20.0  # for each question
 MOST_BYTES = 1 << 20
@@ -52,9 +52,10 @@ class Account:
     async def get(self, url: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
         """(status, body). Raises Unknowable."""
         try:
-            return await get(self._client, url, self._headers if headers is None else headers)
+            found = await fetch(self._client, url, headers or self._headers, seconds=SECONDS, most_bytes=MOST_BYTES)
         except InfronError as error:
             raise Unknowable(f"{self._name} could not be asked: {error.message.rstrip('.')}") from error
+        return found.status, found.body
 
     async def get_json(self, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any] | None:
         """None: there is nothing yet (404, 429, 5xx). Raises Unknowable."""
@@ -190,43 +191,6 @@ class Engine(Account):
         if status == 200 and (found := self._RUNNING.findall(body)):
             return round(sum(float(value) for value in found)), None
         raise Unknowable(f"{self._name} has no API that tells what it did or billed")
-
-
-class _Reader:
-    """Reads an answer to its end."""
-
-    def __init__(self) -> None:
-        self.known: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-        self._status = 0
-        self._body = bytearray()
-
-    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self._status = status
-
-    def data_received(self, data: bytes) -> None:
-        if len(self._body) < MOST_BYTES:
-            self._body += data
-
-    def response_ended(self) -> None:
-        if not self.known.done():
-            self.known.set_result((self._status, bytes(self._body)))
-
-    def request_failed(self, error: InfronError) -> None:
-        if not self.known.done():
-            self.known.set_exception(error)
-
-
-async def get(client: Client, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    """(status, body) of a GET. Raises InfronError."""
-    reader = _Reader()
-    attempt = client.send(Target(url, tuple(headers.items()), method="GET"), b"", reader)
-    try:
-        async with asyncio.timeout(SECONDS):
-            return await reader.known
-    except TimeoutError:
-        raise ProviderTimeout(f"No answer within {SECONDS:g} s.") from None
-    finally:
-        attempt.release()
 
 
 def account_of(

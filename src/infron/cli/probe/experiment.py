@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog, load_catalog
-from infron.cli.probe.accounts import Account, Unknowable, account_of, get
+from infron.cli.probe.accounts import MOST_BYTES, SECONDS, Account, Unknowable, account_of
 from infron.cli.probe.findings import Finding, Run, Seen, find
 from infron.config import Config, LedgerSection, Server
 from infron.errors import InfronError, NotFound, ProviderClosed, ProviderMisconfigured, ProviderUnavailable
@@ -31,6 +31,7 @@ from infron.runtime.exchange.context import Context
 from infron.runtime.local import model as local
 from infron.runtime.process import listen, running
 from infron.runtime.upstream.client import Client, Target
+from infron.runtime.upstream.fetch import fetch
 from infron.wires import PROVIDER_WIRES, sse
 
 PROMPT = (
@@ -239,8 +240,9 @@ class Experiment:
         """Take from the gateway's receipt how the exchange ended."""
         async with asyncio.timeout(SETTLE_SECONDS):
             await self._registry.idle.wait()
-        _, body = await get(self._client, f"{self._url}/generation?id={quote(id)}", {})
-        receipt = json.loads(body)["data"]
+        url = f"{self._url}/generation?id={quote(id)}"
+        found = await fetch(self._client, url, {}, seconds=SECONDS, most_bytes=MOST_BYTES)
+        receipt = json.loads(found.body)["data"]
         run.finish, run.upstream_id = receipt["finish_reason"], receipt["upstream_id"]
         run.closed_ms = receipt["upstream_closed_ms"]
 
