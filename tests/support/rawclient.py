@@ -146,13 +146,11 @@ async def send(port: int, method: str, path: str, body: bytes = b"", *headers: s
     return Client(reader, writer)
 
 
-async def ask(port: int, *headers: str, buffer: int = 0, **fields: Any) -> Client:
-    """Send a chat request, streamed unless told otherwise; the answer is not waited for."""
+async def ask(port: int, *headers: str, buffer: int = 0, path: str = "/v1/chat/completions", **fields: Any) -> Client:
+    """Send a request, streamed and of the chat API unless told otherwise; the answer is not waited for."""
     fields = {"model": "mock/any", "messages": [{"role": "user", "content": "Hi there"}], "stream": True, **fields}
     body = json.dumps(fields).encode()
-    return await send(
-        port, "POST", "/v1/chat/completions", body, "content-type: application/json", *headers, buffer=buffer
-    )
+    return await send(port, "POST", path, body, "content-type: application/json", *headers, buffer=buffer)
 
 
 async def get(port: int, path: str, *headers: str) -> Client:

@@ -302,6 +302,22 @@ async def test_before_content_the_next_provider_takes_over(script: Script, strea
     assert found["error"] is None
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions"])
+async def test_streams_begin_anew_with_the_next_provider(path: str) -> None:
+    """What the first one said was no content, so it was dropped, and the beginning of the stream with it."""
+    source = {"type": "url_citation", "url_citation": {"url": "https://example.org", "title": "Example"}}
+    async with (
+        ScriptedProvider([delta(annotations=[source]), CUT]) as first,
+        ScriptedProvider(SECOND) as second,
+        gateway(**two(first, second)) as running,
+    ):
+        client = await (await ask(running.port, path=path, model="a/b", max_tokens=9)).head()
+        body = await client.rest()
+    assert body.count(b'"role":"assistant"') == 1
+    assert b"from the second" in body
+    assert path != "/v1/messages" or body.startswith(b"event: message_start")
+
+
 async def test_the_next_provider_takes_over_after_comments_too() -> None:
     async with (
         ScriptedProvider([Pause(0.3), CUT]) as first,

@@ -13,7 +13,7 @@ from infron.events import AnyClientEvent, Billed, Verbatim
 from infron.request import Request
 from infron.runtime.exchange.settlement import Bill
 from infron.wires import CLIENT_WIRES
-from infron.wires.contract import Accumulator, ClientWire
+from infron.wires.contract import Accumulator, ClientWire, Encoder
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
 MAX_ACCUMULATED_BYTES = 64 << 20
@@ -47,12 +47,15 @@ class Delivery:
         self._id = id
         self._created = created
         self.responder = responder
-        self.encoder = wire.Encoder(id, created, request.model)
+        self.encoder = self._new_encoder()
         self._accumulator: Accumulator | None = None if request.stream else wire.Accumulator()
         self.held: list[bytes] = []
         self.size = 0  # bytes held, or accumulated
         self.comments = 0
         self.last_write = now
+
+    def _new_encoder(self) -> Encoder:
+        return self._wire.Encoder(self._id, self._created, self._request.model)
 
     # ---- what comes in
 
@@ -89,9 +92,10 @@ class Delivery:
             self.size -= len(self.held.pop(0))
 
     def drop(self) -> None:
-        """Forget all that came of the attempt at hand."""
+        """Forget all that came of the attempt at hand; the next one's stream begins anew."""
         self.held.clear()
         self.size = 0
+        self.encoder = self._new_encoder()
         if self._accumulator is not None:
             self._accumulator = self._wire.Accumulator()
 
