@@ -118,12 +118,14 @@ class Annotated(ClientEvent, frozen=True, gc=False):
 class UsageReported(Struct, gc=False):
     """The provider's running or final token counts, and what it says that the answer costs us (picodollars).
 
-    `raw`: its own object where that is `usage` of the chat API, else further members for it.
+    `raw`: its own object where that is `usage` of the chat API, else further members for it. `tier`: the service tier
+    that it says it has served, in the words of the price list; "" where it does not say.
     """
 
     usage: Usage
     raw: dict[str, Any] | None = None
     cost: int | None = None
+    tier: str = ""
 
 
 class Billed(Struct, frozen=True, kw_only=True):

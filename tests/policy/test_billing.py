@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
 from infron.money import Charge, Price, Usage
-from infron.policy.billing import owed, who_pays
+from infron.policy.billing import latest, owed, who_pays
 from infron.records import Outcome
 from infron.wires import PROVIDER_WIRES
 
@@ -45,6 +45,59 @@ def test_a_whole_answer_is_owed_by_the_providers_last_report(outcome: Outcome) -
 @pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.DRAINED])
 def test_a_whole_answer_without_a_report_is_owed_by_our_count(outcome: Outcome) -> None:
     assert bases(outcome, content=True, sent=True) == (COUNTED, True, COUNTED, COUNTED)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.DRAINED])
+@pytest.mark.parametrize(
+    ("half", "last"), [(Usage(prompt=100), True), (Usage(completion=77), True), (REPORT, False), (Usage(), False)]
+)
+def test_half_a_report_is_completed_by_our_count_and_says_so(outcome: Outcome, half: Usage, last: bool) -> None:
+    # An answer whose report lacked the completion was free, and not even estimated.
+    usage, estimated, cost, charge = bases(outcome, content=True, sent=True, usage=half, last=last)
+    assert usage.prompt == (half.prompt or COUNTED.prompt)
+    assert usage.completion == max(half.completion, COUNTED.completion)
+    assert (estimated, cost, charge) == (True, usage, usage)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.DRAINED])
+def test_a_provider_that_says_last_that_nothing_is_billed_is_believed(outcome: Outcome) -> None:
+    assert bases(outcome, content=True, sent=True, usage=Usage()) == (Usage(), False, Usage(), Usage())
+
+
+def test_a_report_without_a_completion_is_whole_where_nothing_was_delivered() -> None:
+    prompt = Usage(prompt=100)
+    assert bases(Outcome.COMPLETED, sent=True, usage=prompt) == (prompt, False, prompt, prompt)
+
+
+def test_the_last_usable_report_stands() -> None:
+    whole, early, late = (
+        Usage(prompt=10, completion=500),
+        Usage(prompt=10, cached=4),
+        Usage(completion=500, reasoning=3),
+    )
+    assert latest(None, early) is early
+    assert latest(Usage(prompt=10, completion=1), whole) is whole
+    for half in (Usage(prompt=10), Usage(), early):
+        assert latest(whole, half) is whole
+    assert latest(early, late) == Usage(prompt=10, cached=4, completion=500, reasoning=3)
+    assert latest(late, early) is late
+
+
+@given(st.lists(usages(media=True), min_size=1, max_size=4))
+def test_no_report_takes_away_what_an_earlier_one_said(reports: list[Usage]) -> None:
+    found: Usage | None = None
+    for report in reports:
+        found = latest(found, report)
+    assert found is not None
+    assert (found.prompt > 0) >= any(report.prompt and report.completion for report in reports)
+    assert (found.completion > 0) == any(report.completion for report in reports)
+
+
+def test_a_cost_that_the_provider_names_is_charged_where_no_price_is_known() -> None:
+    assert owed(Usage(prompt=5), None, 7) == Charge(reported=7)
+    assert owed(Usage(prompt=5), Price(prompt=2, completion=0), 7) == Charge(prompt=10)
+    assert owed(Usage(prompt=5, prompt_audio=5), Price(prompt=2, completion=0), 7) == Charge(reported=7)
+    assert owed(None, None, 7) == Charge()
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.TIMED_OUT])

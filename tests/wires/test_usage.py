@@ -14,7 +14,7 @@ from infron.catalog.definitions import AnswerQuirks, Provider, Quirks
 from infron.catalog.load import load_catalog
 from infron.money import MEDIA, Usage
 from infron.wires import PROVIDER_WIRES
-from infron.wires.usage import chat_usage, cost_in, read_usage
+from infron.wires.usage import chat_usage, cost_in, read_usage, report_of
 
 CATALOG = load_catalog(environ={}, wires=PROVIDER_WIRES)
 PLAIN = Provider(id="plain", name="Plain", base_url="http://h")
@@ -199,6 +199,15 @@ def test_fireworks_counts_cached_tokens_in_a_header() -> None:
 )
 def test_what_a_provider_says_it_bills_is_read_exactly(provider: str, raw: object, picodollars: int | None) -> None:
     assert cost_in(raw, CATALOG.providers[provider].quirks.answer) == picodollars
+
+
+@pytest.mark.parametrize(
+    ("tier", "served"), [("priority", "priority"), (None, ""), (7, ""), ("x" * 41, ""), ({"a": 1}, "")]
+)
+def test_the_tier_that_was_served_is_told_with_the_counts(tier: object, served: str) -> None:
+    report = report_of({"prompt_tokens": 1, "completion_tokens": 1}, PLAIN, tier=tier)
+    assert report is not None
+    assert report.tier == served
 
 
 JSON = st.recursive(

@@ -53,6 +53,31 @@ CHARGE: dict[Outcome, dict[Reached, Basis]] = {
 }
 
 
+def latest(before: Usage | None, now: Usage) -> Usage:
+    """The report that stands after another one: the last one wins, but half a report takes nothing away."""
+    if before is None or (now.prompt and now.completion):
+        return now
+    if before.completion and not now.completion:
+        return before
+    if before.prompt and not now.prompt:
+        return replace(before, completion=now.completion, **{name: getattr(now, name) for name in _SAID})
+    return now
+
+
+_SAID = ("reasoning", "citation", "completion_audio", "completion_image", "completion_video", "searches")
+
+
+def is_whole(report: Usage, *, delivered: bool, last: bool) -> bool:
+    """Whether an answer that has ended can be billed by this report.
+
+    `delivered`: content was · `last`: none came after the report. A whole one counts both sides, or says, last, that
+    nothing at all is billed. One without the answer that was delivered, or without its prompt, is half a report.
+    """
+    if not delivered:
+        return True
+    return last and bool(report.prompt) == bool(report.completion)
+
+
 def who_pays(
     outcome: Outcome,
     *,
@@ -60,38 +85,47 @@ def who_pays(
     fully_sent: bool,
     usage: Usage | None,
     counted: Usage | None,
+    last: bool = True,
     slow_reader: bool = False,
     charge_failed: bool = False,
 ) -> Bases:
     """The usage to record, and what the provider's bill and the caller's stand on.
 
-    `usage`: the provider's last report, final or early · `counted`: our own count of the prompt and of what was
-    delivered · `fully_sent`: the whole request was written and no error came back · `slow_reader`: the upstream was
-    lost while our own reader kept it waiting · `charge_failed`: the setting: the caller owes what the provider bills.
+    `usage`: the provider's last report, final or early · `last`: no content came after it · `counted`: our own count of
+    the prompt and of what was delivered · `fully_sent`: the whole request was written and no error came back ·
+    `slow_reader`: the upstream was lost while our own reader kept it waiting · `charge_failed`: the setting: the caller
+    owes what the provider bills.
     """
     reached: Reached = "content" if content_delivered else "sent" if fully_sent else "unsent"
     cost = COST[outcome][reached]
     charge = CHARGE[outcome][reached]
     if charge_failed or (outcome is Outcome.FAILED and slow_reader):
         charge = cost
-    recorded = _basis(cost, usage, counted)
+    whole = usage is not None and is_whole(usage, delivered=content_delivered, last=last)
+    recorded = _basis(cost, usage, counted, whole)
     return Bases(
         usage=recorded or Usage(),
-        estimated=recorded is not None and not (cost == "report" and usage is not None),
+        estimated=recorded is not None and not (cost == "report" and whole),
         cost=recorded,
-        charge=recorded if charge == cost else _basis(charge, usage, counted),
+        charge=recorded if charge == cost else _basis(charge, usage, counted, whole),
     )
 
 
-def owed(basis: Usage | None, price: Price | None) -> Charge | None:
-    """The money for a basis of `who_pays`: nothing for None, else its charge; None if the price is not known."""
-    return Charge() if basis is None else charge_of(basis, price)
+def owed(basis: Usage | None, price: Price | None, reported: int | None = None) -> Charge | None:
+    """The money for a basis of `who_pays`: nothing for None, else its charge; None if the price is not known.
+
+    `reported`: what the provider itself says that the answer cost, picodollars; it is charged where no price is known.
+    """
+    if basis is None:
+        return Charge()
+    charge = charge_of(basis, price)
+    return Charge(reported=reported) if charge is None and reported is not None else charge
 
 
-def _basis(basis: Basis, usage: Usage | None, counted: Usage | None) -> Usage | None:
+def _basis(basis: Basis, usage: Usage | None, counted: Usage | None, whole: bool) -> Usage | None:
     if basis == "nothing":
         return None
-    if basis == "report" and usage is not None:
+    if basis == "report" and whole:
         return usage
     counted = counted or Usage()
     if basis == "prompt":

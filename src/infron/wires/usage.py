@@ -14,6 +14,7 @@ from infron.events import UsageReported
 from infron.money import MEDIA, PICODOLLARS, Usage
 
 MOST_TOKENS = 2**40  # what is above this is not a count
+MOST_TIER = 40  # characters of a tier's name
 MOST_USD = 10**6  # what is above this is not the cost of an answer
 
 
@@ -27,6 +28,11 @@ def tokens(value: object) -> int | None:
 def count_in(values: Mapping[str, Any], name: str) -> int:
     """A member that is a count; 0 where there is none."""
     return tokens(values.get(name)) or 0
+
+
+def tier_of(value: object) -> str:
+    """The name of a service tier; "" for what is none."""
+    return value if isinstance(value, str) and len(value) <= MOST_TIER else ""
 
 
 def usage_of(
@@ -110,13 +116,18 @@ _AUDIO_SECONDS = ("prompt_audio_seconds",)  # Mistral
 _OF_MEDIA = tuple((f"{kind}_tokens", kind) for kind in MEDIA)
 
 
-def report_of(raw: object, provider: Provider, headers: Iterable[tuple[bytes, bytes]] = ()) -> UsageReported | None:
-    """A `usage` object of the chat API as an event; None if it counts nothing. `headers`: those of the answer."""
+def report_of(
+    raw: object, provider: Provider, headers: Iterable[tuple[bytes, bytes]] = (), tier: object = ""
+) -> UsageReported | None:
+    """A `usage` object of the chat API as an event; None if it counts nothing.
+
+    `headers`: those of the answer. `tier`: `service_tier` beside it.
+    """
     quirks = provider.quirks.answer
     usage = read_usage(raw, quirks, headers)
     if usage is None or not isinstance(raw, dict):
         return None
-    return UsageReported(usage, raw, cost_in(raw, quirks) if quirks.cost_path else None)
+    return UsageReported(usage, raw, cost_in(raw, quirks) if quirks.cost_path else None, tier_of(tier))
 
 
 def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tuple[bytes, bytes]] = ()) -> Usage | None:

@@ -38,7 +38,7 @@ from infron.wires import PROVIDER_WIRES, anthropic, sse
 from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.models import NEWEST, generation_of
 from infron.wires.anthropic.request import encode, encode_request
-from infron.wires.anthropic.words import counts_of
+from infron.wires.anthropic.words import counts_of, tier_served
 from infron.wires.json_answer import ANSWER_TOOL
 from infron.wires.openai.chat import request as openai_request
 from infron.wires.schemas import for_claude
@@ -774,6 +774,15 @@ def test_the_counts_of_a_report_are_those_of_the_bill() -> None:
     )
     assert (usage.prompt, usage.cached, usage.cache_write, usage.cache_write_1h) == (160, 100, 50, 20)
     assert (usage.completion, usage.reasoning) == (7, 4)
+
+
+@pytest.mark.parametrize(
+    ("usage", "tier"),
+    [({}, ""), ({"service_tier": "standard"}, "default"), ({"service_tier": "priority"}, "priority"),
+     ({"service_tier": "standard", "speed": "fast"}, "fast"), ({"speed": "standard"}, "")],
+)  # fmt: skip
+def test_the_tier_served_is_told_in_the_words_of_the_price_list(usage: dict[str, Any], tier: str) -> None:
+    assert tier_served(usage) == tier
 
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from infron.catalog.definitions import Provider, Quirks, RequestQuirks
 from infron.errors import InfronError, InvalidRequest, ProviderError, ProviderMisconfigured, Unsupported
-from infron.events import Failed, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStarted
+from infron.events import Failed, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStarted, UsageReported
 from infron.request import Outgoing, Request
 from infron.wires import gemini
 from infron.wires.gemini.models import generation_of
@@ -623,6 +623,27 @@ def test_an_error_of_any_shape_is_an_error(body: bytes) -> None:
 
 
 # ---- streams, beside the byte cases
+
+
+@pytest.mark.parametrize(
+    ("header", "traffic", "tier"),
+    [("priority", None, "priority"), ("standard", None, "default"), ("", None, ""),
+     ("", "ON_DEMAND_FLEX", "flex"), ("", "PROVISIONED_THROUGHPUT", "")],
+)  # fmt: skip
+def test_the_tier_served_is_read_from_the_head_or_the_counts(header: str, traffic: str | None, tier: str) -> None:
+    decoder = gemini.Decoder(STUDIO)
+    decoder.headers = [(b"x-gemini-service-tier", header.encode())] if header else []
+    usage = {"promptTokenCount": 1, "candidatesTokenCount": 1} | ({"trafficType": traffic} if traffic else {})
+    events = decoder.feed(b"data: " + json.dumps({"usageMetadata": usage}).encode() + b"\n\n")
+    assert [event.tier for event in events if isinstance(event, UsageReported)] == [tier]
+
+
+def test_searches_of_a_model_before_gemini_3_are_billed_as_one() -> None:
+    grounded = {"candidates": [{"index": 0, "groundingMetadata": {"webSearchQueries": ["a", "b"]}}]}
+    for model, searches in (("gemini-2.5-flash", 1), ("gemini-3.8-flash", 2)):
+        frame = {**grounded, "usageMetadata": {"promptTokenCount": 1}, "modelVersion": model}
+        events = gemini.Decoder(STUDIO).feed(b"data: " + json.dumps(frame).encode() + b"\n\n")
+        assert [event.usage.searches for event in events if isinstance(event, UsageReported)] == [searches]
 
 
 def fed(*pieces: bytes, most: int = 1 << 20) -> list[Any]:

@@ -313,3 +313,14 @@ def test_an_answer_is_not_finished_while_a_choice_that_came_later_speaks() -> No
     assert not decoder.finished
     decoder.feed(b'data: {"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}\n\n')
     assert decoder.finished
+
+
+def test_the_tier_is_the_one_that_the_frames_say_was_served() -> None:
+    frame = (
+        b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"flex","choices":['
+    )
+    word, end = b'{"index":0,"delta":{"content":"a"}}]}\n\n', b'{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    counts = b'{"prompt_tokens":1,"completion_tokens":1}'
+    for last in (frame + b'],"usage":' + counts + b"}\n\n", b'data: {"choices":[],"usage":' + counts + b"}\n\n"):
+        events = decoded([frame + word, frame + word, frame + end, last], Provider(id="mock", name="Mock"))
+        assert [event.tier for event in events if isinstance(event, UsageReported)] == ["flex"]

@@ -30,7 +30,7 @@ from infron.events import (
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 from infron.wires.anthropic.messages import FORMAT
-from infron.wires.anthropic.words import REASONS, annotation_of, counts_of, merge_usage
+from infron.wires.anthropic.words import REASONS, annotation_of, counts_of, merge_usage, tier_served
 from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.json_answer import ANSWER_TOOL
@@ -126,7 +126,7 @@ class Decoder(SseDecoder):
         events: list[Event] = []
         self._begin(message, events)
         merge_usage(self._usage, message.get("usage"))
-        events.append(UsageReported(counts_of(self._usage)))
+        events.append(self._report())
         self._finish(events)
         return events
 
@@ -192,9 +192,9 @@ class Decoder(SseDecoder):
         events.append(Started(self.upstream_id or ""))
         merge_usage(self._usage, message.get("usage"))
         self._usage["output_tokens"] = 0  # what stands there now is a placeholder
-        usage = counts_of(self._usage)
-        if usage.prompt:
-            events.append(UsageReported(usage))
+        report = self._report()
+        if report.usage.prompt:
+            events.append(report)
         content = message.get("content")
         for index, block in enumerate(content if isinstance(content, list) else ()):
             if isinstance(block, dict):
@@ -202,11 +202,14 @@ class Decoder(SseDecoder):
                 self._close(-1 - index, events)
         self._stopped(message.get("stop_reason"))
 
+    def _report(self) -> UsageReported:
+        return UsageReported(counts_of(self._usage), tier=tier_served(self._usage))
+
     def _count(self, facts: _Frame, events: list[Event]) -> None:
         if facts.delta is not None:
             self._stopped(facts.delta.stop_reason)
         if merge_usage(self._usage, facts.usage):
-            events.append(UsageReported(counts_of(self._usage)))
+            events.append(self._report())
 
     def _stopped(self, reason: Any) -> None:
         if isinstance(reason, str) and reason:

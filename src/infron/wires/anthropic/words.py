@@ -11,7 +11,7 @@ from typing import Any
 from infron.errors import InfronError
 from infron.money import Usage
 from infron.wires.lenient_json import dict_in, dicts_in
-from infron.wires.usage import count_in, tokens, usage_of
+from infron.wires.usage import count_in, tier_of, tokens, usage_of
 
 # ---- stop reasons
 
@@ -42,6 +42,8 @@ _MEMBERS: dict[str, type] = {
     "output_tokens_details": dict,
     "server_tool_use": dict,
     "iterations": list,
+    "service_tier": str,
+    "speed": str,
 }
 _COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
@@ -79,6 +81,12 @@ def counts_of(usage: Mapping[str, Any]) -> Usage:
         reasoning=thoughts,
         searches=count_in(dict_in(usage, "server_tool_use"), "web_search_requests"),
     )
+
+
+def tier_served(usage: Mapping[str, Any]) -> str:
+    """The tier of `usage` in the words of the chat API; fast mode, which has prices of its own, comes first."""
+    tier = "fast" if usage.get("speed") == "fast" else usage.get("service_tier")
+    return tier_of("default" if tier == "standard" else tier)
 
 
 def messages_usage(usage: Usage) -> dict[str, Any]:

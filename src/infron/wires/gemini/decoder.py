@@ -245,8 +245,10 @@ class Decoder(SseDecoder):
             reason = candidate.finishReason
             if reason.__class__ is str and reason and reason != UNSPECIFIED and not choice.ended:
                 ends.append((choice, reason))
-        if frame.usageMetadata is not None and (report := self._counts.add(frame.usageMetadata, frame.modelVersion)):
-            events.append(report)
+        if frame.usageMetadata is not None:
+            report = self._counts.add(frame.usageMetadata, frame.modelVersion, self.headers)
+            if report is not None:
+                events.append(report)
         if frame.promptFeedback is not None and not ends:
             self._refuse(frame.promptFeedback, events)
         for choice, reason in ends:

@@ -13,8 +13,9 @@ from msgspec import Raw, Struct
 from infron.events import UsageReported
 from infron.money import MEDIA
 from infron.wires import lenient_json
+from infron.wires.errors import Headers
 from infron.wires.lenient_json import dicts_in
-from infron.wires.usage import count_in, tokens, usage_of
+from infron.wires.usage import count_in, tier_of, tokens, usage_of
 
 MOST_KEPT = 1_000  # bytes of a list of counts
 MOST_SEARCHES = 1_000
@@ -30,6 +31,7 @@ class UsageMetadata(Struct, gc=False):
     toolUsePromptTokensDetails: Raw = Raw(b"")
     cacheTokensDetails: Raw = Raw(b"")
     candidatesTokensDetails: Raw = Raw(b"")
+    trafficType: Any = None
 
 
 _COUNTS = tuple(name for name in UsageMetadata.__struct_fields__ if name.endswith("Count"))
@@ -49,9 +51,13 @@ class Counts:
         self._tokens: dict[str, int] = {}
         self._media: dict[str, int] = {}
         self._searches: set[str] = set()
+        self._tier: str | None = None
 
-    def add(self, usage: UsageMetadata, model: Any) -> UsageReported | None:
-        """All that is known now; None where the frame counts nothing. `model`: as the frame names it."""
+    def add(self, usage: UsageMetadata, model: Any, headers: Headers) -> UsageReported | None:
+        """All that is known now; None where the frame counts nothing. `model`: as the frame names it.
+
+        `headers`: those of the answer, where Google AI Studio names the tier; Vertex AI does in `trafficType`.
+        """
         counts = self._tokens
         told = {name: count for name in _COUNTS if (count := tokens(getattr(usage, name))) is not None}
         counts.update(told)
@@ -69,13 +75,29 @@ class Counts:
                 reasoning=thoughts,
                 searches=min(len(self._searches), 1) if one else len(self._searches),
                 media=self._media,
-            )
+            ),
+            tier=self._tier_of(usage, headers),
         )
+
+    def _tier_of(self, usage: UsageMetadata, headers: Headers) -> str:
+        if usage.trafficType.__class__ is str:
+            self._tier = _TIERS.get(usage.trafficType, "")
+        elif self._tier is None:
+            self._tier = _tier_in(headers)
+        return self._tier or ""
 
     def add_searches(self, queries: Any) -> None:
         """Each search once: since Gemini 3 they are billed one by one. (Pricing, "Grounding", 2026-11)"""
         if isinstance(queries, list) and len(self._searches) < MOST_SEARCHES:
             self._searches.update(query[:200] for query in queries[:MOST_SEARCHES] if isinstance(query, str) and query)
+
+
+_TIERS = {"ON_DEMAND": "default", "ON_DEMAND_PRIORITY": "priority", "ON_DEMAND_FLEX": "flex"}
+
+
+def _tier_in(headers: Headers) -> str:
+    told = next((value for name, value in headers if name == b"x-gemini-service-tier"), b"").decode("latin-1").lower()
+    return tier_of("default" if told == "standard" else told)
 
 
 def _media_of(usage: UsageMetadata) -> dict[str, int]:

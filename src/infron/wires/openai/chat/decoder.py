@@ -318,12 +318,17 @@ class VerbatimDecoder(AnswerDecoder):
         elif not members.keys() <= _FRAMING:
             members["choices"] = Raw(b"[]")
             events.append(Verbatim(members, False, ""))
-        if usage is not None and (report := report_of(usage, self._provider, self.headers)):
+        if usage is not None and (report := report_of(usage, self._provider, self.headers, self._tier(members))):
             events.append(report)
         if reason is not None:
             self.finished = all(self._finishes.values())
             if self.finished:
                 events.append(Finished(reason, told=True))
+
+    def _tier(self, members: dict[str, Raw]) -> Any:
+        """The service tier that this frame, or the frames before it, say was served."""
+        raw = members.get("service_tier") or self._led.get("service_tier")
+        return None if raw is None else msgspec.json.decode(raw)
 
 
 def _is_frame(line: bytes) -> bool:
