@@ -96,7 +96,7 @@ def _run_worker(
     """`parent`: a file descriptor that comes to its end when the parent process does."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-            return runner.run(_serve_until_told(config, rows, listener, local, shared, ready, parent))
+            return runner.run(_serve_until_told(config, rows, listener, local, log, shared, ready, parent))
     finally:
         log.close()
 
@@ -108,10 +108,11 @@ async def running(
     listener: socket.socket,
     local: LocalModel | None = None,
     shared: Path | None = None,
+    log: Log | None = None,
 ) -> AsyncIterator[Context]:
     """A whole gateway on this loop, answering on `listener` until the block ends; then every entry is settled.
 
-    `shared`: where several workers keep their metrics. Raises ConfigError where it cannot start.
+    `shared`: where several workers keep their metrics. `log`: told of each exchange that ends. Raises ConfigError where it cannot start.
     """
     loop = asyncio.get_running_loop()
     ledger = Ledger(
@@ -122,7 +123,7 @@ async def running(
         access.check_listen(config.server.host, keys_exist=ledger.keys.required)
         prices.warm()
         metrics = Metrics(shared)
-        context = compose(config, rows, ledger, local, metrics)
+        context = compose(config, rows, ledger, local, metrics, log)
         registry = context.registry
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(registry))
         server = Server(context)
@@ -145,11 +146,14 @@ async def running(
         await ledger.stop()
 
 
-def compose(config: Config, rows: Catalog, ledger: Ledger, local: LocalModel | None, metrics: Metrics) -> Context:
+def compose(
+    config: Config, rows: Catalog, ledger: Ledger, local: LocalModel | None, metrics: Metrics, log: Log | None = None
+) -> Context:
     """The parts that exchanges share, put together on this loop."""
     loop = asyncio.get_running_loop()
     registry, counter = Registry(), Counter(loop)
-    listeners = (ledger, metrics, registry)
+    # The registry comes last: whoever waits until nothing runs finds everything told.
+    listeners = (ledger, metrics, *([log] if log is not None else ()), registry)
     return Context(
         config=config,
         loop=loop,
@@ -171,6 +175,7 @@ async def _serve_until_told(
     rows: Catalog,
     listener: socket.socket,
     local: LocalModel | None,
+    log: Log,
     shared: Path | None,
     ready: Callable[[], None] | None,
     parent: int | None,
@@ -193,7 +198,7 @@ async def _serve_until_told(
             now.set()
 
         loop.add_reader(parent, orphaned)
-    async with running(config, rows, listener, local, shared) as context:
+    async with running(config, rows, listener, local, shared, log) as context:
         # What lives now lives to the end: the collector need not look at it again while streams run.
         gc.collect()
         gc.freeze()

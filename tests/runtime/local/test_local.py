@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from rawclient import ask as ask_gateway
+from rawclient import gateway, true
 
 from infron.config import Local
 from infron.errors import ProviderUnavailable
@@ -113,6 +115,21 @@ async def test_a_model_that_was_killed_is_started_again_on_the_next_use(model: L
     assert (await ask(*after))[0] == 200
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)  # no zombie is left either
+
+
+async def test_a_gateway_starts_a_model_that_was_killed_again(model: LocalModel) -> None:
+    """Its address was asked for once: after a crash every later request went there, and was a 502 for ever."""
+    async with gateway(local={"enabled": True, "slots": 1, "context_tokens": 512}) as running:
+        bundled = running.context.providers.bundled
+        assert bundled is not None
+        for _ in range(2):
+            client = await (await ask_gateway(running.port, model="local/smollm2-135m", max_tokens=4)).head()
+            await client.rest()
+            assert (client.status, client.frames()[-1]) == (200, "[DONE]")
+            assert not any("error" in frame for frame in client.frames()[:-1])
+            assert bundled.pid is not None
+            os.kill(bundled.pid, signal.SIGKILL)
+            await true(lambda: bundled.pid is None)
 
 
 async def test_ctrl_c_in_the_terminal_does_not_reach_it(model: LocalModel) -> None:

@@ -149,11 +149,11 @@ class BundledHandle(ProviderHandle):
 
 
 class Providers:
-    """All providers, a handle for each that is asked for."""
+    """All providers, a handle for each that is asked for. `bundled`: the gateway's own model; None: switched off."""
 
     def __init__(self, catalog: Catalog, bundled: LocalModel | None) -> None:
         self.catalog = catalog
-        self._bundled = bundled
+        self.bundled = bundled
         self._handles: dict[str, ProviderHandle] = {}
 
     def handle(self, provider: Provider) -> ProviderHandle:
@@ -164,7 +164,7 @@ class Providers:
 
     def _made(self, provider: Provider) -> ProviderHandle:
         if provider.bundled:
-            return BundledHandle(provider, self._bundled)
+            return BundledHandle(provider, self.bundled)
         return ProviderHandle(provider, self.catalog.usable(provider))
 
     def why_not(self, provider: Provider) -> str | None:
