@@ -112,7 +112,8 @@ async def running(
 ) -> AsyncIterator[Context]:
     """A whole gateway on this loop, answering on `listener` until the block ends; then every entry is settled.
 
-    `shared`: where several workers keep their metrics. `log`: told of each exchange that ends. Raises ConfigError where it cannot start.
+    `shared`: where several workers keep their metrics. `log`: told of each exchange that ends. Raises ConfigError
+    where it cannot start.
     """
     loop = asyncio.get_running_loop()
     ledger = Ledger(

@@ -16,6 +16,7 @@ from infron.runtime.upstream.client import UpstreamRequest
 from infron.wires.contract import Decoder
 
 MAX_ERROR_BYTES = 64 << 10
+USAGE_FIELD = "stream_options"  # by which a request asks for token counts
 
 _Reader = TypeVar("_Reader", contravariant=True)
 
@@ -38,11 +39,12 @@ class AnswerReader:
     _listener: AnswerListener[Any]
     _request: UpstreamRequest | None = None
 
-    def __init__(self, handle: ProviderHandle, limit: int, *, verbatim: bool) -> None:
-        """`limit`: bytes of a frame. `verbatim`: the client speaks the API of this wire."""
+    def __init__(self, handle: ProviderHandle, limit: int, *, verbatim: bool, asks_usage: bool) -> None:
+        """`limit`: bytes of a frame. `verbatim`: the client speaks the API of this wire. `asks_usage`: the request
+        asks for token counts.
+        """
         self.handle = handle
-        self.asks_usage = handle.asks_usage  # the request asks for token counts
-        self._may_refuse = handle.asks_usage and handle.provider.usage == "try"
+        self.asks_usage = asks_usage
         self.decoder: Decoder = handle.wire.Decoder(handle.provider, limit, handle.key, verbatim)
         self._limit = limit
         self._status = 0
@@ -136,12 +138,16 @@ class AnswerReader:
                 self._broken()
             else:
                 self._listener.take_events(self, events)
-        elif self._may_refuse and self._status in (400, 422) and b"stream_options" in body:
+        elif self.asks_usage and self._status in (400, 422) and self._is_refusal(body):
             self._listener.take_refusal(self)
         else:
             handle, headers = self.handle, self.decoder.headers
             failure = handle.wire.parse_error(self._status, headers, body, handle.provider, handle.key, time.time())
             self._listener.take_failure(self, failure)
+
+    def _is_refusal(self, body: bytes) -> bool:
+        """It may be. Callers can have any word repeated, so what this leads to must do no harm where it is none."""
+        return self.handle.provider.usage == "try" and USAGE_FIELD.encode() in body
 
     def _sniffed(self, body: bytes) -> list[Event]:
         if body.lstrip()[:6].startswith((b"data:", b"event:", b":")):  # a stream under a wrong content type

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from enum import IntEnum, auto
 from functools import partial
 
+import msgspec
+
 from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable, Unsupported
 from infron.events import AnyClientEvent, ClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
 from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.request import Outgoing, Request
-from infron.runtime.exchange.answer import AnswerListener, AnswerReader
+from infron.runtime.exchange.answer import USAGE_FIELD, AnswerListener, AnswerReader
 from infron.runtime.exchange.cancel_call import CancelCall
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.meter import Meter
@@ -63,6 +65,24 @@ CHANGES: dict[tuple[AttemptState, Change], AttemptState] = {
 }
 
 
+class Question(IntEnum):
+    """How a request asks for token counts, where that has to be asked for."""
+
+    WHOLE = auto()  # with what the caller says of its own under that name
+    OURS = auto()  # without that
+    NONE = auto()  # not at all
+
+
+_WHOLE, _UNASKED = Question.WHOLE, Question.NONE
+
+
+def _says_more(asked: Request) -> bool:
+    """Whether the caller says anything of its own where token counts are asked for."""
+    raw = asked.fields.get(USAGE_FIELD)
+    options = None if raw is None else msgspec.json.decode(raw)
+    return isinstance(options, dict) and bool(options.keys() - {"include_usage"})
+
+
 # What some events of an answer come to: those that the client is told of, whether any is content, what ends it if any.
 Read = tuple[list[AnyClientEvent], bool, Done | Onward | Failed | None]
 
@@ -89,33 +109,46 @@ class Attempt(AnswerReader):
         candidate: Candidate,
         price: Price | None,
         listener: AnswerListener[Attempt],
+        question: Question = Question.WHOLE,
     ) -> None:
-        provider = candidate.provider
+        provider, now = candidate.provider, context.loop.time()
         handle, limit = context.providers.handle(provider), context.config.limits.max_frame_bytes
-        super().__init__(handle, limit, verbatim=asked.api == provider.wire)
+        asks_usage = question is not _UNASKED and handle.asks_usage(candidate.provider_model, now)
+        super().__init__(handle, limit, verbatim=asked.api == provider.wire, asks_usage=asks_usage)
+        self._question = question
         self._listener = listener
         self._context = context
         self._asked = asked
         self.candidate = candidate
         self.price = price
         self.meter = Meter(asked, candidate)
-        self.started = self.last_frame = context.loop.time()
+        self.started = self.last_frame = now
         self.first_content = self.finished_at = 0.0
 
     # ---- its requests
 
     def open(self) -> None:
         """Send the request. Raises InfronError where it cannot be put in the candidate's wire."""
-        provider = self.candidate.provider
-        outgoing = self.handle.wire.encode_request(
-            self._asked, provider, self.candidate.provider_model, self.asks_usage
-        )
-        self.dropped = outgoing.dropped
+        provider, asked = self.candidate.provider, self._asked
+        own: tuple[str, ...] = ()
+        if self._question is not _WHOLE and USAGE_FIELD in asked.fields:
+            own = (USAGE_FIELD,) if _says_more(asked) else ()
+            fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
+            asked = msgspec.structs.replace(asked, fields=fields)
+        outgoing = self.handle.wire.encode_request(asked, provider, self.candidate.provider_model, self.asks_usage)
+        self.dropped = outgoing.dropped + own
         if self.dropped and self._asked.preferences.require_parameters:
             names = ", ".join(f"`{name}`" for name in self.dropped)
             what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
             raise Unsupported(what, param=self.dropped[0], provider=provider.id)
         self._send(outgoing)
+
+    def ask_less(self) -> Question:
+        """How to ask the same candidate again, which has refused this request, it seems because of how it asks.
+
+        What the caller says of its own under that name goes first. So the next refusal is our question's alone.
+        """
+        return Question.OURS if self._question is _WHOLE and _says_more(self._asked) else Question.NONE
 
     def go_on(self, onward: Outgoing) -> None:
         """Send a further request; its answer goes on with the one before."""
@@ -214,6 +247,8 @@ class Attempt(AnswerReader):
     def complete(self) -> None:
         """Nothing more of its answer is wanted."""
         self._move(_COMPLETE)
+        if self._question is _UNASKED:
+            self.handle.learn_refusal(self.candidate.provider_model, self._context.loop.time())
         self.release()
 
     def release(self) -> None:

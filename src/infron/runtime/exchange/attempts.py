@@ -14,7 +14,7 @@ from infron.policy.deadlines import USAGE_WAIT_SECONDS
 from infron.policy.lifecycle import Input, Phase, State
 from infron.policy.routing import Candidate
 from infron.request import Request
-from infron.runtime.exchange.attempt import Attempt, AttemptState
+from infron.runtime.exchange.attempt import Attempt, AttemptState, Question
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery
 from infron.runtime.telemetry.bugs import report_bug
@@ -86,16 +86,15 @@ class Attempts:
         self._replace(self._candidates[len(self.failed)])
 
     def take_refusal(self, attempt: Attempt) -> None:
-        """The same candidate once more, without asking for usage."""
+        """The same candidate once more. What is learned from it, is only if that is served."""
         if attempt is self.current:
             attempt.give_up(_unheard)
-            attempt.handle.asks_usage = False
-            self._replace(attempt.candidate)
+            self._replace(attempt.candidate, attempt.ask_less())
 
-    def _replace(self, candidate: Candidate) -> None:
+    def _replace(self, candidate: Candidate, question: Question = Question.WHOLE) -> None:
         before = self.current
         price = self._context.prices.of(candidate, self._request)
-        self.current = Attempt(self._context, self._request, candidate, price, self)
+        self.current = Attempt(self._context, self._request, candidate, price, self, question)
         if before.paused:
             self.current.pause()
         self.open()

@@ -21,6 +21,7 @@ from infron.runtime.upstream.client import Target
 from infron.wires import PROVIDER_WIRES
 
 LOCAL_CONNECTIONS = 120  # the bundled model has 128 threads, and each connection takes one
+REFUSAL_SECONDS = 3600.0  # after which a model that did not take the question for usage is asked again
 MOST_MODELS = 4096  # whose addresses are remembered, where the model is part of the address
 
 Headers = tuple[tuple[str, str], ...]
@@ -37,16 +38,14 @@ class Signer(Protocol):
 
 
 class ProviderHandle:
-    """One provider. `key`: ours there, which nobody else may see; "" where none is sent as it is.
-
-    `asks_usage`: token counts have to be asked for, and it has not refused the question yet.
-    """
+    """One provider. `key`: ours there, which nobody else may see; "" where none is sent as it is."""
 
     def __init__(self, provider: Provider, usable: Endpoint | str) -> None:
         """`usable`: the catalogue's word on this provider."""
         self.provider = provider
         self.wire = PROVIDER_WIRES[provider.wire]
-        self.asks_usage = provider.usage in ("ask", "try")
+        self._has_to_be_asked = provider.usage in ("ask", "try")
+        self._refusals: dict[str, float] = {}  # models that do not take the question for usage, and until when
         self.key = ""
         self._most = provider.max_connections
         self._base_url = self._chat_url = ""
@@ -68,6 +67,18 @@ class ProviderHandle:
     def why_not(self) -> str | None:
         """None where requests can be sent there, else the sentence that says why not."""
         return self._why_not
+
+    def asks_usage(self, provider_model: str, now: float) -> bool:
+        """Whether a request has to ask for token counts, and may. `now`: seconds of any one clock."""
+        if not self._refusals:
+            return self._has_to_be_asked
+        return self._has_to_be_asked and self._refusals.get(provider_model, 0.0) <= now
+
+    def learn_refusal(self, provider_model: str, now: float) -> None:
+        """A request was refused that asked for them, and the same was served that did not. Not held for ever."""
+        if len(self._refusals) >= MOST_MODELS:
+            self._refusals.clear()
+        self._refusals[provider_model] = now + REFUSAL_SECONDS
 
     def target(self, provider_model: str, outgoing: Outgoing) -> Target | None:
         """Where a request goes and with which head; None while something is missing that can be fetched."""
