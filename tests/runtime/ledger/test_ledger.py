@@ -24,11 +24,13 @@ from infron.errors import ConfigError, InvalidRequest, LedgerUnavailable, NotFou
 from infron.money import PICODOLLARS, Price, Usage
 from infron.records import FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import entries, owners, receipts, sqlite, usage, writer
+from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Inbox
 from infron.runtime.ledger.ledger import Ledger, create_key, list_keys, revoke_key, usage_rows
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import opened as opened_store
 from infron.runtime.ledger.stores import store_of
+from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable, Verdict
 
 FAILED = FailedAttempt(
     provider="other", provider_model="m", status=504, error_type="timeout", started_ms=0.0, ended_ms=9.5
@@ -77,18 +79,24 @@ async def running(url: str, **options: Any) -> AsyncIterator[Ledger]:
         await ledger.stop()
 
 
-async def called(call: Callable[[Callable[[bool], None]], None]) -> bool:
-    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+async def called(call: Callable[[Callable[[Verdict], None]], None]) -> Verdict:
+    answer: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
     call(answer.set_result)
     return await answer
 
 
-async def opened(ledger: Ledger, id: str, **more: Any) -> bool:
+async def verdict(ledger: Ledger, id: str, **more: Any) -> Verdict:
     return await called(lambda done: ledger.open(opening(id, **more), done))
 
 
-async def claimed(ledger: Ledger, id: str, most: int) -> bool:
-    return await called(lambda done: ledger.claim_drain(id, max_concurrent=most, done=done))
+async def opened(ledger: Ledger, id: str, **more: Any) -> bool:
+    return isinstance(await verdict(ledger, id, **more), Recorded)
+
+
+async def claimed(ledger: Ledger, id: str, most: int, of_key: int = 0) -> str:
+    """Why not; empty if it may drain."""
+    found = await called(lambda done: ledger.claim_drain(id, DrainCaps(in_all=most, of_key=of_key), done))
+    return "" if isinstance(found, Recorded) else f"{type(found).__name__}: {found.reason}"
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> None:
@@ -118,7 +126,7 @@ def settlement(id, charge=7):
 async def opened(ledger, id, key_id=None):
     future = asyncio.get_running_loop().create_future()
     ledger.open(opening(id, key_id), future.set_result)
-    assert await future
+    assert await future == Recorded()
 async def heard():
     return (await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)).strip()
 """
@@ -242,7 +250,7 @@ async def test_settling_twice_changes_nothing_and_is_counted(url: str):
 async def test_opening_an_id_twice_is_refused_and_leaves_the_first_alone(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1", model="first")
-        assert not await opened(ledger, "gen-1", model="second")
+        assert await verdict(ledger, "gen-1", model="second") == Refused("there is an entry with this id already")
         receipt = await ledger.receipt("gen-1", None)
         assert receipt is not None
         assert receipt.model == "first"
@@ -309,7 +317,7 @@ async def test_a_callback_that_raises_does_not_keep_the_others_from_being_called
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: wrong.append(context))
 
-    def raises(_: bool) -> None:
+    def raises(_: Verdict) -> None:
         raise RuntimeError("mine")
 
     async with running(url) as ledger:
@@ -354,12 +362,12 @@ async def test_settlements_for_which_nobody_waits_are_written_soon_all_the_same(
 
 async def test_stopping_writes_everything_that_is_queued(url: str):
     async with running(url) as ledger:
-        answers: list[bool] = []
+        answers: list[Verdict] = []
         for number in range(3000):
             ledger.open(opening(f"gen-{number}"), answers.append)
             ledger.settle(settlement(f"gen-{number}"))
     await asyncio.sleep(0)
-    assert answers == [True] * 3000
+    assert answers == [Recorded()] * 3000
     assert query(url, "SELECT count(*), sum(charge) FROM entries WHERE outcome = 'completed'") == [(3000, 21000)]
     assert query(url, "SELECT count(*) FROM owners") == [(0,)]
 
@@ -367,8 +375,8 @@ async def test_stopping_writes_everything_that_is_queued(url: str):
 async def test_a_stopped_ledger_refuses_and_can_be_stopped_again(url: str):
     async with running(url) as ledger:
         pass
-    assert not await opened(ledger, "gen-1")
-    assert not await claimed(ledger, "gen-1", 5)
+    assert await verdict(ledger, "gen-1") == Unavailable("The ledger is closed.")
+    assert await claimed(ledger, "gen-1", 5) == "Unavailable: The ledger is closed."
     with pytest.raises(LedgerUnavailable):
         await ledger.receipt("gen-1", None)
     await ledger.stop()
@@ -383,7 +391,8 @@ async def test_a_ledger_locked_by_another_program_refuses_opens_in_time_and_reco
         with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
             started = time.monotonic()
-            assert not await opened(ledger, "gen-2", key_id="key_a")
+            refused = await verdict(ledger, "gen-2", key_id="key_a")
+            assert refused == Unavailable(f"The ledger {sqlite.path_of(url)} is locked by another program.")
             assert time.monotonic() - started < 5
             assert ledger.healthy is not None
             assert "locked" in ledger.healthy
@@ -392,7 +401,6 @@ async def test_a_ledger_locked_by_another_program_refuses_opens_in_time_and_reco
             waiting = await ledger.receipt("gen-1", None)  # reading goes on
             assert waiting is not None
             assert waiting.outcome is None
-            assert not await claimed(ledger, "gen-1", 5)
             assert ledger.counts.settled == 0
             other.execute("ROLLBACK")
         await until(lambda: ledger.healthy is None, 5.0)
@@ -679,8 +687,8 @@ HOLDER = """
 async def main(ledger):
     await opened(ledger, f"gen-{os.getpid()}")
     future = asyncio.get_running_loop().create_future()
-    ledger.claim_drain(f"gen-{os.getpid()}", max_concurrent=2, done=future.set_result)
-    say("granted" if await future else "refused")
+    ledger.claim_drain(f"gen-{os.getpid()}", DrainCaps(2, 0), future.set_result)
+    say("granted" if await future == Recorded() else "refused")
     await heard()
 """
 
@@ -820,33 +828,69 @@ async def test_drains_are_capped_over_all_processes(url: str):
         async with running(url) as ledger:
             for number in range(3):
                 assert await opened(ledger, f"gen-{number}")
-            assert await claimed(ledger, "gen-0", 2)
-            assert not await claimed(ledger, "gen-1", 2)
-            ledger.settle(settlement("gen-0"))
+            assert not await claimed(ledger, "gen-0", 2)
             assert await claimed(ledger, "gen-1", 2)
-            assert not await claimed(ledger, "gen-2", 2)
+            ledger.settle(settlement("gen-0"))
+            assert not await claimed(ledger, "gen-1", 2)
+            assert await claimed(ledger, "gen-2", 2)
             other.kill()
             other.wait()
-            assert await claimed(ledger, "gen-2", 2)  # the dead do not drain
+            assert not await claimed(ledger, "gen-2", 2)  # the dead do not drain
 
 
 async def test_only_an_open_exchange_can_drain(url: str):
     async with running(url) as ledger:
-        assert not await claimed(ledger, "gen-never", 5)
+        assert await claimed(ledger, "gen-never", 5) == "Refused: its entry is settled already"
         assert await opened(ledger, "gen-1")
         ledger.settle(settlement("gen-1"))
-        assert not await claimed(ledger, "gen-1", 5)
+        assert await claimed(ledger, "gen-1", 5) == "Refused: its entry is settled already"
         assert await opened(ledger, "gen-2")
-        assert not await claimed(ledger, "gen-2", 0)
+        assert await claimed(ledger, "gen-2", 0) == "Refused: 0 answers are being read on already"
         assert ledger.drains_of(None) == 0
+
+
+@pytest.mark.parametrize("key_id", ["key_a", None])
+async def test_drains_of_one_key_are_capped_over_all_processes_and_leave_room_for_others(url: str, key_id: str | None):
+    # A burst of one key's disconnects took the whole cap: each other key's answers were cut short.
+    async with running(url) as one, running(url) as two:
+        for number in range(4):
+            assert await opened((one, two)[number % 2], f"gen-{number}", key_id=key_id)
+        assert await opened(two, "gen-other", key_id="key_b")
+        assert not await claimed(one, "gen-0", 3, of_key=2)
+        assert not await claimed(two, "gen-1", 3, of_key=2)
+        refusal = "Refused: 2 answers of this key are being read on already"
+        assert [await claimed(one, "gen-2", 3, of_key=2), await claimed(two, "gen-3", 3, of_key=2)] == [refusal] * 2
+        assert not await claimed(two, "gen-other", 3, of_key=2)
+        assert not await claimed(one, "gen-0", 1, of_key=1)  # it drains already
+        one.settle(settlement("gen-0"))
+        await one.receipt("gen-0", key_id)
+        assert not await claimed(two, "gen-3", 3, of_key=2)
+        assert await claimed(one, "gen-2", 3, of_key=5) == "Refused: 3 answers are being read on already"
+
+
+async def test_a_drain_is_claimed_when_the_ledger_can_be_written_again(url: str):
+    # While another program held the lock for 2 s, all answers were cut short, as if too many were being read on.
+    async with running(url) as ledger:
+        for number in range(3):
+            assert await opened(ledger, f"gen-{number}")
+        with contextlib.closing(sqlite3.connect(sqlite.path_of(url), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            claims = [asyncio.ensure_future(claimed(ledger, f"gen-{number}", 2)) for number in range(3)]
+            await until(lambda: ledger.healthy is not None, 5.0)
+            assert not any(claim.done() for claim in claims)
+            assert ledger.drains_of(None) == 3
+            ledger.settle(settlement("gen-0"))
+            other.execute("ROLLBACK")
+        assert await asyncio.gather(*claims) == ["Refused: its entry is settled already", "", ""]
+        assert ledger.drains_of(None) == 2
 
 
 async def test_the_drains_of_a_key_are_known_here_at_once_and_elsewhere_within_a_second(url: str):
     async with running(url) as one, running(url) as two:
         assert await opened(one, "gen-1", key_id="key_a")
         assert await opened(one, "gen-2", key_id="key_b")
-        assert await claimed(one, "gen-1", 5)
-        assert await claimed(one, "gen-2", 5)
+        assert not await claimed(one, "gen-1", 5)
+        assert not await claimed(one, "gen-2", 5)
         assert (one.drains_of("key_a"), one.drains_of("key_b"), one.drains_of(None)) == (1, 1, 0)
         await until(lambda: two.drains_of("key_a") == 1, 1.0)
         one.settle(settlement("gen-1"))
@@ -1016,7 +1060,7 @@ def test_money_is_summed_exactly_whatever_its_size(charges: list[int | None]):
     with TemporaryDirectory() as folder, opened_store(f"sqlite:///{folder}/ledger.db") as store, store.round() as rows:
         for number, charge in enumerate(charges):
             began = opening(f"gen-{number}")
-            assert entries.open_entries(rows, [began], "me") == [1]
+            assert entries.open_entries(rows, [began], "me") == [Recorded()]
             ended = settlement(began.id, charge=charge, cost=charge)
             [posted] = entries.settle_entries(rows, [(ended, began)], "me", 0)
             assert isinstance(posted, entries.Posted)

@@ -5,7 +5,7 @@ It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire 
 
 from __future__ import annotations
 
-from infron.errors import DeadlineExceeded, InfronError, LedgerUnavailable, ProviderTimeout, ShuttingDown
+from infron.errors import DeadlineExceeded, InfronError, InternalError, LedgerUnavailable, ProviderTimeout, ShuttingDown
 from infron.policy import deadlines
 from infron.policy.deadlines import Due, Moments
 from infron.policy.disconnect import Disconnect, on_disconnect
@@ -19,6 +19,7 @@ from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery, Responder
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.settlement import Bill, Facts
+from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
 
 # An enum's member costs as much as a call to look up: these are looked up for each exchange.
 _SETTLED, _RECORDED, _CLOSING = Phase.SETTLED, Input.RECORDED, AttemptState.CLOSING
@@ -69,12 +70,11 @@ class Exchange:
         if self.state.phase is not _SETTLED:
             self._context.clock.add(self, self._started + self._context.first_look)
 
-    def _recorded(self, durable: bool) -> None:
-        if durable:
+    def _recorded(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Recorded):
             self.take(_RECORDED)
         else:
-            what = "The ledger cannot be written, so nothing can be billed; try again later."
-            self.take(Input.UNRECORDED, LedgerUnavailable(what))
+            self.take(Input.UNRECORDED, _unrecorded(verdict))
         if not self.pace.paused_at:
             self.attempts.current.resume()
 
@@ -117,12 +117,12 @@ class Exchange:
         self.delivery.drop()
         self.ask_by(self.left_at + config.drain.seconds)
         if not complete:
-            most = config.drain.max_concurrent
-            self._context.ledger.claim_drain(self.id, max_concurrent=most, done=self._drain_claimed)
+            caps = DrainCaps(in_all=config.drain.max_concurrent, of_key=config.drain.max_per_key)
+            self._context.ledger.claim_drain(self.id, caps, self._drain_claimed)
 
-    def _drain_claimed(self, granted: bool) -> None:
-        if not granted and self.state.phase is Phase.DRAINING:
-            self.leaving = f"{self.leaving}; cut short: too many answers are being read on already"
+    def _drain_claimed(self, verdict: Verdict) -> None:
+        if isinstance(verdict, Refused) and self.state.phase is Phase.DRAINING:
+            self.leaving = f"{self.leaving}; cut short: {verdict.reason}"
             self.take(Input.DEADLINE)
 
     def stop_if_possible(self) -> bool:
@@ -307,6 +307,12 @@ class Exchange:
         )
         attempts.let_go()
         self._context.settlements.settle(facts)
+
+
+def _unrecorded(verdict: Refused | Unavailable) -> InfronError:
+    if isinstance(verdict, Refused):
+        return InternalError(f"The ledger does not take this: {verdict.reason}.")
+    return LedgerUnavailable("The ledger cannot be written, so nothing can be billed; try again later.")
 
 
 _FIRST = State()

@@ -15,7 +15,8 @@ from msgspec import Struct
 from infron.records import Opening, Settlement
 from infron.runtime.ledger import owners, statements
 from infron.runtime.ledger.statements import MILLION
-from infron.runtime.ledger.store import Change, Rows, UnusableRow, Value
+from infron.runtime.ledger.store import LARGEST, Change, Rows, UnusableRow, Value
+from infron.runtime.ledger.verdict import Recorded, Refused
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _BUGS = (TypeError, ValueError, AttributeError)  # what a record raises that is not what its type says
@@ -26,6 +27,10 @@ _T = TypeVar("_T")
 Settling = tuple[Settlement, Opening | None]  # with what its row was opened with; None: not by this process
 
 
+_RECORDED = Recorded()
+_TAKEN = Refused("there is an entry with this id already")
+
+
 class Posted(Struct, frozen=True):
     """What one settlement adds to its key's totals: picodollars, on a day (as `date.toordinal` counts, UTC)."""
 
@@ -34,9 +39,17 @@ class Posted(Struct, frozen=True):
     charge: int
 
 
-def open_entries(rows: Rows, openings: Sequence[Opening], owner: str) -> list[int | UnusableRow]:
-    """Write the rows of running exchanges: 1 for each, 0 for an id that is there already."""
-    return _change_each(rows, openings, lambda opening: (statements.OPEN, _opened(opening, owner)))
+class DrainCaps(Struct, frozen=True):
+    """How many answers may be read on at once after their clients left: over all processes, and of one key (0: all)."""
+
+    in_all: int
+    of_key: int
+
+
+def open_entries(rows: Rows, openings: Sequence[Opening], owner: str) -> list[Recorded | Refused | UnusableRow]:
+    """Write the rows of running exchanges."""
+    counts = _change_each(rows, openings, lambda opening: (statements.OPEN, _opened(opening, owner)))
+    return [count if isinstance(count, UnusableRow) else _RECORDED if count else _TAKEN for count in counts]
 
 
 def settle_entries(rows: Rows, settles: Sequence[Settling], owner: str, now: int) -> list[Posted | UnusableRow | None]:
@@ -55,9 +68,17 @@ def settle_entries(rows: Rows, settles: Sequence[Settling], owner: str, now: int
     ]
 
 
-def claim_drain(rows: Rows, id: str, max_concurrent: int) -> bool:
-    """Mark the running row as draining, if fewer than so many rows are."""
-    return rows.change(statements.CLAIM_DRAIN, id, max_concurrent) == 1
+def claim_drain(rows: Rows, id: str, caps: DrainCaps) -> Recorded | Refused:
+    """Mark the running row as draining, if that keeps the caps."""
+    most_of_key = caps.of_key or LARGEST
+    if rows.change(statements.CLAIM_DRAIN, id, caps.in_all, most_of_key):
+        return _RECORDED
+    [(in_all, of_key)] = rows.read(statements.DRAINS, id)
+    if of_key >= most_of_key:
+        return Refused(f"{of_key} answers of this key are being read on already")
+    if in_all >= caps.in_all:
+        return Refused(f"{in_all} answers are being read on already")
+    return Refused("its entry is settled already")
 
 
 def drains_elsewhere(rows: Rows, mine: str) -> dict[str | None, int]:

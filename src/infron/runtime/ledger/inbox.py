@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from infron.records import Opening
-from infron.runtime.ledger.entries import Settling
+from infron.runtime.ledger.entries import DrainCaps, Settling
 from infron.runtime.ledger.store import Rows
+from infron.runtime.ledger.verdict import Verdict
 
-Done = Callable[[bool], None]
+Done = Callable[[Verdict], None]
 Read = Callable[[Rows], Any]
 
 _T = TypeVar("_T")
@@ -25,7 +26,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.opens: deque[tuple[Opening, Done]] = deque()
-        self.claims: deque[tuple[str, int, Done]] = deque()
+        self.claims: deque[tuple[str, DrainCaps, Done]] = deque()
         self.settles: deque[Settling] = deque()
         self.reads: deque[tuple[Read, Callable[[Any], None]]] = deque()
         self.closing = False

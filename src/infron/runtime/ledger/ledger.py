@@ -18,19 +18,36 @@ from typing import Any
 from infron.errors import LedgerUnavailable
 from infron.policy.access import KeyRing
 from infron.records import Opening, Settlement
+from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Done, Inbox, Read
 from infron.runtime.ledger.keys import create_key, list_keys, revoke_key
 from infron.runtime.ledger.receipts import Found, Receipt, read_entry
 from infron.runtime.ledger.spend import Spend, read_spend
 from infron.runtime.ledger.stores import opened, store_of
 from infron.runtime.ledger.usage import By, UsageRow, read_usage
+from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable, Verdict
 from infron.runtime.ledger.writer import Counts, Reply, Writer
 
-__all__ = ["Ledger", "Receipt", "Spend", "UsageRow", "create_key", "list_keys", "revoke_key", "usage_rows"]
+__all__ = [
+    "DrainCaps",
+    "Ledger",
+    "Receipt",
+    "Recorded",
+    "Refused",
+    "Spend",
+    "Unavailable",
+    "UsageRow",
+    "Verdict",
+    "create_key",
+    "list_keys",
+    "revoke_key",
+    "usage_rows",
+]
 
 SIBLING_SECONDS = 0.1  # how long a receipt waits for another process to settle it
 LOOK_AGAIN_SECONDS = 0.02
 
+_CLOSED = Unavailable("The ledger is closed.")
 _log = logging.getLogger("infron.ledger")
 
 
@@ -92,9 +109,9 @@ class Ledger:
     # ---- an exchange
 
     def open(self, opening: Opening, done: Done) -> None:
-        """Write the row of a new exchange. `done(True)` once it is durable, `done(False)` if it cannot be written."""
+        """Write the row of a new exchange; `done` is told what became of it."""
         if self._inbox.closing:
-            asyncio.get_running_loop().call_soon(done, False)
+            asyncio.get_running_loop().call_soon(done, _CLOSED)
             return
         self._openings[opening.id] = opening
         self._inbox.opens.append((opening, done))
@@ -114,10 +131,12 @@ class Ledger:
             self._leave(id)
         self._inbox.nudge()
 
-    def claim_drain(self, id: str, *, max_concurrent: int, done: Done) -> None:
-        """Ask to drain an open exchange: `done(True)` if fewer than so many do in all processes. `settle` ends it."""
+    def claim_drain(self, id: str, caps: DrainCaps, done: Done) -> None:
+        """Ask to drain an open exchange, until it is settled. `done` is told Recorded or Refused, by the caps over all
+        processes, as soon as the ledger can be written; Unavailable only by one that is closed.
+        """
         if self._inbox.closing:
-            asyncio.get_running_loop().call_soon(done, False)
+            asyncio.get_running_loop().call_soon(done, _CLOSED)
             return
         opening = self._openings.get(id)
         key_id = opening.key_id if opening else None
@@ -125,12 +144,12 @@ class Ledger:
             self._drains[id] = key_id
             self._drains_by_key[key_id] = self._drains_by_key.get(key_id, 0) + 1
 
-        def answered(granted: bool) -> None:
-            if not granted and id in self._drains:
+        def answered(verdict: Verdict) -> None:
+            if not isinstance(verdict, Recorded) and id in self._drains:
                 self._leave(id)
-            done(granted)
+            done(verdict)
 
-        self._inbox.claims.append((id, max_concurrent, answered))
+        self._inbox.claims.append((id, caps, answered))
         self._inbox.hurry()
 
     def _leave(self, id: str) -> None:

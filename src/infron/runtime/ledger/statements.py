@@ -49,9 +49,16 @@ ENTRY = f"SELECT {', '.join(RECEIPT)} FROM entries WHERE id = ?1"
 
 # ---- answers that are read on after their client left
 
+# Takes the id, how many may drain at once, and how many of one key.
 CLAIM_DRAIN = (
-    "UPDATE entries SET draining = 1 WHERE id = ?1 AND outcome IS NULL"
-    " AND (SELECT count(*) FROM entries WHERE draining = 1) < ?2"
+    "UPDATE entries SET draining = 1 WHERE id = ?1 AND outcome IS NULL AND (draining = 1"
+    " OR ((SELECT count(*) FROM entries WHERE draining = 1) < ?2"
+    " AND (SELECT count(*) FROM entries AS other WHERE other.draining = 1"
+    " AND coalesce(other.key_id, '') = coalesce(entries.key_id, '')) < ?3))"
+)
+DRAINS = (
+    "SELECT count(*), coalesce(sum(CASE WHEN coalesce(key_id, '') = (SELECT coalesce(key_id, '') FROM entries"
+    " WHERE id = ?1) THEN 1 ELSE 0 END), 0) FROM entries WHERE draining = 1"
 )
 DRAINS_ELSEWHERE = "SELECT key_id, count(*) FROM entries WHERE draining = 1 AND owner <> ?1 GROUP BY key_id"
 

@@ -21,10 +21,11 @@ from infron.errors import LedgerUnavailable
 from infron.policy.access import CLOSED, KeyRing
 from infron.records import Opening
 from infron.runtime.ledger import entries, keys, owners, spend
-from infron.runtime.ledger.entries import Settling
+from infron.runtime.ledger.entries import DrainCaps, Settling
 from infron.runtime.ledger.inbox import Done, Inbox, Read, take
 from infron.runtime.ledger.owners import Owner
 from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError, UnusableRow
+from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable
 
 Reply = tuple[Callable[[Any], None], Any]
 
@@ -81,6 +82,7 @@ class Writer:
         self._store: Store
         self._connection = 0  # which one was read through last
         self._pending: deque[Settling] = deque()
+        self._claims: deque[tuple[str, DrainCaps, Done]] = deque()
         self._left: dict[str, int] = {}  # picodollars that keys with a limit may still spend
         self._version = ""
         self._revision = ""
@@ -145,14 +147,19 @@ class Writer:
             if rung is False and time.monotonic() - self._committed_at < LINGER_SECONDS:
                 inbox.wait(LINGER_SECONDS)
         inbox.hear()
-        opens, claims, reads = take(inbox.opens), take(inbox.claims), take(inbox.reads)
+        opens, reads = take(inbox.opens), take(inbox.reads)
         self._pending.extend(take(inbox.settles))
+        self._claims.extend(take(inbox.claims))
         self._loaded = False
-        if opens or claims or (self._pending and time.monotonic() >= self._retry_at):
-            self._write(opens, claims)
+        if opens or (self._waits() and time.monotonic() >= self._retry_at):
+            self._write(opens)
         return reads
 
-    def _write(self, opens: list[tuple[Opening, Done]], claims: list[tuple[str, int, Done]]) -> None:
+    def _waits(self) -> bool:
+        """Whether something is to be written for which trying again is early enough."""
+        return bool(self._pending or self._claims)
+
+    def _write(self, opens: list[tuple[Opening, Done]]) -> None:
         settles = [self._pending[n] for n in range(min(len(self._pending), MOST_SETTLEMENTS))]
         replies: list[Reply]
         before = msgspec.structs.replace(self.counts)
@@ -161,13 +168,14 @@ class Writer:
             with self._store.round() as rows:
                 replies = self._open(rows, opens)
                 charges = self._settle(rows, settles)  # before the claims, as it makes room for them
-                replies += self._claim(rows, claims)
+                replies += self._claim(rows)
         except Exception as error:
-            self._failed(error)
             self.counts = before
-            replies = [(done, False) for _, done in opens] + [(done, False) for *_, done in claims]
+            unavailable = Unavailable(self._failed(error))
+            replies = [(done, unavailable) for _, done in opens]
         else:
             self._worked()
+            self._claims.clear()
             for _ in settles:
                 self._pending.popleft()
             self._take_from_limits(charges)
@@ -177,23 +185,25 @@ class Writer:
     def _open(self, rows: Rows, opens: list[tuple[Opening, Done]]) -> list[Reply]:
         replies: list[Reply] = []
         written = entries.open_entries(rows, [opening for opening, _ in opens], self._boot)
-        for (opening, done), count in zip(opens, written, strict=True):
-            if isinstance(count, UnusableRow):
-                _log.error("The entry %s cannot be opened.", opening.id, exc_info=count)
-            replies.append((done, count == 1))
-            self.counts.opened += count == 1
+        for (opening, done), verdict in zip(opens, written, strict=True):
+            if isinstance(verdict, UnusableRow):
+                _log.error("The entry %s cannot be opened.", opening.id, exc_info=verdict)
+                replies.append((done, Unavailable("This entry cannot be written.")))
+            else:
+                self.counts.opened += isinstance(verdict, Recorded)
+                replies.append((done, verdict))
         return replies
 
-    def _claim(self, rows: Rows, claims: list[tuple[str, int, Done]]) -> list[Reply]:
+    def _claim(self, rows: Rows) -> list[Reply]:
         replies: list[Reply] = []
         swept = False
-        for id, most, done in claims:
-            granted = entries.claim_drain(rows, id, most)
-            if not granted and not swept:  # are some of those that drain dead?
+        for id, caps, done in self._claims:
+            verdict = entries.claim_drain(rows, id, caps)
+            if isinstance(verdict, Refused) and not swept:  # are some of those that drain dead?
                 swept = True
                 if self._orphan(rows):
-                    granted = entries.claim_drain(rows, id, most)
-            replies.append((done, granted))
+                    verdict = entries.claim_drain(rows, id, caps)
+            replies.append((done, verdict))
         return replies
 
     def _settle(self, rows: Rows, settles: list[Settling]) -> dict[tuple[str | None, int], int]:
@@ -239,9 +249,7 @@ class Writer:
 
     def _due(self) -> float:
         """When there is something to do without being called; what would be written waits for the next try."""
-        written = min(self._renew_at, self._sweep_at)
-        if self._pending:
-            written = 0.0
+        written = 0.0 if self._waits() else min(self._renew_at, self._sweep_at)
         return min(self._poll_at, max(written, self._retry_at))
 
     def _chores(self) -> None:
@@ -317,6 +325,7 @@ class Writer:
         return rows
 
     def _release(self) -> None:
+        self._reply([(done, Unavailable("The ledger is closed.")) for *_, done in self._claims])
         if self._pending:
             _log.error("%d entries could not be settled: %s", len(self._pending), self.healthy)
         with contextlib.suppress(StoreError), self._store.round() as rows:
@@ -332,7 +341,8 @@ class Writer:
         self._committed_at = now
         self.healthy, self._retry_at, self._delay = None, 0.0, 0.0
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> str:
+        """Try again later, and less and less often. Why, in one sentence."""
         expected = isinstance(error, StoreError)
         sentence = error.message if isinstance(error, StoreError) else f"The ledger cannot be used: {error}."
         if self.healthy is None:
@@ -341,6 +351,7 @@ class Writer:
         self._delay = min(max(self._delay * 2, RETRY_SECONDS[0]), RETRY_SECONDS[1])
         self._retry_at = time.monotonic() + self._delay
         self._renew_at = min(self._renew_at, self._retry_at)  # which also finds out when it works again
+        return sentence
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
