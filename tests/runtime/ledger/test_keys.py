@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import pytest
+from ledgers import opened, running, settlement, until
+
+from infron.errors import InvalidRequest, NotFound
+from infron.runtime.ledger import sqlite
+from infron.runtime.ledger.ledger import create_key, list_keys, revoke_key, usage_rows
+
+
+async def test_keys_made_and_revoked_by_another_process_are_seen_within_a_second(url: str):
+    program = "import sys; from infron.runtime.ledger.ledger import *; print(create_key(sys.argv[1], 'one')[1])"
+    async with running(url) as ledger:
+        assert not ledger.keys.required
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, url, stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+        secret = output.decode().strip()
+        await until(lambda: ledger.keys.required, 1.0)
+        key = ledger.keys.find(secret)
+        assert key is not None
+        assert (key.name, key.revoked_at) == ("one", None)
+        revoke_key(url, "one")
+        await until(lambda: ledger.keys.find(secret) is None, 1.0)
+        assert ledger.keys.required
+
+
+async def test_the_file_holds_no_secret(url: str):
+    async with running(url):
+        _, secret = create_key(url, "one")
+        folder = sqlite.path_of(url).parent
+        content = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"one" in content
+    assert secret.encode() not in content
+    assert secret.removeprefix("sk-infron-").encode() not in content
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files have modes on POSIX only")
+async def test_the_files_are_their_owners_only(url: str):
+    # They were readable by everybody on the machine: names of keys, what they asked for and when.
+    async with running(url) as ledger:
+        assert await opened(ledger, "gen-1")
+        files = sorted(sqlite.path_of(url).parent.iterdir())
+        assert [file.name for file in files] == ["ledger.db", "ledger.db-shm", "ledger.db-wal"]
+        assert [file.stat().st_mode & 0o777 for file in files] == [0o600] * 3
+
+
+def test_a_key_is_revoked_by_id_secret_name_or_the_only_fitting_beginning(url: str):
+    keys = [create_key(url, name) for name in ("one", "two", "three", "four", "five", "five")]
+    assert revoke_key(url, keys[0][0].id).name == "one"
+    assert revoke_key(url, keys[1][1]).name == "two"
+    assert revoke_key(url, "three").name == "three"
+    assert revoke_key(url, keys[3][0].id[:14]).name == "four"
+    with pytest.raises(InvalidRequest, match="Several keys"):
+        revoke_key(url, "five")
+    with pytest.raises(InvalidRequest, match="Several keys"):
+        revoke_key(url, "sk-infron-")
+    assert revoke_key(url, keys[4][0].hint[:14]).id == keys[4][0].id
+    again = revoke_key(url, "one")
+    assert again.revoked_at == next(key.revoked_at for key in list_keys(url) if key.name == "one")
+    for unknown in ("six", "", "\udcff"):
+        with pytest.raises(NotFound):
+            revoke_key(url, unknown)
+    assert [key.name for key in list_keys(url) if key.revoked_at is None] == ["five"]
+
+
+def test_asking_for_keys_or_usage_makes_no_ledger(url: str):
+    assert list_keys(url) == []
+    assert usage_rows(url, "day") == []
+    with pytest.raises(NotFound):
+        revoke_key(url, "one")
+    assert not sqlite.path_of(url).exists()
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf"), 1e9])
+def test_an_impossible_limit_is_refused(url: str, limit: float):
+    with pytest.raises(InvalidRequest):
+        create_key(url, "one", limit)
+
+
+async def test_a_limit_is_reached_by_what_all_processes_charge_together(url: str):
+    key, secret = create_key(url, "one", 10e-12)
+    assert key.limit == 10
+    async with running(url) as one, running(url) as two:
+        for number, ledger in enumerate((one, two)):
+            assert await opened(ledger, f"gen-{number}", key_id=key.id)
+        one.settle(settlement("gen-0", charge=5))
+        await one.spend(key.id)
+        assert one.keys.find(secret) == key
+        assert key.id not in one.keys.exhausted
+        two.settle(settlement("gen-1", charge=5))
+        await until(lambda: key.id in one.keys.exhausted and key.id in two.keys.exhausted, 1.0)
+    async with running(url) as later:
+        assert key.id in later.keys.exhausted
+
+
+async def test_a_key_ring_is_replaced_and_never_changed(url: str):
+    key, _ = create_key(url, "one", 10e-12)
+    other, _ = create_key(url, "two", 10e-12)
+    async with running(url) as ledger:
+        before = ledger.keys
+        for number, charge in enumerate((9, 1, 100)):
+            assert await opened(ledger, f"gen-{number}", key_id=key.id)
+            ledger.settle(settlement(f"gen-{number}", charge=charge))
+            await ledger.spend(key.id)
+            assert (ledger.keys is before) == (number == 0)
+        assert (before.exhausted, ledger.keys.exhausted) == (frozenset(), {key.id})
+        assert await opened(ledger, "gen-3", key_id=other.id)
+        ledger.settle(settlement("gen-3", charge=10))
+        await ledger.spend(key.id)
+        assert ledger.keys.exhausted == {key.id, other.id}
