@@ -4,6 +4,7 @@ PYTHON ?= python3
 ASK ?= How would you build the tallest building ever?
 ARGS ?=
 SECONDS ?= 3600
+KILLS ?= 1000
 
 bin := .venv/bin
 # The first Python that is new enough makes .venv; what is installed already is not installed again.
@@ -18,7 +19,7 @@ endef
 compile = $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: help run test check fuzz bench lock clean
+.PHONY: help run test check fuzz kill bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -39,6 +40,10 @@ check: ## Run the checks alone: ruff and mypy
 fuzz: ## Spoil what the wires read, for SECONDS (an hour), and keep what breaks a promise in fuzz-broken/
 	$(call install,base local dev)
 	@nice $(bin)/python tests/fuzz.py --seconds $(SECONDS)
+
+kill: ## Kill the gateway KILLS times (1,000) under load, and see that its ledger is whole
+	$(call install,base local dev)
+	@nice $(bin)/python tests/kill.py --kills $(KILLS)
 
 bench: ## Measure everything that bench/README.md publishes
 	$(call install,base local dev)
