@@ -33,7 +33,9 @@ def test_nothing_prints_but_the_two_places_that_escape() -> None:
 def test_usage_shows_orders_in_names_instead_of_obeying_them(
     infron: Infron, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    numbers = dict.fromkeys(("exchanges", "prompt", "completion", "cost", "charge", "unpriced", "estimated"), 1)
+    numbers = dict.fromkeys(
+        ("exchanges", "prompt", "completion", "cost", "charge", "unpriced", "uncosted", "estimated"), 1
+    )
     monkeypatch.setattr(ledger, "usage_rows", lambda *_: [ledger.UsageRow(name=ORDER, **numbers)])
     _, out, _ = infron("usage", *words)
     assert SHOWN in out

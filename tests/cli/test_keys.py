@@ -44,8 +44,8 @@ def test_every_command_finds_the_ledger_of_the_named_file(infron: Infron, tmp_pa
 def test_usage_without_a_price_is_unknown_and_not_nothing(infron: Infron, monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"exchanges": 2, "prompt": 1000, "completion": 5}
     found = [
-        ledger.UsageRow(name="priced", cost=10**12, charge=10**12, unpriced=0, estimated=1, **row),
-        ledger.UsageRow(name="unpriced", cost=0, charge=0, unpriced=2, estimated=0, **row),
+        ledger.UsageRow(name="priced", cost=10**12, charge=10**12, unpriced=0, uncosted=1, estimated=1, **row),
+        ledger.UsageRow(name="unpriced", cost=0, charge=0, unpriced=2, uncosted=0, estimated=0, **row),
     ]
     monkeypatch.setattr(ledger, "usage_rows", lambda *_: found)
     _, out, err = infron("usage")

@@ -137,6 +137,24 @@ def test_a_clock_that_ran_out_before_content_is_free_for_the_caller_though_not_f
     assert bases(Outcome.TIMED_OUT) == (Usage(), False, None, None)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.CANCELLED, Outcome.TIMED_OUT])
+def test_what_a_provider_bills_that_goes_on_is_at_least_what_was_delivered(outcome: Outcome) -> None:
+    def at_least(**more: Any) -> bool:
+        return who_pays(outcome, usage=None, counted=COUNTED, bills_on=True, **more).at_least
+
+    assert at_least(content_delivered=True, fully_sent=True)
+    assert at_least(content_delivered=False, fully_sent=True)
+    assert not at_least(content_delivered=False, fully_sent=False)
+    assert not who_pays(outcome, content_delivered=True, fully_sent=True, usage=None, counted=COUNTED).at_least
+
+
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.DRAINED])
+def test_what_a_provider_bills_for_a_whole_answer_is_known(outcome: Outcome) -> None:
+    assert not who_pays(
+        outcome, content_delivered=True, fully_sent=True, usage=REPORT, counted=None, bills_on=True
+    ).at_least
+
+
 def test_charging_for_failures_passes_the_providers_bill_on() -> None:
     assert bases(Outcome.FAILED, content=True, sent=True, charge_failed=True) == (COUNTED, True, COUNTED, COUNTED)
     assert bases(Outcome.TIMED_OUT, sent=True, charge_failed=True) == (PROMPT, True, PROMPT, PROMPT)

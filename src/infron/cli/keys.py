@@ -87,6 +87,8 @@ def usage(
         show(f"Usage by {by}", [by, "exchanges", "prompt", "completion", "cost", "charge"], rows, right=range(1, 6))
         if unpriced := sum(u.unpriced for u in found):
             say(f"Exchanges without a known price, which are not in cost and charge: {unpriced:,}.")
+        if uncosted := sum(u.uncosted for u in found):
+            say(f"Exchanges that ended early at providers that bill on, which are not in cost: {uncosted:,}.")
         if estimated := sum(u.estimated for u in found):
             say(f"Exchanges whose tokens were counted here, as the provider did not tell them: {estimated:,}.")
 

@@ -22,12 +22,14 @@ class Bases(Struct, frozen=True, kw_only=True):
     """What is recorded of an exchange, and on what the two columns stand. None: nothing is owed, whatever the price.
 
     `cost`: what the provider bills us · `charge`: what the caller owes · `estimated`: by our count, not the provider's.
+    `at_least`: the provider bills us more than this, and nobody knows how much.
     """
 
     usage: Usage
     estimated: bool
     cost: Usage | None
     charge: Usage | None
+    at_least: bool = False
 
 
 _ABORTED: dict[Reached, Basis] = {"content": "delivered", "sent": "prompt", "unsent": "nothing"}
@@ -88,13 +90,14 @@ def who_pays(
     last: bool = True,
     slow_reader: bool = False,
     charge_failed: bool = False,
+    bills_on: bool = False,
 ) -> Bases:
     """The usage to record, and what the provider's bill and the caller's stand on.
 
     `usage`: the provider's last report, final or early · `last`: no content came after it · `counted`: our own count of
     the prompt and of what was delivered · `fully_sent`: the whole request was written and no error came back ·
     `slow_reader`: the upstream was lost while our own reader kept it waiting · `charge_failed`: the setting: the caller
-    owes what the provider bills.
+    owes what the provider bills · `bills_on`: we ended the attempt, and the provider goes on with it at our cost.
     """
     reached: Reached = "content" if content_delivered else "sent" if fully_sent else "unsent"
     cost = COST[outcome][reached]
@@ -108,6 +111,7 @@ def who_pays(
         estimated=recorded is not None and not (cost == "report" and whole),
         cost=recorded,
         charge=recorded if charge == cost else _basis(charge, usage, counted, whole),
+        at_least=bills_on and cost in ("delivered", "prompt"),
     )
 
 

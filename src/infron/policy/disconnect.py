@@ -5,6 +5,7 @@ It never knows a socket, a clock, or what was delivered.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from infron.catalog.definitions import Provider
@@ -45,3 +46,8 @@ def on_disconnect(
     if provider.on_disconnect == "cancel":
         return Disconnect(False, f"cancel: closing the connection stops {name}")
     return Disconnect(True, f"drain: {name} goes on when the connection closes")
+
+
+def may_drain(providers: Iterable[Provider], asked: str | None, *, streamed: bool) -> bool:
+    """Whether the answer may be read on after its client left, whichever of the providers gives it."""
+    return not streamed or asked == "drain" or any(provider.on_disconnect != "cancel" for provider in providers)

@@ -95,6 +95,20 @@ async def test_a_client_that_leaves_before_the_provider_can_be_told_is_waited_fo
         assert not any(call.path.endswith("/stream") for call in provider.calls)
 
 
+@pytest.mark.parametrize(("status", "known"), [(200, True), (404, True), (403, False)])
+async def test_what_an_answer_costs_is_known_only_if_its_provider_did_stop(status: int, known: bool) -> None:
+    host = predictions([*SAID, Wait(asyncio.Event())], cancel=[status])
+    prices = {"*": {"prompt": "1", "completion": "10"}}
+    async with ScriptedProvider(host) as provider, gateway(providers=row(provider, prices=prices)) as running:
+        client = await (await ask(running.port, model=MODEL)).head()
+        await client.until(b"upon")
+        client.close()
+        found = await settled(running, client.id)
+        assert (found["outcome"], found["estimated"]) == ("cancelled", True)
+        assert found["total_cost"] > 0
+        assert found["provider_cost"] == (found["total_cost"] if known else None)
+
+
 async def test_a_call_that_fails_is_made_again(quick: None) -> None:
     host = predictions([*SAID, Wait(asyncio.Event())], cancel=[500, 429, 200])
     async with ScriptedProvider(host) as provider, gateway(providers=row(provider)) as running:

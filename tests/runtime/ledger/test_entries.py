@@ -69,7 +69,16 @@ async def test_an_unknown_price_is_an_unknown_cost_and_not_zero(url: str):
         assert receipt is not None
         assert (receipt.total_cost, receipt.usage, receipt.provider_cost) == (None, None, None)
     [row] = usage_rows(url, "model")
-    assert (row.charge, row.unpriced) == (0, 1)
+    assert (row.charge, row.unpriced, row.uncosted) == (0, 1, 0)
+
+
+async def test_an_unknown_cost_of_a_known_charge_is_counted_apart(url: str):
+    async with running(url) as ledger:
+        for number, cost in enumerate((5, None)):
+            assert await opened(ledger, f"gen-{number}")
+            ledger.settle(settlement(f"gen-{number}", cost=cost, charge=7))
+    [row] = usage_rows(url, "model")
+    assert (row.cost, row.charge, row.unpriced, row.uncosted) == (5, 14, 0, 1)
 
 
 async def test_a_receipt_is_its_owners_only(url: str):

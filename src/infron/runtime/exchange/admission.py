@@ -10,6 +10,7 @@ import time
 from infron.errors import Overloaded, RateLimited, ShuttingDown
 from infron.policy import access, routing
 from infron.policy.access import Key
+from infron.policy.disconnect import may_drain
 from infron.policy.routing import Candidate
 from infron.records import Opening
 from infron.request import NO_WISHES, Request
@@ -23,7 +24,7 @@ MOST_ROUTES = 10_000  # model ids come from callers
 class ExchangeAdmission:
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._routes: dict[str, tuple[tuple[Candidate, ...], bool]] = {}
+        self._routes: dict[str, tuple[Candidate, ...]] = {}
 
     def begin(self, request: Request, key: Key | None, responder: Responder, asked: str | None) -> Exchange:
         """The exchange, to be begun. Raises InfronError where the request can be served by nobody, or not now."""
@@ -33,15 +34,16 @@ class ExchangeAdmission:
         if running >= context.config.server.max_streams:
             raise Overloaded(f"The gateway runs {running:,} streams already.", retry_after=5)
         access.check_limit(context.ledger.keys, key)
-        candidates, drains = self._route(request)
+        candidates = self._route(request)
         key_id = key.id if key else None
         cap = context.config.drain.max_per_key
-        if drains and cap and context.ledger.drains_of(key_id) >= cap:
-            raise RateLimited(
-                f"{cap} answers that you hung up on are still running at providers that cannot be stopped; "
-                "wait for them to end.",
-                retry_after=10,
-            )
+        if (
+            cap
+            and context.ledger.drains_of(key_id) >= cap
+            and may_drain((candidate.provider for candidate in candidates), asked, streamed=request.stream)
+        ):
+            what = f"{cap} answers that you hung up on are still being read to their end; wait for them."
+            raise RateLimited(what, retry_after=10)
         opening = self._opening(request, key_id, candidates[0])
         exchange = Exchange(context, request, opening, candidates, responder, asked)
         context.registry.add(exchange)
@@ -62,17 +64,13 @@ class ExchangeAdmission:
             session_id=request.session_id,
         )
 
-    def _route(self, request: Request) -> tuple[tuple[Candidate, ...], bool]:
-        """The candidates, and whether one of them goes on when its connection closes.
-
-        Of a request without wishes they depend on the model alone, and nothing of it changes.
-        """
+    def _route(self, request: Request) -> tuple[Candidate, ...]:
+        """The candidates. Of a request without wishes they depend on the model alone, and nothing of it changes."""
         plain = not request.models and request.preferences is NO_WISHES
         known = self._routes.get(request.model) if plain else None
         if known is None:
             providers = self._context.providers
-            candidates = routing.route(request, providers.catalog, providers.why_not)
-            known = candidates, any(candidate.provider.on_disconnect == "drain" for candidate in candidates)
+            known = routing.route(request, providers.catalog, providers.why_not)
             if plain:
                 if len(self._routes) > MOST_ROUTES:
                     self._routes.clear()

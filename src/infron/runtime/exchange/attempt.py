@@ -91,7 +91,7 @@ class Attempt(AnswerReader):
     """Moments are seconds of the loop's clock; 0: it has not come yet. `dropped`: parameters that it cannot take.
 
     `asks_usage`: its request asks for token counts. `error`: why it failed. `closed_at`: its connection ended, or the
-    provider answered to being told to stop.
+    provider answered to being told to stop. `bills_on`: we ended it, and the provider goes on with it at our cost.
     """
 
     state = AttemptState.PREPARING
@@ -99,6 +99,7 @@ class Attempt(AnswerReader):
     error: InfronError | None = None
     ended = 0.0
     closed_at = 0.0
+    bills_on = False
     paused = False
     _preparing: asyncio.Task[None] | None = None
 
@@ -268,6 +269,8 @@ class Attempt(AnswerReader):
         self.meter.fully_sent = bool(sent) and isinstance(error, ProviderTimeout)
         if self.decoder.cancel is not None:
             self._call_off(_unheard)
+        elif isinstance(error, ProviderTimeout):
+            self.bills_on = self._goes_on(sent)
 
     def give_up(self, closed: Callable[[str], None]) -> None:
         """Nobody waits for it any more. `closed` comes once its end is known, with what there is to say about that."""
@@ -276,13 +279,22 @@ class Attempt(AnswerReader):
         if self.decoder.cancel is not None and not complete:  # it has answered, so it had the whole request
             self._end_request(None)
             self.meter.fully_sent = True
-            self._call_off(partial(self._closed, closed))
+            self._call_off(partial(self._told, closed))
             return
         sent = self._end_request(partial(self._closed, closed, ""))
         if sent is None:
             self._move(Change.CLOSE)
         else:
             self.meter.fully_sent = sent
+            self.bills_on = self._goes_on(sent)
+
+    def _goes_on(self, sent: bool | None) -> bool:
+        """Whether closing the connection of a request, `sent` in whole or not, leaves the provider at work."""
+        return bool(sent) and self.candidate.provider.on_disconnect != "cancel"
+
+    def _told(self, closed: Callable[[str], None], stopped: bool, sentence: str) -> None:
+        self.bills_on = not stopped
+        self._closed(closed, sentence)
 
     def _closed(self, closed: Callable[[str], None], sentence: str) -> None:
         self.closed_at = self._context.loop.time()
@@ -301,8 +313,8 @@ class Attempt(AnswerReader):
         request.abort(closed)
         return sent
 
-    def _call_off(self, told: Callable[[str], None]) -> None:
-        """Tell the provider to stop; `told` gets the outcome in a sentence."""
+    def _call_off(self, told: Callable[[bool, str], None]) -> None:
+        """Tell the provider to stop; `told` gets whether it did, and the same in a sentence."""
         assert self.decoder.cancel is not None
         model = self.candidate.provider_model
         CancelCall(self._context.loop, self._context.upstream, self.handle, model, self.decoder.cancel, told)
@@ -313,6 +325,7 @@ class Attempt(AnswerReader):
             candidate=self.candidate,
             price=self.price,
             meter=self.meter,
+            bills_on=self.bills_on,
             started=self.started,
             first_content=self.first_content,
             ended=self.ended,
@@ -326,5 +339,5 @@ class Attempt(AnswerReader):
         self.state = CHANGES.get((self.state, change), self.state)
 
 
-def _unheard(sentence: str) -> None:
+def _unheard(stopped: bool, sentence: str) -> None:
     """What became of a call that nobody waits for."""

@@ -19,7 +19,10 @@ PAUSE_SECONDS = 0.5  # before the second one, and twice as long before each furt
 
 
 class CancelCall:
-    """Sends `request` until it is answered with success, at most TRIES times; `done` is told the end, once."""
+    """Sends `request` until it is answered with success, at most TRIES times; `done` is told whether that stopped it.
+
+    It is told once, and in a sentence as well.
+    """
 
     def __init__(
         self,
@@ -28,7 +31,7 @@ class CancelCall:
         handle: ProviderHandle,
         provider_model: str,
         request: Outgoing,
-        done: Callable[[str], None],
+        done: Callable[[bool, str], None],
     ) -> None:
         self._loop = loop
         self._upstream = upstream
@@ -45,7 +48,7 @@ class CancelCall:
         self._tries += 1
         target = self._handle.target(self._provider_model, self._request)
         if target is None:
-            self._over("it could not be told to stop: there are no credentials")
+            self._over(False, "it could not be told to stop: there are no credentials")
             return
         self._call = self._upstream.send(target, self._request.body, self)
         self._timer = self._loop.call_later(SECONDS, self._failed, f"did not answer within {SECONDS:g} s")
@@ -55,9 +58,9 @@ class CancelCall:
     def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         # 404 and 409: it is over already, so there is nothing left to stop.
         if status < 300 or status in (404, 409):
-            self._over(f"it answered HTTP {status}")
+            self._over(True, f"it answered HTTP {status}")
         elif status < 500 and status != 429:
-            self._over(f"it refused to stop (HTTP {status})")
+            self._over(False, f"it refused to stop (HTTP {status})")
         else:
             self._failed(f"answered HTTP {status}")
 
@@ -72,13 +75,13 @@ class CancelCall:
     def _failed(self, what: str) -> None:
         self._let_go()
         if self._tries >= TRIES or self._upstream.closed:
-            self._done(f"it could not be told to stop: it {what}, {self._tries} times")
+            self._done(False, f"it could not be told to stop: it {what}, {self._tries} times")
         else:
             self._timer = self._loop.call_later(PAUSE_SECONDS * 2 ** (self._tries - 1), self._try)
 
-    def _over(self, sentence: str) -> None:
+    def _over(self, stopped: bool, sentence: str) -> None:
         self._let_go()
-        self._done(sentence)
+        self._done(stopped, sentence)
 
     def _let_go(self) -> None:
         if self._timer is not None:

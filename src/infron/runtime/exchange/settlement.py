@@ -31,7 +31,8 @@ class SettlementListener(Protocol):
 class Bill(Struct, frozen=True):
     """What is recorded and shown of an exchange's money.
 
-    `cost`: the provider's to us, picodollars, by its own word where it gave one; `charge`: ours to the caller.
+    `cost`: the provider's to us, picodollars, by its own word where it gave one; None where that is not known.
+    `charge`: ours to the caller.
     """
 
     usage: Usage
@@ -42,11 +43,15 @@ class Bill(Struct, frozen=True):
 
 
 class AttemptFacts(Struct, frozen=True, kw_only=True):
-    """One attempt that has ended. Moments are seconds of the loop's clock; 0: it has not come."""
+    """One attempt that has ended. Moments are seconds of the loop's clock; 0: it has not come.
+
+    `bills_on`: we ended it, and the provider goes on with it at our cost.
+    """
 
     candidate: Candidate
     price: Price | None
     meter: Meter
+    bills_on: bool
     started: float
     first_content: float
     ended: float
@@ -83,7 +88,9 @@ class Settlements:
         self._listeners = listeners
         self._charge_failed = charge_failed
 
-    def bill(self, outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool) -> Bill:
+    def bill(
+        self, outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool, bills_on: bool = False
+    ) -> Bill:
         """The bill of an attempt that ended so, by the rules of `billing.who_pays`."""
         bases = billing.who_pays(
             outcome,
@@ -93,16 +100,14 @@ class Settlements:
             counted=meter.counted,
             slow_reader=slow_reader,
             charge_failed=self._charge_failed,
+            bills_on=bills_on,
         )
         cost = billing.owed(bases.cost, price)
-        reported = meter.reported_cost if bases.cost is not None and not bases.estimated else None
-        return Bill(
-            usage=bases.usage,
-            estimated=bases.estimated,
-            price=price,
-            cost=reported if reported is not None else cost.total if cost is not None else None,
-            charge=cost if bases.charge is bases.cost else billing.owed(bases.charge, price),
-        )
+        charge = cost if bases.charge is bases.cost else billing.owed(bases.charge, price)
+        known = None if bases.at_least or cost is None else cost.total
+        if meter.reported_cost is not None and bases.cost is not None and not bases.estimated:
+            known = meter.reported_cost
+        return Bill(usage=bases.usage, estimated=bases.estimated, price=price, cost=known, charge=charge)
 
     def settle(self, facts: Facts) -> None:
         """Settle, once what has to be counted first is. To be called once for an exchange."""
@@ -127,7 +132,9 @@ class Settlements:
     def _settlement(self, facts: Facts) -> Settlement:
         last, error = facts.attempt, facts.error
         meter, first = last.meter, last.first_content
-        bill = facts.bill or self.bill(facts.outcome, meter, last.price, slow_reader=facts.slow_reader)
+        bill = facts.bill or self.bill(
+            facts.outcome, meter, last.price, slow_reader=facts.slow_reader, bills_on=last.bills_on
+        )
         if facts.outcome in WHOLE:
             error = None
         failed = facts.failed if last.error is None else (*facts.failed, last)
@@ -159,7 +166,8 @@ class Settlements:
 
     def _failed(self, attempt: AttemptFacts, began: float) -> FailedAttempt:
         assert attempt.error is not None
-        bill = self.bill(_outcome_of(attempt), attempt.meter, attempt.price, slow_reader=False)
+        outcome, meter = _outcome_of(attempt), attempt.meter
+        bill = self.bill(outcome, meter, attempt.price, slow_reader=False, bills_on=attempt.bills_on)
         return FailedAttempt(
             provider=attempt.candidate.provider.id,
             provider_model=attempt.candidate.provider_model,

@@ -75,9 +75,9 @@ def claim_drain(rows: Rows, id: str, caps: DrainCaps) -> Recorded | Refused:
         return _RECORDED
     [(in_all, of_key)] = rows.read(statements.DRAINS, id)
     if of_key >= most_of_key:
-        return Refused(f"{of_key} answers of this key are being read on already")
+        return Refused(f"too many answers of this key are being read on already ({of_key})")
     if in_all >= caps.in_all:
-        return Refused(f"{in_all} answers are being read on already")
+        return Refused(f"too many answers are being read on already ({in_all})")
     return Refused("its entry is settled already")
 
 

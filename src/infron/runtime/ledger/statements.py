@@ -104,7 +104,8 @@ SPENT_OF_LIMITED = (
 _MONEY = "sum({0}_millions), coalesce(sum({0} / 1000000), 0), coalesce(sum({0} % 1000000), 0)"
 _USAGE = (
     f"SELECT {{0}}, count(*), sum(prompt), sum(completion), {_MONEY.format('cost')}, {_MONEY.format('charge')},"
-    " sum(CASE WHEN charge IS NULL THEN 1 ELSE 0 END), sum(estimated) FROM entries"
+    " sum(CASE WHEN charge IS NULL THEN 1 ELSE 0 END),"
+    " sum(CASE WHEN cost IS NULL AND charge IS NOT NULL THEN 1 ELSE 0 END), sum(estimated) FROM entries"
     " WHERE outcome IS NOT NULL AND created_ms >= ?1 GROUP BY {0}"
 )
 USAGE_BY = {

@@ -20,7 +20,11 @@ By = Literal["model", "provider", "key", "day"]
 
 
 class UsageRow(Struct, frozen=True, kw_only=True):
-    """Sums over settled exchanges. Money in picodollars; `unpriced` exchanges, whose charge is unknown, add none."""
+    """Sums over settled exchanges. Money in picodollars.
+
+    `unpriced` exchanges, whose charge is unknown, add none; `uncosted` ones are charged, and nobody knows what the
+    provider bills for them: they add nothing to `cost`.
+    """
 
     name: str
     exchanges: int
@@ -29,6 +33,7 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     cost: int
     charge: int
     unpriced: int
+    uncosted: int
     estimated: int
 
 
@@ -40,7 +45,7 @@ def read_usage(rows: Rows, by: By, since: float | None) -> list[UsageRow]:
     names: dict[str, str] = dict(rows.read(statements.KEY_NAMES)) if by == "key" else {}
     found = []
     for group, *counts in sums:
-        exchanges, prompt, completion, *money, unpriced, estimated = map(int, counts)
+        exchanges, prompt, completion, *money, unpriced, uncosted, estimated = map(int, counts)
         if by == "day":
             name = datetime.fromtimestamp(group * 86400, UTC).date().isoformat()
         elif by == "key":
@@ -56,6 +61,7 @@ def read_usage(rows: Rows, by: By, since: float | None) -> list[UsageRow]:
                 cost=_sum(*money[:3]),
                 charge=_sum(*money[3:]),
                 unpriced=unpriced,
+                uncosted=uncosted,
                 estimated=estimated,
             )
         )

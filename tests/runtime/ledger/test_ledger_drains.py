@@ -33,7 +33,7 @@ async def test_only_an_open_exchange_can_drain(url: str):
         ledger.settle(settlement("gen-1"))
         assert await claimed(ledger, "gen-1", 5) == "Refused: its entry is settled already"
         assert await opened(ledger, "gen-2")
-        assert await claimed(ledger, "gen-2", 0) == "Refused: 0 answers are being read on already"
+        assert await claimed(ledger, "gen-2", 0) == "Refused: too many answers are being read on already (0)"
         assert ledger.drains_of(None) == 0
 
 
@@ -46,14 +46,14 @@ async def test_drains_of_one_key_are_capped_over_all_processes_and_leave_room_fo
         assert await opened(two, "gen-other", key_id="key_b")
         assert not await claimed(one, "gen-0", 3, of_key=2)
         assert not await claimed(two, "gen-1", 3, of_key=2)
-        refusal = "Refused: 2 answers of this key are being read on already"
+        refusal = "Refused: too many answers of this key are being read on already (2)"
         assert [await claimed(one, "gen-2", 3, of_key=2), await claimed(two, "gen-3", 3, of_key=2)] == [refusal] * 2
         assert not await claimed(two, "gen-other", 3, of_key=2)
         assert not await claimed(one, "gen-0", 1, of_key=1)  # it drains already
         one.settle(settlement("gen-0"))
         await one.receipt("gen-0", key_id)
         assert not await claimed(two, "gen-3", 3, of_key=2)
-        assert await claimed(one, "gen-2", 3, of_key=5) == "Refused: 3 answers are being read on already"
+        assert await claimed(one, "gen-2", 3, of_key=5) == "Refused: too many answers are being read on already (3)"
 
 
 async def test_a_drain_is_claimed_when_the_ledger_can_be_written_again(url: str):
