@@ -56,14 +56,17 @@ class FailedAttempt(Struct, frozen=True, kw_only=True):
 
 
 class Settlement(Struct, frozen=True, kw_only=True):
-    """What the ledger writes when the exchange is over: exactly once.
+    """What is told of an exchange when it is over: exactly once. The ledger keeps it.
 
-    `cost` is what the provider bills us, `charge` what the caller owes; None where no price is known.
-    Times are milliseconds since the request arrived, `upstream_closed_ms` since we noticed that the client left.
+    `key_id`, `model`: as in its opening. `cost` is what the provider bills us, `charge` what the caller owes; None
+    where no price is known. Times are milliseconds since the request arrived, `upstream_closed_ms` since we noticed
+    that the client left.
     """
 
     id: str
     outcome: Outcome
+    key_id: str | None = None
+    model: str = ""
     provider: str
     provider_model: str
     price: Price | None

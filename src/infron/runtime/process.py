@@ -161,6 +161,7 @@ def compose(
         clock=Clock(loop),
         ledger=ledger,
         metrics=metrics,
+        log=log,
         upstream=Client(connect_seconds=config.timeouts.connect_seconds),
         providers=Providers(rows, local),
         prices=Prices(rows, loop),

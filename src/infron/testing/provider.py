@@ -26,6 +26,8 @@ from infron.config import Config
 from infron.runtime.exchange.context import Context
 from infron.runtime.local.model import LocalModel
 from infron.runtime.process import listen, running
+from infron.runtime.telemetry.lines import Lines
+from infron.runtime.telemetry.log import Log
 from infron.testing.scripts import (
     Answer,
     Call,
@@ -209,7 +211,7 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
     """A whole gateway on this loop. `sections`: tables of the configuration, `providers={"mock": {…}}` among them.
 
     Without a `ledger` section it keeps its entries in a temporary folder. The bundled model is off unless
-    `local={"enabled": True}` is given.
+    `local={"enabled": True}` is given, and there is no log without a `log` section.
     """
     with tempfile.TemporaryDirectory() as folder:
         sections.setdefault("ledger", {"url": f"sqlite:///{Path(folder) / 'infron.db'}"})
@@ -219,10 +221,13 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
         listener = listen(config.server.host, 0)
         port = listener.getsockname()[1]
         local = LocalModel.prepare(config.local) if config.local.enabled else None
+        log = Log(config.log, Lines(config.log_file())) if "log" in sections else None
         try:
-            async with running(config, rows, listener, local) as context:
+            async with running(config, rows, listener, local, log=log) as context:
                 yield RunningGateway(f"http://127.0.0.1:{port}", port, context)
         finally:
             listener.close()
             if local is not None:
                 local.close()
+            if log is not None:
+                log.close()

@@ -13,11 +13,13 @@ import pytest
 from infron.config import LogSection
 from infron.money import Usage
 from infron.records import FailedAttempt, Outcome, Settlement
+from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
 
 WHOLE: dict[str, Any] = {
-    "id": "gen-1", "outcome": Outcome.COMPLETED, "provider": "openai", "provider_model": "gpt-5.4-mini", "price": None,
+    "id": "gen-1", "outcome": Outcome.COMPLETED, "key_id": "key_1", "model": "openai/gpt-5.4-mini",
+    "provider": "openai", "provider_model": "gpt-5.4-mini", "price": None,
     "usage": Usage(prompt=7, completion=3), "finish_reason": "stop", "cost": 12_000_000, "charge": 12_000_000,
     "latency_ms": 120.4, "generation_ms": 900.6,
 }  # fmt: skip
@@ -60,7 +62,8 @@ def test_exchanges_as_json_have_a_reason_and_nothing_that_has_no_value(path: Pat
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", whole.pop("time"))
     assert whole == {
         "event": "exchange", "level": "info", "id": "gen-1", "outcome": "completed", "reason": "stop",
-        "provider": "openai", "model": "gpt-5.4-mini", "prompt_tokens": 7, "completion_tokens": 3, "charge": 1.2e-05,
+        "key": "key_1", "model": "openai/gpt-5.4-mini", "provider": "openai", "provider_model": "gpt-5.4-mini",
+        "prompt_tokens": 7, "completion_tokens": 3, "charge": 1.2e-05,
         "cost": 1.2e-05, "latency_ms": 120, "generation_ms": 900,
     }  # fmt: skip
     assert cut["reason"] == "cancel: closing the connection stops openai"
@@ -101,7 +104,10 @@ def test_the_level_leaves_out_what_is_less(path: Path, level: str, outcomes: int
 @pytest.mark.parametrize("format", ["text", "json"])
 def test_answers_are_one_line_whatever_was_asked_for(path: Path, format: str) -> None:
     written = Written(path, format=format, level="error")
-    written.log.answered("127.0.0.1", "GET", "/x\x1b\n" + "y" * 5000, 404, 0.00123, "key_1", cut=True)
+    written.log.answered(
+        client="127.0.0.1", method="GET", path="/x\x1b\n" + "y" * 5000, status=404, seconds=0.00123, key="key_1",
+        cut=True,
+    )  # fmt: skip
     (line,) = written.lines()
     assert line.isprintable()
     assert len(line) < 1300
@@ -119,25 +125,32 @@ def test_what_python_logs_goes_there_too_for_as_long_as_the_block_runs(path: Pat
     with Handler(written.log):
         logging.getLogger("infron.ledger").info("one\n2")
         logging.getLogger("infron").debug("nothing")
-        try:
-            raise ValueError("a\x1bb")
-        except ValueError:
-            logging.getLogger("infron").exception("a bug")
     assert logging.getLogger().handlers == before
-    first, second, *trace = written.lines()
-    assert first.endswith(" INFO infron.ledger: one\\n2")
-    assert second.endswith(" ERROR infron: a bug")
-    assert trace[0] == "  Traceback (most recent call last):"
-    assert trace[-1] == "  ValueError: a\\u001bb"
+    (line,) = written.lines()
+    assert line.endswith(" INFO infron.ledger: one\\n2")
 
 
-def test_what_python_logs_is_one_line_of_json(path: Path) -> None:
-    written = Written(path, format="json")
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_bugs_are_logged_with_their_places_and_not_with_what_was_said(path: Path, format: str) -> None:
+    written = Written(path, format=format)
     with Handler(written.log):
         try:
-            raise ValueError
+            try:
+                raise OSError(28, "No space\x1b left")
+            except OSError as error:
+                raise ValueError(" ".join(["a", "secret"])) from error
         except ValueError:
-            logging.getLogger("infron").exception("a bug")
-    (line,) = map(json.loads, written.lines())
-    assert (line["event"], line["level"], line["logger"], line["message"]) == ("message", "error", "infron", "a bug")
-    assert line["trace"].endswith("ValueError")
+            report_bug("reading a request")
+    lines = written.lines()
+    if format == "json":
+        (found,) = map(json.loads, lines)
+        assert (found["event"], found["level"], found["logger"]) == ("message", "error", "infron")
+        assert found["message"] == "a bug while reading a request"
+        lines = found["trace"].splitlines()
+        assert lines[2] == "OSError: [Errno 28] No space\x1b left"
+    else:
+        assert lines.pop(0).endswith(" ERROR infron: a bug while reading a request")
+        assert lines[2] == "  OSError: [Errno 28] No space\\u001b left"
+    assert "test_log.py" in lines[0]
+    assert lines[-1].strip() == "ValueError"
+    assert "a secret" not in path.read_text()

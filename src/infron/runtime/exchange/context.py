@@ -17,6 +17,7 @@ from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
 from infron.runtime.exchange.settlement import Settlements
 from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.telemetry.log import Log
 from infron.runtime.telemetry.metrics import Metrics
 from infron.runtime.upstream.client import Client
 
@@ -29,6 +30,7 @@ class Context(Struct, frozen=True, eq=False, kw_only=True):
     clock: Clock
     ledger: Ledger
     metrics: Metrics
+    log: Log | None
     upstream: Client
     providers: Providers
     prices: Prices

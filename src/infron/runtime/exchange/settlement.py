@@ -142,6 +142,8 @@ class Settlements:
         return Settlement(
             id=facts.opening.id,
             outcome=facts.outcome,
+            key_id=facts.opening.key_id,
+            model=facts.opening.model,
             provider=last.candidate.provider.id,
             provider_model=last.candidate.provider_model,
             price=bill.price,

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from infron.config import Limits, Timeouts
 from infron.errors import InfronError, RequestTimeout
+from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.admission import Admitted
 from infron.runtime.server.clock import ConnectionClock
 from infron.runtime.server.dispatch import Dispatch
@@ -36,6 +37,7 @@ class Listener(Protocol):
     timeouts: Timeouts
     dispatch: Dispatch
     headers: ServerHeaders
+    access: AccessLog | None
     timed: set[GatewayProtocol]
 
     def came(self, connection: GatewayProtocol) -> None: ...
@@ -94,6 +96,7 @@ class GatewayProtocol(asyncio.Protocol):
         if response is None:
             return
         response.cut = True
+        self._record(response)
         if response.producer is not None:
             producer, response.producer = response.producer, None
             producer.client_gone()
@@ -231,6 +234,8 @@ class GatewayProtocol(asyncio.Protocol):
             return False
         self.waiting.popleft()
         self.current = Response(self, request)
+        if self.server.access is not None:
+            self.current.began = self.loop.time()
         self.server.dispatch.begin(request, self.current)
         return True
 
@@ -255,10 +260,16 @@ class GatewayProtocol(asyncio.Protocol):
         if self.current is not response:
             return
         self.current = None
+        self._record(response)
         if not response.keep_alive:
             self._turn_deaf()
             self._close() if response.request.complete else self._linger(response.request)
         self._advance()
+
+    def _record(self, response: Response) -> None:
+        if self.server.access is not None:
+            seconds = self.loop.time() - response.began
+            self.server.access.record(response, self.transport.get_extra_info("peername"), seconds)
 
     # ---- clocks and closing
 

@@ -11,6 +11,7 @@ import socket
 from email.utils import formatdate
 
 from infron.runtime.exchange.context import Context
+from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.connection import GatewayProtocol
 from infron.runtime.server.dispatch import Dispatch
 from infron.runtime.server.response import ServerHeaders
@@ -29,6 +30,7 @@ class Server:
         self.timeouts = config.timeouts
         self.dispatch = Dispatch(context)
         self.headers = ServerHeaders(config.server.cors_origins, lambda: context.registry.closing)
+        self.access = AccessLog(context.log) if context.log is not None and config.log.access else None
         self.connections: set[GatewayProtocol] = set()
         self._empty = asyncio.Event()
         self._empty.set()

@@ -75,16 +75,21 @@ class Response:
     """`producer`: what is answering, once something is. `keep_alive`: the connection goes on after it.
 
     `started`: a head was written, or waits for the first bytes of its stream. `cut`: nobody is there to read it.
+    `began`: when it was asked for, by the loop's clock, if there is an access log.
     """
 
-    __slots__ = ("_chunked", "_connection", "_pending", "cut", "keep_alive", "producer", "request", "started")
+    __slots__ = (
+        "_chunked", "_connection", "_pending", "began", "cut", "keep_alive", "producer", "request", "started", "status",
+    )  # fmt: skip
 
     def __init__(self, connection: Line, request: HttpRequest) -> None:
         self.request = request
         self.keep_alive = request.keep_alive
         self.producer: Producer | None = None
         self.started = False
+        self.status = 0
         self.cut = False
+        self.began = 0.0
         self._connection = connection
         self._chunked = request.chunked
         self._pending = b""  # a stream's head, until the first bytes of the body go with it
@@ -99,7 +104,7 @@ class Response:
         end = self._connection.headers.end_head(self, _NONE)
         head = _STREAM_HEADS[api.MEDIA_TYPE]
         self._pending = b"%b%bx-generation-id: %b\r\n%b" % (head, encoding, id.encode(), end)
-        self.started = True
+        self.started, self.status = True, 200
 
     def write(self, data: bytes) -> None:
         head = self._pending
@@ -127,7 +132,7 @@ class Response:
 
     def open(self, status: int, headers: Headers) -> None:
         """Write the head of an answer whose length nobody knows; `write` and `finish` follow, but to HEAD nothing."""
-        self.started = True
+        self.started, self.status = True, status
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         self._pending = b"".join((_status_line(status), encoding, self._connection.headers.end_head(self, headers)))
         if self.request.method == b"HEAD":
@@ -144,7 +149,7 @@ class Response:
         self.send(status, [(b"content-type", b"application/json"), *headers], body)
 
     def send(self, status: int, headers: Headers, body: bytes) -> None:
-        self.started = True
+        self.started, self.status = True, status
         if not self.request.complete:  # the rest of the body will not be read
             self.keep_alive = False
         length = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)

@@ -10,12 +10,14 @@ import functools
 import logging
 import re
 import time
+import traceback
 
 import msgspec
 from msgspec import Struct
 
 from infron import printable
 from infron.config import LogSection
+from infron.errors import InfronError
 from infron.money import usd
 from infron.records import Outcome, Settlement
 from infron.runtime.telemetry.lines import Lines
@@ -36,13 +38,18 @@ class Line(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
 
 
 class ExchangeLine(Line, frozen=True, kw_only=True, tag_field="event", tag="exchange"):
-    """How an exchange ended. `charge`, `cost`: USD. `latency_ms`: to its first content, `generation_ms`: from there."""
+    """How an exchange ended. `key`: the id of the caller's, `model`: the id that was asked for.
+
+    `charge`, `cost`: USD. `latency_ms`: to the first content, `generation_ms`: from there to the end.
+    """
 
     id: str
     outcome: str
     reason: str
-    provider: str
+    key: str | None = None
     model: str
+    provider: str
+    provider_model: str
     prompt_tokens: int
     completion_tokens: int
     charge: float | None = None
@@ -57,14 +64,16 @@ class ExchangeLine(Line, frozen=True, kw_only=True, tag_field="event", tag="exch
 
     def text(self) -> str:
         """The same as any other's, written out: it is made for every exchange."""
+        key = "" if self.key is None else f" key={_name(self.key)}"
         charge = "" if self.charge is None else f" charge={_value(self.charge)}"
         cost = "" if self.cost is None else f" cost={_value(self.cost)}"
         times = "" if self.latency_ms is None else f" latency_ms={self.latency_ms} generation_ms={self.generation_ms}"
         rare = self.estimated or self.upstream_closed_ms is not None or self.attempts or self.dropped or self.error
         return (
             f"{self.time} {self.level.upper()} exchange id={self.id} outcome={self.outcome} reason={_name(self.reason)}"
-            f" provider={_name(self.provider)} model={_name(self.model)} prompt_tokens={self.prompt_tokens}"
-            f" completion_tokens={self.completion_tokens}{charge}{cost}{times}{_pairs(self, 13) if rare else ''}"
+            f"{key} model={_name(self.model)} provider={_name(self.provider)}"
+            f" provider_model={_name(self.provider_model)} prompt_tokens={self.prompt_tokens}"
+            f" completion_tokens={self.completion_tokens}{charge}{cost}{times}{_pairs(self, 15) if rare else ''}"
         )
 
 
@@ -95,8 +104,7 @@ class Log:
         self.level: int = logging.getLevelNamesMapping()[section.level.upper()]
         self._lines = lines
         self._json = section.format == "json"
-        self._second = 0
-        self._stamp = ""
+        self._second = 0, ""
 
     def close(self) -> None:
         self._lines.close()
@@ -113,8 +121,10 @@ class Log:
             id=settlement.id,
             outcome=settlement.outcome.value,
             reason=_reason(settlement),
+            key=settlement.key_id,
+            model=settlement.model,
             provider=settlement.provider,
-            model=settlement.provider_model,
+            provider_model=settlement.provider_model,
             prompt_tokens=usage.prompt,
             completion_tokens=usage.completion,
             estimated=settlement.estimated,
@@ -130,7 +140,7 @@ class Log:
         self._write(line)
 
     def answered(
-        self, client: str, method: str, path: str, status: int, seconds: float, key: str | None, *, cut: bool
+        self, *, client: str, method: str, path: str, status: int, seconds: float, key: str | None, cut: bool
     ) -> None:
         """A request was answered."""
         self._write(
@@ -143,7 +153,7 @@ class Log:
     def said(self, record: logging.LogRecord) -> None:
         """Anything else, by Python's own logging."""
         stamp, message = self._time(record.created), record.getMessage()
-        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        trace = _trace(record.exc_info[1]) if record.exc_info and record.exc_info[1] else ""
         if self._json:
             level = record.levelname.lower()
             self._write(MessageLine(time=stamp, level=level, logger=record.name, message=message, trace=trace))
@@ -157,10 +167,12 @@ class Log:
 
     def _time(self, now: float) -> str:
         """To the millisecond."""
-        second = int(now)
-        if second != self._second:
-            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return self._stamp + _MILLISECONDS[int((now - second) * 1000)]
+        second, stamp = self._second
+        if second != int(now):
+            second = int(now)
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second = second, stamp
+        return stamp + _MILLISECONDS[int((now - second) * 1000)]
 
 
 class Handler(logging.Handler):
@@ -200,6 +212,14 @@ def _reason(settlement: Settlement) -> str:
     if settlement.outcome in _BAD:
         return settlement.error_type or "unknown"
     return settlement.on_disconnect or settlement.error_type or "unknown"
+
+
+def _trace(error: BaseException) -> str:
+    """Where it was raised and of which kind it is, and those that led to it; what most say may repeat a request."""
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = f"{_trace(earlier)}\n" if earlier is not None else ""
+    said = f": {error}" if isinstance(error, InfronError | OSError) else ""
+    return f"{before}{''.join(traceback.format_tb(error.__traceback__))}{type(error).__qualname__}{said}"
 
 
 def _whole(milliseconds: float | None) -> int | None:
