@@ -76,6 +76,10 @@ class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Count, Meta(description="Largest request head, in all; a larger one is answered 431.")
     ] = 64 << 10
     max_frame_bytes: Annotated[Count, Meta(description="Largest single frame that a provider may send.")] = 16 << 20
+    unpriced: Annotated[
+        Literal["refuse", "refuse-all", "allow"],
+        Meta(description="Models whose price nobody knows: refused to keys with a limit, to everybody, to nobody."),
+    ] = "refuse"
 
 
 class Timeouts(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):

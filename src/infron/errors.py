@@ -80,7 +80,7 @@ class PaymentRequired(InfronError):
 
 
 class Forbidden(InfronError):
-    """Refused whatever the key: a foreign Host on a gateway without keys."""
+    """Refused to this caller: a foreign Host on a gateway without keys, a model of unknown price."""
 
     status, error_type, blame = 403, "permission_denied", "caller"
 

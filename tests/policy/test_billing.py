@@ -55,7 +55,9 @@ def test_half_a_report_is_completed_by_our_count_and_says_so(outcome: Outcome, h
     # An answer whose report lacked the completion was free, and not even estimated.
     usage, estimated, cost, charge = bases(outcome, content=True, sent=True, usage=half, last=last)
     assert usage.prompt == (half.prompt or COUNTED.prompt)
-    assert usage.completion == max(half.completion, COUNTED.completion)
+    assert usage.completion == (
+        half.completion if last and half.completion else max(half.completion, COUNTED.completion)
+    )
     assert (estimated, cost, charge) == (True, usage, usage)
 
 

@@ -105,12 +105,12 @@ def who_pays(
     if charge_failed or (outcome is Outcome.FAILED and slow_reader):
         charge = cost
     whole = usage is not None and is_whole(usage, delivered=content_delivered, last=last)
-    recorded = _basis(cost, usage, counted, whole)
+    recorded = _basis(cost, usage, counted, whole=whole, last=last)
     return Bases(
         usage=recorded or Usage(),
         estimated=recorded is not None and not (cost == "report" and whole),
         cost=recorded,
-        charge=recorded if charge == cost else _basis(charge, usage, counted, whole),
+        charge=recorded if charge == cost else _basis(charge, usage, counted, whole=whole, last=last),
         at_least=bills_on and cost in ("delivered", "prompt"),
     )
 
@@ -126,7 +126,7 @@ def owed(basis: Usage | None, price: Price | None, reported: int | None = None) 
     return Charge(reported=reported) if charge is None and reported is not None else charge
 
 
-def _basis(basis: Basis, usage: Usage | None, counted: Usage | None, whole: bool) -> Usage | None:
+def _basis(basis: Basis, usage: Usage | None, counted: Usage | None, *, whole: bool, last: bool) -> Usage | None:
     if basis == "nothing":
         return None
     if basis == "report" and whole:
@@ -137,4 +137,6 @@ def _basis(basis: Basis, usage: Usage | None, counted: Usage | None, whole: bool
     if usage is None:
         return counted
     # An early report knows the prompt; its completion may be a placeholder, so what we saw delivered may be more.
-    return replace(usage, prompt=usage.prompt or counted.prompt, completion=max(usage.completion, counted.completion))
+    is_final = basis == "report" and last and usage.completion
+    completion = usage.completion if is_final else max(usage.completion, counted.completion)
+    return replace(usage, prompt=usage.prompt or counted.prompt, completion=completion)

@@ -20,6 +20,8 @@ from infron.money import MEDIA, Charge, Price, Usage
 from infron.policy import tokens
 
 _SOURCE = f"genai-prices {genai_prices.__version__}"
+# Tiers that cost what the list says of a model, in the words of providers; `auto` may be served on any.
+STANDARD_TIERS = frozenset(("", "auto", "default", "standard", "standard_only", "on_demand"))
 # By identity, for the list's own objects live as long as it does, and by whether they cover media.
 _converted: dict[tuple[int, bool], tuple[ModelPrice, Price | None]] = {}
 
@@ -29,6 +31,11 @@ def warm(families: Iterable[str] = ("gpt",)) -> None:
     _price_list()
     for family in families:
         tokens.count_text("warm", family)
+
+
+def tier_of(name: str | None) -> str:
+    """A service tier as prices know it: "" for every name of the usual one."""
+    return "" if name is None or name in STANDARD_TIERS else name
 
 
 def price_of(

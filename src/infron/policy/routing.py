@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog
-from infron.errors import InvalidRequest, NotFound, ProviderClosed
+from infron.errors import Forbidden, InvalidRequest, NotFound, ProviderClosed
 from infron.request import NO_WISHES, Request
 
 MAX_CANDIDATES = 16
@@ -139,6 +139,19 @@ def _preferred(request: Request, catalog: Catalog, found: list[Candidate]) -> tu
         )
     left.sort(key=lambda c: order.index(c.provider.id) if c.provider.id in order else len(order))
     return tuple(left[: MAX_CANDIDATES if wants.allow_fallbacks else 1])
+
+
+def priced(candidates: tuple[Candidate, ...], is_priced: Callable[[Candidate], bool]) -> tuple[Candidate, ...]:
+    """Those of which somebody knows the price. Raises Forbidden where that is none of them."""
+    found = tuple(filter(is_priced, candidates))
+    if not found:
+        first = candidates[0]
+        raise Forbidden(
+            f"Nobody knows what `{first.model}` costs at {first.provider.name}, so this API key may not use it: the "
+            f"operator can state it (prices in [providers.{first.provider.id}]) or allow it (limits.unpriced).",
+            param="model",
+        )
+    return found
 
 
 def asked_on_disconnect(value: str | None) -> str | None:

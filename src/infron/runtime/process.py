@@ -155,6 +155,7 @@ def compose(
     registry, counter = Registry(), Counter(loop)
     # The registry comes last: whoever waits until nothing runs finds everything told.
     listeners = (ledger, metrics, *([log] if log is not None else ()), registry)
+    listed = Prices(rows, loop)
     return Context(
         config=config,
         loop=loop,
@@ -164,10 +165,10 @@ def compose(
         log=log,
         upstream=Client(connect_seconds=config.timeouts.connect_seconds),
         providers=Providers(rows, local),
-        prices=Prices(rows, loop),
+        prices=listed,
         counter=counter,
         registry=registry,
-        settlements=Settlements(counter, listeners, charge_failed=config.billing.charge_failed),
+        settlements=Settlements(counter, listed, listeners, charge_failed=config.billing.charge_failed),
         first_look=deadlines.first_look(config),
     )
 

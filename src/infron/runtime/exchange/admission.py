@@ -35,6 +35,10 @@ class ExchangeAdmission:
             raise Overloaded(f"The gateway runs {running:,} streams already.", retry_after=5)
         access.check_limit(context.ledger.keys, key)
         candidates = self._route(request)
+        unpriced = context.config.limits.unpriced
+        if unpriced == "refuse-all" or (unpriced == "refuse" and key is not None and key.limit is not None):
+            tier = request.service_tier
+            candidates = routing.priced(candidates, lambda candidate: context.prices.of(candidate, tier) is not None)
         key_id = key.id if key else None
         cap = context.config.drain.max_per_key
         if (
@@ -59,7 +63,7 @@ class ExchangeAdmission:
             provider_model=first.provider_model,
             streamed=request.stream,
             created_at=now,
-            price=self._context.prices.of(first, request),
+            price=self._context.prices.of(first, request.service_tier),
             user=request.user,
             session_id=request.session_id,
         )

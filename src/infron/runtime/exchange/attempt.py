@@ -138,6 +138,8 @@ class Attempt(AnswerReader):
             asked = msgspec.structs.replace(asked, fields=fields)
         outgoing = self.handle.wire.encode_request(asked, provider, self.candidate.provider_model, self.asks_usage)
         self.dropped = outgoing.dropped + own
+        if "service_tier" in self.dropped:
+            self.meter.serve("default")
         if self.dropped and self._asked.preferences.require_parameters:
             names = ", ".join(f"`{name}`" for name in self.dropped)
             what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
@@ -237,7 +239,7 @@ class Attempt(AnswerReader):
     @property
     def ended_well(self) -> bool:
         """All that is wanted of it is here: finish reasons and usage."""
-        return self.finished_at > 0 and self.meter.usage is not None
+        return self.finished_at > 0 and self.meter.is_reported
 
     def unavailable(self, what: str) -> ProviderUnavailable:
         provider = self.candidate.provider

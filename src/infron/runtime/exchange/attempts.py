@@ -93,7 +93,7 @@ class Attempts:
 
     def _replace(self, candidate: Candidate, question: Question = Question.WHOLE) -> None:
         before = self.current
-        price = self._context.prices.of(candidate, self._request)
+        price = self._context.prices.of(candidate, self._request.service_tier)
         self.current = Attempt(self._context, self._request, candidate, price, self, question)
         if before.paused:
             self.current.pause()
@@ -176,12 +176,12 @@ class Attempts:
     # ---- how they end
 
     def end(self) -> None:
-        """The answer is complete. Its usage is the provider's or, where it never gives one, counted first."""
+        """The answer is complete. Its usage is the provider's or, where it never gives a whole one, counted first."""
         attempt = self.current
         if attempt.state is _COMPLETE:
             return
         attempt.complete()
-        if attempt.meter.usage is not None:
+        if attempt.meter.is_reported:
             self._exchange.take(_ENDED)
         else:
             self._context.counter.count([attempt.meter], self._counted)

@@ -11,7 +11,7 @@ import msgspec
 
 from infron.events import UsageReported
 from infron.money import Usage
-from infron.policy import tokens
+from infron.policy import billing, prices, tokens
 from infron.policy.routing import Candidate
 from infron.records import Outcome
 from infron.request import Request
@@ -22,7 +22,8 @@ WHOLE = (Outcome.COMPLETED, Outcome.DRAINED)  # the answer came to its end
 class Meter:
     """Of one attempt. `fully_sent`: the whole request went out, and no error came back.
 
-    `usage`, `raw`: the provider's last report, as counts and in its own names. `counted`: our own count, once made.
+    `usage`, `raw`: the provider's last usable report, as counts and in its own names. `counted`: our own count, once
+    made. `served_tier`: the service tier that is to be paid, where it is another than the one asked for.
     """
 
     frames = 0
@@ -33,10 +34,12 @@ class Meter:
     raw: dict[str, Any] | None = None
     reported_cost: int | None = None  # what the provider itself says that the answer costs, in picodollars
     counted: Usage | None = None
+    served_tier: str | None = None
+    _told_at = -1  # how many pieces were delivered before the report
 
     def __init__(self, request: Request, candidate: Candidate) -> None:
         self._request = request
-        self._candidate = candidate
+        self.candidate = candidate
         self.text: list[str] = []
 
     @property
@@ -44,21 +47,42 @@ class Meter:
         """Whether any content was."""
         return bool(self.text)
 
+    @property
+    def is_last(self) -> bool:
+        """Whether no content came after the report."""
+        return self._told_at == len(self.text)
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether the provider has told all that an answer which has ended is billed by."""
+        return self.usage is not None and billing.is_whole(self.usage, delivered=self.delivered, last=self.is_last)
+
     def report(self, report: UsageReported) -> None:
-        """A usage report: the last one wins, none is ever summed."""
-        self.usage, self.raw, self.reported_cost = report.usage, report.raw, report.cost
+        """A usage report: the last usable one wins, none is ever summed."""
+        before, self.usage = self.usage, billing.latest(self.usage, report.usage)
+        if self.usage is not before:
+            self.raw, self._told_at = report.raw, len(self.text)
+        if report.cost is not None:
+            self.reported_cost = report.cost
+        if report.tier:
+            self.serve(report.tier)
+
+    def serve(self, tier: str) -> None:
+        """The answer is served on this service tier."""
+        asked, served = prices.tier_of(self._request.service_tier), prices.tier_of(tier)
+        self.served_tier = None if served == asked else served
 
     def needs_count(self, outcome: Outcome) -> bool:
-        """Whether money stands on our own count: of an answer without a report, or of one that was cut."""
+        """Whether money stands on our own count: of an answer without a whole report, or of one that was cut."""
         if self.counted is not None:
             return False
         if outcome in WHOLE:
-            return self.usage is None
+            return not self.is_reported
         return self.delivered or (self.fully_sent and outcome is not Outcome.FAILED)
 
     def count(self) -> Usage:
         """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
-        family = tokens.family_of(self._candidate.provider, self._candidate.provider_model)
+        family = tokens.family_of(self.candidate.provider, self.candidate.provider_model)
         fields = self._request.fields
         messages = msgspec.json.decode(fields["messages"])
         tools = msgspec.json.decode(fields["tools"]) if "tools" in fields else None

@@ -12,7 +12,6 @@ from infron.catalog.load import Catalog
 from infron.money import Price
 from infron.policy import prices
 from infron.policy.routing import Candidate
-from infron.request import Request
 
 PRICE_SECONDS = 60.0
 MOST_PRICES = 10_000  # model ids come from callers
@@ -24,9 +23,12 @@ class Prices:
         self._loop = loop
         self._known: dict[tuple[str, str, str], tuple[float, Price | None]] = {}
 
-    def of(self, candidate: Candidate, request: Request) -> Price | None:
-        """What this candidate's tokens cost now; None if nobody says. Prices depend on the hour: none is kept long."""
-        tier = request.service_tier or ""
+    def of(self, candidate: Candidate, tier: str | None) -> Price | None:
+        """What this candidate's tokens cost now on a service tier; None if nobody says.
+
+        Prices depend on the hour: none is kept long.
+        """
+        tier = prices.tier_of(tier)
         name = (candidate.provider.id, candidate.provider_model, tier)
         now = self._loop.time()
         known = self._known.get(name)

@@ -18,6 +18,7 @@ from infron.policy.routing import Candidate
 from infron.records import FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.exchange.counting import Counter
 from infron.runtime.exchange.meter import WHOLE, Meter
+from infron.runtime.exchange.prices import Prices
 from infron.runtime.telemetry.bugs import report_bug
 
 
@@ -83,30 +84,36 @@ class Facts(Struct, frozen=True, kw_only=True):
 class Settlements:
     """`listeners`: told in this order. `charge_failed`: the setting of this name."""
 
-    def __init__(self, counter: Counter, listeners: Sequence[SettlementListener], *, charge_failed: bool) -> None:
+    def __init__(
+        self, counter: Counter, prices: Prices, listeners: Sequence[SettlementListener], *, charge_failed: bool
+    ) -> None:
         self._counter = counter
+        self._prices = prices
         self._listeners = listeners
         self._charge_failed = charge_failed
 
     def bill(
         self, outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool, bills_on: bool = False
     ) -> Bill:
-        """The bill of an attempt that ended so, by the rules of `billing.who_pays`."""
+        """The bill of an attempt that ended so, by the rules of `billing.who_pays`, on the tier that was served."""
+        if meter.served_tier is not None:
+            price = self._prices.of(meter.candidate, meter.served_tier)
         bases = billing.who_pays(
             outcome,
             content_delivered=meter.delivered,
             fully_sent=meter.fully_sent,
             usage=meter.usage,
             counted=meter.counted,
+            last=meter.is_last,
             slow_reader=slow_reader,
             charge_failed=self._charge_failed,
             bills_on=bills_on,
         )
-        cost = billing.owed(bases.cost, price)
+        reported = meter.reported_cost if bases.cost is not None and outcome in WHOLE and meter.is_last else None
+        cost = billing.owed(bases.cost, price, reported)
         charge = cost if bases.charge is bases.cost else billing.owed(bases.charge, price)
         known = None if bases.at_least or cost is None else cost.total
-        if meter.reported_cost is not None and bases.cost is not None and not bases.estimated:
-            known = meter.reported_cost
+        known = known if reported is None else reported
         return Bill(usage=bases.usage, estimated=bases.estimated, price=price, cost=known, charge=charge)
 
     def settle(self, facts: Facts) -> None:
