@@ -5,10 +5,16 @@ It never knows a wire format: each wire builds it from a request, or a request f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 from msgspec import Struct
+
+# Whose thoughts are whose, as `reasoning_details` of the chat API names it. Thoughts that are signed or encrypted mean
+# nothing to another model family.
+CLAUDE = "anthropic-claude-v1"
+GEMINI = "google-gemini-v1"  # also the format of the signature of a tool call
+CONVERSE = "bedrock-converse-v1"  # encrypted thoughts of Claude as Converse wraps them, in base64 once more
 
 Cache = Literal["", "5m", "1h"]  # keep everything up to here in the provider's cache, for so long
 
@@ -117,9 +123,13 @@ class Reasoning(Struct, frozen=True, kw_only=True):
 
 
 class Conversation(Struct, frozen=True, kw_only=True):
-    """A request without its model. `fields`: every other root member of the chat wire, under its name there.
+    """A request without its model.
 
     `tool_choice`: None where nothing was said; `tool_name` goes with `tool`. `stop`: none is ().
+    `fields`: what else steers the answer, under neutral names (`temperature`, `top_k`, `user` …: those of OpenAI's chat
+    API where it has one), and what only one provider knows, under its name there.
+    `asked`: what the caller asks for, by neutral name (`stop`, or a name in `fields`), and how its own API calls that.
+    `lost`: what was said and has no place here, as a receipt names it (`messages.server_tool_use`).
     """
 
     messages: tuple[Message, ...]
@@ -132,6 +142,13 @@ class Conversation(Struct, frozen=True, kw_only=True):
     response_format: ResponseFormat | None = None
     reasoning: Reasoning | None = None
     fields: dict[str, Any] = {}
+    asked: dict[str, tuple[str, ...]] = {}
+    lost: tuple[str, ...] = ()
+
+    def left_out(self, takes: Collection[str]) -> tuple[str, ...]:
+        """What a provider that takes these neutral names is not told, as the caller called it, sorted."""
+        names = {name for neutral, names in self.asked.items() if neutral not in takes for name in names}
+        return tuple(sorted(names.union(self.lost)))
 
 
 Turn = tuple[Literal["user", "assistant"], tuple[Part, ...]]

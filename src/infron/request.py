@@ -5,7 +5,12 @@ It never knows a wire format: wires make these values and read them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
 from msgspec import Raw, Struct
+
+from infron.conversation import Conversation
 
 
 class Preferences(Struct, frozen=True, kw_only=True):
@@ -21,10 +26,11 @@ class Preferences(Struct, frozen=True, kw_only=True):
 NO_WISHES = Preferences()
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class Request(Struct, frozen=True, kw_only=True, dict=True):
     """What the caller wants, said in one client API, which `api` names.
 
-    `fields`: the root members that go on to the provider, each as its own JSON.
+    `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to
+    be replaced in them, as a receipt names it. `conversation_of`: reads the fields.
     """
 
     api: str
@@ -32,11 +38,18 @@ class Request(Struct, frozen=True, kw_only=True):
     stream: bool
     include_usage: bool
     fields: dict[str, Raw]
+    conversation_of: Callable[[Mapping[str, Raw]], Conversation]
+    mended: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  # to be tried after `model`
     preferences: Preferences = NO_WISHES
     user: str | None = None
     session_id: str | None = None
     service_tier: str | None = None  # it changes the price
+
+    @cached_property
+    def conversation(self) -> Conversation:
+        """What is said, in no API's terms: made on first use, and kept. Raises InvalidRequest and Unsupported."""
+        return self.conversation_of(self.fields)
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):

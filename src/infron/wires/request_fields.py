@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Raw
+
 from infron.conversation import Cache
 from infron.errors import InvalidRequest, Unsupported
+from infron.wires import lenient_json
 
 
 def wrong(place: str, wanted: str) -> InvalidRequest:
@@ -18,6 +22,13 @@ def wrong(place: str, wanted: str) -> InvalidRequest:
 
 def unsupported(place: str, why: str) -> Unsupported:
     return Unsupported(f"`{place}` {why}.", param=place)
+
+
+def decoded(raw: Raw, name: str) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except lenient_json.BROKEN:
+        raise InvalidRequest(f"`{name}` is not valid JSON.", param=name) from None
 
 
 def list_of(value: Any, place: str) -> list[Any]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
 from infron.conversation import (
+    CLAUDE,
     Conversation,
     Message,
     Part,
@@ -35,7 +36,6 @@ from infron.errors import (
 from infron.events import Failed
 from infron.policy.prices import price_of
 from infron.wires import PROVIDER_WIRES, anthropic, sse
-from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.models import NEWEST, generation_of
 from infron.wires.anthropic.request import encode, encode_request
 from infron.wires.anthropic.words import counts_of, tier_served
@@ -284,11 +284,11 @@ def test_ids_that_the_wire_does_not_allow_are_replaced_the_same_in_call_and_resu
 
 def test_signed_and_encrypted_thoughts_go_back_first_and_unharmed_and_foreign_ones_do_not() -> None:
     details = [
-        {"type": "reasoning.text", "text": "Hm. ", "signature": "c2ln", "format": FORMAT, "index": 0},
-        {"type": "reasoning.encrypted", "data": "EmwK", "format": FORMAT, "index": 1},
-        {"type": "reasoning.text", "text": "unsigned", "format": FORMAT, "index": 2},
+        {"type": "reasoning.text", "text": "Hm. ", "signature": "c2ln", "format": CLAUDE, "index": 0},
+        {"type": "reasoning.encrypted", "data": "EmwK", "format": CLAUDE, "index": 1},
+        {"type": "reasoning.text", "text": "unsigned", "format": CLAUDE, "index": 2},
         {"type": "reasoning.encrypted", "data": "gAAA", "format": "openai-responses-v1", "index": 3},
-        {"type": "reasoning.text", "text": "", "signature": "bm8=", "format": FORMAT, "index": 4},
+        {"type": "reasoning.text", "text": "", "signature": "bm8=", "format": CLAUDE, "index": 4},
     ]
     said = blocks(HELLO, {"role": "assistant", "content": "Yes.", "reasoning_details": details}, HELLO)
     assert said[1][1] == [
@@ -300,16 +300,18 @@ def test_signed_and_encrypted_thoughts_go_back_first_and_unharmed_and_foreign_on
 
 
 def test_thoughts_between_the_blocks_of_a_turn_keep_their_place() -> None:
-    first, second = Thinking(text="a", signature="s", format=FORMAT), Thinking(text="b", signature="t", format=FORMAT)
+    first, second = Thinking(text="a", signature="s", format=CLAUDE), Thinking(text="b", signature="t", format=CLAUDE)
     call = ToolCall(id="c", name="f", arguments="{}")
 
-    def order(*parts: Part) -> list[str]:
-        turns = (Message("user", (Text("?"),)), Message("assistant", parts))
+    def order(*answers: list[Part]) -> list[str]:
+        turns = (Message("user", (Text("?"),)), *(Message("assistant", tuple(parts)) for parts in answers))
         answer = encode(Conversation(messages=turns), "claude-opus-5").body["messages"][1]
         return [block["type"] for block in answer["content"]]
 
-    assert order(first, Text("x"), second, call) == ["thinking", "text", "thinking", "tool_use"]
-    assert order(Text("x"), second, call) == ["thinking", "text", "tool_use"]
+    assert order([first, Text("x"), second, call]) == ["thinking", "text", "thinking", "tool_use"]
+    assert order([call, second, Text("x")]) == ["tool_use", "thinking", "text"]
+    # What several messages say is one turn, which begins with thoughts if it has any.
+    assert order([Text("x")], [second, call]) == ["thinking", "text", "tool_use"]
 
 
 def test_a_system_message_between_the_turns_stays_there_where_the_model_allows_it() -> None:

@@ -14,10 +14,12 @@ import pytest
 from counts import billed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
 from infron.conversation import (
+    CLAUDE,
     Conversation,
     Media,
     Message,
@@ -60,13 +62,11 @@ from infron.events import (
 )
 from infron.money import Usage
 from infron.wires import PROVIDER_WIRES, anthropic
-from infron.wires.anthropic.client_request import conversation_of, parse
+from infron.wires.anthropic.client_request import parse
 from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
-from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.request import encode, encode_request
 from infron.wires.anthropic.words import REASONS, counts_of, messages_usage
 from infron.wires.openai import chat as openai_chat
-from infron.wires.openai.chat.messages import conversation_of as chat_conversation_of
 
 ROW = load_catalog(environ={}, wires=PROVIDER_WIRES).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
@@ -118,12 +118,12 @@ def answers(draw: st.DrawFn) -> list[Event]:
                 events += draw(st.lists(st.builds(TextDelta, WORDS) | CITED, min_size=1, max_size=3))
             case "thinking":
                 said = draw(st.lists(WORDS, max_size=3))
-                events += [ThinkingDelta(text, format=FORMAT, index=thoughts) for text in said]
+                events += [ThinkingDelta(text, format=CLAUDE, index=thoughts) for text in said]
                 if draw(st.booleans()) or not said:
-                    events.append(ThinkingDelta(signature=draw(WORDS), format=FORMAT, index=thoughts))
+                    events.append(ThinkingDelta(signature=draw(WORDS), format=CLAUDE, index=thoughts))
                 thoughts += 1
             case "redacted":
-                events.append(ThinkingDelta(data=draw(WORDS), format=FORMAT, index=thoughts))
+                events.append(ThinkingDelta(data=draw(WORDS), format=CLAUDE, index=thoughts))
                 thoughts += 1
             case "tool":
                 events.append(ToolCallStarted(calls, draw(WORDS), draw(WORDS)))
@@ -280,8 +280,8 @@ MEDIA = st.one_of(
     st.builds(lambda text: Media(kind="document", mime="text/plain", text=text), SAID),
     st.builds(lambda id: Media(kind="document", file_id=id), NAME),
 )
-THOUGHTS = st.builds(lambda t, s: Thinking(text=t, signature=s, format=FORMAT), WORDS, WORDS) | st.builds(
-    lambda data: Thinking(data=data, format=FORMAT), WORDS
+THOUGHTS = st.builds(lambda t, s: Thinking(text=t, signature=s, format=CLAUDE), WORDS, WORDS) | st.builds(
+    lambda data: Thinking(data=data, format=CLAUDE), WORDS
 )
 ARGUMENTS = st.dictionaries(NAME, st.integers(-9, 9) | WORDS, max_size=2).map(lambda v: msgspec.json.encode(v).decode())
 MARKS = st.sampled_from(["", "5m", "1h"])
@@ -350,20 +350,19 @@ def conversations(draw: st.DrawFn) -> Conversation:
 @settings(max_examples=200)
 @given(conversations())
 def test_a_conversation_survives_the_way_to_the_wire_and_back(conversation: Conversation) -> None:
-    body = json.loads(msgspec.json.encode(encode(conversation, "claude-opus-5").body))
-    del body["model"], body["stream"]
-    assert conversation_of(body) == conversation
+    body = msgspec.json.encode(encode(conversation, "claude-opus-5").body)
+    assert replace(parse(body, []).conversation, asked={}) == conversation
 
 
 @settings(max_examples=50)
 @given(conversations())
-def test_what_a_client_asks_in_this_wire_is_sent_in_it_again(conversation: Conversation) -> None:
+def test_messages_request_goes_to_anthropic_as_it_came(conversation: Conversation) -> None:
     body = msgspec.json.encode(encode(conversation, "claude-opus-5").body)
     again = encode_request(parse(body, []), ROW, "claude-opus-5", False)
-    assert json.loads(again.body) == json.loads(body)
+    assert again.body == body
 
 
-def test_a_clients_request_is_ours_in_the_words_of_the_chat_wire() -> None:
+def test_messages_request_is_a_conversation() -> None:
     body = {
         "model": "anthropic/claude-sonnet-4.5",
         "max_tokens": 3000,
@@ -402,7 +401,7 @@ def test_a_clients_request_is_ours_in_the_words_of_the_chat_wire() -> None:
     request = parse(json.dumps(body).encode(), [])
     assert (request.model, request.stream, request.include_usage) == ("anthropic/claude-sonnet-4.5", True, True)
     assert (request.user, request.session_id, request.preferences.order) == ("u-1", "s-1", ("anthropic",))
-    assert chat_conversation_of(request.fields) == Conversation(
+    assert request.conversation == Conversation(
         messages=(
             Message("system", (Text("Be brief."),)),
             Message("user", (Text("Hi"),)),
@@ -413,10 +412,19 @@ def test_a_clients_request_is_ours_in_the_words_of_the_chat_wire() -> None:
         stop=("X",),
         reasoning=Reasoning(max_tokens=2000),
         fields={"temperature": 0.3, "top_k": 4, "user": "u-1"},
+        asked={
+            "max_tokens": ("max_tokens",),
+            "reasoning": ("thinking",),
+            "stop": ("stop_sequences",),
+            "temperature": ("temperature",),
+            "top_k": ("top_k",),
+            "user": ("metadata",),
+        },
+        lost=("messages.server_tool_use", "messages.web_search_tool_result"),
     )
 
 
-def test_what_only_this_wire_can_say_stays_for_it() -> None:
+def test_what_only_the_messages_api_can_say_is_named_where_it_stays_out() -> None:
     body = {
         "model": "m",
         "max_tokens": 9,
@@ -425,10 +433,22 @@ def test_what_only_this_wire_can_say_stays_for_it() -> None:
         "output_config": {"effort": "low", "task_budget": {"type": "tokens", "total": 9}},
         "context_management": {"edits": []},
     }
-    fields = parse(json.dumps(body).encode(), []).fields
-    assert {name: json.loads(bytes(fields[name])) for name in ("thinking", "output_config", "context_management")} == {
-        name: body[name] for name in ("thinking", "output_config", "context_management")
-    }
+    request = parse(json.dumps(body).encode(), [(b"anthropic-beta", b"a-1, b-2"), (b"anthropic-beta", b"c-3")])
+    outgoing = encode_request(request, ROW, "claude-opus-5", False)
+    assert json.loads(outgoing.body) == {**body, "model": "claude-opus-5", "stream": True}
+    assert outgoing.headers == (("anthropic-beta", "a-1,b-2,c-3"),)
+    assert outgoing.dropped == ()
+    left_out = ("context_management", "output_config", "thinking")
+    for wire in ("bedrock", "gemini", "cohere", "openai-chat"):
+        row = Provider(id="mock", name="Mock", wire=wire)
+        assert PROVIDER_WIRES[wire].encode_request(request, row, "any", False).dropped == left_out, wire
+
+
+def test_what_cannot_be_billed_never_goes_to_anthropic() -> None:
+    body = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}], "speed": "fast"}
+    outgoing = encode_request(parse(json.dumps(body).encode(), []), ROW, "claude-opus-5", False)
+    assert "speed" not in json.loads(outgoing.body)
+    assert outgoing.dropped == ("speed",)
 
 
 BLANK = {"type": "image", "source": {"type": "url"}}
@@ -442,7 +462,6 @@ BLANK = {"type": "image", "source": {"type": "url"}}
         ({"model": ""}, "model"),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": [{"type": "hologram"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [BLANK]}]}, "messages[0].content[0].source.url"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0].source"),
         ({"tool_choice": {"type": "maybe"}}, "tool_choice.type"),
@@ -456,7 +475,7 @@ BLANK = {"type": "image", "source": {"type": "url"}}
 def test_a_malformed_request_of_a_client_names_its_place(change: dict[str, Any], param: str) -> None:
     body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], **change}
     with pytest.raises(InvalidRequest) as caught:
-        parse(json.dumps(body).encode(), [])
+        _ = parse(json.dumps(body).encode(), []).conversation
     assert caught.value.param == param
 
 
@@ -489,6 +508,6 @@ def test_no_body_breaks_the_reading_of_a_request(values: dict[str, Any]) -> None
     body = {"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}], **values}
     try:
         request = parse(json.dumps(body).encode(), [])
-        encode_request(request, ROW, "claude-opus-4-5", False)
+        encode(request.conversation, "claude-opus-4-5")
     except InfronError:
         pass

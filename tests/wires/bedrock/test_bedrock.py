@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from asking import asking
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +30,6 @@ from infron.conversation import (
 )
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Event, Failed
-from infron.request import Request
 from infron.wires.bedrock import encode_request
 from infron.wires.bedrock.decoder import Decoder, parse_error
 from infron.wires.bedrock.models import traits_of
@@ -68,14 +68,9 @@ def blocks_of(provider_model: str, *messages: Message, **asked: Any) -> list[lis
 # ---- the whole request
 
 
-def request_of(**fields: Any) -> Request:
-    raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
-    return Request(api="openai-chat", model="m", stream=True, include_usage=True, fields=raw)
-
-
 def test_a_request_of_the_chat_wire_becomes_one_of_converse():
     outgoing = encode_request(
-        request_of(
+        asking(
             model="m",
             stream=True,
             stream_options={"include_usage": True},

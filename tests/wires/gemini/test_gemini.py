@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from msgspec import Raw
+from asking import asking
 
 from infron.catalog.definitions import Provider, Quirks, RequestQuirks
 from infron.errors import InfronError, InvalidRequest, ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Failed, TextDelta, ThinkingDelta, ToolCallDelta, ToolCallStarted, UsageReported
-from infron.request import Outgoing, Request
+from infron.request import Outgoing
 from infron.wires import gemini
 from infron.wires.gemini.models import generation_of
 from infron.wires.openai.chat.choices import delta_of
@@ -24,10 +24,7 @@ MARK = "skip_thought_signature_validator"
 
 
 def sent(fields: dict[str, Any], provider_model: str = NEW, provider: Provider = STUDIO) -> Outgoing:
-    fields = {"messages": [{"role": "user", "content": "Hi"}], **fields}
-    raw = {name: Raw(json.dumps(value).encode()) for name, value in fields.items()}
-    request = Request(api="openai-chat", model="google/x", stream=True, include_usage=True, fields=raw)
-    return gemini.encode_request(request, provider, provider_model, True)
+    return gemini.encode_request(asking(**fields), provider, provider_model, True)
 
 
 def asked(fields: dict[str, Any], provider_model: str = NEW, provider: Provider = STUDIO) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from infron.events import (
 from infron.wires.openai.chat.answer import Accumulator
 from infron.wires.openai.chat.choices import delta_of, encode_delta
 from infron.wires.openai.chat.decoder import Decoder
+from infron.wires.openai.chat.encoder import Encoder
 from infron.wires.openai.chat.reader import MAX_HELD, Reader
 
 Neutral = TextDelta | RefusalDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | MediaDelta | Annotated | Finished
@@ -242,12 +243,8 @@ def test_a_whole_answer_is_the_folded_stream(events: list[Neutral]) -> None:
     straight, through = Accumulator(), Accumulator()
     for event in [Started("x"), *events, Finished("stop", told=True)]:
         straight.add(event)
-    begun: set[int] = set()
-    stream = b""
-    for event in events:
-        stream += frame(encode_delta(event, event.choice not in begun))
-        begun.add(event.choice)
-    for chunk in chunks(stream):
+    encoder = Encoder("gen", 1, "m")
+    for chunk in chunks(b"".join(encoder.encode(event) for event in events)):
         through.add(chunk)
     ours = json.loads(straight.answer("gen", 1, "m", NOTHING))
     assert ours["choices"] == json.loads(through.answer("gen", 1, "m", NOTHING))["choices"]
@@ -299,7 +296,7 @@ def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
                     "format": "anthropic-claude-v1",
                     "index": 0,
                 },
-                {"type": "reasoning.encrypted", "data": "AA", "format": None, "index": 1},
+                {"type": "reasoning.encrypted", "data": "AA", "format": None, "id": "at_0_0", "index": 1},
                 {"type": "reasoning.encrypted", "data": "BB", "format": None, "index": 1},
                 {"type": "reasoning.summary", "summary": "In short", "format": None, "index": 1},
                 {"type": "reasoning.encrypted", "data": "SIG", "format": "google-gemini-v1", "id": "c0"},

@@ -75,8 +75,6 @@ REFUSED: dict[str, tuple[bytes, str, str | None]] = {
     "a member twice, deep inside": (body(b'"x":[{"y":{"z":1,"z":2}}]'), "`z` twice", "z"),
     "a member twice under two spellings": (body(b'"x":{"a":1,"\\u0061":2}'), "`a` twice", "a"),
     "a member twice whose name no encoder takes": (body(b'"x":{"\\ud800":1,"\\ud800":2}'), "twice", "?"),
-    "a lone surrogate": (body(b'"x":"\\ud83d"'), "surrogate", None),
-    "a lone surrogate in a name": (body(b'"\\uDC00":1'), "surrogate", None),
     "too deep": (body(DEEP), "nested too deeply", None),
     "far too deep": (body(b'"x":' + b"[" * 200_000), "nested too deeply", None),
     "too deep in objects": (body(b'"x":' + b'{"a":' * 250 + b"1" + b"}" * 250), "nested too deeply", None),
@@ -129,6 +127,23 @@ def test_two_hundred_levels_are_not_too_deep() -> None:
 
 def test_a_surrogate_pair_is_a_character() -> None:
     assert bytes(parsed(body(b'"x":"\\ud83d\\ude42"')).fields["x"]) == b'"\\ud83d\\ude42"'
+
+
+@pytest.mark.parametrize(
+    ("members", "fields", "mended"),
+    [
+        (b'"x":"a\\ud83d"', {"x": "a\ufffd"}, ("x.surrogates",)),
+        (b'"\\uDC00":1', {"\ufffd": 1}, ("\ufffd.surrogates",)),
+        (b'"x":["\\ude42\\ud83d"],"y":"\\ud83d\\ude42"', {"x": ["\ufffd\ufffd"], "y": "🙂"}, ("x.surrogates",)),
+    ],
+)
+def test_half_of_a_surrogate_pair_becomes_a_replacement_character_and_is_named(
+    members: bytes, fields: dict[str, Any], mended: tuple[str, ...]
+) -> None:
+    request = parsed(body(members))
+    assert {name: json.loads(bytes(request.fields[name])) for name in fields} == fields
+    assert request.mended == mended
+    json.loads(encode_request(request, Provider(id="mock", name="Mock"), "own-id", False).body)
 
 
 @settings(deadline=None)

@@ -5,7 +5,7 @@ It never knows which provider will take it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from infron.conversation import (
+    CLAUDE,
     Conversation,
     Effort,
     Media,
@@ -27,17 +28,18 @@ from infron.conversation import (
     ToolCall,
     ToolResult,
 )
-from infron.errors import InvalidRequest
+from infron.errors import InvalidRequest, Unsupported
 from infron.request import Request
-from infron.wires.anthropic.messages import FORMAT
+from infron.wires.body import read
 from infron.wires.errors import Headers
-from infron.wires.openai.chat import request as openai_request
-from infron.wires.openai.chat.messages import fields_of
-from infron.wires.request_fields import cache_of, count_of, object_of, objects_of, string_of, strings_of, wrong
+from infron.wires.request_fields import cache_of, count_of, decoded, object_of, objects_of, string_of, strings_of, wrong
 from infron.wires.schemas import NO_ARGUMENTS
 
 NAME = "anthropic"
 PATHS = ("/v1/messages",)
+_APART = frozenset(("model", "stream"))
+_UNASKED = frozenset(("betas", "messages", "metadata", "system"))
+_NULL = Raw(b"null")
 
 Values = dict[str, Any]
 
@@ -47,58 +49,100 @@ _encode = msgspec.json.Encoder().encode
 def parse(body: bytes, headers: Headers) -> Request:
     """The request in a body of the Messages API. Raises InvalidRequest that names the field.
 
-    `headers`: none matters; a client's are never passed on.
+    `headers`: of these `anthropic-beta` is a part of the request: `betas` among its fields.
     """
-    request = openai_request.parse(body, headers)
-    values = {name: msgspec.json.decode(raw) for name, raw in request.fields.items() if name not in ("model", "stream")}
-    given = {name: value for name, value in values.items() if value is not None}
-    conversation = conversation_of(given)
-    user = conversation.fields.get("user")
-    fields = fields_of(conversation)
-    fields["model"], fields["stream"] = Raw(_encode(request.model)), Raw(b"true" if request.stream else b"false")
-    return replace(request, api=NAME, fields=fields, include_usage=True, user=user if isinstance(user, str) else None)
-
-
-def conversation_of(values: Values) -> Conversation:
-    """The conversation in the root members of a Messages request, which are used up; `messages` is there."""
-    if "max_tokens" not in values:
+    request = read(body, NAME, conversation_of)
+    fields = request.fields
+    if fields.get("max_tokens", _NULL) == _NULL:
         raise InvalidRequest("`max_tokens` is missing.", param="max_tokens")
+    if betas := _betas(headers):
+        fields = {**fields, "betas": Raw(_encode(betas))}
+    return replace(request, fields=fields, include_usage=True, user=_user(fields.get("metadata", _NULL)))
+
+
+def _betas(headers: Headers) -> list[str]:
+    given = ",".join(value.decode("latin-1") for name, value in headers if name == b"anthropic-beta")
+    return [name for item in given.split(",") if (name := item.strip())]
+
+
+def _user(metadata: Raw) -> str | None:
+    value = msgspec.json.decode(metadata)
+    user = value.get("user_id") if isinstance(value, dict) else None
+    return user if isinstance(user, str) and user else None
+
+
+def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
+    """The conversation in the root members of a Messages request. Raises InvalidRequest that names the place."""
+    values = {name: decoded(raw, name) for name, raw in fields.items() if name not in _APART and raw != _NULL}
+    asked: dict[str, tuple[str, ...]] = {name: (name,) for name in values if name not in _UNASKED}
     tools = tuple(_tools(values.pop("tools", None)))
     choice = object_of(values.pop("tool_choice", None) or {}, "tool_choice")
-    messages = [*_system(values.pop("system", None)), *_messages(values.pop("messages"))]
+    lost: set[str] = set()
+    messages = [*_system(values.pop("system", None), lost), *_messages(values.pop("messages"), lost)]
     kind = string_of(choice, "type", "tool_choice")
     if kind not in _CHOICES:
         raise wrong("tool_choice.type", "auto, any, tool or none")
+    parallel = False if choice.get("disable_parallel_tool_use") is True else None
+    if parallel is False:
+        asked["parallel_tool_calls"] = ("tool_choice",)
+    if _CHOICES[kind] in (None, "auto"):
+        asked.pop("tool_choice", None)
     output = object_of(values.pop("output_config", None) or {}, "output_config")
     reasoning = _reasoning(values, output)
+    if reasoning is not None:
+        asked["reasoning"] = tuple(name for name in ("thinking", "output_config") if asked.pop(name, None))
     wanted = _format(output)
-    if output:
-        values["output_config"] = output
+    if wanted is not None:
+        asked["response_format"] = ("output_config",)
+    if not output:
+        asked.pop("output_config", None)
+    if "stop_sequences" in values:
+        asked["stop"] = asked.pop("stop_sequences")
     return Conversation(
         messages=tuple(messages),
         tools=tools,
         tool_choice=_CHOICES[kind],  # type: ignore[arg-type]
         tool_name=string_of(choice, "name", "tool_choice") if kind == "tool" else "",
-        parallel_tool_calls=False if choice.get("disable_parallel_tool_use") is True else None,
+        parallel_tool_calls=parallel,
         max_tokens=count_of(values, "max_tokens", 1),
         stop=tuple(strings_of(values.pop("stop_sequences", None), "stop_sequences")),
         response_format=wanted,
         reasoning=reasoning,
-        fields=_others(values),
+        fields=_others(values, asked),
+        asked=asked,
+        lost=tuple(sorted(lost)),
     )
 
 
 _CHOICES = {"": None, "any": "required", "auto": "auto", "none": "none", "tool": "tool"}
 
 
-def _others(values: Values) -> Values:
-    """What is left, in the words of the chat wire where it has some."""
+# Members that mean nothing at any other provider.
+_OWN = frozenset(
+    (
+        "betas",
+        "cache_control",
+        "container",
+        "context_management",
+        "fallbacks",
+        "inference_geo",
+        "mcp_servers",
+        "speed",
+        "thinking",
+    )
+)
+
+
+def _others(values: Values, asked: dict[str, tuple[str, ...]]) -> Values:
+    """What is left, under neutral names; `asked` is brought in line with it."""
     metadata = object_of(values.pop("metadata", None) or {}, "metadata")
     if user := string_of(metadata, "user_id", "metadata"):
-        values["user"] = user
+        values["user"], asked["user"] = user, ("metadata",)
     if values.get("service_tier") == "standard_only":
         values["service_tier"] = "default"
-    return values
+    for name in _OWN & asked.keys():
+        asked[f"{NAME} {name}"] = asked.pop(name)  # whatever a provider calls by this name, it is something else
+    return {name: value for name, value in values.items() if name not in _OWN}
 
 
 def _reasoning(values: Values, output: Values) -> Reasoning | None:
@@ -161,18 +205,19 @@ def _tools(value: Any) -> Iterator[Tool | NativeTool]:
 _ROLES = ("user", "assistant", "system")
 
 
-def _system(value: Any) -> Iterator[Message]:
+def _system(value: Any, lost: set[str]) -> Iterator[Message]:
     if value:
-        yield Message("system", tuple(_parts(value, "system", {})))
+        yield Message("system", tuple(_parts(value, "system", {}, lost)))
 
 
-def _messages(value: Any) -> Iterator[Message]:
+def _messages(value: Any, lost: set[str]) -> Iterator[Message]:
+    """Results are told apart from what the user says beside them, and come first, as the API wants them."""
     names: dict[str, str] = {}  # of the tools called so far, by the id of the call
     for place, item in objects_of(value, "messages"):
         role = item.get("role")
         if role not in _ROLES:
             raise wrong(f"{place}.role", "user, assistant or system")
-        parts = list(_parts(item.get("content"), f"{place}.content", names))
+        parts = list(_parts(item.get("content"), f"{place}.content", names, lost))
         results = tuple(part for part in parts if isinstance(part, ToolResult))
         if results:
             yield Message("tool", results)
@@ -181,19 +226,21 @@ def _messages(value: Any) -> Iterator[Message]:
             yield Message(role, others)
 
 
-def _parts(value: Any, place: str, names: dict[str, str]) -> Iterator[Part]:
+def _parts(value: Any, place: str, names: dict[str, str], lost: set[str]) -> Iterator[Part]:
+    """`lost` gets the names of what is left out."""
     if isinstance(value, str):
         if value:
             yield Text(value)
         return
     for inner, block in objects_of(value, place):
         kind = string_of(block, "type", inner, required=True)
-        if kind in _MADE_BY_TOOLS or kind.endswith("_tool_result"):
+        if kind in _MADE_BY_TOOLS or (kind.endswith("_tool_result") and kind != "tool_result"):
+            lost.add(f"messages.{kind}")
             continue
         read = _BLOCKS.get(kind)
         if read is None:
-            raise wrong(f"{inner}.type", "one of " + ", ".join(_BLOCKS))
-        part = read(block, inner, names)
+            raise Unsupported(f"`{inner}` is of a type that this provider does not take.", param=f"{inner}.type")
+        part = read(block, inner, names, lost)
         if part != Text(""):
             yield part
 
@@ -202,26 +249,26 @@ def _parts(value: Any, place: str, names: dict[str, str]) -> Iterator[Part]:
 _MADE_BY_TOOLS = frozenset(("compaction", "container_upload", "fallback", "mcp_tool_use", "server_tool_use"))
 
 
-def _text(block: Values, place: str, names: dict[str, str]) -> Text:
+def _text(block: Values, place: str, names: dict[str, str], lost: set[str]) -> Text:
     return Text(string_of(block, "text", place, required=True), cache_of(block, place))
 
 
-def _found(block: Values, place: str, names: dict[str, str]) -> Text:
+def _found(block: Values, place: str, names: dict[str, str], lost: set[str]) -> Text:
     """A search result that the client brings: its source, its title and its text."""
-    parts = _parts(block.get("content"), f"{place}.content", names)
+    parts = _parts(block.get("content"), f"{place}.content", names, lost)
     said = [string_of(block, "title", place), string_of(block, "source", place)]
     said += [part.text for part in parts if isinstance(part, Text)]
     return Text("\n".join(text for text in said if text), cache_of(block, place))
 
 
-def _media(block: Values, place: str, names: dict[str, str]) -> Part:
+def _media(block: Values, place: str, names: dict[str, str], lost: set[str]) -> Part:
     kind = block["type"]
     source = object_of(block.get("source"), f"{place}.source")
     place_of_source = f"{place}.source"
     type = string_of(source, "type", place_of_source, required=True)
     name, cache = string_of(block, "title", place), cache_of(block, place)
     if type == "content":  # a document of the client's own chunks
-        parts = _parts(source.get("content"), f"{place_of_source}.content", names)
+        parts = _parts(source.get("content"), f"{place_of_source}.content", names, lost)
         text = "\n".join(part.text for part in parts if isinstance(part, Text))
         return Media(kind="document", mime="text/plain", text=text, name=name, cache=cache)
     if type not in _SOURCES:
@@ -240,21 +287,21 @@ _SOURCES = {
 }
 
 
-def _thought(block: Values, place: str, names: dict[str, str]) -> Thinking:
+def _thought(block: Values, place: str, names: dict[str, str], lost: set[str]) -> Thinking:
     text, signature = string_of(block, "thinking", place), string_of(block, "signature", place)
-    return Thinking(text=text, signature=signature, data=string_of(block, "data", place), format=FORMAT)
+    return Thinking(text=text, signature=signature, data=string_of(block, "data", place), format=CLAUDE)
 
 
-def _call(block: Values, place: str, names: dict[str, str]) -> ToolCall:
+def _call(block: Values, place: str, names: dict[str, str], lost: set[str]) -> ToolCall:
     id, name = (string_of(block, member, place, required=True) for member in ("id", "name"))
     names[id] = name
     arguments = _encode(object_of(block.get("input"), f"{place}.input")).decode()
     return ToolCall(id=id, name=name, arguments=arguments, cache=cache_of(block, place))
 
 
-def _result(block: Values, place: str, names: dict[str, str]) -> ToolResult:
+def _result(block: Values, place: str, names: dict[str, str], lost: set[str]) -> ToolResult:
     id = string_of(block, "tool_use_id", place, required=True)
-    inner = _parts(block.get("content"), f"{place}.content", names)
+    inner = _parts(block.get("content"), f"{place}.content", names, lost)
     parts = tuple(part for part in inner if isinstance(part, Text | Media))
     failed = block.get("is_error") is True
     return ToolResult(call_id=id, name=names.get(id, ""), parts=parts, failed=failed, cache=cache_of(block, place))

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog.definitions import Provider
+from infron.conversation import CLAUDE
 from infron.errors import InfronError, ProviderError, ProviderUnavailable
 from infron.events import (
     Annotated,
@@ -29,7 +30,6 @@ from infron.events import (
 )
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
-from infron.wires.anthropic.messages import FORMAT
 from infron.wires.anthropic.words import REASONS, annotation_of, counts_of, merge_usage, tier_served
 from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
@@ -246,7 +246,7 @@ class Decoder(SseDecoder):
                     _think(string_in(block, name), name, opened.place, events)
             case "redacted_thinking":
                 if data := string_in(block, "data"):
-                    events.append(ThinkingDelta(data=data, format=FORMAT, index=self._thoughts))
+                    events.append(ThinkingDelta(data=data, format=CLAUDE, index=self._thoughts))
                     self._thoughts += 1
                 return
             case "tool_use" if block.get("name") == ANSWER_TOOL:
@@ -289,9 +289,9 @@ def _think(text: Any, name: str, place: int, events: list[Event]) -> None:
     if not isinstance(text, str) or not text:
         return
     if name == "thinking":
-        events.append(ThinkingDelta(text, format=FORMAT, index=place))
+        events.append(ThinkingDelta(text, format=CLAUDE, index=place))
     else:
-        events.append(ThinkingDelta(signature=text, format=FORMAT, index=place))
+        events.append(ThinkingDelta(signature=text, format=CLAUDE, index=place))
 
 
 def _argue(piece: str, opened: _Open, events: list[Event]) -> None:

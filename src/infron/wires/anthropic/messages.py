@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, takewhile
 from typing import Any, Literal
 
 from msgspec import Raw
 
-from infron.conversation import Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
+from infron.conversation import CLAUDE, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
 from infron.errors import Unsupported
 from infron.wires import lenient_json
 from infron.wires.anthropic.models import Generation
 from infron.wires.media import mime_of_data, text_in
 from infron.wires.request_fields import cache_control, unsupported
-
-FORMAT = "anthropic-claude-v1"  # of thoughts, as `reasoning_details` names it
 
 Block = dict[str, Any]
 
@@ -72,23 +71,32 @@ def _refuse_prefill(messages: tuple[Message, ...]) -> None:
 
 def _turns(segment: list[Message], messages: tuple[Message, ...]) -> list[Block]:
     turns = []
-    for who, parts in turns_of(segment):
-        if blocks := _content(parts if who == "user" else _thoughts_first(parts), who, messages):
+    for who, parts in turns_of(_thoughts_first(segment)):
+        if blocks := _content(parts, who, messages):
             turns.append({"role": who, "content": blocks})
     return turns
 
 
-def _thoughts_first(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """A turn with thoughts begins with one. Where it does, the order is the model's own and must stay."""
-    parts = tuple(part for part in parts if not isinstance(part, Thinking) or _is_ours(part))
-    if parts and isinstance(parts[0], Thinking):
-        return parts
-    return tuple(sorted(parts, key=lambda part: not isinstance(part, Thinking)))
+def _thoughts_first(segment: list[Message]) -> Iterator[Message]:
+    """Without the thoughts that cannot be given back. Within a message their order is the model's own and must stay;
+    but a turn with thoughts has to begin with one, so that one of several messages begins with those of a later one.
+    """
+    for assistant, group in groupby(segment, key=lambda message: message.role == "assistant"):
+        run = list(group)
+        if not assistant:
+            yield from run
+            continue
+        said = [[part for part in m.parts if not isinstance(part, Thinking) or _is_ours(part)] for m in run]
+        if not (said[0] and isinstance(said[0][0], Thinking)):
+            leading = [list(takewhile(lambda part: isinstance(part, Thinking), parts)) for parts in said]
+            yield Message("assistant", tuple(chain(*leading)))
+            said = [parts[len(lead) :] for parts, lead in zip(said, leading, strict=True)]
+        yield from (Message("assistant", tuple(parts)) for parts in said)
 
 
 def _is_ours(thought: Thinking) -> bool:
     """Whether this wire can give the thought back: it wants the signature, and refuses that of another."""
-    return thought.format in ("", FORMAT) and bool(thought.signature or thought.data)
+    return thought.format in ("", CLAUDE) and bool(thought.signature or thought.data)
 
 
 def _trim(blocks: list[Block]) -> None:

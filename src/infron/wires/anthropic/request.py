@@ -10,20 +10,22 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec import Raw
 
 from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import InvalidRequest, Unsupported
 from infron.request import Outgoing, Request
+from infron.wires.anthropic.client_request import NAME
 from infron.wires.anthropic.messages import Block, messages_of
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
-from infron.wires.openai.chat.messages import conversation_of, left_out
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import NO_ARGUMENTS, for_claude
 
-# Root members that go on as they are. What is priced otherwise than by tokens of this model (speed, inference_geo,
-# fallbacks) is not among them: we could not bill it.
+# Priced otherwise than by tokens of this model: we could not bill it.
+_UNBILLED = frozenset(("fallbacks", "inference_geo", "speed"))
+# Root members of a client of another API that go on as they are.
 OWN = ("cache_control", "container", "context_management", "mcp_servers")
 TAKES = frozenset(
     (
@@ -67,11 +69,22 @@ class Encoded(NamedTuple):
 def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The body for one model, always streamed. Raises Unsupported for content, InvalidRequest for what is malformed.
 
-    `ask_usage` changes nothing: token counts always come.
+    That of a client of this API goes on as it came. `ask_usage` changes nothing: token counts always come.
     """
-    body, betas, refused = encode(conversation_of(request.fields), provider_model)
+    if request.api == NAME:
+        return _as_it_came(request, provider_model)
+    body, betas, refused = encode(request.conversation, provider_model)
     headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
-    return Outgoing(body=_encode(body), headers=headers, dropped=left_out(request, TAKES - refused))
+    return Outgoing(body=_encode(body), headers=headers, dropped=request.conversation.left_out(TAKES - refused))
+
+
+def _as_it_came(request: Request, provider_model: str) -> Outgoing:
+    fields = {name: raw for name, raw in request.fields.items() if name not in _UNBILLED}
+    betas = fields.pop("betas", Raw(b"[]"))
+    body = _encode({**fields, "model": provider_model, "stream": True})
+    names = _names(msgspec.json.decode(betas))
+    headers = (("anthropic-beta", ",".join(names)),) if names else ()
+    return Outgoing(body=body, headers=headers, dropped=tuple(sorted(request.fields.keys() & _UNBILLED)))
 
 
 def encode(conversation: Conversation, model: str) -> Encoded:
@@ -273,10 +286,14 @@ def _identify(body: Block, fields: dict[str, Any], refused: set[str]) -> None:
 _BETA = re.compile(r"[A-Za-z0-9_.-]+")
 
 
-def _betas(body: Block, fields: dict[str, Any]) -> list[str]:
-    given = fields.get("betas") or []
+def _names(given: Any) -> list[str]:
     if not isinstance(given, list) or not all(isinstance(item, str) and _BETA.fullmatch(item) for item in given):
         raise InvalidRequest("`betas` must be an array of names.", param="betas")
+    return list(dict.fromkeys(given))
+
+
+def _betas(body: Block, fields: dict[str, Any]) -> list[str]:
+    given = _names(fields.get("betas") or [])
     needed = [beta for name, beta in _BETA_OF.items() if name in body]
     if any(_has_file(message["content"]) for message in body["messages"]):
         needed.append(_FILES_BETA)

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog.definitions import Provider
+from infron.conversation import CLAUDE, CONVERSE
 from infron.errors import InfronError
 from infron.events import (
     Annotated,
@@ -31,7 +32,6 @@ from infron.money import Usage
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json
 from infron.wires.bedrock import eventstream
-from infron.wires.bedrock.messages import REDACTED, SIGNED
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import Headers
 from infron.wires.json_answer import ANSWER_TOOL
@@ -277,9 +277,9 @@ class Decoder(AnswerDecoder):
             if thought.text:
                 events.append(ThinkingDelta(text=thought.text, index=block))
             if thought.signature:
-                events.append(ThinkingDelta(signature=thought.signature, format=SIGNED, index=block))
+                events.append(ThinkingDelta(signature=thought.signature, format=CLAUDE, index=block))
             if thought.redactedContent:
-                events.append(ThinkingDelta(data=thought.redactedContent, format=REDACTED, index=block))
+                events.append(ThinkingDelta(data=thought.redactedContent, format=CONVERSE, index=block))
         elif isinstance(delta.citation, dict):
             events.append(Annotated(_annotation(delta.citation)))
 

@@ -12,17 +12,25 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from infron.conversation import Cache, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
+from infron.conversation import (
+    CLAUDE,
+    CONVERSE,
+    Cache,
+    Media,
+    Message,
+    Part,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolResult,
+    turns_of,
+)
 from infron.errors import Unsupported
 from infron.wires import lenient_json
-from infron.wires.anthropic.messages import FORMAT
 from infron.wires.bedrock.models import Traits
 from infron.wires.media import mime_of_data
 
 Block = dict[str, Any]
-
-SIGNED = FORMAT  # signed thoughts are the same at Anthropic itself
-REDACTED = "bedrock-converse-v1"  # the format of encrypted thoughts, which Converse wraps in base64 once more
 
 
 def system_of(messages: Iterable[Message], traits: Traits) -> list[Block]:
@@ -67,7 +75,7 @@ def cache_point(cache: Cache, traits: Traits) -> Block:
 
 def replayable(thought: Thinking) -> bool:
     """Whether thoughts can be given back: only what proves itself to the model that thought it."""
-    return thought.format in ("", SIGNED, REDACTED) and bool(thought.data or (thought.signature and thought.text))
+    return thought.format in ("", CLAUDE, CONVERSE) and bool(thought.data or (thought.signature and thought.text))
 
 
 class _Turn:
@@ -171,7 +179,7 @@ def _input(arguments: str) -> dict[str, Any]:
 def _thought(thought: Thinking) -> Block:
     if thought.data:
         data = thought.data
-        if thought.format == SIGNED:
+        if thought.format == CLAUDE:
             data = base64.b64encode(data.encode()).decode()
         return {"reasoningContent": {"redactedContent": data}}
     return {"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}

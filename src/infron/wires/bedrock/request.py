@@ -18,7 +18,6 @@ from infron.wires.anthropic.models import budget_of, effort_of
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
-from infron.wires.openai.chat.messages import conversation_of, left_out
 from infron.wires.schemas import NO_ARGUMENTS, for_claude
 
 # Members of Converse's own request that the caller may send by their own names.
@@ -58,8 +57,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 
     Raises Unsupported for content that Converse cannot carry.
     """
-    body, not_taken = encode(conversation_of(request.fields), provider_model)
-    return Outgoing(body=_encode(body), dropped=left_out(request, TAKES - not_taken))
+    body, not_taken = encode(request.conversation, provider_model)
+    return Outgoing(body=_encode(body), dropped=request.conversation.left_out(TAKES - not_taken))
 
 
 def encode(conversation: Conversation, provider_model: str) -> tuple[dict[str, Any], frozenset[str]]:

@@ -27,7 +27,6 @@ from infron.conversation import (
 from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.media import data_uri, text_in
-from infron.wires.openai.chat.messages import conversation_of, left_out
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import NO_ARGUMENTS
 
@@ -54,9 +53,9 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    body = encode(conversation_of(request.fields), provider_model)
+    body = encode(request.conversation, provider_model)
     apart = {"safety_mode", "response_format"} if "tools" in body or "documents" in body else set()
-    return Outgoing(body=_encode(body), dropped=left_out(request, TAKES - (apart - body.keys())))
+    return Outgoing(body=_encode(body), dropped=request.conversation.left_out(TAKES - (apart - body.keys())))
 
 
 def encode(conversation: Conversation, provider_model: str) -> dict[str, Any]:

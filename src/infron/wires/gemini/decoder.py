@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from infron.catalog.definitions import Provider
+from infron.conversation import GEMINI
 from infron.errors import InfronError, ProviderError, ProviderUnavailable
 from infron.events import (
     Annotated,
@@ -44,7 +45,6 @@ from infron.wires.gemini.frame import (
 )
 from infron.wires.gemini.usage import Counts
 from infron.wires.lenient_json import dict_in, string_in
-from infron.wires.openai.chat.messages import GEMINI
 
 MEDIA_TYPE = b"text/event-stream"
 MOST_ERROR_BYTES = 64 << 10  # of an error that stands in a stream outside of its framing

@@ -14,6 +14,7 @@ import msgspec
 
 from infron.catalog.definitions import Provider
 from infron.conversation import (
+    GEMINI,
     Conversation,
     Media,
     Message,
@@ -29,7 +30,6 @@ from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
 from infron.wires.media import mime_of_name
-from infron.wires.openai.chat.messages import GEMINI, conversation_of, left_out
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import for_gemini
 
@@ -87,7 +87,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     An own id may be the name alone or its whole path (`models/…`, `tunedModels/…`).
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    conversation = conversation_of(request.fields)
+    conversation = request.conversation
     generation, vertex = generation_of(provider_model), provider.quirks.request.vertex
     tier = conversation.fields.get("service_tier")
     asked = _TIERS.get(tier) if isinstance(tier, str) else None
@@ -101,7 +101,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         body=_encode(body),
         url=provider.chat_path.replace("/models/{model}", f"/{path}") if named else "",
         headers=((_TIER_HEADER, asked),) if asked and vertex else (),
-        dropped=left_out(request, takes),
+        dropped=request.conversation.left_out(takes),
     )
 
 

@@ -18,7 +18,6 @@ from infron.conversation import Conversation, Media, Reasoning, Text, Thinking, 
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.media import data_uri
-from infron.wires.openai.chat.messages import conversation_of, left_out
 from infron.wires.request_fields import unsupported
 
 JSON = (("Accept", "application/json"),)  # of all requests but that for a stream
@@ -77,7 +76,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     deployments/OWNER/NAME.
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    conversation = conversation_of(request.fields)
+    conversation = request.conversation
     path, version = place_of(provider_model)
     values = encode(conversation, provider_model)
     lost = {"stop"} if "stop_sequences" not in values else set()
@@ -87,7 +86,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         body=_encode({**version, "input": values, "stream": True}),
         url=path,
         headers=JSON,
-        dropped=left_out(request, TAKES - lost),
+        dropped=request.conversation.left_out(TAKES - lost),
     )
 
 

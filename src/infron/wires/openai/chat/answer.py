@@ -15,6 +15,7 @@ from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
 from infron.money import Charge, usd
 from infron.wires.openai.chat.choices import delta_of
 from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.thoughts import Places
 from infron.wires.usage import chat_usage
 
 
@@ -44,6 +45,7 @@ class Accumulator:
     def __init__(self) -> None:
         self._members: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
+        self._places = Places()
 
     def add(self, event: AnyClientEvent) -> None:
         if isinstance(event, Verbatim):
@@ -52,6 +54,8 @@ class Accumulator:
                 self._choice(choice)
             self._members.update({name: value for name, value in members.items() if value is not None})
         elif not isinstance(event, Started) and not (isinstance(event, Finished) and event.told):
+            if place := self._places.id_for(event):
+                event = msgspec.structs.replace(event, id=place)
             self._choice(delta_of(event))
 
     def _choice(self, choice: dict[str, Any]) -> None:

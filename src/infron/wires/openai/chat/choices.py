@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from infron.conversation import GEMINI
 from infron.events import (
     Annotated,
     Delta,
@@ -23,7 +24,6 @@ from infron.events import (
 )
 from infron.wires import sse
 from infron.wires.media import audio_format, data_uri
-from infron.wires.openai.chat.messages import GEMINI
 
 CHUNK = Raw(b'"chat.completion.chunk"')
 ROOT = {"id": Raw(b'""'), "object": CHUNK, "created": Raw(b"0"), "model": Raw(b'""')}  # of a chunk that is ours

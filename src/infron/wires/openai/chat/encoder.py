@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
@@ -19,6 +20,7 @@ from infron.wires import sse
 from infron.wires.errors import error_object
 from infron.wires.openai.chat.answer import usage_members
 from infron.wires.openai.chat.choices import ROOT, encode_delta
+from infron.wires.openai.chat.thoughts import Places
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
@@ -34,7 +36,8 @@ class Encoder:
         self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(model))}
         self._lead = b""  # how a frame with the root members `_led` begins
         self._led: dict[str, Raw] | None = None
-        self._begun: set[int] = set()  # choices of a native wire that have told their role
+        self._begun: set[int] = set()  # choices of another API's answer that have told their role
+        self._places = Places()
 
     def encode(self, event: AnyClientEvent) -> bytes:
         """The frame that tells of an event; nothing where the client needs none."""
@@ -49,6 +52,8 @@ class Encoder:
             return b""
         if self._led is None:
             self._lead_with(ROOT)
+        if place := self._places.id_for(event):
+            event = replace(event, id=place)
         first = event.choice not in self._begun
         if first:
             self._begun.add(event.choice)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from infron.conversation import (
     Cache,
@@ -24,9 +25,7 @@ from infron.conversation import (
     ToolCall,
     ToolResult,
 )
-from infron.errors import InvalidRequest, Unsupported
-from infron.request import Request
-from infron.wires import lenient_json
+from infron.errors import Unsupported
 from infron.wires.openai.chat.parts import parts_of, written
 from infron.wires.openai.chat.steering import (
     reasoning_of,
@@ -36,10 +35,12 @@ from infron.wires.openai.chat.steering import (
     tool_choice_of,
     tools_of,
 )
+from infron.wires.openai.chat.thoughts import in_order, read_thoughts, reasoning_members
 from infron.wires.request_fields import (
     cache_control,
     cache_of,
     count_of,
+    decoded,
     list_of,
     object_of,
     objects_of,
@@ -47,12 +48,10 @@ from infron.wires.request_fields import (
     wrong,
 )
 
-GEMINI = "google-gemini-v1"  # the format of the signature of a tool call
-
 _encode = msgspec.json.Encoder().encode
 _NULL = Raw(b"null")
 
-# ---- what a wire leaves out
+# ---- what is asked for
 
 _APART = frozenset(("model", "stream", "stream_options"))
 # Two names of the same wish: a wire that takes one takes the other.
@@ -80,22 +79,23 @@ _IDLE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def left_out(request: Request, takes: frozenset[str]) -> tuple[str, ...]:
-    """The root members of the request, sorted, that a wire which knows `takes` cannot carry.
+def asked_in(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The wishes in these root members, by their neutral names: those that ask for something.
 
-    Null members, `messages`, what belongs to the exchange (`model`, `stream`, `stream_options`) and values that ask
-    for nothing (`n` of 1, penalties of 0) never count. Two names of one wish (`max_tokens`, `max_completion_tokens`)
-    are one.
+    `messages` is no wish, nor what belongs to the exchange (`model`, `stream`, `stream_options`), nor a value that asks
+    for nothing (`n` of 1, penalties of 0). Two names of one wish (`max_tokens`, `max_completion_tokens`) are one.
     """
-    taken = takes | {old for old, new in _ALSO.items() if new in takes} | {_ALSO.get(name, name) for name in takes}
-    names = request.fields.keys() - taken - _APART - {"messages"}
-    return tuple(sorted(name for name in names if _asks(name, request.fields[name])))
+    asked: dict[str, tuple[str, ...]] = {}
+    for name, value in values.items():
+        if name not in _APART and name != "messages" and value is not None and value not in _IDLE.get(name, ()):
+            wish = neutral(name)
+            asked[wish] = (*asked.get(wish, ()), name)
+    return asked
 
 
-def _asks(name: str, raw: Raw) -> bool:
-    if raw == _NULL:
-        return False
-    return name not in _IDLE or msgspec.json.decode(raw) not in _IDLE[name]
+def neutral(name: str) -> str:
+    """The neutral name of a root member."""
+    return _ALSO.get(name, name)
 
 
 # ---- a request to a conversation
@@ -110,8 +110,10 @@ def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
     values: dict[str, Any] = {}
     for name, raw in fields.items():
         if name not in _APART and raw != _NULL:
-            values[name] = _decoded(raw, name)
-    messages = _messages(list_of(values.pop("messages", []), "messages"))
+            values[name] = decoded(raw, name)
+    asked = asked_in(values)
+    lost: set[str] = set()
+    messages = _messages(list_of(values.pop("messages", []), "messages"), lost)
     tools = tools_of(values)
     choice, tool_name, allowed = tool_choice_of(values)
     if allowed is not None:
@@ -131,14 +133,9 @@ def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
         response_format=response_format_of(values.pop("response_format", None)),
         reasoning=reasoning_of(values),
         fields=values,
+        asked=asked,
+        lost=tuple(sorted(lost)),
     )
-
-
-def _decoded(raw: Raw, name: str) -> Any:
-    try:
-        return msgspec.json.decode(raw)
-    except lenient_json.BROKEN:
-        raise InvalidRequest(f"`{name}` is not valid JSON.", param=name) from None
 
 
 # ---- messages
@@ -153,7 +150,7 @@ _ROLES: dict[str, Role] = {
 }
 
 
-def _messages(items: list[Any]) -> tuple[Message, ...]:
+def _messages(items: list[Any], lost: set[str]) -> tuple[Message, ...]:
     names: dict[str, str] = {}  # of the tools called so far, by the id of the call
     messages = []
     for index, item in enumerate(items):
@@ -166,7 +163,7 @@ def _messages(items: list[Any]) -> tuple[Message, ...]:
             messages.append(Message(role, (_tool_result(message, place, names),)))
             continue
         if role == "assistant":
-            parts = _answer(message, index, place, names)
+            parts = _answer(message, index, place, names, lost)
         else:
             parts = parts_of(message.get("content"), f"{place}.content")
         cache = cache_of(message, place)
@@ -181,7 +178,7 @@ def _marked(parts: list[Part], cache: Cache) -> list[Part]:
     for index in range(len(parts) - 1, -1, -1):
         part = parts[index]
         if not isinstance(part, Thinking):
-            return [*parts[:index], msgspec.structs.replace(part, cache=part.cache or cache), *parts[index + 1 :]]
+            return [*parts[:index], replace(part, cache=part.cache or cache), *parts[index + 1 :]]
     return parts
 
 
@@ -202,21 +199,24 @@ def _tool_result(message: dict[str, Any], place: str, names: Mapping[str, str]) 
     )
 
 
-def _answer(message: dict[str, Any], index: int, place: str, names: dict[str, str]) -> list[Part]:
-    """What the model said: thoughts, content, calls, in this order, which is all the order that the wire has."""
+def _answer(message: dict[str, Any], index: int, place: str, names: dict[str, str], lost: set[str]) -> list[Part]:
+    """What the model said, in its order as far as that is known."""
     calls = list(_tool_calls(message, index, place))
     signatures = {call.id: call.signature for call in calls if call.id}
-    parts: list[Part] = list(_thoughts(message, place, signatures))
-    parts += parts_of(message.get("content"), f"{place}.content")
+    thoughts = list(read_thoughts(message, place, signatures))
+    content = parts_of(message.get("content"), f"{place}.content")
     if refusal := string_of(message, "refusal", place):
-        parts.append(Text(refusal))
-    parts += parts_of(message.get("images"), f"{place}.images")
+        content.append(Text(refusal))
+    content += parts_of(message.get("images"), f"{place}.images")
     audio = message.get("audio")
     if audio is not None and (id := string_of(object_of(audio, f"{place}.audio"), "id", f"{place}.audio")):
-        parts.append(Media(kind="audio", file_id=id))
-    for call in calls:
-        names[call.id] = call.name
-        parts.append(msgspec.structs.replace(call, signature=signatures.get(call.id, call.signature)))
+        content.append(Media(kind="audio", file_id=id))
+    names.update({call.id: call.name for call in calls})
+    calls = [replace(call, signature=signatures.get(call.id, call.signature)) for call in calls]
+    parts = in_order(thoughts, content, calls)
+    if parts is None:
+        lost.add("messages.thinking")
+        return [*content, *calls]
     return parts
 
 
@@ -249,54 +249,16 @@ def _call(id: str, value: Any, place: str, signature: str = "", cache: Cache = "
     return ToolCall(id=id, name=name, arguments=arguments or "{}", signature=signature, cache=cache)
 
 
-def _thoughts(message: dict[str, Any], place: str, signatures: dict[str, str]) -> Iterator[Thinking]:
-    """The thoughts to be replayed. An encrypted one with the id of a tool call is that call's signature instead.
-
-    A client that keeps the pieces of a stream as they came sends each of them: those that follow each other with the
-    same `index` are one block, up to its signature.
-    """
-    blocks: list[list[Thinking]] = []
-    last: tuple[Any, Any] = (None, None)
-    for inner, item in objects_of(message.get("reasoning_details"), f"{place}.reasoning_details"):
-        piece = Thinking(
-            text=string_of(item, "text", inner) or string_of(item, "summary", inner),
-            **{name: string_of(item, name, inner) for name in ("signature", "data", "format", "id")},
-        )
-        if piece.data and piece.id in signatures:
-            signatures[piece.id] = piece.data
-            continue
-        if not (piece.text or piece.signature or piece.data):
-            continue
-        this = (item.get("index"), item.get("type"))
-        goes_on = this == last and this[0] is not None and not piece.data and not blocks[-1][-1].signature
-        if goes_on:
-            blocks[-1].append(piece)
-        else:
-            blocks.append([piece])
-        last = this
-    if not blocks:
-        plain = string_of(message, "reasoning_content", place) or string_of(message, "reasoning", place)
-        if plain:
-            yield Thinking(text=plain)
-    for block in blocks:
-        first, end = block[0], block[-1]
-        if len(block) == 1:
-            yield first
-        else:
-            text = "".join(piece.text for piece in block)
-            yield msgspec.structs.replace(first, text=text, signature=end.signature)
-
-
 # ---- a conversation to a request
 
 
 def fields_of(conversation: Conversation) -> dict[str, Raw]:
     """The root members of a chat request that says the same: `conversation_of` gives an equal one back.
 
-    What the chat wire has no words for comes back otherwise: a `tool` message of several results as one message each;
-    a thought that follows content begins a further assistant message, and content or thoughts after a tool call move
-    before it (`turns_of` joins the messages again); empty texts and empty thoughts vanish; text of no media type
-    is text/plain. A thought with `data` must not have the id of a tool call beside it: it would be its signature.
+    What the chat API has no words for comes back otherwise: a `tool` message of several results as one message each;
+    content after a tool call moves before it, unless a thought stands between them; empty texts and empty thoughts
+    vanish; text of no media type is text/plain. A thought with `data` must not have the id of a tool call beside it: it
+    would be its signature.
     """
     names: dict[str, str] = {}
     values: dict[str, Any] = {
@@ -314,54 +276,13 @@ def _message_objects(message: Message, names: dict[str, str]) -> Iterator[dict[s
                 yield _result_object(part, names)
         return
     named = {"name": message.name} if message.name else {}
-    for parts in _sections(message.parts):
-        item: dict[str, Any] = {"role": message.role, "content": written(parts), **named}
-        calls = [part for part in parts if isinstance(part, ToolCall)]
-        names.update({call.id: call.name for call in calls})
-        if calls:
-            item["content"] = item["content"] or None
-            item["tool_calls"] = [_call_object(call) for call in calls]
-        yield item | _reasoning_of([part for part in parts if isinstance(part, Thinking)], calls)
-
-
-def _sections(parts: tuple[Part, ...]) -> list[list[Part]]:
-    """Runs of thoughts and what follows them; what follows a tool call belongs to its run, where results are due."""
-    sections: list[list[Part]] = [[]]
-    content = called = False
-    for part in parts:
-        if isinstance(part, Thinking):
-            if content and not called:
-                sections.append([])
-                content = False
-        else:
-            content = True
-            called = called or isinstance(part, ToolCall)
-        sections[-1].append(part)
-    return sections
-
-
-def _reasoning_of(thoughts: list[Thinking], calls: list[ToolCall]) -> dict[str, Any]:
-    """A single bare thought in the member that most hosts know, others in detail."""
-    thoughts = [thought for thought in thoughts if thought.text or thought.signature or thought.data]
-    members: dict[str, Any] = {}
-    if len(thoughts) == 1 and thoughts[0] == Thinking(text=thoughts[0].text):
-        members["reasoning_content"] = thoughts.pop().text
-    details = [_detail(thought) for thought in thoughts]
-    details += [
-        {"type": "reasoning.encrypted", "data": call.signature, "format": GEMINI, "id": call.id}
-        for call in calls
-        if call.signature
-    ]
-    if details:
-        members["reasoning_details"] = [{**detail, "index": index} for index, detail in enumerate(details)]
-    return members
-
-
-def _detail(thought: Thinking) -> dict[str, Any]:
-    kept = {name: getattr(thought, name) for name in ("signature", "data", "format", "id") if getattr(thought, name)}
-    if thought.data and not thought.text:
-        return {"type": "reasoning.encrypted", **kept}
-    return {"type": "reasoning.text", "text": thought.text, **kept}
+    item: dict[str, Any] = {"role": message.role, "content": written(message.parts), **named}
+    calls = [part for part in message.parts if isinstance(part, ToolCall)]
+    names.update({call.id: call.name for call in calls})
+    if calls:
+        item["content"] = item["content"] or None
+        item["tool_calls"] = [_call_object(call) for call in calls]
+    yield item | reasoning_members(message.parts)
 
 
 def _call_object(call: ToolCall) -> dict[str, Any]:

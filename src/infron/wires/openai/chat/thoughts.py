@@ -1,0 +1,190 @@
+"""Thoughts of earlier answers in the chat API: `reasoning_details` and its neighbours, and where each of them stood.
+
+It never knows which provider wants them back.
+
+The API keeps thoughts, content and tool calls of a message apart, so that their order is lost; but providers that sign
+thoughts refuse them in another one. So the `id` of a thought that has none says what came before it: `at_2_145` is
+behind two tool calls and 145 characters of text. Only the first thought of a message, with nothing before
+it, has no place, so that of several thoughts from elsewhere it is known that their order is not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from infron.conversation import CLAUDE, CONVERSE, GEMINI, Part, Text, Thinking, ToolCall
+from infron.events import Delta, Finished, RefusalDelta, TextDelta, ThinkingDelta, ToolCallStarted
+from infron.wires.request_fields import objects_of, string_of
+
+_FORMATS = (CLAUDE, GEMINI, CONVERSE)
+
+
+# ---- places
+
+
+class Place(NamedTuple):
+    """Behind so many tool calls, and so many characters of text."""
+
+    calls: int = 0
+    characters: int = 0
+
+    @property
+    def id(self) -> str:
+        return f"at_{self.calls}_{self.characters}"
+
+
+_PLACE = re.compile(r"at_(\d{1,4})_(\d{1,9})")
+
+
+def _place_of(thought: Thinking) -> Place | None:
+    found = _PLACE.fullmatch(thought.id)
+    return Place(int(found[1]), int(found[2])) if found else None
+
+
+class Places:
+    """Follows an answer that is being told, and knows where each block of thoughts begins."""
+
+    def __init__(self) -> None:
+        self._at: dict[int, Place] = {}  # by choice
+        self._blocks: dict[int, int] = {}
+
+    def id_for(self, event: Delta | Finished) -> str:
+        """The id of a block of thoughts that begins with this event, where it needs one."""
+        choice = event.choice
+        at = self._at.get(choice, Place())
+        if isinstance(event, TextDelta | RefusalDelta):
+            self._at[choice] = Place(at.calls, at.characters + len(event.text))
+        elif isinstance(event, ToolCallStarted):
+            self._at[choice] = Place(at.calls + 1, at.characters)
+        elif isinstance(event, ThinkingDelta) and event.index != self._blocks.get(choice):
+            first = choice not in self._blocks and at == Place()
+            self._blocks[choice] = event.index
+            return "" if event.id or first else at.id
+        return ""
+
+
+# ---- from a message
+
+
+def in_order(thoughts: list[Thinking], content: list[Part], calls: list[ToolCall]) -> list[Part] | None:
+    """The parts of a message as the model said them; None where the place of a thought that is signed is not known.
+
+    What has no place is where it has always stood: thoughts, content, calls.
+    """
+    places = [_place_of(thought) for thought in thoughts]
+    if not any(places):
+        signed = [thought for thought in thoughts if thought.format == CLAUDE and thought.signature]
+        return None if len(signed) > 1 and calls else [*thoughts, *content, *calls]
+    if any(place is not None and place.calls > len(calls) for place in places):
+        return None
+    parts: list[Part] = []
+    left, said, called = list(content), 0, 0
+    for thought, place in zip(thoughts, places, strict=True):
+        if place is None:
+            parts.append(thought)
+            continue
+        while left and said < place.characters:
+            part = left.pop(0)
+            room = place.characters - said
+            if isinstance(part, Text) and len(part.text) > room:
+                left.insert(0, replace(part, text=part.text[room:]))
+                part = Text(part.text[:room])
+            said += len(part.text) if isinstance(part, Text) else 0
+            parts.append(part)
+        parts.extend(calls[called : place.calls])
+        called = max(called, place.calls)
+        parts.append(replace(thought, id=""))
+    return [*parts, *left, *calls[called:]]
+
+
+def read_thoughts(message: dict[str, Any], place: str, signatures: dict[str, str]) -> Iterator[Thinking]:
+    """The thoughts to be replayed. An encrypted one with the id of a tool call is that call's signature instead.
+
+    A client that keeps the pieces of a stream as they came sends each of them: those that follow each other with the
+    same `index` are one block, up to its signature.
+    """
+    blocks: list[list[Thinking]] = []
+    last: tuple[Any, Any] = (None, None)
+    for inner, item in objects_of(message.get("reasoning_details"), f"{place}.reasoning_details"):
+        piece = Thinking(
+            text=string_of(item, "text", inner) or string_of(item, "summary", inner),
+            format=_once(string_of(item, "format", inner)),
+            **{name: string_of(item, name, inner) for name in ("signature", "data", "id")},
+        )
+        if piece.data and piece.id in signatures:
+            signatures[piece.id] = piece.data
+            continue
+        if not (piece.text or piece.signature or piece.data):
+            continue
+        this = (item.get("index"), item.get("type"))
+        goes_on = this == last and this[0] is not None and not piece.data and not blocks[-1][-1].signature
+        if goes_on:
+            blocks[-1].append(piece)
+        else:
+            blocks.append([piece])
+        last = this
+    if not blocks:
+        plain = string_of(message, "reasoning_content", place) or string_of(message, "reasoning", place)
+        if plain:
+            yield Thinking(text=plain)
+    for block in blocks:
+        first, end = block[0], block[-1]
+        if len(block) == 1:
+            yield first
+        else:
+            text = "".join(piece.text for piece in block)
+            yield replace(first, text=text, signature=end.signature)
+
+
+def _once(format: str) -> str:
+    """Libraries that put the pieces of a stream together repeat what each of them repeats."""
+    return next((known for known in _FORMATS if format and format.replace(known, "") == ""), format)
+
+
+# ---- to a message
+
+
+def reasoning_members(parts: Sequence[Part]) -> dict[str, Any]:
+    """The members of a message that hold its thoughts, and the signatures of its calls.
+
+    A single bare thought stands in the member that most hosts know, others in detail.
+    """
+    placed = list(_placed(parts))
+    if len(placed) == 1 and placed[0] == Thinking(text=placed[0].text):
+        members: dict[str, Any] = {"reasoning_content": placed.pop().text}
+    else:
+        members = {}
+    details = [_detail(thought) for thought in placed]
+    details += [
+        {"type": "reasoning.encrypted", "data": part.signature, "format": GEMINI, "id": part.id}
+        for part in parts
+        if isinstance(part, ToolCall) and part.signature
+    ]
+    if details:
+        members["reasoning_details"] = [{**detail, "index": index} for index, detail in enumerate(details)]
+    return members
+
+
+def _placed(parts: Iterable[Part]) -> Iterator[Thinking]:
+    """The thoughts that say something, each with its place in its id."""
+    at, first = Place(), True
+    for part in parts:
+        if isinstance(part, Text):
+            at = Place(at.calls, at.characters + len(part.text))
+        elif isinstance(part, ToolCall):
+            at = Place(at.calls + 1, at.characters)
+        elif isinstance(part, Thinking) and (part.text or part.signature or part.data):
+            at_start = first and at == Place()
+            yield part if part.id or at_start else replace(part, id=at.id)
+            first = False
+
+
+def _detail(thought: Thinking) -> dict[str, Any]:
+    kept = {name: getattr(thought, name) for name in ("signature", "data", "format", "id") if getattr(thought, name)}
+    if thought.data and not thought.text:
+        return {"type": "reasoning.encrypted", **kept}
+    return {"type": "reasoning.text", "text": thought.text, **kept}
