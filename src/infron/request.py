@@ -29,8 +29,8 @@ NO_WISHES = Preferences()
 class Request(Struct, frozen=True, kw_only=True, dict=True):
     """What the caller wants, said in one client API, which `api` names.
 
-    `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to
-    be replaced in them, as a receipt names it. `conversation_of`: reads the fields.
+    `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to be replaced in
+    them, as a receipt names it. `conversation_of`: reads them.
     """
 
     api: str
@@ -55,9 +55,9 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
 class Outgoing(Struct, frozen=True, kw_only=True):
     """A request to a provider, as its wire makes it. The definition's own headers and our key come on top.
 
-    `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that
-    the wire has checked. `dropped`: names of what the caller sent and this provider cannot take. `delay`: seconds to
-    wait first.
+    `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that the wire
+    has checked. `dropped`: names of what the caller sent and this provider cannot take: root members, and kinds of what
+    is inside them (`messages.thinking`). `delay`: seconds to wait first.
     """
 
     body: bytes = b""

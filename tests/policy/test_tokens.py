@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import string
 import threading
 import time
@@ -9,12 +10,13 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from asking import HI, asking
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
-from infron.policy.tokens import FAMILIES, count_prompt, count_text, family_of, uncounted_media
+from infron.policy.tokens import FAMILIES, count_prompt, count_raw, count_text, family_of
 from infron.wires import PROVIDER_WIRES
 
 CATALOG = load_catalog(environ={}, wires=PROVIDER_WIRES)
@@ -78,49 +80,85 @@ def test_any_text_can_be_counted(text: str, family: str) -> None:
 
 def test_lone_surrogates_are_counted_not_refused() -> None:
     assert count_text("ok \ud800 \udfff", "gpt") > 0
-    assert count_prompt([{"role": "user", "content": "\ud800"}], None, "gpt") > 0
+    assert count_raw({"messages": [{"role": "user", "content": "\ud800"}]}, "gpt") > 0
+
+
+def counted(*messages: dict[str, Any], **fields: Any) -> int:
+    return count_prompt(asking(messages=list(messages) or [HI], **fields).conversation, "gpt")
+
+
+def text(*texts: str) -> int:
+    return sum(count_text(text, "gpt") for text in texts)
 
 
 def test_a_prompt_is_its_text_and_the_template_around_it() -> None:
     """Three tokens a message, one for a name, three for the answer, as OpenAI documents it for its chat models."""
-    messages = [
-        {"role": "system", "content": "You are a helpful assistant."},
-        {"role": "user", "name": "ann", "content": "hello world"},
-    ]
-    text = sum(
-        count_text(text, "gpt") for text in ("system", "You are a helpful assistant.", "user", "ann", "hello world")
-    )
-    assert count_prompt(messages, None, "gpt") == text + 3 + 3 + 1 + 3
+    system = {"role": "system", "content": "You are a helpful assistant."}
+    said = text("system", "You are a helpful assistant.", "user", "ann", "hello world")
+    assert counted(system, {"role": "user", "name": "ann", "content": "hello world"}) == said + 3 + 3 + 1 + 3
 
 
 def test_tools_and_tool_calls_are_counted() -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city":"Oslo"}'}}
-    plain = count_prompt([{"role": "assistant", "content": None}], None, "gpt")
-    called = count_prompt([{"role": "assistant", "content": None, "tool_calls": [call]}], None, "gpt")
-    assert called - plain == count_text("get_weather", "gpt") + count_text('{"city":"Oslo"}', "gpt")
+    plain, answer = counted({"role": "assistant", "content": None}), {"role": "assistant", "content": None}
+    assert counted({**answer, "tool_calls": [call]}) - plain == text("get_weather", '{"city":"Oslo"}')
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "It rains."}
+    both = counted({**answer, "tool_calls": [call]}, result)
+    assert both - counted({**answer, "tool_calls": [call]}) == 3 + text("tool", "It rains.")
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
-    assert count_prompt([], tools, "gpt") > count_prompt([], None, "gpt") + 10
+    assert counted(tools=tools) > counted() + 10
+    assert counted(tools=[{"type": "web_search", "filters": {"allowed_domains": ["a.example"]}}]) > counted() + 10
 
 
-def picture(detail: str | None = None) -> dict[str, Any]:
-    image = {"url": "data:image/png;base64," + "iVBORw0KGgo" * 20_000}
-    return {"type": "image_url", "image_url": {**image, **({"detail": detail} if detail else {})}}
+TEXT = "data:text/plain;base64,"
+PDF = "data:application/pdf;base64," + "JVBERi0" * 50_000
+
+
+def test_all_text_that_goes_to_the_provider_is_counted() -> None:
+    words = "Once upon a time there was a very long prompt. " * 50
+    most = text(words)
+    schema = {"type": "object", "description": words}
+    document = base64.b64encode(words.encode()).decode()
+    for fields in (
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}},
+        {"prediction": {"type": "content", "content": words}},
+        {"documents": [{"data": {"text": words}}]},
+        {"x_vendor": words},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "file", "file": {"file_data": TEXT + document}}],
+                }
+            ]
+        },
+    ):
+        assert count_prompt(asking(**fields).conversation, "gpt") >= most, fields
+    for fields in ({"user": words}, {"metadata": {"note": words}}):
+        assert count_prompt(asking(**fields).conversation, "gpt") == counted()
+
+
+def test_messages_api_counts_as_the_chat_api_does() -> None:
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}, HI]
+    messages = asking("anthropic", system="Be brief.", messages=turns, max_tokens=5)
+    assert count_prompt(messages.conversation, "gpt") == counted({"role": "system", "content": "Be brief."}, *turns)
+
+
+def picture() -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBORw0KGgo" * 20_000}}
 
 
 def test_media_are_never_counted_as_their_base64_text() -> None:
     sound = {"type": "input_audio", "input_audio": {"data": "UklGR" * 50_000, "format": "wav"}}
-    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": "JVBERi0" * 50_000}}
-    bare = count_prompt([{"role": "user", "content": [{"type": "text", "text": "see"}]}], None, "gpt")
+    file = {
+        "type": "file",
+        "file": {"filename": "a.pdf", "file_data": PDF},
+    }
+    bare = counted({"role": "user", "content": [{"type": "text", "text": "see"}]})
     for part, most in ((picture(), 85), (sound, 0), (file, 0)):
-        messages = [{"role": "user", "content": [{"type": "text", "text": "see"}, part]}]
-        assert count_prompt(messages, None, "gpt") == bare + most
-        assert uncounted_media(messages)
-
-
-def test_a_picture_in_low_detail_has_a_known_count() -> None:
-    assert not uncounted_media([{"role": "user", "content": [picture("low")]}])
-    assert uncounted_media([{"role": "user", "content": [picture("high")]}])
-    assert not uncounted_media([{"role": "user", "content": "only text"}])
+        message = {"role": "user", "content": [{"type": "text", "text": "see"}, part]}
+        assert counted(message) == bare + most
+        assert count_raw({"messages": [message]}, "gpt") < bare + 20
 
 
 JSON = st.recursive(
@@ -128,29 +166,18 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=5,
 )
-NAMES = [
-    "role",
-    "content",
-    "name",
-    "type",
-    "text",
-    "tool_calls",
-    "function",
-    "arguments",
-    "image_url",
-    "detail",
-    "function_call",
-]
-SHAPED = st.recursive(
-    JSON, lambda i: st.lists(i, max_size=3) | st.dictionaries(st.sampled_from(NAMES), i), max_leaves=8
-)
 
 
-@example([{"role": [], "content": [{"type": []}]}], [])  # a type that cannot be looked up in a set
-@given(SHAPED | st.lists(st.dictionaries(st.sampled_from(NAMES), SHAPED), max_size=3), SHAPED)
-def test_no_request_can_break_the_count(messages: object, tools: object) -> None:
-    assert count_prompt(messages, tools, "gpt") >= 3
-    assert uncounted_media(messages) in (True, False)
+@given(st.dictionaries(st.text(max_size=4), JSON, max_size=4))
+def test_no_request_can_break_the_count(fields: dict[str, Any]) -> None:
+    assert count_raw(fields, "gpt") >= 3
+
+
+def test_a_request_that_is_no_conversation_is_counted_by_its_strings() -> None:
+    words = "Once upon a time there was a very long prompt. " * 50
+    assert count_raw(
+        {"messages": [{"role": "user", "content": [{"type": "hologram", "words": [words]}]}]}, "gpt"
+    ) >= text(words)
 
 
 def test_counting_is_safe_on_several_threads_at_once() -> None:
@@ -205,8 +232,8 @@ def test_thoughts_that_are_given_back_are_counted_once_however_they_are_told() -
     said = {"role": "assistant", "content": "Yes."}
     thoughts = "First I look at the sky, then at the clock."
     parts = [{"type": "reasoning.text", "text": thoughts, "signature": "x" * 500}, {"type": "reasoning.encrypted"}]
-    plain = count_prompt([{**said, "reasoning": thoughts}], None, "gpt")
-    assert plain == count_prompt([{**said, "reasoning_content": thoughts}], None, "gpt")
-    assert plain == count_prompt([{**said, "reasoning_details": parts}], None, "gpt")
-    assert plain == count_prompt([{**said, "reasoning": thoughts, "reasoning_details": parts}], None, "gpt")
-    assert plain == count_prompt([said], None, "gpt") + count_text(thoughts, "gpt")
+    plain = counted({**said, "reasoning": thoughts})
+    assert plain == counted({**said, "reasoning_content": thoughts})
+    assert plain == counted({**said, "reasoning_details": parts})
+    assert plain == counted({**said, "reasoning": thoughts, "reasoning_details": parts})
+    assert plain == counted(said) + text(thoughts)

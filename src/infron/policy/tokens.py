@@ -6,12 +6,24 @@ It never counts on anyone's behalf while an answer streams: it takes millisecond
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 import toktok  # type: ignore[import-untyped]
 
 from infron.catalog.definitions import Provider
+from infron.conversation import (
+    Conversation,
+    Media,
+    NativeTool,
+    Part,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
 
 
 class Family(NamedTuple):
@@ -63,9 +75,9 @@ _PATTERNS = tuple(
 _PER_MESSAGE, _PER_NAME, _PER_ANSWER = 3, 1, 3
 # A picture in low detail at OpenAI. What a larger one, sound or a file costs cannot be told from here.
 _IMAGE_LOW_DETAIL = 85
-_TEXT_MEMBERS = ("text", "refusal", "thinking", "input_text", "output_text")
-# A tuple: what a request gives as a type need not be hashable.
-_MEDIA_TYPES = ("image_url", "input_image", "image", "input_audio", "audio", "video_url", "file", "document")
+_LONG = 1_000  # characters without a space: no text in any language that has them, but data in base64
+# Root members that are no part of the prompt.
+_UNSAID = frozenset(("metadata", "model", "prompt_cache_key", "safety_identifier", "service_tier", "user"))
 
 
 def family_of(provider: Provider, provider_model: str) -> str:
@@ -81,61 +93,66 @@ def count_text(text: str, family: str) -> int:
     return _count([text], family)
 
 
-def count_prompt(messages: object, tools: object, family: str) -> int:
-    """The tokens of a chat request, as decoded JSON: its text, the template around it, its tools.
+def count_prompt(asked: Conversation, family: str) -> int:
+    """The tokens of a request: all text that goes to the provider, and the template around it.
 
-    Media are never counted as text. A picture counts as one in low detail, other media as nothing: where
-    `uncounted_media` finds any, this is a lower bound.
+    Media are never counted as text. A picture counts as one in low detail, other media as nothing: beside these it is a
+    lower bound.
     """
     texts: list[str] = []
     extra = _PER_ANSWER
-    for message in messages if isinstance(messages, list) else ():
-        if not isinstance(message, dict):
-            continue
-        extra += _PER_MESSAGE + (_PER_NAME if message.get("name") else 0)
-        texts.extend(value for name in ("role", "name") if isinstance(value := message.get(name), str))
-        texts.extend(_thoughts(message))
-        for part in _parts(message.get("content")):
-            texts.extend(value for name in _TEXT_MEMBERS if isinstance(value := part.get(name), str))
-            extra += _IMAGE_LOW_DETAIL if part.get("type") in ("image_url", "input_image", "image") else 0
-        calls = message.get("tool_calls")
-        for call in [*(calls if isinstance(calls, list) else ()), {"function": message.get("function_call")}]:
-            function = call.get("function") if isinstance(call, dict) else None
-            if isinstance(function, dict):
-                texts.extend(v for name in ("name", "arguments") if isinstance(v := function.get(name), str))
-    if isinstance(tools, list) and tools:
-        texts.append(msgspec.json.encode(tools).decode())
+    for message in asked.messages:
+        extra += _PER_MESSAGE + (_PER_NAME if message.name else 0)
+        texts += (message.role, message.name)
+        for part in message.parts:
+            for inner in (part, *part.parts) if isinstance(part, ToolResult) else (part,):
+                texts.extend(_texts(inner))
+                extra += _IMAGE_LOW_DETAIL if isinstance(inner, Media) and inner.kind == "image" else 0
+    texts.extend(map(_tool, asked.tools))
+    wanted = asked.response_format
+    if wanted is not None and wanted.schema is not None:
+        texts += (wanted.name, _json(wanted.schema))
+    for name, value in asked.fields.items():
+        if name not in _UNSAID:
+            texts.extend(_strings(value))
     return extra + _count(texts, family)
 
 
-def _thoughts(message: dict[str, Any]) -> list[str]:
-    """The thoughts that are given back to a model: told in parts, or in one string, or in both alike."""
-    details = message.get("reasoning_details")
-    parts = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
-    told = [text for part in parts for name in ("text", "summary") if isinstance(text := part.get(name), str)]
-    plain = (message.get("reasoning_content"), message.get("reasoning"))
-    return told or [text for text in plain if isinstance(text, str)][:1]
+def count_raw(fields: Mapping[str, Any], family: str) -> int:
+    """The tokens of a request that is no conversation that we know: of every string in its decoded root members."""
+    texts = [text for name, value in fields.items() if name not in _UNSAID for text in _strings(value)]
+    return _PER_ANSWER + _count(texts, family)
 
 
-def uncounted_media(messages: object) -> bool:
-    """Whether a chat request holds media of which `count_prompt` cannot know the tokens."""
-    return any(
-        part.get("type") in _MEDIA_TYPES and _detail(part) != "low"
-        for message in (messages if isinstance(messages, list) else ())
-        if isinstance(message, dict)
-        for part in _parts(message.get("content"))
-    )
+def _texts(part: Part) -> Iterable[str]:
+    match part:
+        case Text(text) | Media(text=text) | Thinking(text=text):
+            yield text
+        case ToolCall():
+            yield part.name
+            yield part.arguments
 
 
-def _parts(content: object) -> list[dict[str, Any]]:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+def _tool(tool: Tool | NativeTool) -> str:
+    if isinstance(tool, NativeTool):
+        return _json(tool.raw)
+    return _json({"name": tool.name, "description": tool.description, "parameters": tool.schema})
 
 
-def _detail(part: dict[str, Any]) -> object:
-    image = part.get("image_url")
-    return image.get("detail") if isinstance(image, dict) else part.get("detail")
+def _strings(value: Any) -> Iterable[str]:
+    """All strings in decoded JSON, but the bytes of media."""
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            if not (item[:5].lower() == "data:" or (len(item) > _LONG and " " not in item[:_LONG])):
+                yield item
+        elif isinstance(item, dict | list):
+            left.extend(item.values() if isinstance(item, dict) else item)
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _count(texts: list[str], family: str) -> int:

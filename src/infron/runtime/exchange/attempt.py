@@ -137,13 +137,14 @@ class Attempt(AnswerReader):
             fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
             asked = msgspec.structs.replace(asked, fields=fields)
         outgoing = self.handle.wire.encode_request(asked, provider, self.candidate.provider_model, self.asks_usage)
-        self.dropped = outgoing.dropped + own
+        self.dropped = (*outgoing.dropped, *own, *asked.mended)
         if "service_tier" in self.dropped:
             self.meter.serve("default")
-        if self.dropped and self._asked.preferences.require_parameters:
-            names = ", ".join(f"`{name}`" for name in self.dropped)
+        parameters = [name for name in (*outgoing.dropped, *own) if "." not in name]  # others are parts of what is said
+        if parameters and asked.preferences.require_parameters:
+            names = ", ".join(f"`{name}`" for name in parameters)
             what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
-            raise Unsupported(what, param=self.dropped[0], provider=provider.id)
+            raise Unsupported(what, param=parameters[0], provider=provider.id)
         self._send(outgoing)
 
     def ask_less(self) -> Question:

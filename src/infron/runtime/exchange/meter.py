@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from infron.errors import InfronError
 from infron.events import UsageReported
 from infron.money import Usage
 from infron.policy import billing, prices, tokens
@@ -83,10 +84,15 @@ class Meter:
     def count(self) -> Usage:
         """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
         family = tokens.family_of(self.candidate.provider, self.candidate.provider_model)
+        return Usage(prompt=self._prompt(family), completion=tokens.count_text("".join(self.text), family))
+
+    def _prompt(self, family: str) -> int:
+        """What a client of the provider's own API says may hold more than a conversation knows: then all is counted."""
+        try:
+            asked = self._request.conversation
+        except InfronError:
+            asked = None
+        if asked is not None and not asked.lost:
+            return tokens.count_prompt(asked, family)
         fields = self._request.fields
-        messages = msgspec.json.decode(fields["messages"])
-        tools = msgspec.json.decode(fields["tools"]) if "tools" in fields else None
-        return Usage(
-            prompt=tokens.count_prompt(messages, tools, family),
-            completion=tokens.count_text("".join(self.text), family),
-        )
+        return tokens.count_raw({name: msgspec.json.decode(raw) for name, raw in fields.items()}, family)
