@@ -56,8 +56,8 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     """A request to a provider, as its wire makes it. The definition's own headers and our key come on top.
 
     `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that
-    the wire has checked. `dropped`: names of what the caller sent and this provider cannot take: root members, and kinds
-    of what is inside them (`messages.thinking`). `delay`: seconds to wait first.
+    the wire has checked. `dropped`: names of what the caller sent and this provider cannot take: root members, and
+    kinds of what is inside them (`messages.thinking`). `delay`: seconds to wait first.
     """
 
     body: bytes = b""
