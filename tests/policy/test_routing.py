@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asking import asking
+from msgspec.structs import replace
 
 from infron.catalog.load import Catalog, load_catalog
 from infron.errors import InvalidRequest, NotFound
@@ -15,7 +17,7 @@ from infron.wires import PROVIDER_WIRES
 
 
 def asked(model: str = "one/a", **fields: Any) -> Request:
-    return Request(api="openai-chat", model=model, stream=True, include_usage=False, fields={}, **fields)
+    return replace(asking(), model=model, **fields)
 
 
 @pytest.fixture(scope="module")
