@@ -9,7 +9,9 @@ from enum import IntEnum, auto
 
 from msgspec import Struct
 
-from infron.config import Config
+from infron.catalog.definitions import Provider
+from infron.config import Config, Timeouts
+from infron.errors import DeadlineExceeded, InfronError, ProviderTimeout
 from infron.policy.lifecycle import Phase
 
 USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
@@ -83,6 +85,16 @@ def running(x: Moments, config: Config) -> list[tuple[Due, float]]:
         pause = config.keepalive.every_seconds if x.comments else config.keepalive.first_seconds
         runs(Due.COMMENT, x.last_write, pause)
     return found
+
+
+def overdue(kind: Due, timeouts: Timeouts, provider: Provider) -> InfronError:
+    """The error of an exchange that this clock has ended."""
+    if kind is Due.TOTAL_OVER:
+        return DeadlineExceeded(f"The answer was not complete after {timeouts.total_seconds:g} s.")
+    what = f"sent nothing more for {timeouts.stall_seconds:g} s"
+    if kind is Due.FIRST_TOKEN:
+        what = f"sent no content within {timeouts.first_token_seconds:g} s"
+    return ProviderTimeout(f"{provider.name} {what}.", provider=provider.id)
 
 
 def due(clocks: list[tuple[Due, float]], now: float) -> Due | None:

@@ -33,6 +33,16 @@ class AnswerListener(Protocol[_Reader]):
         """The provider refused the request because it asks for usage."""
 
 
+class _Nobody:
+    def take_events(self, reader: object, events: list[Event], /) -> None: ...
+    def take_failure(self, reader: object, error: InfronError, /) -> None: ...
+    def take_loss(self, reader: object, error: InfronError, /) -> None: ...
+    def take_refusal(self, reader: object, /) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
 class AnswerReader:
     """Reads the answer, which may come in several requests."""
 
@@ -112,8 +122,8 @@ class AnswerReader:
         return events if any(isinstance(event, Onward) for event in events) else []
 
     def let_go(self) -> None:
-        """Nothing comes any more: end the circle of references, so that no collector has to find it."""
-        del self._listener
+        """Whatever comes is nobody's any more. It ends the circle of references: no collector has to find it."""
+        self._listener = _NOBODY
 
     # ---- answers that are no stream
 

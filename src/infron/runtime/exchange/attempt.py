@@ -299,6 +299,11 @@ class Attempt(AnswerReader):
         self.bills_on = not stopped
         self._closed(closed, sentence)
 
+    def close(self) -> None:
+        """Its end could not be brought about, or is not waited for any longer: it is over all the same."""
+        self._request = None
+        self.state = AttemptState.CLOSED
+
     def _closed(self, closed: Callable[[str], None], sentence: str) -> None:
         self.closed_at = self._context.loop.time()
         self._move(Change.CLOSE)

@@ -81,23 +81,25 @@ class Attempts:
             self.fail(InternalError("The gateway failed; its log says where."))
 
     def open_next(self) -> None:
-        """Try the next candidate. There is one where `take_failure` said so."""
+        """Try the next candidate. There is one where `fail` said so."""
+        following = self._made(self._candidates[len(self.failed) + 1])
         self.failed.append(self.current)
-        self._replace(self._candidates[len(self.failed)])
+        self.current = following
+        self.open()
 
     def take_refusal(self, attempt: Attempt) -> None:
         """The same candidate once more. What is learned from it, is only if that is served."""
         if attempt is self.current:
             attempt.give_up(_unheard)
-            self._replace(attempt.candidate, attempt.ask_less())
+            self.current = self._made(attempt.candidate, attempt.ask_less())
+            self.open()
 
-    def _replace(self, candidate: Candidate, question: Question = Question.WHOLE) -> None:
-        before = self.current
+    def _made(self, candidate: Candidate, question: Question = Question.WHOLE) -> Attempt:
         price = self._context.prices.of(candidate, self._request.service_tier)
-        self.current = Attempt(self._context, self._request, candidate, price, self, question)
-        if before.paused:
-            self.current.pause()
-        self.open()
+        attempt = Attempt(self._context, self._request, candidate, price, self, question)
+        if self.current.paused:
+            attempt.pause()
+        return attempt
 
     # ---- what their answers say
 

@@ -12,6 +12,7 @@ from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Verbatim
 from infron.request import Request
 from infron.runtime.exchange.settlement import Bill
+from infron.runtime.telemetry.bugs import report_bug
 from infron.wires import CLIENT_WIRES
 from infron.wires.contract import Accumulator, ClientWire, Encoder
 
@@ -52,6 +53,8 @@ class Delivery:
         self.held: list[bytes] = []
         self.size = 0  # bytes held, or accumulated
         self.comments = 0
+        self._started = False
+        self._over = False
         self.last_write = now
 
     def _new_encoder(self) -> Encoder:
@@ -103,6 +106,7 @@ class Delivery:
 
     def start(self) -> None:
         if self._accumulator is None:
+            self._started = True
             self.responder.start(self._id)
 
     def send(self, events: Sequence[AnyClientEvent], now: float) -> None:
@@ -129,28 +133,52 @@ class Delivery:
         if self._accumulator is not None:
             billed = _billed(bill, raw, provider)
             body = self._accumulator.answer(self._id, self._created, self._request.model, billed)
+            self._over = True
             self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
             return
         if self._request.include_usage:
             self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
         self.held.append(self.encoder.close())
-        self.responder.finish(self._released())
+        self._end()
 
     def answer(self, error: InfronError) -> None:
-        self.responder.answer(*error_answer(error, self._wire, self._id))
+        answer = error_answer(error, self._wire, self._id)
+        if not self._over:
+            self._over = True
+            self.responder.answer(*answer)
 
     def fail(self, error: InfronError, *, with_held: bool) -> None:
         """The error in the stream, and its end. `with_held`: after what is held, which is the reader's too."""
         if not with_held:
             self.held.clear()
         self.held.append(self.encoder.fail(error))
-        self.responder.finish(self._released())
+        self._end()
 
-    def _released(self) -> bytes:
+    def _end(self) -> None:
         data = b"".join(self.held)
         self.held.clear()
         self.size = 0
-        return data
+        if not self._over:
+            self._over = True
+            self.responder.finish(data)
+
+    def break_off(self, error: InfronError) -> None:
+        """Something of this went wrong: end it, with this error if the client can still be told."""
+        try:
+            if self._over:  # how much of its end went out is not known
+                self.hang_up()
+            elif self._started:
+                self.fail(error, with_held=False)
+            else:
+                self.answer(error)
+        except Exception:
+            report_bug("telling of a bug")
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the client's connection; what it has not taken yet is lost."""
+        self._over = True
+        self.responder.hang_up()
 
 
 def _billed(bill: Bill, raw: dict[str, Any] | None, provider: str) -> Billed:

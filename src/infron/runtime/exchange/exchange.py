@@ -5,7 +5,7 @@ It never knows how bytes reach a socket (`server`, `upstream`), nor what a wire 
 
 from __future__ import annotations
 
-from infron.errors import DeadlineExceeded, InfronError, InternalError, LedgerUnavailable, ProviderTimeout, ShuttingDown
+from infron.errors import InfronError, InternalError, LedgerUnavailable, ShuttingDown
 from infron.policy import deadlines
 from infron.policy.deadlines import Due, Moments
 from infron.policy.disconnect import Disconnect, on_disconnect
@@ -20,6 +20,7 @@ from infron.runtime.exchange.delivery import Delivery, Responder
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.settlement import Bill, Facts
 from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
+from infron.runtime.telemetry.bugs import report_bug
 
 # An enum's member costs as much as a call to look up: these are looked up for each exchange.
 _SETTLED, _RECORDED, _CLOSING = Phase.SETTLED, Input.RECORDED, AttemptState.CLOSING
@@ -38,6 +39,7 @@ class Exchange:
     leaving: str | None = None  # what was done when the client left, and why
     _stop_asked = False  # it left: the provider is to be told to stop as soon as that is possible
     _bill: Bill | None = None
+    _settled = False
     _ended = 0.0
     left_at = 0.0
 
@@ -185,35 +187,28 @@ class Exchange:
         return deadlines.running(moments, self._context.config)
 
     def _do(self, kind: Due, now: float) -> None:
-        timeouts, drain = self._context.config.timeouts, self._context.config.drain
+        config, provider = self._context.config, self.attempts.current.candidate.provider
         match kind:
             case Due.END:
                 self.attempts.end()
             case Due.DRAIN_OVER:
-                self.leaving = f"{self.leaving}; cut short after {drain.seconds:g} s"
+                self.leaving = f"{self.leaving}; cut short after {config.drain.seconds:g} s"
                 self.take(Input.DEADLINE)
             case Due.TOTAL_OVER:
-                what = f"The answer was not complete after {timeouts.total_seconds:g} s."
-                self.take(Input.DEADLINE, DeadlineExceeded(what))
+                self.take(Input.DEADLINE, deadlines.overdue(kind, config.timeouts, provider))
             case Due.READER:
                 self._look_at_reader(now)
-            case Due.FIRST_TOKEN:
-                self._time_out(f"sent no content within {timeouts.first_token_seconds:g} s")
-            case Due.STALL:
-                self._time_out(f"sent nothing more for {timeouts.stall_seconds:g} s")
+            case Due.FIRST_TOKEN | Due.STALL:
+                self.attempts.fail(deadlines.overdue(kind, config.timeouts, provider))
             case Due.COMMENT:
                 self.take(Input.KEEP_ALIVE)
-
-    def _time_out(self, what: str) -> None:
-        provider = self.attempts.current.candidate.provider
-        self.attempts.fail(ProviderTimeout(f"{provider.name} {what}.", provider=provider.id))
 
     def _look_at_reader(self, now: float) -> None:
         stall, responder = self._context.config.timeouts.client_stall_seconds, self.delivery.responder
         idle = self.pace.look(now, responder.unsent())
         if stall and idle >= stall:
             self.client_gone(f"the client took no byte for {stall:g} s; ")
-            responder.hang_up()
+            self.delivery.hang_up()
 
     # ---- the table, run
 
@@ -225,9 +220,30 @@ class Exchange:
         for action in actions:
             if isinstance(action, Settle):
                 self._settle(action.outcome)
-            else:
+                continue
+            try:
                 _DEEDS[action](self)
+            except Exception:
+                report_bug(f"running an exchange ({action.name.lower()})")
+                if action is Action.ABORT:
+                    self.attempts.current.close()
+                else:
+                    self._break_off(action, actions[-1])
+                    break
         self.attempts.straighten(self.state.phase)
+
+    def _break_off(self, action: Action, last: Action | Settle) -> None:
+        """An action has raised, which is a bug of ours: the exchange ends here, and is settled like any other."""
+        bug = InternalError("The gateway failed; its log says where.")
+        if action is Action.HEAD:  # how much of it went out is not known
+            self.delivery.hang_up()
+        if not isinstance(last, Settle):
+            self.attempts.fail(bug)
+            return
+        self.delivery.break_off(bug)
+        complete = last.outcome is _COMPLETED  # which it is not for its client
+        self._bill, self.error = None, bug if complete else self.error
+        self._settle(Outcome.FAILED if complete else last.outcome)
 
     def _hold(self) -> None:
         pass  # what came is held already, bounded by the provider's own pace until the row is durable
@@ -290,8 +306,9 @@ class Exchange:
 
     def _settle_when_closed(self) -> None:
         attempts = self.attempts
-        if self.outcome is None or attempts.current.state is _CLOSING:
+        if self.outcome is None or self._settled or attempts.current.state is _CLOSING:
             return
+        self._settled = True
         facts = Facts(
             opening=self._opening,
             outcome=self.outcome,

@@ -129,7 +129,11 @@ class Settlements:
             self._tell(facts)
 
     def _tell(self, facts: Facts) -> None:
-        settlement = self._settlement(facts)
+        try:
+            settlement = self._settlement(facts)
+        except Exception:
+            report_bug("making a settlement")
+            settlement = _bare(facts)
         for listener in self._listeners:
             try:
                 listener.settled(settlement)
@@ -188,6 +192,21 @@ class Settlements:
             completion=bill.usage.completion,
             cost=bill.cost,
         )
+
+
+def _bare(facts: Facts) -> Settlement:
+    """Of an exchange whose bill cannot be made: no money, which is not the same as none owed."""
+    candidate = facts.attempt.candidate
+    return Settlement(
+        id=facts.opening.id,
+        outcome=facts.outcome,
+        provider=candidate.provider.id,
+        provider_model=candidate.provider_model,
+        price=None,
+        usage=Usage(),
+        estimated=True,
+        on_disconnect=facts.on_disconnect,
+    )
 
 
 def _outcome_of(attempt: AttemptFacts) -> Outcome:
