@@ -17,6 +17,8 @@ class Counter:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="count")
+        self._waiting: dict[asyncio.Future[None], tuple[Sequence[Meter], Callable[[], None]]] = {}
+        self._hurried = False
 
     def count(self, meters: Sequence[Meter], done: Callable[[], None]) -> None:
         """Count prompt and delivered text of each; `done` comes on the loop. What cannot be counted stays uncounted."""
@@ -25,15 +27,35 @@ class Counter:
             for meter in meters:
                 meter.counted = meter.count()
 
-        def counted(future: asyncio.Future[None]) -> None:
-            if future.cancelled():
-                return
-            if (error := future.exception()) is not None:
-                report_bug("counting tokens", error)
-            done()
+        if self._hurried:
+            self._guess(meters, done)
+            return
+        future = self._loop.run_in_executor(self._threads, count)
+        self._waiting[future] = (meters, done)
+        future.add_done_callback(self._counted)
 
-        self._loop.run_in_executor(self._threads, count).add_done_callback(counted)
+    def _counted(self, future: asyncio.Future[None]) -> None:
+        waiting = self._waiting.pop(future, None)
+        if waiting is None:
+            return
+        if (error := future.exception()) is not None:
+            report_bug("counting tokens", error)
+        waiting[1]()
+
+    def hurry(self) -> None:
+        """Whatever is not counted yet is estimated by its length, now and from now on: the process must end."""
+        self._hurried = True
+        waiting = list(self._waiting.values())
+        self._waiting.clear()
+        for meters, done in waiting:
+            self._guess(meters, done)
+
+    def _guess(self, meters: Sequence[Meter], done: Callable[[], None]) -> None:
+        for meter in meters:
+            meter.counted = meter.guess()
+        done()
 
     def close(self) -> None:
         """Count no more; what was asked for and not begun is not answered."""
+        self._waiting.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)

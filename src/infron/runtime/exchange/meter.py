@@ -81,9 +81,13 @@ class Meter:
             return not self.is_reported
         return self.delivered or (self.fully_sent and outcome is not Outcome.FAILED)
 
-    def count(self) -> Usage:
+    def guess(self) -> Usage:
+        """Prompt and delivered text by their length, for when there is no time to count."""
+        return self.count(tokens.BY_LENGTH)
+
+    def count(self, family: str = "") -> Usage:
         """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
-        family = tokens.family_of(self.candidate.provider, self.candidate.provider_model)
+        family = family or tokens.family_of(self.candidate.provider, self.candidate.provider_model)
         return Usage(prompt=self._prompt(family), completion=tokens.count_text("".join(self.text), family))
 
     def _prompt(self, family: str) -> int:

@@ -99,12 +99,19 @@ class Ledger:
             self._closed.cancel()
             raise
 
-    async def stop(self) -> None:
-        """Write everything queued (for 5 s at most, if writing fails), give up the lease, close the store."""
+    async def stop(self) -> int:
+        """Write everything queued (for 10 s at most, if writing fails), give up the lease, close the store.
+
+        How many entries are left open: the next start will settle them as orphans.
+        """
         self._inbox.closing = True
         self._inbox.hurry()
         if self._closed is not None and not self._closed.done():
             await asyncio.shield(self._closed)
+        left = len(self._openings) + self._writer.unsettled + self.counts.refused
+        if left:
+            _log.error("%d entries could not be settled. %s", left, self.healthy or "")
+        return left
 
     # ---- an exchange
 

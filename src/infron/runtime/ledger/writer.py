@@ -38,7 +38,7 @@ LINGER_SECONDS = 0.005  # how long settlements, for which nobody waits, are coll
 LOAD_SECONDS = 0.008  # commits that follow each other as closely as this are load
 RETRY_SECONDS = (0.1, 2.0)  # first and longest pause after a failed write
 START_SECONDS = 60.0  # how long a start waits for a store that is locked
-STOP_SECONDS = 5.0  # how long a stopping ledger goes on trying to write
+STOP_SECONDS = 10.0  # how long a stopping ledger goes on trying to write
 MOST_SETTLEMENTS = 1000  # in one round
 
 _log = logging.getLogger("infron.ledger")
@@ -59,7 +59,8 @@ class Writer:
     """The thread's state. `run` is its whole life; the attributes without an underscore may be read by any thread.
 
     `ring`: the keys. `healthy`: None, or one sentence why nothing can be written. `elsewhere`: drains of other
-    processes by key. `reply` gets (callable, argument) pairs, each to be called by whoever asked.
+    processes by key. `unsettled`: settlements that could not be written before the end. `reply` gets (callable,
+    argument) pairs, each to be called by whoever asked.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Writer:
         self.healthy: str | None = None
         self.elsewhere: dict[str | None, int] = {}
         self.counts = Counts()
+        self.unsettled = 0
         self._boot = boot
         self._clock, self._charge_failed = clock, charge_failed
         self._inbox, self._reply = inbox, reply
@@ -326,8 +328,7 @@ class Writer:
 
     def _release(self) -> None:
         self._reply([(done, Unavailable("The ledger is closed.")) for *_, done in self._claims])
-        if self._pending:
-            _log.error("%d entries could not be settled: %s", len(self._pending), self.healthy)
+        self.unsettled = len(self._pending)
         with contextlib.suppress(StoreError), self._store.round() as rows:
             owners.forget(rows, self._boot)
         self._store.close()
