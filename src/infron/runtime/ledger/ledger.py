@@ -171,11 +171,11 @@ class Ledger:
 
     def drains_of(self, key_id: str | None) -> int:
         """How many exchanges of this key drain: in this process now, in others as of at most a second ago."""
-        return self._drains_by_key.get(key_id, 0) + self._writer.elsewhere.get(key_id, 0)
+        return self._drains_by_key.get(key_id, 0) + self._writer.known.elsewhere.get(key_id, 0)
 
     @property
     def keys(self) -> KeyRing:
-        return self._writer.ring
+        return self._writer.known.ring
 
     @property
     def healthy(self) -> str | None:

@@ -18,11 +18,11 @@ import msgspec
 from msgspec import Struct
 
 from infron.errors import LedgerUnavailable
-from infron.policy.access import CLOSED, KeyRing
 from infron.records import Opening
-from infron.runtime.ledger import entries, keys, owners, spend
+from infron.runtime.ledger import entries, owners, spend
 from infron.runtime.ledger.entries import DrainCaps, Settling
 from infron.runtime.ledger.inbox import Done, Inbox, Read, take
+from infron.runtime.ledger.known import Known
 from infron.runtime.ledger.owners import Owner
 from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError, UnusableRow
 from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable
@@ -58,9 +58,8 @@ class Counts(Struct):
 class Writer:
     """The thread's state. `run` is its whole life; the attributes without an underscore may be read by any thread.
 
-    `ring`: the keys. `healthy`: None, or one sentence why nothing can be written. `elsewhere`: drains of other
-    processes by key. `unsettled`: settlements that could not be written before the end. `reply` gets (callable,
-    argument) pairs, each to be called by whoever asked.
+    `healthy`: None, or one sentence why nothing can be written. `unsettled`: settlements that could not be written
+    before the end. `reply` gets (callable, argument) pairs, each to be called by whoever asked.
     """
 
     def __init__(
@@ -72,9 +71,8 @@ class Writer:
         inbox: Inbox,
         reply: Callable[[list[Reply]], None],
     ) -> None:
-        self.ring: KeyRing = CLOSED
+        self.known = Known(boot)
         self.healthy: str | None = None
-        self.elsewhere: dict[str | None, int] = {}
         self.counts = Counts()
         self.unsettled = 0
         self._boot = boot
@@ -85,9 +83,6 @@ class Writer:
         self._connection = 0  # which one was read through last
         self._pending: deque[Settling] = deque()
         self._claims: deque[tuple[str, DrainCaps, Done]] = deque()
-        self._left: dict[str, int] = {}  # picodollars that keys with a limit may still spend
-        self._version = ""
-        self._revision = ""
         self._loaded = False
         self._committed_at = self._retry_at = self._delay = 0.0
         self._poll_at = self._renew_at = self._sweep_at = 0.0
@@ -180,7 +175,7 @@ class Writer:
             self._claims.clear()
             for _ in settles:
                 self._pending.popleft()
-            self._take_from_limits(charges)
+            self.known.charge(charges)
         if replies:
             self._reply(replies)
 
@@ -228,16 +223,6 @@ class Writer:
             spend.add_charge(rows, key_id, date.fromordinal(day), charge)
         return charges
 
-    def _take_from_limits(self, charges: dict[tuple[str | None, int], int]) -> None:
-        exhausted: set[str] = set()
-        for (key_id, _), charge in charges.items():
-            if key_id in self._left:
-                self._left[key_id] -= charge
-                if self._left[key_id] <= 0:
-                    exhausted.add(key_id)
-        if not exhausted <= self.ring.exhausted:
-            self.ring = msgspec.structs.replace(self.ring, exhausted=self.ring.exhausted | exhausted)
-
     def _answer(self, read: Read) -> Any:
         """What `read` returns or raises; LedgerUnavailable where the store cannot be read."""
         try:
@@ -261,7 +246,7 @@ class Writer:
         try:
             if now >= self._poll_at:
                 self._poll_at = now + POLL_SECONDS
-                self._refresh(self._reach())
+                self.known.refresh(self._reach(), self._store.version())
             if now >= self._renew_at and now >= self._retry_at:
                 self._renew()
                 self._worked()
@@ -269,24 +254,6 @@ class Writer:
                 self._sweep()
         except Exception as error:
             self._failed(error)
-
-    def _refresh(self, rows: Rows) -> None:
-        """Read again what other processes may have changed, if they wrote anything at all."""
-        version = self._store.version()
-        if version == self._version:
-            return
-        revision = keys.revision(rows)
-        self._left = spend.left_of_limits(rows)
-        self.elsewhere = entries.drains_elsewhere(rows, self._boot)
-        exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
-        if revision != self._revision:
-            pepper, usable, exist = keys.usable_keys(rows)
-            # Once needed, always needed: an empty file put in the ledger's place must not open the door.
-            required = exist or (self.ring is not CLOSED and self.ring.required)
-            self.ring = KeyRing(pepper, usable, required, exhausted)
-        elif exhausted != self.ring.exhausted:
-            self.ring = msgspec.structs.replace(self.ring, exhausted=exhausted)
-        self._version, self._revision = version, revision
 
     def _renew(self) -> None:
         """Say that this process is there, for some seconds more."""
@@ -321,8 +288,8 @@ class Writer:
         rows = self._store.reach()
         if self._store.opened != self._connection:
             self._connection = self._store.opened
-            self._version = self._revision = ""
-            self._refresh(rows)
+            self.known.doubt()
+            self.known.refresh(rows, self._store.version())
             self._renew_at = 0.0
         return rows
 

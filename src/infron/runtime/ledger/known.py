@@ -1,0 +1,61 @@
+"""What is known of keys, of what they may still spend, and of other processes: read anew when another one writes.
+
+It never writes anything itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from infron.policy.access import CLOSED, KeyRing
+from infron.runtime.ledger import entries, keys, spend
+from infron.runtime.ledger.store import Rows
+
+
+class Known:
+    """Kept by the ledger's thread. `ring`: the keys; `elsewhere`: drains of other processes by key.
+
+    Both are values that are replaced as a whole, so any thread may read them.
+    """
+
+    def __init__(self, boot: str) -> None:
+        self.ring: KeyRing = CLOSED
+        self.elsewhere: dict[str | None, int] = {}
+        self._boot = boot
+        self._left: dict[str, int] = {}  # picodollars that keys with a limit may still spend
+        self._version = ""
+        self._revision = ""
+
+    def doubt(self) -> None:
+        """The store may be another one: what was read from it may hold no longer."""
+        self._version = self._revision = ""
+
+    def refresh(self, rows: Rows, version: str) -> None:
+        """Read again what others may have changed, if they wrote anything at all. `version`: the store's."""
+        if version == self._version:
+            return
+        revision = keys.revision(rows)
+        self._left = spend.left_of_limits(rows)
+        self.elsewhere = entries.drains_elsewhere(rows, self._boot)
+        exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
+        if revision != self._revision:
+            pepper, usable, exist = keys.usable_keys(rows)
+            # Once needed, always needed: an empty file put in the ledger's place must not open the door.
+            required = exist or (self.ring is not CLOSED and self.ring.required)
+            self.ring = KeyRing(pepper, usable, required, exhausted)
+        elif exhausted != self.ring.exhausted:
+            self.ring = replace(self.ring, exhausted=exhausted)
+        self._version, self._revision = version, revision
+
+    def charge(self, charges: Mapping[tuple[str | None, int], int]) -> None:
+        """This process charged so much, by key and day: to be told once it is written."""
+        exhausted: set[str] = set()
+        for (key_id, _), charge in charges.items():
+            if key_id in self._left:
+                self._left[key_id] -= charge
+                if self._left[key_id] <= 0:
+                    exhausted.add(key_id)
+        if not exhausted <= self.ring.exhausted:
+            self.ring = replace(self.ring, exhausted=self.ring.exhausted | exhausted)
