@@ -70,3 +70,21 @@ def test_check_live_asks_every_provider_that_has_a_key(infron: Infron, tmp_path:
     assert found["good"]["good"]
     assert not found["dead"]["good"]
     assert set(found) == {"good", "dead"}
+
+
+def test_check_live_finds_an_address_that_lacks_its_version(infron: Infron, tmp_path: Path, fake: Fake) -> None:
+    fake.missing = ("/models",)
+    (tmp_path / "live.toml").write_text(
+        f'[local]\nenabled = false\n[providers.own]\nwire = "openai-chat"\nbase_url = "{fake.url}"\napi_key = "sk-1"\n'
+    )
+    code, out, _ = infron("check", "--live", "--config", "live.toml", "--json")
+    (answer,) = json.loads(out)["providers"]
+    assert (code, answer["good"]) == (1, False)
+    assert f"there is at {fake.url}/v1" in answer["sentence"]
+
+
+def test_check_says_what_it_took_an_address_for(infron: Infron, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[providers.own]\nwire = "anthropic"\nbase_url = "http://h/anthropic"\n')
+    code, _, err = infron("check", "--config", "a.toml")
+    assert code == 0
+    assert "taken for http://h/anthropic/v1" in err

@@ -43,6 +43,7 @@ class Fake(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Script)
         self.script: list[bytes | threading.Event | str] = []
         self.status = 200
+        self.missing: tuple[str, ...] = ()  # paths that are answered 404
         self.receipt: dict[str, Any] = {}
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -56,7 +57,7 @@ class _Script(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = json.dumps({"data": self.server.receipt}).encode()
-        self.send_response(200)
+        self.send_response(404 if self.path in self.server.missing else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

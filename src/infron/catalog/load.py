@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from infron.catalog.address import mended
 from infron.catalog.definitions import FLAT_QUIRKS, Definition, Model, Provider, Quirks, Rate, price_from
 from infron.catalog.endpoint import VARIABLE, Endpoint, any_of, endpoint
 from infron.config import line_of
@@ -85,6 +86,7 @@ class Spoken(Protocol):
 
     DEFAULTS: Table
     CAN_CALL: bool
+    VERSION: str
 
 
 Kind = TypeVar("Kind", bound=Definition)
@@ -123,9 +125,14 @@ def load_catalog(
                     raise _wrong(where, keys, f"a new provider needs `{field}`", path)
         under = shipped.get(key, {})
         under = _merged(_defaults(over.get("wire", under.get("wire")), wires), {"name": key, **under, "id": key})
-        merged = _merged(under, over)
-        providers[key] = _convert(Provider, merged, where, keys, path)
-        _check_provider(providers[key], wires, where, keys, path)
+        provider = _convert(Provider, _merged(under, over), where, keys, path)
+        _check_provider(provider, wires, where, keys, path)
+        if "base_url" in over:
+            base, what = mended(provider.base_url or "", provider.chat_path, wires[provider.wire].VERSION)
+            if what:
+                notes.append(f"{_place(where, [*keys, 'base_url'], path)}: taken for {base}: {what}.")
+                provider = msgspec.structs.replace(provider, base_url=base)
+        providers[key] = provider
     alias = {
         name.lower(): provider.id for provider in providers.values() for name in (provider.name, *provider.aliases)
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 import tomllib
 from pathlib import Path
@@ -147,9 +148,21 @@ async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> An
             headers = {**endpoint.headers, "accept": "application/json"}
             found = await fetch(client, endpoint.models_url, headers, seconds=LIVE_SECONDS, most_bytes=0)
             good, sentence = found.status in (200, 429), _meaning(found.status)
+            if found.status == 404 and (base := await _with_version(client, endpoint, headers)):
+                sentence = f"There is nothing at this address, but there is at {base}: set base_url to that."
     except InfronError as error:
         good, sentence = False, error.message
     return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
+
+
+async def _with_version(client: upstream.Client, endpoint: Endpoint, headers: dict[str, str]) -> str:
+    """The base address with `/v1`, if the list of models is there; "" where it is not, or has a version already."""
+    base = endpoint.base_url + "/v1"
+    if endpoint.models_url is None or re.search(r"/v\d", endpoint.base_url):
+        return ""
+    url = base + endpoint.models_url.removeprefix(endpoint.base_url)
+    found = await fetch(client, url, headers, seconds=LIVE_SECONDS, most_bytes=0)
+    return base if found.status in (200, 401, 403, 429) else ""
 
 
 async def _credentials(endpoint: Endpoint) -> tuple[bool, str]:

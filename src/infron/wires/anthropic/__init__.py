@@ -13,6 +13,7 @@ DEFAULTS = {
     "usage": "always",
 }
 CAN_CALL = False
+VERSION = "/v1"
 
 __all__ = [
     "CAN_CALL",
@@ -20,6 +21,7 @@ __all__ = [
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
+    "VERSION",
     "Accumulator",
     "Decoder",
     "Encoder",

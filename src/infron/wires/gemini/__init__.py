@@ -9,5 +9,6 @@ DEFAULTS = {
     "usage": "always",
 }
 CAN_CALL = False
+VERSION = "/v1beta"
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "VERSION", "Decoder", "encode_request", "parse_error"]

@@ -8,6 +8,7 @@ from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
 
 DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}
 CAN_CALL = False
+VERSION = ""
 
 __all__ = [
     "CAN_CALL",
@@ -15,6 +16,7 @@ __all__ = [
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
+    "VERSION",
     "Accumulator",
     "Decoder",
     "Encoder",
