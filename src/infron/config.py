@@ -135,7 +135,7 @@ class LogSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Offer the bundled model, if it is installed.")] = True
-    gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the one in the box.")] = ""
+    gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the bundled one.")] = ""
     threads: Annotated[Count, Meta(description="Threads that compute.")] = 1
     slots: Annotated[Count, Meta(description="Answers at once; further ones wait for a slot.")] = 4
     context_tokens: Annotated[Count, Meta(description="Prompt and answer of one slot together.")] = 2048
@@ -175,7 +175,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Setting(NamedTuple):
-    """One row of the settings table."""
+    """One line of the settings table."""
 
     section: str
     name: str

@@ -50,7 +50,7 @@ def test_serve_asks_its_own_api_says_how_to_go_on_and_stops_on_ctrl_c(tmp_path: 
     assert (tmp_path / "infron.db").exists()
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+def test_output_read_in_part_is_no_error(tmp_path: Path) -> None:
     with start("providers", "--json", cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
@@ -62,7 +62,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     "words", [(), ("serve",), ("chat",), ("keys",), ("keys", "create"), ("keys", "list"), ("keys", "revoke"),
               ("usage",), ("providers",), ("providers", "probe"), ("models",), ("check",)], ids=" ".join
 )  # fmt: skip
-def test_every_command_explains_itself_and_each_of_its_options(infron: Infron, words: tuple[str, ...]) -> None:
+def test_help_explains_every_command_and_each_of_its_options(infron: Infron, words: tuple[str, ...]) -> None:
     code, out, _ = infron(*words, "--help")
     assert code == 0
     assert "Usage: infron" in out

@@ -15,7 +15,7 @@ from commands import END, FINISH, Fake, Terminal, ask, frame, start
 from infron.cli import chat
 
 
-def test_the_answer_goes_to_standard_output_and_one_line_about_it_to_standard_error(fake: Fake) -> None:
+def test_chat_answer_goes_to_standard_output_and_one_line_about_it_to_standard_error(fake: Fake) -> None:
     fake.script = [b": Infron AI PROCESSING\n\n", frame(reasoning="hm"), frame("Hel"), frame("lo"), FINISH, END]
     code, out, err = ask(fake, "--model", "m", "--api-key", "sk-1", "Say", "hello")
     assert (code, out) == (0, "Hello\n")
@@ -25,14 +25,14 @@ def test_the_answer_goes_to_standard_output_and_one_line_about_it_to_standard_er
     assert fake.headers[0]["Authorization"] == "Bearer sk-1"
 
 
-def test_without_words_a_pipe_is_the_question(fake: Fake) -> None:
+def test_chat_takes_a_pipe_for_the_question(fake: Fake) -> None:
     fake.script = [frame("4"), FINISH, END]
     assert ask(fake, text=b"2+2?")[0] == 0
     assert fake.asked[0]["messages"][0]["content"] == "2+2?"
     assert fake.asked[0]["model"] == "local/smollm2-135m"
 
 
-def test_ctrl_c_leaves_the_stream_and_shows_its_receipt(fake: Fake) -> None:
+def test_chat_disconnects_on_ctrl_c_and_shows_the_receipt(fake: Fake) -> None:
     fake.script = [frame("One moment"), "hang"]
     fake.receipt = {
         "outcome": "cancelled", "tokens_completion": 2, "estimated": True, "total_cost": 0.02, "upstream_closed_ms": 1.5
@@ -48,7 +48,7 @@ def test_ctrl_c_leaves_the_stream_and_shows_its_receipt(fake: Fake) -> None:
         assert process.wait() == chat.CANCELLED
 
 
-def test_a_reader_that_leaves_the_pipe_ends_the_stream_too(fake: Fake) -> None:
+def test_chat_disconnects_when_the_reader_of_its_pipe_leaves(fake: Fake) -> None:
     gone = threading.Event()
     fake.script = [frame("first"), gone, frame("second"), "hang"]
     fake.receipt = {"outcome": "cancelled"}
@@ -66,14 +66,18 @@ def test_a_reader_that_leaves_the_pipe_ends_the_stream_too(fake: Fake) -> None:
     [
         (200, [frame("a"), b'data: {"error": {"code": 502, "message": "It broke."}}\n\ndata: [DONE]\n\n'], "It broke."),
         (200, [frame("a")], "broke off its answer"),
-        (200, [b"data: <html>\n\n"], "is no answer"),
-        (401, [b'{"error": {"message": "A key is needed."}}'], "A key is needed. (--api-key or INFRON_API_KEY"),
+        (200, [b"data: <html>\n\n"], "is not an Infron gateway"),
+        (
+            401,
+            [b'{"error": {"message": "A key is needed."}}'],
+            "A key is needed. (Give it to this command",
+        ),
         (404, [b'{"error": {"message": "No model `m`."}}'], "No model `m`."),
         (500, [b"<html>"], "status 500"),
     ],
     ids=["in-stream error", "truncated", "not JSON", "no key", "unknown model", "not ours"],
 )
-def test_whatever_goes_wrong_is_one_sentence(fake: Fake, status: int, script: list[bytes], sentence: str) -> None:
+def test_chat_errors_are_one_sentence(fake: Fake, status: int, script: list[bytes], sentence: str) -> None:
     fake.status, fake.script = status, list(script)
     code, _, err = ask(fake, "Hi")
     assert code == 1
@@ -83,19 +87,19 @@ def test_whatever_goes_wrong_is_one_sentence(fake: Fake, status: int, script: li
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "http://127.0.0.1:port"])
-def test_an_address_that_is_none_is_refused(url: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_chat_refuses_a_wrong_address(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert chat.run(url, None, "m", "Hi") == 1
-    assert "no address of a gateway" in capfd.readouterr().err
+    assert "is not an address" in capfd.readouterr().err
 
 
-def test_where_no_gateway_runs_it_says_how_to_start_one(capfd: pytest.CaptureFixture[str]) -> None:
+def test_chat_says_how_to_start_a_gateway_where_none_runs(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         assert chat.run(f"127.0.0.1:{unused.getsockname()[1]}", None, "m", "Hi") == 1
     assert "`infron serve` starts one" in capfd.readouterr().err
 
 
-def test_a_conversation_remembers_survives_errors_and_ctrl_c_and_ends_with_quit(
+def test_chat_conversation_remembers_survives_errors_and_ctrl_c_and_ends_with_quit(
     fake: Fake, terminal: Callable[..., Terminal]
 ) -> None:
     person = terminal("chat", "--base-url", fake.url)
@@ -124,7 +128,7 @@ def test_a_conversation_remembers_survives_errors_and_ctrl_c_and_ends_with_quit(
     assert [turn["content"] for turn in fake.asked[-1]["messages"]] == ["Hi", "Hello.", "Well?", "It is", "Good bye"]
 
 
-def test_on_a_terminal_comments_keep_an_indicator_alive_and_reasoning_stands_apart(
+def test_chat_on_a_terminal_shows_comments_as_an_indicator_and_reasoning_apart(
     fake: Fake, terminal: Callable[..., Terminal]
 ) -> None:
     seen = threading.Event()
@@ -171,7 +175,7 @@ def test_chat_writes_into_a_pipe_what_the_model_wrote(fake: Fake) -> None:
         b'{"choices": [{"delta": []}]}', b'{"choices": [], "usage": {"completion_tokens": "many"}}',
     ],
 )  # fmt: skip
-def test_chat_before_something_that_is_no_gateway_says_so(fake: Fake, answer: bytes) -> None:
+def test_chat_names_an_address_where_something_else_answers(fake: Fake, answer: bytes) -> None:
     fake.script = [b"data: " + answer + b"\n\n", END]
     code, _, err = ask(fake, "Hi")
-    assert (code, err) == (1, "infron: The gateway sent something that is no answer; is it one?\n")
+    assert (code, err) == (1, "infron: What answers there is not an Infron gateway: check --base-url.\n")

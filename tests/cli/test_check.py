@@ -29,13 +29,11 @@ def test_check_of_good_settings_says_so(infron: Infron, tmp_path: Path) -> None:
     assert "needs an API key to exist" in out
 
 
-def test_check_says_what_the_rows_of_the_file_wait_for_though_that_is_no_mistake(
-    infron: Infron, tmp_path: Path
-) -> None:
-    (tmp_path / "rows.toml").write_text(
+def test_check_names_what_definitions_of_the_file_wait_for(infron: Infron, tmp_path: Path) -> None:
+    (tmp_path / "definitions.toml").write_text(
         '[providers.groq]\non_disconnect = "cancel"\n[providers.mine]\nwire = "openai-chat"\nbase_url = "http://h/v1"\n'
     )
-    code, out, err = infron("check", "--config", "rows.toml")
+    code, out, err = infron("check", "--config", "definitions.toml")
     assert (code, out) == (0, "The settings are right.\n")
     assert err == "Not usable yet: Groq needs its key: set GROQ_API_KEY, or api_key in [providers.groq].\n"
 
@@ -55,7 +53,7 @@ def test_check_live_looks_for_credentials_where_requests_are_signed(
     assert not found["google-vertex"]["good"]
     assert "cannot be read" in found["google-vertex"]["sentence"]
     assert found["amazon-bedrock"]["good"]
-    assert "without paying" in found["amazon-bedrock"]["sentence"]
+    assert "only a paid request" in found["amazon-bedrock"]["sentence"]
 
 
 def test_check_live_asks_every_provider_that_has_a_key(infron: Infron, tmp_path: Path, fake: Fake) -> None:

@@ -22,7 +22,7 @@ SHOWN = "x\\u001b]52;c;cm0=\\u0007\\u009bm\\u202e\\ny"
 COMMANDS = Path(format.__file__).parent
 
 
-def test_nothing_prints_but_the_two_places_that_escape() -> None:
+def test_commands_print_in_the_two_places_that_escape() -> None:
     for path in COMMANDS.rglob("*.py"):
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         names = {name.id if isinstance(name, ast.Name) else getattr(name, "attr", "") for name in calls}
@@ -50,7 +50,7 @@ def test_keys_show_orders_in_names_instead_of_obeying_them(infron: Infron) -> No
     assert SHOWN in infron("keys", "revoke", ORDER)[2]
 
 
-def test_errors_show_orders_instead_of_obeying_them(infron: Infron) -> None:
+def test_error_sentences_show_orders_instead_of_obeying_them(infron: Infron) -> None:
     code, out, err = infron("providers", "probe", ORDER)
     assert (code, out) == (1, "")
     assert printable.line(err) == err
@@ -59,8 +59,8 @@ def test_errors_show_orders_instead_of_obeying_them(infron: Infron) -> None:
 def test_check_shows_orders_in_answers_of_providers_instead_of_obeying_them(
     infron: Infron, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def live(_: object) -> list[check.Answer]:
-        return [check.Answer("mock", True, ORDER, 1.0)]
+    async def live(_: object) -> list[check.ProviderCheck]:
+        return [check.ProviderCheck("mock", True, ORDER, 1.0)]
 
     monkeypatch.setattr(check, "live", live)
     monkeypatch.setattr(check, "waiting", lambda _: [ORDER])
@@ -95,7 +95,7 @@ def test_orders_are_shown_on_a_terminal_as_in_a_pipe(
     assert SHOWN in terminal("keys", "list").rest()
 
 
-def test_a_full_disk_behind_standard_output_is_one_sentence(tmp_path: Path) -> None:
+def test_output_onto_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     with (
         open("/dev/full", "wb") as full,
         start("providers", cwd=tmp_path, stdout=full, stderr=subprocess.PIPE) as process,

@@ -12,7 +12,7 @@ from infron.cli import keys
 from infron.runtime.ledger import ledger
 
 
-def test_a_key_is_shown_once_listed_without_its_secret_and_revoked_by_its_name(infron: Infron) -> None:
+def test_key_is_shown_once_listed_without_its_secret_and_revoked_by_its_name(infron: Infron) -> None:
     assert "no key yet" in infron("keys", "list")[2]
     code, out, _ = infron("keys", "create", "laptop", "--limit", "2.5")
     secret = out.strip()
@@ -32,7 +32,7 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_revoked_by_its_name(i
     assert "There is no key 'nobody'" in err
 
 
-def test_every_command_finds_the_ledger_of_the_named_file(infron: Infron, tmp_path: Path) -> None:
+def test_ledger_of_the_named_file_is_found_by_every_command(infron: Infron, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "infron.toml").write_text('[ledger]\nurl = "sqlite:///money.db"\n')
     infron("keys", "create", "--config", "there/infron.toml")
@@ -42,10 +42,10 @@ def test_every_command_finds_the_ledger_of_the_named_file(infron: Infron, tmp_pa
 
 
 def test_usage_without_a_price_is_unknown_and_not_nothing(infron: Infron, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"exchanges": 2, "prompt": 1000, "completion": 5}
+    counts = {"exchanges": 2, "prompt": 1000, "completion": 5}
     found = [
-        ledger.UsageRow(name="priced", cost=10**12, charge=10**12, unpriced=0, uncosted=1, estimated=1, **row),
-        ledger.UsageRow(name="unpriced", cost=0, charge=0, unpriced=2, uncosted=0, estimated=0, **row),
+        ledger.UsageRow(name="priced", cost=10**12, charge=10**12, unpriced=0, uncosted=1, estimated=1, **counts),
+        ledger.UsageRow(name="unpriced", cost=0, charge=0, unpriced=2, uncosted=0, estimated=0, **counts),
     ]
     monkeypatch.setattr(ledger, "usage_rows", lambda *_: found)
     _, out, err = infron("usage")
@@ -53,7 +53,7 @@ def test_usage_without_a_price_is_unknown_and_not_nothing(infron: Infron, monkey
     assert lines["priced"] == ["2", "1,000", "5", "$1.00", "$1.00"]
     assert lines["unpriced"] == ["2", "1,000", "5", "unknown", "unknown"]
     assert "not in cost and charge: 2." in err
-    assert "did not tell them: 1." in err
+    assert "did not report them: 1." in err
 
 
 @pytest.mark.parametrize("by", ["model", "key", "day", "provider"])
@@ -62,7 +62,7 @@ def test_usage_of_an_unused_gateway_is_empty(infron: Infron, by: str) -> None:
     assert json.loads(infron("usage", "--by", by, "--since", "7d", "--json")[1]) == []
 
 
-def test_since_is_a_date_or_a_span(infron: Infron) -> None:
+def test_usage_since_a_date_or_a_span(infron: Infron) -> None:
     assert keys.moment("1970-01-02", 0) == 86400
     assert keys.moment("12h", 86400) == 43200
     code, _, err = infron("usage", "--since", "yesterday")

@@ -19,7 +19,7 @@ from infron.catalog.load import load_catalog
 from infron.cli import app as cli
 from infron.cli.probe import accounts, findings
 from infron.cli.probe import experiment as probe
-from infron.cli.probe.findings import Finding, Run, Seen
+from infron.cli.probe.findings import Finding, Report, Trial
 from infron.config import Config
 from infron.errors import InfronError
 from infron.runtime.local import model as local
@@ -100,11 +100,11 @@ async def probed(
     options: probe.Options = QUICK,
     environ: dict[str, str] | None = None,
     said: list[str] | None = None,
-    **row: Any,
+    **definition: Any,
 ) -> Finding:
     said = [] if said is None else said
     async with ScriptedProvider(script) as provider:
-        given = {"base_url": provider.base_url, "api_key": "provider-key", **row}
+        given = {"base_url": provider.base_url, "api_key": "provider-key", **definition}
         return await probe.run(name, Config(providers={name: given}), options, environ or {}, said.append)
 
 
@@ -125,28 +125,32 @@ def generation(tokens: Callable[[int], int]) -> Callable[[str, int], Script]:
     return tell
 
 
-async def test_a_provider_that_bills_what_it_made_until_the_hang_up_stops_both(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_of_a_provider_that_bills_what_it_made_says_both_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(accounts.Account, "pause", 0.02)
     said: list[str] = []
     found = await probed("openrouter", Simulator(generation(lambda made: made)), said=said)
     assert (found.stops_work.value, found.stops_billing.value) == ("yes", "yes")
-    assert (found.verdict, found.on_disconnect) == ("Hanging up stops the work and the bill.", "cancel")
+    assert (found.verdict, found.on_disconnect) == ("Disconnecting stops the work and the bill.", "cancel")
     assert found.whole_tokens == WORDS
     assert 10 <= found.cut_tokens < 20
     assert found.closed_ms is not None
     assert found.closed_ms < 100
     assert "the whole answer has 60" in found.stops_billing.source
-    assert [said.index(line) for line in said if "whole answer" in line or "Hung up after" in line] == [1, 4]
+    assert [said.index(line) for line in said if "whole answer" in line or "Disconnected after" in line] == [1, 4]
 
 
-async def test_a_provider_that_bills_the_whole_answer_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_of_a_provider_that_bills_all_says_nothing_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(accounts.Account, "pause", 0.02)
     found = await probed("openrouter", Simulator(generation(lambda made: WORDS), goes_on=True))
     assert (found.stops_work.value, found.stops_billing.value, found.on_disconnect) == ("no", "no", "drain")
     assert "60 completion tokens" in found.stops_billing.source
 
 
-async def test_without_a_whole_answer_to_compare_with_a_part_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_probe_without_a_whole_answer_to_compare_with_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accounts.Account, "pause", 0.02)
     simulator = Simulator(generation(lambda made: made))
     found = await probed("openrouter", simulator, ALONE)
@@ -178,7 +182,7 @@ class Organization:
 
 
 @pytest.mark.parametrize(("others", "value"), [(0, "yes"), (1, "unknown")])
-async def test_openai_is_asked_with_an_admin_key_and_believed_where_nobody_else_used_the_model(
+async def test_probe_of_openai_asks_with_an_admin_key_and_believes_it_where_nobody_else_used_the_model(
     others: int, value: str
 ) -> None:
     organization = Organization(others)
@@ -190,13 +194,13 @@ async def test_openai_is_asked_with_an_admin_key_and_believed_where_nobody_else_
         assert "3 requests used owner/any in these minutes, 2 of them ours" in found.stops_billing.source
 
 
-async def test_without_an_admin_key_openai_tells_nothing_and_the_probe_says_which_is_missing() -> None:
+async def test_probe_of_openai_without_an_admin_key_says_which_is_missing() -> None:
     found = await probed("openai", Simulator(lambda path, made: as_json({}, 500)), ALONE)
     assert (found.stops_work.value, found.stops_billing.value, found.on_disconnect) == ("unknown", "unknown", None)
     assert "OPENAI_ADMIN_KEY" in found.stops_billing.source
 
 
-async def test_replicate_is_told_to_stop_and_its_prediction_believed() -> None:
+async def test_probe_of_replicate_tells_it_to_stop_and_believes_its_prediction() -> None:
     voice = speak("replicate")
     paced = [step for _ in range(WORDS) for step in (voice.text(" word"), Pause(PACE))]
     voice.usage(30, WORDS)
@@ -233,21 +237,21 @@ def gauge(working: Callable[[], bool]) -> Callable[[str, int], Script]:
 
 @pytest.mark.parametrize("tells", [slots, gauge])
 @pytest.mark.parametrize(("goes_on", "value"), [(False, "yes"), (True, "no")])
-async def test_an_engine_is_watched_at_work(tells: Any, goes_on: bool, value: str) -> None:
+async def test_probe_of_an_engine_watches_it_at_work(tells: Any, goes_on: bool, value: str) -> None:
     simulator = Simulator(tells(lambda: simulator.working), goes_on=goes_on)
     found = await probed("mine", simulator, wire="openai-chat")
     assert found.stops_work.value == value, found.stops_work.source
     assert found.stops_billing.value == "unknown"
-    assert "ms after the hang-up" in found.stops_work.source
+    assert "ms after the disconnect" in found.stops_work.source
 
 
-async def test_an_engine_that_is_busy_with_others_proves_nothing() -> None:
+async def test_probe_of_an_engine_that_is_busy_with_others_proves_nothing() -> None:
     found = await probed("mine", Simulator(gauge(lambda: True)), ALONE, wire="openai-chat")
     assert found.stops_work.value == "unknown"
     assert "at work for somebody else" in found.stops_work.source
 
 
-async def test_an_engine_that_is_still_at_work_when_the_wait_is_over_does_not_stop() -> None:
+async def test_probe_of_an_engine_still_at_work_after_the_wait_says_it_goes_on() -> None:
     states = iter([False])
     options = probe.Options(model="owner/any", after=10, max_tokens=WORDS, wait=0.5)
     found = await probed("mine", Simulator(gauge(lambda: next(states, True))), options, wire="openai-chat")
@@ -258,7 +262,7 @@ async def test_an_engine_that_is_still_at_work_when_the_wait_is_over_does_not_st
 # ---- what is told in the stream, or nowhere
 
 
-async def test_a_provider_without_such_an_api_is_unknown_and_the_closing_is_told() -> None:
+async def test_probe_of_a_provider_without_such_an_api_leaves_both_unknown_and_tells_the_closing() -> None:
     said: list[str] = []
     found = await probed("groq", Simulator(lambda path, made: as_json({}, 404)), ALONE, said=said)
     assert (found.stops_work.value, found.stops_billing.value, found.on_disconnect) == ("unknown", "unknown", None)
@@ -268,13 +272,13 @@ async def test_a_provider_without_such_an_api_is_unknown_and_the_closing_is_told
     assert found.reports_partial_usage.value == "no"
 
 
-async def test_usage_that_runs_along_in_the_stream_is_partial_usage() -> None:
+async def test_probe_takes_usage_that_runs_along_in_the_stream_for_partial_usage() -> None:
     found = await probed("perplexity", Simulator(lambda path, made: as_json({}, 404), running_usage=True), ALONE)
     assert found.reports_partial_usage.value == "yes"
     assert "it had reported" in found.reports_partial_usage.source
 
 
-async def test_a_placeholder_at_the_beginning_is_no_partial_usage() -> None:
+async def test_probe_takes_a_placeholder_at_the_beginning_for_no_partial_usage() -> None:
     voice = speak("anthropic")
     paced = [step for _ in range(WORDS) for step in (voice.text(" word"), Pause(PACE))]
     steps = [voice.start(30), *paced, voice.usage(30, WORDS), voice.finish("length"), voice.done()]
@@ -293,56 +297,56 @@ async def refused(name: str, **providers: Any) -> str:
     return caught.value.message
 
 
-async def test_a_name_that_nobody_has_is_answered_with_the_nearest() -> None:
+async def test_probe_of_an_unknown_name_answers_with_the_nearest() -> None:
     assert await refused("opnai") == "No provider `opnai`. Did you mean `openai`? `infron providers` lists them."
 
 
-async def test_a_closed_provider_and_a_missing_key_are_told_in_one_sentence() -> None:
+async def test_probe_of_a_closed_provider_or_without_a_key_is_one_sentence() -> None:
     assert (await refused("lepton")).startswith("Lepton AI is closed since 2025-04.")
     assert "OPENAI_API_KEY" in await refused("openai")
 
 
-async def test_a_provider_that_refuses_the_key_is_told_in_one_sentence() -> None:
+async def test_probe_of_a_provider_that_refuses_the_key_is_one_sentence() -> None:
     body = as_json({"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error"}}, 401)
     with pytest.raises(InfronError, match=r"The experiment failed: OpenAI refused the gateway's API key"):
         await probed("openai", lambda call: body)
 
 
-async def test_an_answer_that_is_over_too_soon_is_told_in_one_sentence() -> None:
+async def test_probe_of_an_answer_that_is_over_too_soon_is_one_sentence() -> None:
     short = [ROLE, text("No."), delta("stop"), DONE]
-    with pytest.raises(InfronError, match="was over before it could be hung up on: try a smaller --after"):
+    with pytest.raises(InfronError, match="was over before we disconnected: try a smaller --after"):
         await probed("groq", lambda call: short if call.method == "POST" else as_json({}, 404))
 
 
-def test_the_model_is_the_cheapest_one_that_is_known_there_unless_named() -> None:
-    rows = load_catalog({}, {}, {}, wires=PROVIDER_WIRES)
-    offers = {offer.id: model.id for model in rows.models.values() for offer in model.served_by
+def test_probe_asks_the_cheapest_known_model_unless_one_is_named() -> None:
+    catalog = load_catalog({}, {}, {}, wires=PROVIDER_WIRES)
+    offers = {offer.id: model.id for model in catalog.models.values() for offer in model.served_by
               if offer.provider == "openai"}  # fmt: skip
-    chosen = probe.model_of(rows.providers["openai"], rows, "")
+    chosen = probe.model_of(catalog.providers["openai"], catalog, "")
     assert chosen in offers
-    assert probe.model_of(rows.providers["openai"], rows, offers[chosen]) == chosen
-    assert probe.model_of(rows.providers["openai"], rows, "ft:mine") == "ft:mine"
+    assert probe.model_of(catalog.providers["openai"], catalog, offers[chosen]) == chosen
+    assert probe.model_of(catalog.providers["openai"], catalog, "ft:mine") == "ft:mine"
     with pytest.raises(InfronError, match="No model of Mine is known here: name one with --model"):
-        probe.model_of(Provider(id="mine", name="Mine"), rows, "")
+        probe.model_of(Provider(id="mine", name="Mine"), catalog, "")
 
 
 # ---- what is proved by what
 
 
-def judged(seen: Seen | None, whole: Run | None, *, waited: float = 5.0, seconds: float = 1.0) -> Finding:
-    cut = Run(asked=0.0, seconds=seconds, tokens=20, closed_ms=1.0)
+def judged(seen: Report | None, whole: Trial | None, *, waited: float = 5.0, seconds: float = 1.0) -> Finding:
+    cut = Trial(asked=0.0, seconds=seconds, tokens=20, closed_ms=1.0)
     return findings.find(
         "p", "m", "cancel", cut=cut, whole=whole, seen=seen, why_not="nobody told", waited=waited, most=400,
         free=False, date="2026-11-25",
     )  # fmt: skip
 
 
-def whole(tokens: int = 400, seconds: float = 8.0, finish: str = "length") -> Run:
-    return Run(asked=0.0, seconds=seconds, tokens=tokens, finish=finish)
+def whole(tokens: int = 400, seconds: float = 8.0, finish: str = "length") -> Trial:
+    return Trial(asked=0.0, seconds=seconds, tokens=tokens, finish=finish)
 
 
-def counted(tokens: int) -> Seen:
-    return Seen(words=f"it counted {tokens}", tokens=tokens, billed=True)
+def counted(tokens: int) -> Report:
+    return Report(words=f"it counted {tokens}", tokens=tokens, billed=True)
 
 
 @pytest.mark.parametrize(
@@ -357,21 +361,21 @@ def counted(tokens: int) -> Seen:
         (counted(24), whole(seconds=1.1), "unknown", "unknown"),  # too quick a one
         (counted(24), None, "unknown", "unknown"),
         (counted(400), None, "no", "no"),  # as much as was allowed is all of it
-        (Seen(words="idle", freed=0.1), whole(), "yes", "unknown"),
-        (Seen(words="idle", freed=6.9), whole(), "no", "unknown"),
-        (Seen(words="idle", freed=0.1), None, "unknown", "unknown"),
-        (Seen(words="idle", freed=0.1), whole(seconds=1.1), "unknown", "unknown"),
-        (Seen(words="at work", working=True, final=False), whole(), "no", "unknown"),
-        (Seen(words="at work", working=True, final=False), None, "unknown", "unknown"),
-        (Seen(words="canceled", stopped=True, billed=True, seconds=1.2, whole_seconds=8.0), whole(), "yes", "yes"),
-        (Seen(words="canceled", stopped=True, billed=True, seconds=8.1, whole_seconds=8.0), whole(), "yes", "no"),
-        (Seen(words="canceled", stopped=True, billed=True, seconds=1.2), whole(), "yes", "unknown"),
-        (Seen(words="canceled", stopped=True, billed=True), whole(), "yes", "unknown"),
+        (Report(words="idle", freed=0.1), whole(), "yes", "unknown"),
+        (Report(words="idle", freed=6.9), whole(), "no", "unknown"),
+        (Report(words="idle", freed=0.1), None, "unknown", "unknown"),
+        (Report(words="idle", freed=0.1), whole(seconds=1.1), "unknown", "unknown"),
+        (Report(words="at work", working=True, final=False), whole(), "no", "unknown"),
+        (Report(words="at work", working=True, final=False), None, "unknown", "unknown"),
+        (Report(words="canceled", stopped=True, billed=True, seconds=1.2, whole_seconds=8.0), whole(), "yes", "yes"),
+        (Report(words="canceled", stopped=True, billed=True, seconds=8.1, whole_seconds=8.0), whole(), "yes", "no"),
+        (Report(words="canceled", stopped=True, billed=True, seconds=1.2), whole(), "yes", "unknown"),
+        (Report(words="canceled", stopped=True, billed=True), whole(), "yes", "unknown"),
         (None, whole(), "unknown", "unknown"),
     ],
 )
-def test_each_fact_follows_from_what_was_seen_or_is_unknown(
-    seen: Seen | None, against: Run | None, work: str, billing: str
+def test_findings_follow_from_what_was_seen_or_are_unknown(
+    seen: Report | None, against: Trial | None, work: str, billing: str
 ) -> None:
     found = judged(seen, against)
     assert (found.stops_work.value, found.stops_billing.value) == (work, billing)
@@ -381,20 +385,20 @@ def test_each_fact_follows_from_what_was_seen_or_is_unknown(
         assert fact.date == "2026-11-25"
 
 
-def test_a_look_that_ended_too_early_does_not_prove_that_the_work_goes_on() -> None:
-    found = judged(Seen(words="at work", working=True, final=False), whole(), waited=1.0)
+def test_findings_of_a_look_that_ended_too_early_are_unknown() -> None:
+    found = judged(Report(words="at work", working=True, final=False), whole(), waited=1.0)
     assert found.stops_work.value == "unknown"
     assert "--wait" in found.stops_work.source
 
 
-def test_the_result_can_be_pasted_into_the_configuration() -> None:
-    found = judged(Seen(words='it said "no\\way"', tokens=24, billed=True), whole())
+def test_findings_can_be_pasted_into_the_configuration() -> None:
+    found = judged(Report(words='it said "no\\way"', tokens=24, billed=True), whole())
     pasted = tomllib.loads(findings.as_toml(found).replace("[providers.p]", "[providers.groq]"))
-    row = load_catalog(pasted["providers"], {}, {}, wires=PROVIDER_WIRES).providers["groq"]
-    assert row.on_disconnect == "cancel"
-    assert row.stops_billing.value == "yes"
-    assert row.stops_billing.source.startswith('measured with m: it said "no\\way", where 20 were delivered')
-    assert row.reports_partial_usage.date == "2026-11-25"
+    found = load_catalog(pasted["providers"], {}, {}, wires=PROVIDER_WIRES).providers["groq"]
+    assert found.on_disconnect == "cancel"
+    assert found.stops_billing.value == "yes"
+    assert found.stops_billing.source.startswith('measured with m: it said "no\\way", where 20 were delivered')
+    assert found.reports_partial_usage.date == "2026-11-25"
 
 
 # ---- the command, and the bundled model
@@ -408,20 +412,20 @@ def command(*words: str, file: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(60)  # a real model computes, beside other tests
-def test_the_model_in_the_box_really_stops(tmp_path: Path) -> None:
+def test_bundled_model_really_stops(tmp_path: Path) -> None:
     if reason := local.missing(config.Local()):
         pytest.skip(reason)
     file = tmp_path / "infron.toml"
     file.write_text("[local]\nslots = 1\ncontext_tokens = 512\n")
     done = command("local", "--max-tokens", "240", "--after", "10", file=file)
     assert done.returncode == 0, done.stderr
-    row = tomllib.loads(done.stdout)["providers"]["local"]
-    assert (row["stops_work"]["value"], row["stops_billing"]["value"]) == ("yes", "yes"), done.stdout
-    assert row["on_disconnect"] == "cancel"
-    assert "Hung up after" in done.stderr
+    found = tomllib.loads(done.stdout)["providers"]["local"]
+    assert (found["stops_work"]["value"], found["stops_billing"]["value"]) == ("yes", "yes"), done.stdout
+    assert found["on_disconnect"] == "cancel"
+    assert "Disconnected after" in done.stderr
 
 
-def test_the_command_says_in_one_sentence_what_stands_in_its_way(tmp_path: Path) -> None:
+def test_probe_command_says_in_one_sentence_what_stands_in_its_way(tmp_path: Path) -> None:
     file = tmp_path / "infron.toml"
     file.write_text("[local]\nenabled = false\n")
     done = command("local", file=file)

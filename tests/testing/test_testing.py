@@ -65,8 +65,8 @@ class Heard(NamedTuple):
 
 
 def heard(voice: Voice, pieces: list[bytes]) -> Heard:
-    row = {"id": "mock", "name": "Mock", "base_url": "http://127.0.0.1:1/v1", **voice.row_fields}
-    decoder = PROVIDER_WIRES[voice.wire].Decoder(msgspec.convert(row, Provider), MOST, "")
+    definition = {"id": "mock", "name": "Mock", "base_url": "http://127.0.0.1:1/v1", **voice.row_fields}
+    decoder = PROVIDER_WIRES[voice.wire].Decoder(msgspec.convert(definition, Provider), MOST, "")
     events: list[Event] = [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
     tools: dict[int, list[str]] = {}
     for event in events:
@@ -87,7 +87,7 @@ def heard(voice: Voice, pieces: list[bytes]) -> Heard:
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-def test_a_whole_answer_is_heard_as_it_was_said_however_it_is_split(wire: str) -> None:
+def test_voice_of_a_whole_answer_is_decoded_as_it_was_said_however_it_is_split(wire: str) -> None:
     voice = speak(wire)
     steps = voice.answer("Grüße, ", "Welt\nund ", "Mond 🌙", prompt=20, completion=5)
     whole = b"".join(steps)
@@ -103,7 +103,7 @@ def test_a_whole_answer_is_heard_as_it_was_said_however_it_is_split(wire: str) -
 
 @pytest.mark.parametrize("wire", TALKS)
 @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "content_filter"])
-def test_every_end_has_the_wires_own_word_or_is_refused(wire: str, reason: Any) -> None:
+def test_voice_has_the_wires_own_word_for_every_end_or_refuses(wire: str, reason: Any) -> None:
     voice = speak(wire)
     if reason not in voice.reasons:
         with pytest.raises(ValueError, match=f"{wire} has no word for the end `{reason}`"):
@@ -116,7 +116,7 @@ def test_every_end_has_the_wires_own_word_or_is_refused(wire: str, reason: Any) 
 
 
 @pytest.mark.parametrize("wire", [wire for wire in NATIVE if wire in TALKS])
-def test_thoughts_and_parallel_calls_are_told_apart_from_the_text(wire: str) -> None:
+def test_voice_tells_reasoning_and_parallel_calls_apart_from_the_text(wire: str) -> None:
     voice = speak(wire)
     told = heard(
         voice,
@@ -137,19 +137,19 @@ def test_thoughts_and_parallel_calls_are_told_apart_from_the_text(wire: str) -> 
 
 
 @pytest.mark.parametrize("wire", TALKS)
-def test_cached_and_reasoning_tokens_are_inside_the_counts(wire: str) -> None:
+def test_voice_counts_cached_and_reasoning_tokens_inside_the_totals(wire: str) -> None:
     voice = speak(wire)
     told = heard(voice, [voice.start(), voice.usage(20, 9, cached=16, reasoning=4), voice.finish(), voice.done()])
     assert told.usage is not None
     assert (told.usage.prompt, told.usage.completion) == (20, 9)
     assert told.usage.cached == 16
-    if wire not in ("bedrock", "cohere"):  # they count no thoughts apart
+    if wire not in ("bedrock", "cohere"):  # they count no reasoning apart
         assert told.usage.reasoning == 4
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
 @pytest.mark.parametrize("kind", ["overloaded", "rate_limit", "server"])
-def test_a_failure_inside_the_stream_is_heard_as_one_and_not_as_an_end(wire: str, kind: Any) -> None:
+def test_voice_of_a_failure_inside_the_stream_is_decoded_as_one(wire: str, kind: Any) -> None:
     voice = speak(wire)
     told = heard(voice, [voice.start(), voice.text("Hal"), voice.error(kind, "the reason why")])
     assert (told.text, told.finish, told.done) == ("Hal", None, False)
@@ -158,7 +158,7 @@ def test_a_failure_inside_the_stream_is_heard_as_one_and_not_as_an_end(wire: str
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-def test_an_answer_that_breaks_off_says_no_end(wire: str) -> None:
+def test_voice_that_breaks_off_says_no_end(wire: str) -> None:
     voice = speak(wire)
     told = heard(voice, [voice.start(), voice.text("Hal")])
     assert (told.text, told.finish, told.error, told.done) == ("Hal", None, None, False)
@@ -166,34 +166,35 @@ def test_an_answer_that_breaks_off_says_no_end(wire: str) -> None:
 
 @pytest.mark.parametrize("wire", SCRIPTS)
 @pytest.mark.parametrize("kind", ["overloaded", "rate_limit", "server", "invalid", "key"])
-def test_a_refusal_is_the_wires_own_error(wire: str, kind: Any) -> None:
+def test_voice_refuses_with_the_wires_own_error(wire: str, kind: Any) -> None:
     voice = speak(wire)
     answer = voice.refuse(kind, "not now", retry_after="7")
-    row = msgspec.convert({"id": "mock", "name": "Mock", **voice.row_fields}, Provider)
+    provider = msgspec.convert({"id": "mock", "name": "Mock", **voice.row_fields}, Provider)
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
-    error = PROVIDER_WIRES[wire].parse_error(answer.status, headers, answer.body or b"", row, "", 0.0)
+    error = PROVIDER_WIRES[wire].parse_error(answer.status, headers, answer.body or b"", provider, "", 0.0)
     statuses = {"overloaded": {503}, "rate_limit": {429}, "server": {500, 502}, "invalid": {400, 422}, "key": {502}}
     assert error.status in statuses[kind]
     if kind == "rate_limit":
         assert (error.error_type, error.retry_after, error.safe_to_retry) == ("rate_limit_exceeded", 7, True)
 
 
-def test_what_a_wire_cannot_say_is_refused_before_it_is_sent() -> None:
+def test_voice_refuses_what_its_wire_cannot_say() -> None:
     with pytest.raises(ValueError, match="replicate has no tool calls"):
         speak("replicate").tool_call("f")
-    with pytest.raises(ValueError, match="replicate has no thoughts"):
+    with pytest.raises(ValueError, match="replicate has no reasoning"):
         speak("replicate").thinking("hm")
     with pytest.raises(ValueError, match="no wire 'telex'; there are openai-chat, anthropic"):
         speak("telex")
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-def test_its_row_is_like_a_shipped_row_of_that_wire(wire: str) -> None:
-    rows = [row for row in load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers.values() if row.wire == wire]
+def test_voice_definition_is_like_a_shipped_one_of_its_wire(wire: str) -> None:
+    shipped = load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers.values()
+    same = [one for one in shipped if one.wire == wire]
     given = msgspec.convert({"id": "mock", "name": "Mock", **speak(wire).row_fields}, Provider)
-    assert any(row.auth.header == given.auth.header and row.auth.scheme == given.auth.scheme for row in rows)
-    assert any(row.chat_path.endswith(given.chat_path) for row in rows)
-    assert any(given.headers.items() <= row.headers.items() for row in rows)
+    assert any(one.auth.header == given.auth.header and one.auth.scheme == given.auth.scheme for one in same)
+    assert any(one.chat_path.endswith(given.chat_path) for one in same)
+    assert any(given.headers.items() <= one.headers.items() for one in same)
 
 
 def test_split_keeps_every_byte() -> None:
@@ -289,7 +290,7 @@ async def streamed(voice: Voice, script: Any, seen: asyncio.Event | None = None)
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-async def test_a_gateway_streams_it_in_the_chat_wire(wire: str) -> None:
+async def test_gateway_streams_every_voice_in_the_chat_wire(wire: str) -> None:
     voice = speak(wire)
     steps: Script = split(voice.answer("Hello", " there\n", "you", prompt=20, completion=5), 30, 31, 90)
     told = await streamed(voice, voice.plays(steps))
@@ -300,7 +301,7 @@ async def test_a_gateway_streams_it_in_the_chat_wire(wire: str) -> None:
 
 
 @pytest.mark.parametrize("wire", TALKS)
-async def test_a_gateway_streams_its_tool_calls(wire: str) -> None:
+async def test_gateway_streams_the_tool_calls_of_every_voice(wire: str) -> None:
     voice = speak(wire)
     calls = [voice.tool_call("weather", '{"city":"Rome"}'), voice.tool_call("time", "{}", "call_2")]
     told = await streamed(voice, voice.plays([voice.start(), *calls, voice.finish("tool_calls"), voice.done()]))
@@ -310,7 +311,7 @@ async def test_a_gateway_streams_its_tool_calls(wire: str) -> None:
 
 @pytest.mark.parametrize("wire", [wire for wire in SCRIPTS if wire != "replicate"])
 @pytest.mark.parametrize("cut", [CUT, RESET, b""], ids=["closed", "reset", "ended"])
-async def test_an_answer_that_is_cut_off_is_an_error_and_never_an_end(wire: str, cut: Any) -> None:
+async def test_gateway_makes_an_error_of_a_voice_that_is_cut_off(wire: str, cut: Any) -> None:
     voice, seen = speak(wire), asyncio.Event()
     told = await streamed(voice, voice.plays([voice.start(), voice.text("Hal"), Wait(seen), cut]), seen)
     assert (told.text, told.finish, told.usage) == ("Hal", None, None)
@@ -319,7 +320,7 @@ async def test_an_answer_that_is_cut_off_is_an_error_and_never_an_end(wire: str,
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-async def test_a_failure_after_content_is_an_error_in_the_stream(wire: str) -> None:
+async def test_gateway_makes_an_error_in_the_stream_of_a_failure_after_content(wire: str) -> None:
     voice, seen = speak(wire), asyncio.Event()
     steps = [voice.start(), voice.text("Hal"), Wait(seen), voice.error("overloaded", "too much")]
     told = await streamed(voice, voice.plays(steps), seen)
@@ -329,7 +330,7 @@ async def test_a_failure_after_content_is_an_error_in_the_stream(wire: str) -> N
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-async def test_a_refusal_keeps_its_status(wire: str) -> None:
+async def test_gateway_keeps_the_status_of_a_refusal(wire: str) -> None:
     voice = speak(wire)
     told = await streamed(voice, [voice.refuse("rate_limit", "slow down")])
     assert told.status == 429
@@ -338,7 +339,7 @@ async def test_a_refusal_keeps_its_status(wire: str) -> None:
 
 
 @pytest.mark.parametrize("wire", SCRIPTS)
-async def test_hanging_up_reaches_the_provider_as_its_row_says(wire: str) -> None:
+async def test_disconnect_reaches_the_provider_as_its_definition_says(wire: str) -> None:
     voice, never = speak(wire), asyncio.Event()
     script = voice.plays([voice.start(), voice.text("Hello"), Wait(never)])
     body = request(voice, stream=True)
@@ -376,7 +377,7 @@ async def test_empty_steps_end_nothing() -> None:
     assert (told.text, told.finish, told.error) == ("Hello", "stop", None)
 
 
-def test_the_example_of_the_documentation_runs() -> None:
+def test_example_of_the_documentation_runs() -> None:
     pytest.importorskip("openai")
     page = (Path(__file__).parents[2] / "docs/testing.md").read_text()
     program = page.split("```python\n")[1].split("```")[0]

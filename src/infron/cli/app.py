@@ -150,15 +150,15 @@ def chat_(
 def check_(
     config_file: ConfigFile = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Also ask each provider that is set up whether it takes its key.")
+        bool, typer.Option("--live", help="Also ask each provider that is set up whether it accepts its key.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the settings and say what is wrong, line by line; the exit code is 0 if nothing is."""
+    """Check the settings and say what is wrong, line by line; the exit code is 0 if all is right."""
     problems = check.settings(config_file)
     notes: list[str] = []
     waiting: list[str] = []
-    answers: list[check.Answer] = []
+    answers: list[check.ProviderCheck] = []
     if not problems:
         loaded = config.load(config_file)
         notes, waiting = check.notes(loaded), check.waiting(loaded)

@@ -28,7 +28,7 @@ DEFAULT_MODEL = "local/smollm2-135m"
 CANCELLED = 130  # exit code, as shells have it for Ctrl-C
 
 
-class Answer(msgspec.Struct):
+class StreamedAnswer(msgspec.Struct):
     """What came of one question so far. Times are `time.monotonic()`."""
 
     asked: float
@@ -141,7 +141,7 @@ def _talk(gateway: Gateway, model: str, screen: Screen) -> int:
 
 def _turn(gateway: Gateway, model: str, messages: list[dict[str, str]], screen: Screen) -> bool:
     """One question and its answer, which is added to `messages`. False if Ctrl-C cut it short. Raises GatewayError."""
-    answer = Answer(time.monotonic())
+    answer = StreamedAnswer(time.monotonic())
     request = {"model": model, "messages": messages, "stream": True, "stream_options": {"include_usage": True}}
     try:
         _stream(gateway, request, answer, screen)
@@ -156,7 +156,7 @@ def _turn(gateway: Gateway, model: str, messages: list[dict[str, str]], screen: 
     return whole
 
 
-def _stream(gateway: Gateway, request: dict[str, Any], answer: Answer, screen: Screen) -> None:
+def _stream(gateway: Gateway, request: dict[str, Any], answer: StreamedAnswer, screen: Screen) -> None:
     decoder, done = sse.Decoder(), False
     with contextlib.ExitStack() as shown:
         status = shown.enter_context(screen.waiting())
@@ -180,7 +180,7 @@ def _stream(gateway: Gateway, request: dict[str, Any], answer: Answer, screen: S
         raise GatewayError(f"{gateway.url} broke off its answer (receipt {answer.id}).")
 
 
-def _frame(frame: Frame, answer: Answer, screen: Screen, waiting: contextlib.ExitStack) -> None:
+def _frame(frame: Frame, answer: StreamedAnswer, screen: Screen, waiting: contextlib.ExitStack) -> None:
     """Show what one frame brings; the first content ends the waiting."""
     if frame.error is not None:
         waiting.close()
@@ -203,7 +203,7 @@ def _frame(frame: Frame, answer: Answer, screen: Screen, waiting: contextlib.Exi
             screen.content(text)
 
 
-def _cancelled(gateway: Gateway, answer: Answer) -> str:
+def _cancelled(gateway: Gateway, answer: StreamedAnswer) -> str:
     """The line that a cancelled answer ends with: its receipt."""
     if not answer.id:
         return "Cancelled before the gateway had answered, so there is no receipt to show."
@@ -214,7 +214,7 @@ def _cancelled(gateway: Gateway, answer: Answer) -> str:
     except KeyboardInterrupt:
         return f"Cancelled · receipt {answer.id}"
     if receipt.outcome is None:
-        return f"Left · the provider answers on, at full price · receipt {answer.id}"
+        return f"Disconnected · the provider answers on, at full price · receipt {answer.id}"
     tokens = receipt.tokens_completion
     parts = [receipt.outcome.capitalize(), f"{tokens or 0:,} token{'s' * (tokens != 1)}"]
     parts[-1] += " (estimated)" if receipt.estimated else ""

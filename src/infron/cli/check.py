@@ -1,4 +1,4 @@
-"""Whether a configuration will work: what is wrong in it, and whether the providers take their keys.
+"""Whether a configuration will work: what is wrong in it, and whether the providers accept their keys.
 
 It never changes anything, and never sends a request that costs money.
 """
@@ -31,7 +31,7 @@ from infron.wires import PROVIDER_WIRES
 LIVE_SECONDS = 20.0
 
 
-class Answer(Struct, frozen=True):
+class ProviderCheck(Struct, frozen=True):
     """What a provider said to its key."""
 
     provider: str
@@ -45,10 +45,10 @@ def settings(path: Path | None) -> list[str]:
     problems = config.problems(path)
     providers, models = _tables(path)
     for key, table in providers.items():
-        problems += _row({key: table}, {}, path)
+        problems += _definition({key: table}, {}, path)
     if not problems:  # models name providers: only where these are right can they be judged
         for key, table in models.items():
-            problems += _row(providers, {key: table}, path)
+            problems += _definition(providers, {key: table}, path)
     if not problems:
         loaded = config.load(path)
         problems += [reason for reason in (_ledger(loaded), _local(loaded)) if reason]
@@ -63,11 +63,11 @@ def _tables(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
         data = {}
     found = [data.get(name) for name in ("providers", "models")]
     whole = [table if isinstance(table, dict) else {} for table in found]
-    providers, models = ({key: row for key, row in table.items() if isinstance(row, dict)} for table in whole)
+    providers, models = ({key: one for key, one in table.items() if isinstance(one, dict)} for table in whole)
     return providers, models
 
 
-def _row(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -> list[str]:
+def _definition(providers: dict[str, Any], models: dict[str, Any], path: Path | None) -> list[str]:
     try:
         load_catalog(providers, models, os.environ, wires=PROVIDER_WIRES, path=path)
     except InfronError as error:
@@ -109,7 +109,7 @@ def _local(loaded: config.Config) -> str | None:
 # ---- live
 
 
-async def live(loaded: config.Config) -> list[Answer]:
+async def live(loaded: config.Config) -> list[ProviderCheck]:
     """Ask every usable provider for its list of models, all at once: each should take the key."""
     catalog = _catalog(loaded)
     client = upstream.Client(connect_seconds=loaded.timeouts.connect_seconds)
@@ -127,7 +127,7 @@ async def live(loaded: config.Config) -> list[Answer]:
         await client.close()
 
 
-async def _start(loaded: config.Config) -> Answer:
+async def _start(loaded: config.Config) -> ProviderCheck:
     began, model = time.monotonic(), local.LocalModel.prepare(loaded.local)
     try:
         await model.ensure()
@@ -136,10 +136,10 @@ async def _start(loaded: config.Config) -> Answer:
         good, sentence = False, error.message
     finally:
         model.close()
-    return Answer("local", good, sentence, (time.monotonic() - began) * 1000)
+    return ProviderCheck("local", good, sentence, (time.monotonic() - began) * 1000)
 
 
-async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> Answer:
+async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> ProviderCheck:
     began = time.monotonic()
     try:
         if endpoint.models_url is None:
@@ -152,7 +152,7 @@ async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> An
                 sentence = f"There is nothing at this address, but there is at {base}: set base_url to that."
     except InfronError as error:
         good, sentence = False, error.message
-    return Answer(provider, good, sentence, (time.monotonic() - began) * 1000)
+    return ProviderCheck(provider, good, sentence, (time.monotonic() - began) * 1000)
 
 
 async def _with_version(client: upstream.Client, endpoint: Endpoint, headers: dict[str, str]) -> str:
@@ -169,23 +169,23 @@ async def _credentials(endpoint: Endpoint) -> tuple[bool, str]:
     """As much as can be known where there is no list of models: whether what signs requests finds credentials."""
     signer = signer_of(endpoint)
     if signer is None:
-        return True, "It has no list of models, so its key cannot be checked without paying."
+        return True, "It has no list of models, so only a paid request could check its key."
     try:
         async with asyncio.timeout(LIVE_SECONDS):
             if signer.headers("POST", endpoint.chat_url, b"", time.time()) is None:
                 await signer.refresh()
     except TimeoutError:
         return False, f"No credentials were found within {LIVE_SECONDS:.0f} seconds."
-    return True, "Its credentials are there; whether it takes them cannot be checked without paying."
+    return True, "Its credentials are found; only a paid request could check whether it accepts them."
 
 
 def _meaning(status: int) -> str:
     known = {
         200: "It answers.",
-        400: "It refuses the question, as some providers do where the key is wrong.",
+        400: "It refuses to list its models, as some providers do where the key is wrong.",
         401: "It refuses the key.",
-        403: "It knows the key but does not permit this.",
-        404: "There is nothing at this address: is base_url right?",
-        429: "It takes the key, but asks to come more slowly.",
+        403: "It knows the key, and does not permit it to list models.",
+        404: "Nothing answers at this address: check base_url.",
+        429: "It accepts the key, and its rate limit is reached.",
     }
     return f"{known.get(status, 'An unexpected answer.')} (status {status})"

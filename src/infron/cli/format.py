@@ -73,7 +73,7 @@ def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     shown = [place for place in range(len(columns)) if place != spare or console.width >= WIDE]
     for place in shown:
-        # What a row is called is the last to be folded.
+        # The first column, which names what a row is about, is the last to be folded.
         least = min(20, max(len(row[0]) for row in rows)) if place == 0 else None
         side: Literal["left", "right"] = "right" if place in right else "left"
         table.add_column(columns[place], justify=side, overflow="fold", min_width=least)
@@ -88,7 +88,7 @@ def show_json(value: Any) -> None:
         print(printable.in_json(msgspec.json.format(msgspec.json.encode(value))).decode())
 
 
-def key_members(key: Key) -> dict[str, Any]:
+def key_fields(key: Key) -> dict[str, Any]:
     return {**msgspec.structs.asdict(key), "limit": usd(key.limit)}
 
 
@@ -108,34 +108,48 @@ def day(seconds: float | None) -> str:
 # ---- a provider
 
 
-def provider_members(row: Provider, why: str | None) -> dict[str, Any]:
-    """A row as JSON, and why it cannot be used now (None: it can)."""
+def provider_fields(provider: Provider, why: str | None) -> dict[str, Any]:
+    """A definition as JSON, and why it cannot be used now (None: it can)."""
     return {
-        "id": row.id,
-        "name": row.name,
-        "aliases": row.aliases,
-        "wire": row.wire,
-        "base_url": row.base_url,
-        "env": row.auth.env,
+        "id": provider.id,
+        "name": provider.name,
+        "aliases": provider.aliases,
+        "wire": provider.wire,
+        "base_url": provider.base_url,
+        "env": provider.auth.env,
         "usable": why is None,
         "why_not": why,
-        "status": row.status,
-        "since": row.since or None,
-        "successor": row.successor or None,
-        "on_disconnect": row.on_disconnect,
-        "stops_work": row.stops_work,
-        "stops_billing": row.stops_billing,
-        "reports_partial_usage": row.reports_partial_usage,
-        "notes": row.notes,
-        "source": row.source,
+        "status": provider.status,
+        "since": provider.since or None,
+        "successor": provider.successor or None,
+        "on_disconnect": provider.on_disconnect,
+        "stops_work": provider.stops_work,
+        "stops_billing": provider.stops_billing,
+        "reports_partial_usage": provider.reports_partial_usage,
+        "notes": provider.notes,
+        "source": provider.source,
     }
 
 
-def provider_cells(row: Provider, why: str | None) -> list[str]:
-    if row.status == "closed":
-        return [row.id, row.wire, "", "", known_from(row.source, row.since), f"closed {row.since}".strip()]
-    fact = row.stops_billing
-    return [row.id, row.wire, row.on_disconnect, stopped(row), known_from(fact.source, fact.date), state(row, why)]
+def provider_cells(provider: Provider, why: str | None) -> list[str]:
+    if provider.status == "closed":
+        return [
+            provider.id,
+            provider.wire,
+            "",
+            "",
+            known_from(provider.source, provider.since),
+            f"closed {provider.since}".strip(),
+        ]
+    fact = provider.stops_billing
+    return [
+        provider.id,
+        provider.wire,
+        provider.on_disconnect,
+        stopped(provider),
+        known_from(fact.source, fact.date),
+        state(provider, why),
+    ]
 
 
 def known_from(source: str, date: str) -> str:
@@ -143,19 +157,19 @@ def known_from(source: str, date: str) -> str:
     return f"{re.split('[,:;] ', source)[0]} {date}".strip()
 
 
-def stopped(row: Provider) -> str:
-    """What hanging up stops there: `work, bill`; with a question mark where that is unknown."""
+def stopped(provider: Provider) -> str:
+    """What a disconnect stops there: `work, bill`; with a question mark where that is unknown."""
     marks = {"yes": "", "unknown": "?"}
-    facts = {"work": row.stops_work.value, "bill": row.stops_billing.value}
+    facts = {"work": provider.stops_work.value, "bill": provider.stops_billing.value}
     if set(facts.values()) == {"unknown"}:
         return "unknown"
     return ", ".join(name + marks[value] for name, value in facts.items() if value in marks) or "nothing"
 
 
-def state(row: Provider, why: str | None) -> str:
+def state(provider: Provider, why: str | None) -> str:
     """`ready`, or what to set. `why`: the whole sentence that says why it cannot be used."""
-    doubt = " (uncertain)" if row.status == "uncertain" else ""
+    doubt = " (uncertain)" if provider.status == "uncertain" else ""
     if why is None:
         return f"ready{doubt}"
-    needs = [names[0] for _, names in lacking(row, os.environ) if names]
-    return f"set {', '.join(needs)}{doubt}" if needs and not row.bundled else why
+    needs = [names[0] for _, names in lacking(provider, os.environ) if names]
+    return f"set {', '.join(needs)}{doubt}" if needs and not provider.bundled else why

@@ -82,7 +82,7 @@ class Gateway:
         except ValueError:
             port = -1
         if address.scheme not in ("http", "https") or not address.hostname or port == -1:
-            raise GatewayError(f"{base_url!r} is no address of a gateway; write it like http://127.0.0.1:8080.")
+            raise GatewayError(f"{base_url!r} is not an address; write it like http://127.0.0.1:8080.")
         self.url = f"{address.scheme}://{address.netloc}"
         self._prefix = address.path.rstrip("/").removesuffix("/v1")
         self._connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
@@ -132,7 +132,7 @@ def decoded(data: bytes, shape: type[Shape]) -> Shape:
     try:
         return msgspec.json.decode(data, type=shape)
     except msgspec.MsgspecError as error:
-        raise GatewayError("The gateway sent something that is no answer; is it one?") from error
+        raise GatewayError("What answers there is not an Infron gateway: check --base-url.") from error
 
 
 def _refusal(status: int, body: bytes) -> str:
@@ -140,4 +140,4 @@ def _refusal(status: int, body: bytes) -> str:
         message = msgspec.json.decode(body, type=Refusal).error.message
     except msgspec.MsgspecError:
         return f"The gateway answered with status {status}."
-    return message if status != 401 else f"{message} (--api-key or INFRON_API_KEY says it to this command.)"
+    return message if status != 401 else f"{message} (Give it to this command with --api-key or INFRON_API_KEY.)"

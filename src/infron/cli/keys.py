@@ -14,7 +14,7 @@ import msgspec
 import typer
 
 from infron import config
-from infron.cli.format import answer, day, key_members, money, say, show, show_json
+from infron.cli.format import answer, day, key_fields, money, say, show, show_json
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.money import usd
 from infron.runtime.ledger import ledger
@@ -32,7 +32,7 @@ def create(
     """Make an API key and print it, this once. From the first key on, every request to the gateway needs one."""
     key, secret = ledger.create_key(config.load(config_file).ledger_url(), name, limit)
     if as_json:
-        show_json({**key_members(key), "secret": secret})
+        show_json({**key_fields(key), "secret": secret})
         return
     answer(secret)
     say("Keep it now: it is not stored, and cannot be shown again. Callers send it as `Authorization: Bearer …`.")
@@ -43,7 +43,7 @@ def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the API keys, revoked ones too; never their secrets."""
     found = ledger.list_keys(config.load(config_file).ledger_url())
     if as_json:
-        show_json([key_members(key) for key in found])
+        show_json([key_fields(key) for key in found])
     elif not found:
         say("There is no key yet: anyone on this machine may use the gateway. `infron keys create` makes one.")
     else:
@@ -60,7 +60,7 @@ def revoke(
     """Revoke an API key: within a second it is refused everywhere. Running streams go on."""
     key = ledger.revoke_key(config.load(config_file).ledger_url(), which)
     if as_json:
-        show_json(key_members(key))
+        show_json(key_fields(key))
     else:
         say(f"{key.id} ({key.name}) is revoked.")
 
@@ -90,7 +90,7 @@ def usage(
         if uncosted := sum(u.uncosted for u in found):
             say(f"Exchanges that ended early at providers that bill on, which are not in cost: {uncosted:,}.")
         if estimated := sum(u.estimated for u in found):
-            say(f"Exchanges whose tokens were counted here, as the provider did not tell them: {estimated:,}.")
+            say(f"Exchanges whose tokens were counted here, as the provider did not report them: {estimated:,}.")
 
 
 def moment(text: str | None, now: float) -> float | None:

@@ -88,7 +88,7 @@ class BedrockVoice(Voice):
     def _delta(self, **piece: Any) -> bytes:
         return self._event("contentBlockDelta", contentBlockIndex=self._blocks, delta=piece)
 
-    def _event(self, type: str, **members: Any) -> bytes:
+    def _event(self, type: str, **fields: Any) -> bytes:
         padding = "abcdefghijklmnopqrstuvwxyz"[: 3 + len(type) % 20]  # of any length there
         headers = {":event-type": type, ":content-type": "application/json", ":message-type": "event"}
-        return eventstream.encode(headers, dump({**members, "p": padding}))
+        return eventstream.encode(headers, dump({**fields, "p": padding}))

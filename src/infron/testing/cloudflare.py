@@ -59,5 +59,5 @@ class CloudflareVoice(Voice):
         errors = [{"code": int(word), "message": message}]
         return {"success": False, "errors": errors, "result": None, "messages": []}
 
-    def _frame(self, **members: Any) -> bytes:
-        return b"data: %b\n\n" % dump({**members, "p": "abcdefgh"})  # padding, of any length there
+    def _frame(self, **fields: Any) -> bytes:
+        return b"data: %b\n\n" % dump({**fields, "p": "abcdefgh"})  # padding, of any length there

@@ -79,8 +79,8 @@ class CohereVoice(Voice):
         self._blocks += 1
         return named("content-end", index=self._blocks - 1)
 
-    def _end(self, **members: Any) -> bytes:
+    def _end(self, **fields: Any) -> bytes:
         if (counts := self._counts) is not None:
             tokens = {"input_tokens": counts.prompt, "output_tokens": counts.completion}
-            members["usage"] = {"billed_units": tokens, "tokens": tokens, "cached_tokens": counts.cached}
-        return named("message-end", id="co-1", delta=members)
+            fields["usage"] = {"billed_units": tokens, "tokens": tokens, "cached_tokens": counts.cached}
+        return named("message-end", id="co-1", delta=fields)

@@ -67,12 +67,12 @@ class GeminiVoice(Voice):
         candidate: dict[str, Any] = {"content": {"role": "model", "parts": [part]}, "index": 0}
         return self._chunk(candidates=[candidate | ({"finishReason": reason} if reason else {})])
 
-    def _chunk(self, **members: Any) -> bytes:
+    def _chunk(self, **fields: Any) -> bytes:
         """Every chunk tells the counts so far, once there are any."""
         if (counts := self._counts) is not None:
             usage = {"promptTokenCount": counts.prompt, "candidatesTokenCount": counts.completion - counts.reasoning}
             usage |= {"totalTokenCount": counts.prompt + counts.completion}
             usage |= {"cachedContentTokenCount": counts.cached} if counts.cached else {}
             usage |= {"thoughtsTokenCount": counts.reasoning} if counts.reasoning else {}
-            members["usageMetadata"] = usage
-        return b"data: %b\r\n\r\n" % dump({**members, "modelVersion": "upstream-model", "responseId": "resp-1"})
+            fields["usageMetadata"] = usage
+        return b"data: %b\r\n\r\n" % dump({**fields, "modelVersion": "upstream-model", "responseId": "resp-1"})

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from infron.testing.scripts import Counts, Fault, Reason, Voice, dump, pieces
 
 
-def frame(**members: Any) -> bytes:
-    """A chat completion chunk with these root members as one event."""
+def frame(**fields: Any) -> bytes:
+    """A chat completion chunk with these root fields as one event."""
     head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "upstream-model"}
-    return b"data: %b\n\n" % json.dumps({**head, **members}, ensure_ascii=False).encode()
+    return b"data: %b\n\n" % json.dumps({**head, **fields}, ensure_ascii=False).encode()
 
 
-def delta(finish_reason: str | None = None, index: int = 0, **members: Any) -> bytes:
-    return frame(choices=[{"index": index, "delta": members, "finish_reason": finish_reason}])
+def delta(finish_reason: str | None = None, index: int = 0, **fields: Any) -> bytes:
+    return frame(choices=[{"index": index, "delta": fields, "finish_reason": finish_reason}])
 
 
 def text(content: str) -> bytes:

@@ -89,7 +89,7 @@ class ScriptedProvider:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection of a scripted provider. It reads on while a script plays, so a hang-up is noticed as it comes."""
+    """One connection of a scripted provider. It reads while a script plays, so a disconnect is noticed as it comes."""
 
     transport: asyncio.Transport
 
@@ -217,13 +217,13 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
         sections.setdefault("ledger", {"url": f"sqlite:///{Path(folder) / 'infron.db'}"})
         sections.setdefault("local", {"enabled": False})
         config = msgspec.convert(sections, Config)
-        rows = load_catalog(config.providers, config.models, {}, wires=PROVIDER_WIRES)
+        catalog = load_catalog(config.providers, config.models, {}, wires=PROVIDER_WIRES)
         listener = listen(config.server.host, 0)
         port = listener.getsockname()[1]
         local = LocalModel.prepare(config.local) if config.local.enabled else None
         log = Log(config.log, Lines(config.log_file())) if "log" in sections else None
         try:
-            async with running(config, rows, listener, local, log=log) as context:
+            async with running(config, catalog, listener, local, log=log) as context:
                 yield RunningGateway(f"http://127.0.0.1:{port}", port, context)
         finally:
             listener.close()

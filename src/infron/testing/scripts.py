@@ -121,7 +121,7 @@ class Voice:
         raise NotImplementedError
 
     def thinking(self, content: str, signature: str = "") -> bytes:
-        raise ValueError(f"{self.wire} has no thoughts apart from its text")
+        raise ValueError(f"{self.wire} has no reasoning apart from its text")
 
     def tool_call(self, name: str, arguments: str = "{}", id: str = "call_1") -> bytes:
         """A whole call; `arguments`: JSON, cut into two pieces where the wire has pieces, "" says nothing of them."""
@@ -192,6 +192,6 @@ def pieces(arguments: str) -> list[str]:
     return [piece for piece in (arguments[:middle], arguments[middle:]) if piece]
 
 
-def named(type: str, **members: Any) -> bytes:
+def named(type: str, **fields: Any) -> bytes:
     """An event that says its type twice, as its name and in its data."""
-    return b"event: %b\ndata: %b\n\n" % (type.encode(), dump({"type": type, **members}))
+    return b"event: %b\ndata: %b\n\n" % (type.encode(), dump({"type": type, **fields}))

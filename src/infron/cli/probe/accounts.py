@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from infron.catalog.definitions import Provider
-from infron.cli.probe.findings import Run, Seen
+from infron.cli.probe.findings import Report, Trial
 from infron.errors import InfronError
 from infron.runtime.upstream.client import Client
 from infron.runtime.upstream.fetch import fetch
@@ -32,20 +32,20 @@ class Account:
 
     pause: ClassVar[float] = 1.0
 
-    def __init__(self, client: Client, row: Provider, base_url: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, client: Client, provider: Provider, base_url: str, headers: Mapping[str, str]) -> None:
         """`headers`: what proves to the provider who asks."""
         self._client = client
         self._base = base_url
         self._headers = dict(headers)
-        self._name = row.name
+        self._name = provider.name
 
     async def prepare(self) -> None:
         """Before anything is asked for. Raises Unknowable."""
 
     async def during(self) -> None:
-        """While the answer streams, right before the hang-up. Raises Unknowable."""
+        """While the answer streams, right before the disconnect. Raises Unknowable."""
 
-    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+    async def look(self, cut: Trial, whole: Trial | None) -> Report | None:
         """What it says by now; None: nothing yet. Raises Unknowable."""
         raise NotImplementedError
 
@@ -70,25 +70,25 @@ class Account:
 class Generations(Account):
     """OpenRouter, `GET /generation?id=`: written a moment after the answer is over."""
 
-    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+    async def look(self, cut: Trial, whole: Trial | None) -> Report | None:
         found = await self.get_json(f"{self._base}/generation?id={quote(cut.upstream_id or '')}")
         data = (found or {}).get("data")
         if not isinstance(data, dict):
             return None
         tokens = _count(data.get("native_tokens_completion"), data.get("tokens_completion"))
         cancelled = {True: "cancelled", False: "not cancelled"}.get(data.get("cancelled") is True)
-        return Seen(words=f"its generation record says {cancelled}, {tokens} completion tokens, and bills these",
+        return Report(words=f"its generation record says {cancelled}, {tokens} completion tokens, and bills these",
                     tokens=tokens, billed=True)  # fmt: skip
 
 
 class Predictions(Account):
     """Replicate, `GET /predictions/{id}`: its status, and the time and tokens that it took."""
 
-    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+    async def look(self, cut: Trial, whole: Trial | None) -> Report | None:
         found = await self._prediction(cut.upstream_id)
         status = found.get("status")
         if status in ("starting", "processing"):
-            return Seen(words=f"its prediction is still {status}", billed=True, working=True, final=False)
+            return Report(words=f"its prediction is still {status}", billed=True, working=True, final=False)
         if not isinstance(status, str):
             return None
         other = await self._prediction(whole.upstream_id) if whole is not None else {}
@@ -97,7 +97,7 @@ class Predictions(Account):
         tokens = _count(metrics.get("output_token_count")) if isinstance(metrics, dict) else None
         took = "" if seconds is None else f" after {seconds:.1f} s of work"
         made = "" if tokens is None else f" and {tokens} tokens"
-        return Seen(words=f"its prediction is {status}{took}{made}", tokens=tokens, billed=True, seconds=seconds,
+        return Report(words=f"its prediction is {status}{took}{made}", tokens=tokens, billed=True, seconds=seconds,
                     whole_seconds=whole_seconds, stopped=status in ("canceled", "aborted"))  # fmt: skip
 
     async def _prediction(self, id: str | None) -> dict[str, Any]:
@@ -113,9 +113,9 @@ class OrganizationUsage(Account):
     pause = 10.0
 
     def __init__(
-        self, client: Client, row: Provider, base_url: str, headers: Mapping[str, str], key: str, model: str
+        self, client: Client, provider: Provider, base_url: str, headers: Mapping[str, str], key: str, model: str
     ) -> None:
-        super().__init__(client, row, base_url, headers)
+        super().__init__(client, provider, base_url, headers)
         self._key = key
         self._model = model
 
@@ -123,7 +123,7 @@ class OrganizationUsage(Account):
         if not self._key:
             raise Unknowable(f"{self._name} tells what it billed only to an admin key: set OPENAI_ADMIN_KEY")
 
-    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+    async def look(self, cut: Trial, whole: Trial | None) -> Report | None:
         runs = [run for run in (cut, whole) if run is not None]
         first, last = (int(edge(run.asked for run in runs)) // 60 * 60 for edge in (min, max))
         minutes = (last - first) // 60 + 1 + int(max(run.seconds for run in runs)) // 60 + 1
@@ -145,7 +145,7 @@ class OrganizationUsage(Account):
                              "its usage cannot be told apart")  # fmt: skip
         used = sum(_count(result.get("output_tokens")) or 0 for result in results)
         tokens = used - (whole.tokens if whole is not None else 0)
-        return Seen(words=f"its usage API counts {tokens} output tokens for it", tokens=tokens, billed=True)
+        return Report(words=f"its usage API counts {tokens} output tokens for it", tokens=tokens, billed=True)
 
 
 class Engine(Account):
@@ -169,13 +169,13 @@ class Engine(Account):
         if running != 1:
             raise Unknowable(f"{self._name} said that it has {running} answers under way, where it was one")
 
-    async def look(self, cut: Run, whole: Run | None) -> Seen | None:
+    async def look(self, cut: Trial, whole: Trial | None) -> Report | None:
         running, tokens = await self._state()
         after = time.monotonic() - cut.left
         if running:
-            return Seen(words=f"it is still at work {after:.1f} s after the hang-up", working=True, final=False)
+            return Report(words=f"it is still at work {after:.1f} s after the disconnect", working=True, final=False)
         made = "" if tokens is None else f", with {tokens} tokens made"
-        return Seen(words=f"it was idle {after * 1000:.0f} ms after the hang-up{made}", tokens=tokens, freed=after)
+        return Report(words=f"it was idle {after * 1000:.0f} ms after the disconnect{made}", tokens=tokens, freed=after)
 
     async def _state(self) -> tuple[int, int | None]:
         """How many answers are under way, and how many tokens the last one has, if that is told."""
@@ -194,17 +194,23 @@ class Engine(Account):
 
 
 def account_of(
-    row: Provider, client: Client, base_url: str, headers: Mapping[str, str], model: str, environ: Mapping[str, str]
+    provider: Provider,
+    client: Client,
+    base_url: str,
+    headers: Mapping[str, str],
+    model: str,
+    environ: Mapping[str, str],
 ) -> Account | None:
-    """Where this provider can be asked; None where it offers nothing. `model`: its own id of it."""
-    if row.id == "openai":
-        return OrganizationUsage(client, row, base_url, headers, environ.get("OPENAI_ADMIN_KEY", "").strip(), model)
-    if row.id == "openrouter":
-        return Generations(client, row, base_url, headers)
-    if row.wire == "replicate":
-        return Predictions(client, row, base_url, headers)
-    if row.wire == "openai-chat" and base_url.startswith("http://"):  # on this machine, or in one's own network
-        return Engine(client, row, base_url, headers)
+    """Where this provider can be asked; None where it offers nothing. `model`: the provider's id of it."""
+    if provider.id == "openai":
+        key = environ.get("OPENAI_ADMIN_KEY", "").strip()
+        return OrganizationUsage(client, provider, base_url, headers, key, model)
+    if provider.id == "openrouter":
+        return Generations(client, provider, base_url, headers)
+    if provider.wire == "replicate":
+        return Predictions(client, provider, base_url, headers)
+    if provider.wire == "openai-chat" and base_url.startswith("http://"):  # on this machine, or in one's own network
+        return Engine(client, provider, base_url, headers)
     return None
 
 

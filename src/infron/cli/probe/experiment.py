@@ -1,4 +1,4 @@
-"""The cancel experiment against a real account: what hanging up on a long answer does to the work and to the bill.
+"""The cancel experiment against a real account: what a disconnect does to the work and to the bill of a long answer.
 
 It never guesses: where nothing proves a fact, the fact is `unknown`, with the reason.
 """
@@ -22,7 +22,7 @@ from msgspec import Struct
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog, load_catalog
 from infron.cli.probe.accounts import MOST_BYTES, SECONDS, Account, Unknowable, account_of
-from infron.cli.probe.findings import Finding, Run, Seen, find
+from infron.cli.probe.findings import Finding, Report, Trial, find
 from infron.config import Config, LedgerSection, Server
 from infron.errors import InfronError, NotFound, ProviderClosed, ProviderMisconfigured, ProviderUnavailable
 from infron.policy import prices, tokens
@@ -55,56 +55,59 @@ class Options(Struct, frozen=True, kw_only=True):
 
 async def run(name: str, settings: Config, options: Options, environ: Mapping[str, str], say: Say) -> Finding:
     """The experiment at the provider of this name. `say`: told each step. Raises InfronError with one sentence."""
-    rows = load_catalog(settings.providers, settings.models, environ, wires=PROVIDER_WIRES, path=settings.path)
-    row = provider_of(name, rows, settings)
-    model = model_of(row, rows, options.model)
-    # Only this row may be asked, and hanging up must hang up, whatever the row says of it so far.
-    how: Literal["cancel", "call"] = "call" if row.on_disconnect == "call" else "cancel"
-    rows.providers[row.id] = msgspec.structs.replace(row, on_disconnect=how)
-    rows.models.clear()
-    boxed = local.LocalModel.prepare(settings.local) if row.bundled else None
+    catalog = load_catalog(settings.providers, settings.models, environ, wires=PROVIDER_WIRES, path=settings.path)
+    provider = provider_of(name, catalog, settings)
+    model = model_of(provider, catalog, options.model)
+    # Only this provider may be asked, and a disconnect must reach it, whatever its definition says so far.
+    how: Literal["cancel", "call"] = "call" if provider.on_disconnect == "call" else "cancel"
+    asked = catalog.providers[provider.id] = msgspec.structs.replace(provider, on_disconnect=how)
+    catalog.models.clear()
+    bundled = local.LocalModel.prepare(settings.local) if provider.bundled else None
     listener = listen("127.0.0.1", 0)
     with tempfile.TemporaryDirectory() as folder:
         ledger = LedgerSection(url=f"sqlite:///{Path(folder) / 'probe.db'}")
         inner = msgspec.structs.replace(settings, ledger=ledger, server=Server())
         try:
-            async with running(inner, rows, listener, boxed) as context:
-                experiment = Experiment(context, rows.providers[row.id], model, listener.getsockname()[1], options, say)
-                return await experiment.run(await _account(context.upstream, boxed, row, rows, model, environ))
+            async with running(inner, catalog, listener, bundled) as context:
+                experiment = Experiment(context, asked, model, listener.getsockname()[1], options, say)
+                return await experiment.run(
+                    await _account(context.upstream, bundled, provider, catalog, model, environ)
+                )
         finally:
             listener.close()
-            if boxed is not None:
-                boxed.close()
+            if bundled is not None:
+                bundled.close()
 
 
-def provider_of(name: str, rows: Catalog, settings: Config) -> Provider:
-    """The row to be probed. Raises NotFound, ProviderClosed or ProviderMisconfigured."""
-    row = rows.find_provider(name)
-    if row is None:
-        near = list(dict.fromkeys(rows.alias[found] for found in difflib.get_close_matches(name.lower(), rows.alias)))
+def provider_of(name: str, catalog: Catalog, settings: Config) -> Provider:
+    """The provider to be probed. Raises NotFound, ProviderClosed or ProviderMisconfigured."""
+    provider = catalog.find_provider(name)
+    if provider is None:
+        names = difflib.get_close_matches(name.lower(), catalog.alias)
+        near = list(dict.fromkeys(catalog.alias[found] for found in names))
         raise NotFound(f"No provider `{name[:100]}`.{did_you_mean(near)} `infron providers` lists them.")
-    if row.bundled:
+    if provider.bundled:
         reason = local.missing(settings.local)
     else:
-        found = rows.usable(row)
+        found = catalog.usable(provider)
         reason = found if isinstance(found, str) else None
     if reason is not None:
-        raise (ProviderClosed if row.status == "closed" else ProviderMisconfigured)(reason)
-    return row
+        raise (ProviderClosed if provider.status == "closed" else ProviderMisconfigured)(reason)
+    return provider
 
 
-def model_of(row: Provider, rows: Catalog, wanted: str) -> str:
-    """The provider's own id of the model to ask: of a public id, as given, or of the cheapest that is known there."""
-    offers = [(model.id, offer.id) for model in rows.models.values() for offer in model.served_by
-              if offer.provider == row.id]  # fmt: skip
+def model_of(provider: Provider, catalog: Catalog, wanted: str) -> str:
+    """The provider's id of the model to ask: that of a public id, as given, or of the cheapest that is known there."""
+    offers = [(model.id, offer.id) for model in catalog.models.values() for offer in model.served_by
+              if offer.provider == provider.id]  # fmt: skip
     if wanted:
         return dict(offers).get(wanted, wanted)
     if not offers:
-        raise NotFound(f"No model of {row.name} is known here: name one with --model.")
+        raise NotFound(f"No model of {provider.name} is known here: name one with --model.")
     now = datetime.datetime.now(datetime.UTC)
 
     def price(provider_model: str) -> float:
-        found = prices.price_of(row, provider_model, rows.price(row.id, provider_model), now)
+        found = prices.price_of(provider, provider_model, catalog.price(provider.id, provider_model), now)
         return found.completion if found is not None else float("inf")
 
     return min((provider_model for _, provider_model in offers), key=price)
@@ -112,40 +115,40 @@ def model_of(row: Provider, rows: Catalog, wanted: str) -> str:
 
 async def _account(
     upstream: Client,
-    boxed: local.LocalModel | None,
-    row: Provider,
-    rows: Catalog,
+    bundled: local.LocalModel | None,
+    provider: Provider,
+    catalog: Catalog,
     model: str,
     environ: Mapping[str, str],
 ) -> Account | None:
-    if boxed is not None:
-        url, key = await boxed.ensure()
-        return account_of(row, upstream, url, {"authorization": f"Bearer {key}"}, model, environ)
-    found = rows.usable(row)
-    assert not isinstance(found, str), found  # `provider_of` leaves such rows out
-    return account_of(row, upstream, found.base_url, found.headers, model, environ)
+    if bundled is not None:
+        url, key = await bundled.ensure()
+        return account_of(provider, upstream, url, {"authorization": f"Bearer {key}"}, model, environ)
+    found = catalog.usable(provider)
+    assert not isinstance(found, str), found  # `provider_of` leaves such providers out
+    return account_of(provider, upstream, found.base_url, found.headers, model, environ)
 
 
 class Experiment:
-    """A whole answer, then one that is hung up on, both through a gateway of its own; then the provider is asked."""
+    """A whole answer, then one that is left early, both through a gateway of its own; then the provider is asked."""
 
-    def __init__(self, context: Context, row: Provider, model: str, port: int, options: Options, say: Say) -> None:
+    def __init__(self, context: Context, provider: Provider, model: str, port: int, options: Options, say: Say) -> None:
         self._registry = context.registry
-        self._row = row
+        self._provider = provider
         self._model = model
         self._url = f"http://127.0.0.1:{port}/v1"
         self._options = options
         self._say = say
-        self._family = tokens.family_of(row, model)
+        self._family = tokens.family_of(provider, model)
         self._client = Client(environ={})  # never by a proxy: it goes no further than this machine
         self._why_not = ""
 
     async def run(self, account: Account | None) -> Finding:
-        row, options, say = self._row, self._options, self._say
-        paid = "" if row.bundled else ", paid by your own key"
-        say(f"{row.name}, {self._model}: at most {options.max_tokens} tokens an answer{paid}.")
+        provider, options, say = self._provider, self._options, self._say
+        paid = "" if provider.bundled else ", paid by your own key"
+        say(f"{provider.name}, {self._model}: at most {options.max_tokens} tokens an answer{paid}.")
         if account is None:
-            self._why_not = f"{row.name} has no API that tells what it did or billed"
+            self._why_not = f"{provider.name} has no API that tells what it did or billed"
         else:
             await self._unless_unknowable(account.prepare())
         if self._why_not:
@@ -156,16 +159,16 @@ class Experiment:
                 say("First the whole answer, to compare with …")
                 whole = await self._ask(account, leave=False)
                 say(f"{whole.tokens} tokens in {whole.seconds:.1f} s, finish reason {whole.finish}.")
-            say(f"Now the same again, and hang up after {options.after} tokens …")
+            say(f"Now the same again, and disconnect after {options.after} tokens …")
             cut = await self._ask(account, leave=True)
             closed = "" if cut.closed_ms is None else f", connection closed {cut.closed_ms:.1f} ms later"
-            say(f"Hung up after {cut.tokens} tokens and {cut.seconds:.1f} s{closed}.")
+            say(f"Disconnected after {cut.tokens} tokens and {cut.seconds:.1f} s{closed}.")
         finally:
             await self._client.close()
         seen = await self._watch(account, cut, whole) if account is not None else None
         return find(
-            row.id, self._model, row.on_disconnect, cut=cut, whole=whole, seen=seen, why_not=self._why_not,
-            waited=time.monotonic() - cut.left, most=options.max_tokens, free=row.bundled,
+            provider.id, self._model, provider.on_disconnect, cut=cut, whole=whole, seen=seen, why_not=self._why_not,
+            waited=time.monotonic() - cut.left, most=options.max_tokens, free=provider.bundled,
             date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         )  # fmt: skip
 
@@ -175,12 +178,12 @@ class Experiment:
         except Unknowable as reason:
             self._why_not = str(reason)
 
-    async def _watch(self, account: Account, cut: Run, whole: Run | None) -> Seen | None:
+    async def _watch(self, account: Account, cut: Trial, whole: Trial | None) -> Report | None:
         """Ask until it has said its last word, or `wait` is over."""
         if self._why_not:
             return None
         wait, seen = self._options.wait, None
-        self._say(f"Asking {self._row.name} what became of it, for at most {wait:g} s …")
+        self._say(f"Asking {self._provider.name} what became of it, for at most {wait:g} s …")
         try:
             while True:
                 seen = await account.look(cut, whole) or seen
@@ -191,24 +194,24 @@ class Experiment:
             self._why_not = str(reason)
             return None
         if seen is None:
-            self._why_not = f"{self._row.name} told nothing of it within {wait:g} s (a longer --wait may help)"
+            self._why_not = f"{self._provider.name} told nothing of it within {wait:g} s (a longer --wait may help)"
         else:
-            self._say(f"{self._row.name}: {seen.words}.")
+            self._say(f"{self._provider.name}: {seen.words}.")
         return seen
 
     # ---- one answer
 
-    async def _ask(self, account: Account | None, *, leave: bool) -> Run:
+    async def _ask(self, account: Account | None, *, leave: bool) -> Trial:
         """One answer, whole or left after so many tokens. Raises InfronError."""
         body = {
-            "model": f"{self._row.id}/{self._model}",
+            "model": f"{self._provider.id}/{self._model}",
             "messages": [{"role": "user", "content": PROMPT}],
             "max_tokens": self._options.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         reader = _Stream()
-        began, run = time.monotonic(), Run(asked=time.time())
+        began, run = time.monotonic(), Trial(asked=time.time())
         endpoint = Target(f"{self._url}/chat/completions", (("content-type", "application/json"),))
         attempt = self._client.send(endpoint, json.dumps(body).encode(), reader)
         text, left = "", False
@@ -231,12 +234,12 @@ class Experiment:
         await self._settle(reader.id, run)
         if leave and (not left or run.closed_ms is None):
             raise ProviderUnavailable(
-                f"The answer of {self._model} was over before it could be hung up on: "
+                f"The answer of {self._model} was over before we disconnected: "
                 "try a smaller --after, a larger --max-tokens or another --model."
             )
         return run
 
-    async def _settle(self, id: str, run: Run) -> None:
+    async def _settle(self, id: str, run: Trial) -> None:
         """Take from the gateway's receipt how the exchange ended."""
         async with asyncio.timeout(SETTLE_SECONDS):
             await self._registry.idle.wait()

@@ -1,4 +1,4 @@
-"""What the cancel experiment proves: from what was seen to the three facts of a provider's row, each with its reason.
+"""What the cancel experiment proves: the three facts of a provider's definition, each with its reason.
 
 It never guesses, and never asks anybody: where nothing proves a fact, the fact is `unknown`, and says why.
 """
@@ -16,18 +16,19 @@ from infron import printable
 
 Value = Literal["yes", "no", "unknown"]
 
-# So much of the whole answer must have been left at the hang-up, for its end to prove that nothing stopped it.
+# So much of the whole answer must have been left at the disconnect, for its end to prove that nothing stopped it.
 LEFT_SECONDS = 1.0
 # From this part of the whole answer on it counts as all of it: two answers are seldom equally long.
 WHOLE = 0.95
 
 
-class Run(Struct, kw_only=True):
-    """One answer of the experiment, whole or cut. `asked`: unix seconds; `seconds`: from then to its end or hang-up.
+class Trial(Struct, kw_only=True):
+    """One answer of the experiment, whole or cut. `asked`: unix seconds; `seconds`: from then to its end, or to
+    the disconnect.
 
     `tokens`: of a whole answer as it was reported, of a cut one those that were delivered, by our count. `reported`:
-    completion tokens that the provider had reported before the hang-up; None: nothing. `closed_ms`: from the hang-up
-    to the end of the provider's connection. `left`: the hang-up, in `time.monotonic()`.
+    completion tokens that the provider had reported before the disconnect; None: nothing. `closed_ms`: from the
+    disconnect to the end of the provider's connection. `left`: the disconnect, in `time.monotonic()`.
     """
 
     asked: float
@@ -40,12 +41,12 @@ class Run(Struct, kw_only=True):
     left: float = 0.0
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Report(Struct, frozen=True, kw_only=True):
     """What the provider said of the cut answer. `words`: that as a clause, such as "its record says …".
 
     `tokens`: completion tokens that it counted, `billed` if they are what it bills · `seconds`: of work, and
     `whole_seconds` of the whole answer's · `stopped`: its own word that it stopped · `freed`: seconds after the
-    hang-up until it was idle · `working`: it is still at work. `final`: it will say nothing else.
+    disconnect until it was idle · `working`: it is still at work. `final`: it will say nothing else.
     """
 
     words: str
@@ -68,9 +69,9 @@ class Fact(Struct, frozen=True):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """What the experiment showed. `on_disconnect`: what the row should say; None: nothing new.
+    """What the experiment showed. `on_disconnect`: what the definition should say; None: nothing new.
 
-    `cut_tokens`: delivered when it was hung up on. `whole_…`: of the same answer to its end, None without one.
+    `cut_tokens`: delivered before the disconnect. `whole_…`: of the same answer to its end, None without one.
     """
 
     provider: str
@@ -89,13 +90,13 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 def find(
-    provider: str, model: str, hang_up: str, *, cut: Run, whole: Run | None, seen: Seen | None, why_not: str,
-    waited: float, most: int, free: bool, date: str,
+    provider: str, model: str, disconnect: str, *, cut: Trial, whole: Trial | None, seen: Report | None,
+    why_not: str, waited: float, most: int, free: bool, date: str,
 ) -> Finding:  # fmt: skip
     """The facts, from what was seen.
 
-    `hang_up`: what the row does, `cancel` or `call` · `why_not`: why nothing was seen · `waited`: seconds since the
-    hang-up · `most`: tokens that were allowed · `free`: nothing is ever billed there.
+    `disconnect`: what was done, `cancel` or `call` · `why_not`: why nothing was seen · `waited`: seconds since
+    the disconnect · `most`: tokens that were allowed · `free`: nothing is ever billed there.
     """
     made = _made(cut, whole, seen, most)
     work = _work(cut, whole, seen, waited, made, why_not)
@@ -111,7 +112,7 @@ def find(
         whole_tokens=whole.tokens if whole is not None else None,
         whole_seconds=round(whole.seconds, 3) if whole is not None else None,
         verdict=VERDICTS[work.value, billing.value],
-        on_disconnect={"yes": hang_up, "no": "drain"}.get(billing.value),
+        on_disconnect={"yes": disconnect, "no": "drain"}.get(billing.value),
         stops_work=facts[0],
         stops_billing=facts[1],
         reports_partial_usage=facts[2],
@@ -119,15 +120,15 @@ def find(
 
 
 VERDICTS: dict[tuple[Value, Value], str] = {
-    ("yes", "yes"): "Hanging up stops the work and the bill.",
-    ("yes", "no"): "Hanging up stops the work, but not the bill.",
-    ("yes", "unknown"): "Hanging up stops the work; what that does to the bill is unknown.",
-    ("no", "yes"): "Hanging up stops the bill, though the work goes on.",
-    ("no", "no"): "Hanging up stops nothing: the work goes on, and all of it is billed.",
-    ("no", "unknown"): "Hanging up does not stop the work; what it does to the bill is unknown.",
-    ("unknown", "yes"): "Hanging up stops the bill; whether the work stops is unknown.",
-    ("unknown", "no"): "Hanging up does not stop the bill; whether the work stops is unknown.",
-    ("unknown", "unknown"): "Unknown: nothing shows what hanging up does to the work or to the bill.",
+    ("yes", "yes"): "Disconnecting stops the work and the bill.",
+    ("yes", "no"): "Disconnecting stops the work, but not the bill.",
+    ("yes", "unknown"): "Disconnecting stops the work; what that does to the bill is unknown.",
+    ("no", "yes"): "Disconnecting stops the bill, though the work goes on.",
+    ("no", "no"): "Disconnecting stops nothing: the work goes on, and all of it is billed.",
+    ("no", "unknown"): "Disconnecting does not stop the work; what it does to the bill is unknown.",
+    ("unknown", "yes"): "Disconnecting stops the bill; whether the work stops is unknown.",
+    ("unknown", "no"): "Disconnecting does not stop the bill; whether the work stops is unknown.",
+    ("unknown", "unknown"): "Unknown: nothing shows what disconnecting does to the work or to the bill.",
 }
 
 
@@ -141,7 +142,7 @@ class _Made(Struct, frozen=True):
     words: str
 
 
-def _made(cut: Run, whole: Run | None, seen: Seen | None, most: int) -> _Made:
+def _made(cut: Trial, whole: Trial | None, seen: Report | None, most: int) -> _Made:
     """From the provider's own count of the cut answer, against what was delivered and the whole of it."""
     if seen is None:
         return _Made(None, "")
@@ -155,7 +156,7 @@ def _made(cut: Run, whole: Run | None, seen: Seen | None, most: int) -> _Made:
         return _Made(
             None,
             f"the whole answer has {whole.tokens} tokens and takes {whole.seconds:.1f} s, so it was as good as "
-            "complete when we hung up (a larger --max-tokens or another model leaves more)",
+            "complete at the disconnect (a larger --max-tokens or another model leaves more)",
         )
     if seen.tokens is not None:
         share = (seen.tokens - cut.tokens) / max(1, whole.tokens - cut.tokens)
@@ -175,10 +176,10 @@ def _made(cut: Run, whole: Run | None, seen: Seen | None, most: int) -> _Made:
     return _Made(None, f"{words}: it may as well have been a shorter answer")
 
 
-def _work(cut: Run, whole: Run | None, seen: Seen | None, waited: float, made: _Made, why_not: str) -> Fact:
+def _work(cut: Trial, whole: Trial | None, seen: Report | None, waited: float, made: _Made, why_not: str) -> Fact:
     if seen is None:
         closed = (
-            "" if cut.closed_ms is None else f"our connection was closed {cut.closed_ms:.1f} ms after the hang-up, "
+            "" if cut.closed_ms is None else f"our connection was closed {cut.closed_ms:.1f} ms after the disconnect, "
         )
         return Fact("unknown", f"{closed}which does not show that the work stopped: {why_not}".removeprefix("which "))
     if seen.stopped:
@@ -200,7 +201,7 @@ def _work(cut: Run, whole: Run | None, seen: Seen | None, waited: float, made: _
     return Fact("unknown", made.words)
 
 
-def _billing(seen: Seen | None, made: _Made, why_not: str) -> Fact:
+def _billing(seen: Report | None, made: _Made, why_not: str) -> Fact:
     if seen is None:
         return Fact("unknown", why_not)
     if not seen.billed:
@@ -208,21 +209,21 @@ def _billing(seen: Seen | None, made: _Made, why_not: str) -> Fact:
     return Fact({"part": "yes", "all": "no", None: "unknown"}[made.part], made.words)  # type: ignore[arg-type]
 
 
-def _partial(cut: Run) -> Fact:
-    """Whether the stream itself says what it used before it ends; an early placeholder does not count."""
+def _partial(cut: Trial) -> Fact:
+    """Whether the stream itself reports what it used before it ends; an early placeholder does not count."""
     if cut.reported is None:
         return Fact("no", f"no usage had come when {cut.tokens} tokens were delivered")
     words = f"it had reported {cut.reported} completion tokens when {cut.tokens} were delivered"
     return Fact("yes" if cut.reported >= cut.tokens / 2 > 0 else "no", words)
 
 
-# ---- as a row
+# ---- as a definition
 
 
 def as_toml(finding: Finding) -> str:
     """The facts as a table for the configuration, with the verdict above it.
 
-    An unknown one is a comment: what the row says of it already may be known from elsewhere.
+    An unknown one is a comment: what the definition says already may be known from elsewhere.
     """
     bare = re.fullmatch(r"[A-Za-z0-9_-]+", finding.provider)
     key = finding.provider if bare else json.dumps(finding.provider, ensure_ascii=False)
