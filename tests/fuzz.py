@@ -315,6 +315,8 @@ def follow(events: list[Event], more: list[Event]) -> None:
 def shown(event: Event) -> Any:
     if isinstance(event, Failed):
         return "failed", event.error.status, event.error.error_type, event.error.message
+    if isinstance(event, Verbatim) and "type" in event.members:
+        return event.content, event.text, {name: bytes(raw) for name, raw in event.members.items()}, event.rest
     if isinstance(event, Verbatim):
         return event.content, event.text, {name: bytes(raw) for name, raw in members_of(event).items()}
     return event

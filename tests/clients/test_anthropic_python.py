@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import anthropic
 import pytest
 from anthropic import AsyncAnthropic
 
-from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, Answer, Pause, delta, text
+from infron.testing import (
+    CUT,
+    DONE,
+    FINISH,
+    ROLE,
+    USAGE,
+    Answer,
+    Pause,
+    ScriptedProvider,
+    delta,
+    gateway,
+    speak,
+    text,
+)
 
 QUESTION = {"model": "mock/any", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
 OFTEN = {"first_seconds": 0.1, "every_seconds": 0.1}
@@ -85,3 +100,29 @@ async def test_anthropic_tells_apart_what_was_wrong(stage, client_of):
         await client.messages.create(**{**QUESTION, "model": "nobody/has-this"})
     with pytest.raises(anthropic.BadRequestError, match="role"):
         await client.messages.create(**{**QUESTION, "messages": [{"role": "owl", "content": "Hu"}]})
+
+
+async def test_anthropic_reads_frames_that_a_host_of_its_api_sent(client_of):
+    voice = speak("anthropic")
+    script = [
+        voice.start(9),
+        voice.thinking("Hm.", "c2ln"),
+        voice.text("So:"),
+        voice.tool_call("add", '{"a":1}', "t1"),
+        voice.usage(9, 5),
+        voice.finish("tool_calls"),
+        voice.done(),
+    ]
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+    ):
+        client = client_of(SimpleNamespace(running=running))
+        async with client.messages.stream(**QUESTION) as stream:
+            message = await stream.get_final_message()
+        whole = await client.messages.create(**QUESTION)
+    for found in (message, whole):
+        thought, said, call = found.content
+        assert (thought.thinking, thought.signature, said.text) == ("Hm.", "c2ln", "So:")
+        assert (call.id, call.name, call.input) == ("t1", "add", {"a": 1})
+        assert (found.model, found.stop_reason, found.usage.output_tokens) == ("mock/any", "tool_use", 5)

@@ -1,4 +1,5 @@
-"""JSON that others wrote, read as far as it can be: halves of surrogate pairs, bytes that are no UTF-8, wrong types.
+"""JSON that others wrote, read as far as it can be: raw control characters, halves of surrogate
+pairs, bytes that are no UTF-8, NaN, wrong types.
 
 It never knows what the JSON means.
 """
@@ -31,18 +32,27 @@ def decode(payload: bytes, decoder: msgspec.json.Decoder[Kind]) -> Kind | None:
     try:
         return decoder.decode(payload)
     except BROKEN:
+        clean = mended(payload)
         try:
-            return decoder.decode(_mended(payload))
+            return decoder.decode(clean)
         except msgspec.ValidationError:
             return None
-        except (*BROKEN, ValueError):
+        except BROKEN:
             raise ProviderUnavailable("This is not JSON.") from None
 
 
-def _mended(payload: bytes) -> bytes:
-    value = json.loads(payload.decode("utf-8", "replace"))
+def mended(payload: bytes) -> bytes:
+    """The same JSON as every encoder and decoder takes it. Raises ProviderUnavailable, without a provider, for none."""
+    try:
+        value = json.loads(payload.decode("utf-8", "replace"), strict=False, parse_constant=_null)
+    except (ValueError, RecursionError):
+        raise ProviderUnavailable("This is not JSON.") from None
     text = json.dumps(value, ensure_ascii=False)
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def _null(constant: str) -> None:
+    """NaN and the infinities, which are no JSON."""
 
 
 def value_of(payload: bytes) -> Any:

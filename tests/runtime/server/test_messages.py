@@ -6,11 +6,28 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
+from rawclient import receipt
 from rawconnection import Reply, ask, connected, request
 
 from infron.runtime.ledger.keys import create_key
-from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, Pause, ScriptedProvider, Wait, delta, frame, gateway, text
+from infron.testing import (
+    DONE,
+    FINISH,
+    ROLE,
+    USAGE,
+    Answer,
+    Pause,
+    ScriptedProvider,
+    Wait,
+    delta,
+    frame,
+    gateway,
+    speak,
+    text,
+)
 
 PATHS = ["/v1/messages", "/api/v1/messages"]
 HELLO = [ROLE, text("Hel"), text("lo"), FINISH, USAGE, DONE]
@@ -162,3 +179,85 @@ async def test_messages_error_for_a_prompt_too_long_says_so_in_the_words_of_the_
         reply = await ask(running.port, message(stream=stream))
     assert error_of(reply) == (400, "invalid_request_error")
     assert reply.json["error"]["message"] == "prompt is too long: This model's maximum context length is 4096 tokens."
+
+
+def event(kind: str, **members: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **members})}\n\n".encode()
+
+
+SEARCHED = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"encrypted_content": "Eo"}]}
+HOST = [
+    event("message_start", message={"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-x",
+                                    "content": [], "usage": {"input_tokens": 9, "output_tokens": 1}}),
+    event("content_block_start", index=0, content_block=SEARCHED),
+    event("content_block_stop", index=0),
+    event("content_block_start", index=1, content_block={"type": "text", "text": ""}),
+    event("ping"),
+    event("content_block_delta", index=1, delta={"type": "text_delta", "text": "Hello"}),
+    event("content_block_stop", index=1),
+    event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 5}),
+    event("message_stop"),
+]  # fmt: skip
+# What an agent sends back in the middle of its work: signed thoughts between its calls, tools that ran at Anthropic.
+SAID: dict[str, Any] = {
+    "model": "mock/claude-x",
+    "max_tokens": 50,
+    "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+    "messages": [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "a", "signature": "s1"},
+            {"type": "tool_use", "id": "t1", "name": "f", "input": {"b": 1.50, "a": []}},
+            {"type": "redacted_thinking", "data": "EmwK"},
+            {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "x"}},
+            SEARCHED,
+            {"type": "thinking", "thinking": "b", "signature": "s2"},
+            {"type": "tool_use", "id": "t2", "name": "g", "input": {}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "t1", "content": "1"},
+            {"type": "tool_result", "tool_use_id": "t2", "is_error": True},
+        ]},
+    ],
+    "thinking": {"type": "adaptive", "display": "summarized"},
+    "context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]},
+    "x_new": {"y": 0.10},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_messages_between_two_ends_of_the_api_go_on_as_they_are(stream: bool) -> None:
+    # The thoughts came out in another order, and the blocks of Anthropic's own tools were gone.
+    voice = speak("anthropic")
+    async with (
+        ScriptedProvider(HOST) as provider,
+        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+    ):
+        asked = message("anthropic-beta: context-management-2025-06-27", **SAID, stream=stream)
+        reply = await ask(running.port, asked)
+        call = provider.calls[0]
+        found = await receipt(running.port, reply.headers["x-generation-id"])
+    given, sent = (msgspec.json.decode(body, type=dict[str, Raw]) for body in (asked.split(b"\r\n\r\n")[1], call.body))
+    assert (bytes(sent.pop("model")), bytes(sent.pop("stream"))) == (b'"claude-x"', b"true")
+    assert sent == {name: raw for name, raw in given.items() if name not in ("model", "stream")}  # byte for byte
+    assert list(sent) == [name for name in given if name in sent]
+    assert call.headers["anthropic-beta"] == "context-management-2025-06-27"
+    if stream:
+        names = [name for name, _ in events(reply)]
+        assert names == [step.decode().split("\n")[0].removeprefix("event: ") for step in HOST if b"ping" not in step]
+        assert events(reply)[1][1]["content_block"] == SEARCHED
+    else:
+        assert reply.json["content"] == [SEARCHED, {"type": "text", "text": "Hello"}]
+        assert reply.json["usage"] == {"input_tokens": 9, "output_tokens": 5}
+    assert (found["tokens_prompt"], found["tokens_completion"], found["dropped_parameters"]) == (9, 5, [])
+
+
+async def test_messages_to_a_provider_of_another_api_name_what_stays_out() -> None:
+    async with ScriptedProvider(HELLO) as provider, gateway(providers={"mock": provider.row()}) as running:
+        reply = await ask(running.port, message(**SAID))
+        found = await receipt(running.port, reply.headers["x-generation-id"])
+    assert found["dropped_parameters"] == [
+        "context_management",
+        "messages.server_tool_use",
+        "messages.web_search_tool_result",
+    ]

@@ -62,8 +62,9 @@ from infron.events import (
 )
 from infron.money import Usage
 from infron.wires import PROVIDER_WIRES, anthropic
+from infron.wires.anthropic.answer import Accumulator
 from infron.wires.anthropic.client_request import parse
-from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
+from infron.wires.anthropic.encoder import Encoder, render_error
 from infron.wires.anthropic.request import encode, encode_request
 from infron.wires.anthropic.words import REASONS, counts_of, messages_usage
 from infron.wires.openai import chat as openai_chat
@@ -129,7 +130,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
                 events.append(ToolCallStarted(calls, draw(WORDS), draw(WORDS)))
                 events += [ToolCallDelta(calls, piece) for piece in draw(st.lists(WORDS, min_size=1, max_size=3))]
                 calls += 1
-    native = draw(st.sampled_from([word for word in REASONS if calls or word != "tool_use"]))
+    native = draw(st.sampled_from([word for word in REASONS if word != ("end_turn" if calls else "tool_use")]))
     return [*events, draw(usages()), Finished(REASONS[native], native), Done()]
 
 

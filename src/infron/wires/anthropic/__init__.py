@@ -1,9 +1,11 @@
 """Anthropic's Messages wire, both sides."""
 
+from infron.wires.anthropic.answer import Accumulator
 from infron.wires.anthropic.client_request import NAME, PATHS, parse
-from infron.wires.anthropic.decoder import MEDIA_TYPE, Decoder, parse_error
-from infron.wires.anthropic.encoder import Accumulator, Encoder, render_error
+from infron.wires.anthropic.decoder import MEDIA_TYPE, parse_error
+from infron.wires.anthropic.encoder import Encoder, render_error
 from infron.wires.anthropic.request import encode_request
+from infron.wires.anthropic.verbatim import Decoder
 
 DEFAULTS = {
     "version_path": "/v1",  # Anthropic's libraries want the address without it

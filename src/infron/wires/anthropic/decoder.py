@@ -30,7 +30,7 @@ from infron.events import (
 )
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
-from infron.wires.anthropic.words import REASONS, annotation_of, counts_of, merge_usage, tier_served
+from infron.wires.anthropic.words import FOREIGN_REASONS, REASONS, annotation_of, counts_of, merge_usage, tier_served
 from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.json_answer import ANSWER_TOOL
@@ -65,7 +65,7 @@ def parse_error(
 # ---- streams
 
 
-class _Delta(Struct, gc=False):
+class FrameDelta(Struct, gc=False):
     type: Any = None
     text: Any = None
     partial_json: Any = None
@@ -75,10 +75,10 @@ class _Delta(Struct, gc=False):
     stop_reason: Any = None
 
 
-class _Frame(Struct, gc=False):
+class Frame(Struct, gc=False):
     type: Any = None
     index: Any = None
-    delta: _Delta | None = None
+    delta: FrameDelta | None = None
     content_block: Any = None
     message: Any = None
     usage: Any = None
@@ -93,19 +93,16 @@ class _Open(Struct):
     argued: bool = False
 
 
-_frame = msgspec.json.Decoder(_Frame)
 _message = msgspec.json.Decoder(dict[str, Any])
-_facts = _frame.decode
+frame_of = msgspec.json.Decoder(Frame).decode
 
 
-class Decoder(SseDecoder):
-    """One answer to events. A stream that ends without `message_stop` gives neither Finished nor Done: it was cut."""
+class NeutralDecoder(SseDecoder):
+    """One answer to neutral events. One without `message_stop` was cut: it gives neither Finished nor Done."""
 
     _parse_error = staticmethod(parse_error)
 
-    def __init__(
-        self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = False
-    ) -> None:
+    def __init__(self, provider: Provider, max_frame_bytes: int, key: str) -> None:
         super().__init__(provider, max_frame_bytes, key)
         self._begun = False
         self._blocks: dict[int, _Open] = {}
@@ -124,25 +121,35 @@ class Decoder(SseDecoder):
         if not isinstance(message.get("content"), list):
             return [Failed(parse_error(200, [], body, self._provider, self._key))]
         events: list[Event] = []
+        self._take_whole(message, events)
+        return events
+
+    def _take_whole(self, message: dict[str, Any], events: list[Event]) -> None:
         self._begin(message, events)
         merge_usage(self._usage, message.get("usage"))
         events.append(self._report())
         self._finish(events)
-        return events
 
     def _take(self, frame: sse.Event, events: list[Event]) -> None:
         if frame.comment is not None:
             return
         payload = frame.data
         try:
-            facts = _facts(payload)
+            facts = frame_of(payload)
         except lenient_json.BROKEN:
             mended = self._mended(payload, events)
             if mended is None:
                 return
-            facts = mended
+            facts, payload = mended
+        kind = facts.type
+        if kind.__class__ is not str or not kind:
+            kind = "error" if frame.stray and b'"error"' in payload else frame.event
+        self._tell(kind, facts, payload, events)
+
+    def _tell(self, kind: str, facts: Frame, payload: bytes, events: list[Event]) -> None:
+        """What one frame says. `kind`: its type, or the name of its event where it has none."""
         delta = facts.delta
-        if delta is not None and facts.type == "content_block_delta":
+        if delta is not None and kind == "content_block_delta":
             text = delta.text
             if delta.type == "text_delta":
                 if text.__class__ is str and text:
@@ -150,7 +157,7 @@ class Decoder(SseDecoder):
             else:
                 self._go_on(facts.index, delta, events)
             return
-        match facts.type or frame.event:
+        match kind:
             case "message_start" if isinstance(facts.message, dict):
                 self._begin(facts.message, events)
             case "content_block_start" if isinstance(facts.content_block, dict):
@@ -163,13 +170,11 @@ class Decoder(SseDecoder):
                 self._finish(events)
             case "error":
                 self._fail_with(payload, events)
-            case None | "" if frame.stray and b'"error"' in payload:
-                self._fail_with(payload, events)
             case _:  # ping, and what is yet to come
                 pass
 
-    def _mended(self, payload: bytes, events: list[Event]) -> _Frame | None:
-        """A frame that a strict decoder refuses; None where there is nothing more to do with it."""
+    def _mended(self, payload: bytes, events: list[Event]) -> tuple[Frame, bytes] | None:
+        """A frame that a strict decoder refuses, and its JSON; None where there is nothing more to do with it."""
         if payload.startswith(DONE):  # some hosts of this wire end with the chat wire's mark
             self._over = True
             events.append(Done())
@@ -177,8 +182,11 @@ class Decoder(SseDecoder):
         if not payload.strip():
             return None
         try:
-            return lenient_json.decode(payload, _frame)
-        except ProviderUnavailable:
+            clean = lenient_json.mended(payload)
+            return frame_of(clean), clean
+        except msgspec.ValidationError:
+            return None
+        except (ProviderUnavailable, *lenient_json.BROKEN):
             self._fail(self._broken("sent a frame that is no event of the Messages API"), events)
             return None
 
@@ -205,7 +213,7 @@ class Decoder(SseDecoder):
     def _report(self) -> UsageReported:
         return UsageReported(counts_of(self._usage), tier=tier_served(self._usage))
 
-    def _count(self, facts: _Frame, events: list[Event]) -> None:
+    def _count(self, facts: Frame, events: list[Event]) -> None:
         if facts.delta is not None:
             self._stopped(facts.delta.stop_reason)
         if merge_usage(self._usage, facts.usage):
@@ -213,7 +221,8 @@ class Decoder(SseDecoder):
 
     def _stopped(self, reason: Any) -> None:
         if isinstance(reason, str) and reason:
-            self._stop = reason
+            reason = FOREIGN_REASONS.get(reason, reason)
+            self._stop = "tool_use" if reason == "end_turn" and self._calls else reason
 
     def _finish(self, events: list[Event]) -> None:
         for index in list(self._blocks):
@@ -263,7 +272,7 @@ class Decoder(SseDecoder):
             return
         self._blocks[index] = opened
 
-    def _go_on(self, index: Any, delta: _Delta, events: list[Event]) -> None:
+    def _go_on(self, index: Any, delta: FrameDelta, events: list[Event]) -> None:
         if delta.type == "citations_delta":
             _cite(delta.citation, events)
             return

@@ -1,4 +1,4 @@
-"""Answers on Anthropic's Messages wire, to clients: events as its stream, or folded to one message; errors.
+"""An answer as the stream of Anthropic's Messages API: events to the frames that a client reads; errors.
 
 It never knows which wire the answer came from, nor how it reaches the client.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from infron.errors import InfronError
 from infron.events import (
@@ -21,15 +22,17 @@ from infron.events import (
     ThinkingDelta,
     ToolCallDelta,
     ToolCallStarted,
+    Verbatim,
 )
 from infron.money import Usage
-from infron.wires import lenient_json, sse
+from infron.wires import sse
 from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 _encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
 _TEXT = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
@@ -47,11 +50,11 @@ def _event(name: str, data: dict[str, Any]) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), sse.unbroken(_encode({"type": name, **data})))
 
 
-def _of_another_choice(event: Event) -> bool:
+def of_another_choice(event: Event) -> bool:
     return bool(getattr(event, "choice", 0))
 
 
-def _head(id: str, model: str, usage: dict[str, Any]) -> dict[str, Any]:
+def head_of(id: str, model: str, usage: dict[str, Any]) -> dict[str, Any]:
     own = {"id": id, "type": "message", "role": "assistant", "model": model, "content": []}
     return {**own, "stop_reason": None, "stop_sequence": None, "usage": usage}
 
@@ -66,6 +69,7 @@ class Encoder:
     def __init__(self, id: str, created: int, model: str) -> None:
         self._id, self._model = id, model
         self._begun = False
+        self._handed_on = False  # frames of a host of the same API
         self._usage = messages_usage(Usage())
         self._stop: str | None = None
         self._kind = ""  # of the block that is open
@@ -75,19 +79,33 @@ class Encoder:
         self._calls: dict[int, int] = {}  # the call's index -> its block's
 
     def encode(self, event: Event) -> bytes:
+        if isinstance(event, Verbatim):
+            return self._hand_on(event)
         if isinstance(event, TextDelta) and self._kind == "text" and not event.choice:
             return self._lead + sse.unbroken(_encode(event.text)) + b"}}\n\n"
-        if isinstance(event, Started) or _of_another_choice(event):
+        if isinstance(event, Started) or of_another_choice(event):
             return b""  # the counts that may come next belong into the first frame
         if isinstance(event, Finished):
             self._stop = stop_reason(event.reason, event.native)
             return b""
         return self._start() + self._said(event)
 
+    def _hand_on(self, event: Verbatim) -> bytes:
+        """A frame as it came, but for what is ours in the first one."""
+        kind = bytes(event.members["type"])[1:-1]
+        if not event.rest:
+            message = {**_members(event.members["message"]), "id": self._id, "model": self._model}
+            self._handed_on = True
+            return b"event: %b\ndata: %b\n\n" % (kind, sse.unbroken(_encode({**event.members, "message": message})))
+        if not self._handed_on:  # its host forgot to say that it begins
+            self._handed_on = True
+            return self._start() + self._hand_on(event)
+        return b"event: %b\ndata: %b\n\n" % (kind, event.rest)
+
     def usage(self, billed: Billed) -> bytes:
-        """The counts that are billed; this wire has no place for what they cost."""
+        """The counts that are billed; this API has no place for what they cost. What is handed on has its own."""
         self._usage = messages_usage(billed.usage)
-        return self._start()
+        return b"" if self._handed_on else self._start()
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
@@ -97,6 +115,8 @@ class Encoder:
         return b"event: error\ndata: %b\n\n" % sse.unbroken(render_error(error))
 
     def close(self) -> bytes:
+        if self._handed_on:
+            return _END
         delta = {"delta": {"stop_reason": self._stop, "stop_sequence": None}, "usage": self._usage}
         return self._start() + self._shut() + _event("message_delta", delta) + _END
 
@@ -104,7 +124,7 @@ class Encoder:
         if self._begun:
             return b""
         self._begun = True
-        return _event("message_start", {"message": _head(self._id, self._model, {**self._usage, "output_tokens": 0})})
+        return _event("message_start", {"message": head_of(self._id, self._model, {**self._usage, "output_tokens": 0})})
 
     def _said(self, event: Event) -> bytes:
         match event:
@@ -153,64 +173,3 @@ class Encoder:
     def _shut(self) -> bytes:
         kind, self._kind = self._kind, ""
         return _STOP % self._index if kind else b""
-
-
-class Accumulator:
-    """Events to the one JSON of an answer that is not streamed."""
-
-    def __init__(self) -> None:
-        self._blocks: list[dict[str, Any]] = []
-        self._pieces: list[list[str]] = []  # of the text, the thought or the arguments of each block
-        self._thought = -1
-        self._calls: dict[int, int] = {}
-        self._stop: str | None = None
-
-    def add(self, event: Event) -> None:
-        if _of_another_choice(event):
-            return
-        match event:
-            case TextDelta(text) | RefusalDelta(text):
-                self._pieces[self._text()].append(text)
-            case ThinkingDelta(data=data) if data:
-                self._open({"type": "redacted_thinking", "data": data})
-            case ThinkingDelta(text, signature):
-                if not self._blocks or self._blocks[-1]["type"] != "thinking" or event.index != self._thought:
-                    self._open({"type": "thinking", "thinking": "", "signature": ""})
-                    self._thought = event.index
-                self._pieces[-1].append(text)
-                self._blocks[-1]["signature"] += signature
-            case ToolCallStarted(index, id, name):
-                self._calls[index] = self._open({"type": "tool_use", "id": id, "name": name, "input": {}})
-            case ToolCallDelta(index, arguments) if index in self._calls:
-                self._pieces[self._calls[index]].append(arguments)
-            case Annotated(raw) if citation := citation_of(raw):
-                self._blocks[self._text()].setdefault("citations", []).append(citation)
-            case Finished(reason, native):
-                self._stop = stop_reason(reason, native)
-
-    def answer(self, id: str, created: int, model: str, billed: Billed) -> bytes:
-        """The JSON; `created` has no place in it."""
-        content = [_filled(block, "".join(self._pieces[place])) for place, block in enumerate(self._blocks)]
-        head = _head(id, model, messages_usage(billed.usage))
-        return _encode({**head, "content": content, "stop_reason": self._stop, "provider": billed.provider})
-
-    def _open(self, block: dict[str, Any]) -> int:
-        self._blocks.append(block)
-        self._pieces.append([])
-        return len(self._blocks) - 1
-
-    def _text(self) -> int:
-        if self._blocks and self._blocks[-1]["type"] == "text":
-            return len(self._blocks) - 1
-        return self._open({"type": "text", "text": ""})
-
-
-def _filled(block: dict[str, Any], said: str) -> dict[str, Any]:
-    match block["type"]:
-        case "text" | "thinking" as name:
-            return {**block, name: said}
-        case "tool_use":
-            # Arguments that were cut off are none: this member has to be an object.
-            arguments = lenient_json.object_in(said)
-            return block if arguments is None else {**block, "input": arguments}
-    return block

@@ -26,6 +26,8 @@ REASONS = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
+# Words of the chat API, which hosts of this one have been seen to say.
+FOREIGN_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 
 

@@ -1,0 +1,178 @@
+"""An answer of a host of the Messages API to a client that speaks it too: its frames go on as they came.
+
+It never knows the client, nor what a token costs. What client libraries would break on is put right: members of a frame
+that they read without looking, and the frames of an answer that came in one piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from infron.catalog.definitions import Provider
+from infron.events import ClientEvent, Event, Finished, ToolCallStarted, Verbatim
+from infron.wires import lenient_json, sse
+from infron.wires.anthropic.decoder import Frame, NeutralDecoder, frame_of
+from infron.wires.lenient_json import dict_in, dicts_in, string_in
+from infron.wires.usage import count_in
+
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+# What is handed on; `ping`, `error` and the end are ours to say. A kind that is yet to come goes on too.
+_NOT_HANDED_ON = frozenset(("", "ping", "error", "message_stop"))
+_MEMBERS = {
+    kind: {"type": Raw(_encode(kind))}
+    for kind in ("content_block_start", "content_block_delta", "content_block_stop", "message_delta")
+}
+_DELTA = _MEMBERS["content_block_delta"]
+_START = Raw(b'"message_start"')
+_NULL = Raw(b"null")
+_COUNTS = ("input_tokens", "output_tokens")
+# Members of a block that libraries add to without looking whether they are there.
+_BEGINNINGS: dict[str, dict[str, Any]] = {
+    "text": {"text": ""},
+    "thinking": {"thinking": "", "signature": ""},
+    "tool_use": {"input": {}},
+}
+
+
+class VerbatimDecoder(NeutralDecoder):
+    """One answer to its own frames, as events: of each the neutral reading says what it commits to and counts."""
+
+    def _take_whole(self, message: dict[str, Any], events: list[Event]) -> None:
+        for frame in _frames_of(message):
+            payload = _encode(frame)
+            self._tell(frame["type"], frame_of(payload), payload, events)
+
+    def _tell(self, kind: str, facts: Frame, payload: bytes, events: list[Event]) -> None:
+        told: list[Event] = []
+        begun = self._begun
+        super()._tell(kind, facts, payload, told)
+        if kind not in _NOT_HANDED_ON and not (kind == "message_start" and begun):
+            said = [event for event in told if isinstance(event, ClientEvent)]
+            text = said[0].text if len(said) == 1 else "".join([event.text for event in said])
+            content = any([event.content for event in said])
+            events.append(self._handed_on(kind, facts, payload, content, text, told))
+        for event in told:
+            if isinstance(event, Finished):
+                events.append(Finished(event.reason, event.native, told=True))
+            elif not isinstance(event, ClientEvent):
+                events.append(event)
+
+    def _handed_on(
+        self, kind: str, facts: Frame, payload: bytes, content: bool, text: str, told: list[Event]
+    ) -> Verbatim:
+        if kind == "content_block_delta" and facts.type == kind:
+            return Verbatim(_DELTA, content, text, _line(payload))
+        if kind == "message_start" and isinstance(facts.message, dict):
+            members = _members(payload)
+            return Verbatim({**members, "type": _START, "message": _message(members["message"])}, content, text)
+        if kind == "content_block_start" and isinstance(facts.content_block, dict):
+            block = facts.content_block
+            content = content or block.get("type") not in _BEGINNINGS  # the provider's own tools have begun to work
+            if mended := _block(block, told):
+                payload = _encode({**_members(payload), "content_block": mended})
+        elif kind == "message_delta":
+            payload = self._end(facts, payload)
+        members = _MEMBERS.get(kind) or {"type": Raw(_encode(kind))}
+        if facts.type != kind:
+            payload = _encode({**members, **_members(payload), **members})
+        return Verbatim(members, content, text, _line(payload))
+
+    def _end(self, facts: Frame, payload: bytes) -> bytes:
+        """The frame that tells the reason of the end and the counts, as libraries need it."""
+        usage, reason = facts.usage, None if facts.delta is None else facts.delta.stop_reason
+        counted = isinstance(usage, dict) and isinstance(usage.get("output_tokens"), int)
+        if counted and (reason is None or reason == self._stop):
+            return payload
+        frame = msgspec.json.decode(payload)
+        frame["usage"] = {**dict_in(frame, "usage"), "output_tokens": self._usage.get("output_tokens", 0)}
+        frame["delta"] = {"stop_sequence": None, **dict_in(frame, "delta"), "stop_reason": self._stop}
+        return _encode(frame)
+
+
+def _line(payload: bytes) -> bytes:
+    """In one line, also for clients that break it where Unicode does."""
+    if b"\n" in payload:
+        payload = payload.replace(b"\n", b" ")
+    if payload.isascii():
+        return payload
+    try:
+        return sse.unbroken(payload)
+    except UnicodeDecodeError:
+        return sse.unbroken(lenient_json.mended(payload))
+
+
+_EMPTY = {"type": Raw(b'"message"'), "role": Raw(b'"assistant"'), "content": Raw(b"[]")}
+
+
+def _message(raw: Raw) -> Raw:
+    """The message that begins, with what libraries read of it without looking."""
+    message = _members(raw)
+    usage = dict_in(msgspec.json.decode(raw), "usage")
+    lacks = {name: value for name, value in _EMPTY.items() if message.get(name, _NULL) == _NULL}
+    if not all(isinstance(usage.get(name), int) for name in _COUNTS):
+        lacks["usage"] = Raw(_encode({**usage, **{name: count_in(usage, name) for name in _COUNTS}}))
+    return Raw(_encode({**message, **lacks})) if lacks else raw
+
+
+def _block(block: dict[str, Any], told: list[Event]) -> dict[str, Any] | None:
+    """The block with what it lacks; None where it lacks nothing."""
+    lacks = {name: value for name, value in _BEGINNINGS.get(str(block.get("type")), {}).items() if name not in block}
+    for event in told:
+        if isinstance(event, ToolCallStarted) and block.get("id") != event.id:
+            lacks["id"] = event.id
+    return {**block, **lacks} if lacks else None
+
+
+# ---- a message in one piece
+
+
+def _frames_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The frames in which a host would have streamed it."""
+    usage = dict_in(message, "usage")
+    begun = {
+        **message,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {**usage, "output_tokens": 0},
+    }
+    yield {"type": "message_start", "message": begun}
+    for index, block in enumerate(dicts_in(message, "content")):
+        kind = str(block.get("type"))
+        start = {**block, **_BEGINNINGS.get(kind, {})}
+        start.pop("citations", None)
+        yield {"type": "content_block_start", "index": index, "content_block": start}
+        for delta in _deltas_of(kind, block):
+            yield {"type": "content_block_delta", "index": index, "delta": delta}
+        yield {"type": "content_block_stop", "index": index}
+    end = {"stop_reason": message.get("stop_reason"), "stop_sequence": message.get("stop_sequence")}
+    yield {"type": "message_delta", "delta": end, "usage": usage}
+    yield {"type": "message_stop"}
+
+
+def _deltas_of(kind: str, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if kind == "text":
+        if text := string_in(block, "text"):
+            yield {"type": "text_delta", "text": text}
+        for citation in dicts_in(block, "citations"):
+            yield {"type": "citations_delta", "citation": citation}
+    elif kind == "thinking":
+        if text := string_in(block, "thinking"):
+            yield {"type": "thinking_delta", "thinking": text}
+        if signature := string_in(block, "signature"):
+            yield {"type": "signature_delta", "signature": signature}
+    elif kind == "tool_use":
+        yield {"type": "input_json_delta", "partial_json": _encode(dict_in(block, "input")).decode()}
+
+
+def Decoder(
+    provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = False
+) -> NeutralDecoder:
+    """As the contract says."""
+    return (VerbatimDecoder if verbatim else NeutralDecoder)(provider, max_frame_bytes, key)
