@@ -30,7 +30,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     """What the caller wants, said in one client API, which `api` names.
 
     `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to be replaced in
-    them, as a receipt names it. `conversation_of`: reads them.
+    them, as a receipt names it. `conversation_of`: reads them. `size`: of the client's body, in bytes.
     """
 
     api: str
@@ -39,6 +39,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     include_usage: bool
     fields: dict[str, Raw]
     conversation_of: Callable[[Mapping[str, Raw]], Conversation]
+    size: int = 0
     mended: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  # to be tried after `model`
     preferences: Preferences = NO_WISHES

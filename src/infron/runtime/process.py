@@ -18,6 +18,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 try:
@@ -50,6 +51,7 @@ from infron.runtime.upstream.client import Client
 from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]
+READERS = 2  # one for a request that takes long, and one for others meanwhile
 logger = logging.getLogger("infron")
 
 
@@ -142,6 +144,7 @@ async def running(
                 publishing.cancel()
             await context.upstream.close()
             context.counter.close()
+            context.readers.shutdown(wait=False, cancel_futures=True)
             metrics.publish()
     finally:
         await ledger.stop()
@@ -167,6 +170,7 @@ def compose(
         providers=Providers(rows, local),
         prices=listed,
         counter=counter,
+        readers=ThreadPoolExecutor(READERS, thread_name_prefix="read"),
         registry=registry,
         settlements=Settlements(counter, listed, listeners, charge_failed=config.billing.charge_failed),
         first_look=deadlines.first_look(config),

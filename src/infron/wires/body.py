@@ -6,7 +6,7 @@ It never knows which client API it is of, but that its conversation stands in `m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 from infron.conversation import Conversation
 from infron.errors import InvalidRequest
 from infron.request import NO_WISHES, Preferences, Request
+from infron.wires.json_guard import LARGE, items_of, large_members, members_of, strict, without_halves
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
 GATEWAY_FIELDS = frozenset(
@@ -34,11 +35,8 @@ GATEWAY_FIELDS = frozenset(
         "usage",
     )
 )
-MAX_DEPTH = 200  # of arrays and objects inside each other
-_TOO_DEEP = f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects."
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -74,18 +72,7 @@ def read(body: bytes, api: str, conversation_of: Callable[[Mapping[str, Raw]], C
     Its fields are the root members byte for byte, but for halves of surrogate pairs, which no provider can be sent:
     they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
     """
-    values = _json_object(body)
-    mended: tuple[str, ...] = ()
-    if b"\\u" in body and (clean := _without_surrogates(values)):
-        body, mended = clean
-    try:
-        given = _body(body)
-    except msgspec.DecodeError as error:
-        _explain(values)
-        raise InvalidRequest(f"The body is not a request of this API: {error}.") from None
-    if not given.model or not given.messages:
-        _explain(values)
-    fields = _members(body)
+    fields, given, mended = _read_large(body) if len(body) > LARGE else _read_small(body)
     for name in fields.keys() & GATEWAY_FIELDS:
         del fields[name]
     options, usage = given.stream_options or _NOTHING, given.usage or _NOTHING
@@ -96,13 +83,62 @@ def read(body: bytes, api: str, conversation_of: Callable[[Mapping[str, Raw]], C
         include_usage=options.get("include_usage") is True or usage.get("include") is True,
         fields=fields,
         conversation_of=conversation_of,
-        mended=mended,
+        size=len(body),
+        mended=tuple(f"{name}.surrogates" for name in mended),
         models=tuple(given.models or given.fallback_models or ()),
         preferences=_preferences(given.provider) if given.provider else NO_WISHES,
         user=given.user,
         session_id=given.session_id,
         service_tier=given.service_tier,
     )
+
+
+def _read_small(body: bytes) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+    """The root members, what the gateway looks at of them, and the names of those that were mended."""
+    values = strict(body)
+    if not isinstance(values, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    mended: tuple[str, ...] = ()
+    if b"\\u" in body and (clean := _without_surrogates(values)):
+        body, mended = clean
+    return _members(body), _checked(body, values), mended
+
+
+def _read_large(body: bytes) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+    """The same of a body of which nothing large is to be built: its large members are looked at from outside."""
+    mended: tuple[str, ...] = ()
+    if b"\\u" in body:
+        body, mended = without_halves(body)
+    fields = large_members(body)
+    looked_at: dict[str, Any] = {}
+    for name in (*_KINDS, "models", "fallback_models"):
+        if (raw := fields.get(name)) is None:
+            continue
+        size = len(memoryview(raw))
+        kind = bytes(memoryview(raw)[:1])
+        if name in ("messages", "tools") and kind == b"[":
+            looked_at[name] = [_ANY_MESSAGE]
+        elif size > LARGE:
+            raise InvalidRequest(f"`{name}` is too large: {size:,} bytes.", param=name)
+        else:
+            looked_at[name] = msgspec.json.decode(raw)
+    given = _checked(_encode(looked_at), looked_at)
+    _check_large_messages(fields["messages"])
+    return fields, given, mended
+
+
+_ANY_MESSAGE = {"role": "user"}
+
+
+def _checked(body: bytes, values: dict[str, Any]) -> _Body:
+    try:
+        given = _body(body)
+    except msgspec.DecodeError as error:
+        _explain(values)
+        raise InvalidRequest(f"The body is not a request of this API: {error}.") from None
+    if not given.model or not given.messages:
+        _explain(values)
+    return given
 
 
 _KINDS: dict[str, type] = {
@@ -135,67 +171,6 @@ def _explain(values: dict[str, Any]) -> None:
     _strings(values, "fallback_models")
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        seen: set[str] = set()
-        name = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        name = name[:100].encode("utf-8", "replace").decode()
-        raise InvalidRequest(f"The body names `{name}` twice in one object; send it once.", param=name)
-    return members
-
-
-def _no_constant(name: str) -> Any:
-    raise InvalidRequest(f"The body holds {name}, which is not JSON; send a number or null.")
-
-
-_strict = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant).decode
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    """The body's members. A body that comes out the same when it is written anew, as that of most libraries does, is
-    faultless; of any other one the slower reader says what is wrong, and where.
-    """
-    try:
-        values = _decode(body)
-        if isinstance(values, dict) and _encode(values) == body and body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-            return values
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    return _strict_object(body)
-
-
-def _strict_object(body: bytes) -> dict[str, Any]:
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8.") from None
-    try:
-        values = _strict(text)
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(
-            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        ) from None
-    except ValueError:  # Python reads no integer of more than 4,300 digits
-        raise InvalidRequest("The body holds a number of thousands of digits.") from None
-    except RecursionError:
-        raise InvalidRequest(_TOO_DEEP) from None
-    if not isinstance(values, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(values, MAX_DEPTH):
-        raise InvalidRequest(_TOO_DEEP)
-    return values
-
-
-def _deeper_than(value: Any, depth: int) -> bool:
-    level = [value]
-    while level and depth:
-        inner = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [item for items in inner for item in items if isinstance(item, dict | list)]
-        depth -= 1
-    return bool(level)
-
-
 def _without_surrogates(values: dict[str, Any]) -> tuple[bytes, tuple[str, ...]] | None:
     """The body with U+FFFD for each half of a surrogate pair, and the root members that held some; None without any."""
     clean: dict[str, Raw] = {}
@@ -205,7 +180,7 @@ def _without_surrogates(values: dict[str, Any]) -> tuple[bytes, tuple[str, ...]]
         kept, told = _replaced(name), _replaced(text)
         clean[kept] = Raw(told.encode())
         if (kept, told) != (name, text):
-            mended.append(f"{kept}.surrogates")
+            mended.append(kept)
     return (_encode(clean), tuple(mended)) if mended else None
 
 
@@ -232,10 +207,10 @@ def _preferences(values: dict[str, Any]) -> Preferences:
     )
 
 
-def _check_messages(messages: list[Any]) -> None:
+def _check_messages(messages: list[Any], first: int = 0) -> None:
     if not messages:
         raise InvalidRequest("`messages` is empty; send at least one message.", param="messages")
-    for index, message in enumerate(messages):
+    for index, message in enumerate(messages, first):
         place = f"messages[{index}]"
         if not isinstance(message, dict):
             raise InvalidRequest(f"`{place}` must be an object.", param=place)
@@ -243,3 +218,20 @@ def _check_messages(messages: list[Any]) -> None:
             raise InvalidRequest(f"`{place}.role` must be a string such as user.", param=f"{place}.role")
         if not isinstance(message.get("content"), str | list | None):
             raise InvalidRequest(f"`{place}.content` must be a string or an array of parts.", param=f"{place}.content")
+
+
+def _check_large_messages(messages: Raw) -> None:
+    items = items_of(messages)
+    if not items:
+        _check_messages([])
+    for index, item in enumerate(items):
+        message: Any = None
+        if bytes(memoryview(item)[:1]) == b"{":
+            members = members_of(item)
+            message = {name: _stand_in(members[name]) for name in ("role", "content") if name in members}
+        _check_messages([message], index)
+
+
+def _stand_in(value: Raw) -> Any:
+    """A value of the same kind."""
+    return {b'"': "", b"[": [], b"{": {}, b"n": None}.get(bytes(memoryview(value)[:1]), 0)

@@ -24,6 +24,7 @@ from infron.runtime.exchange.meter import Meter
 from infron.runtime.exchange.settlement import AttemptFacts
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import Target
+from infron.wires.json_guard import LARGE
 
 
 class AttemptState(IntEnum):
@@ -130,6 +131,26 @@ class Attempt(AnswerReader):
 
     def open(self) -> None:
         """Send the request. Raises InfronError where it cannot be put in the candidate's wire."""
+        if self._asked.size > LARGE:
+            self._preparing = self._context.loop.create_task(self._open_large())
+        else:
+            self._send(self._encoded())
+
+    async def _open_large(self) -> None:
+        """The same of a request that a thread puts in the candidate's wire: other streams must not wait for that."""
+        try:
+            outgoing = await self._context.loop.run_in_executor(self._context.readers, self._encoded)
+            self._preparing = None
+            self._send(outgoing)
+        except InfronError as error:
+            self._preparing = None
+            self._listener.take_failure(self, error)
+        except Exception:
+            self._preparing = None
+            report_bug("making a request")
+            self._listener.take_failure(self, InternalError("The gateway failed; its log says where."))
+
+    def _encoded(self) -> Outgoing:
         provider, asked = self.candidate.provider, self._asked
         own: tuple[str, ...] = ()
         if self._question is not _WHOLE and USAGE_FIELD in asked.fields:
@@ -145,7 +166,7 @@ class Attempt(AnswerReader):
             names = ", ".join(f"`{name}`" for name in parameters)
             what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
             raise Unsupported(what, param=parameters[0], provider=provider.id)
-        self._send(outgoing)
+        return outgoing
 
     def ask_less(self) -> Question:
         """How to ask the same candidate again, which has refused this request, it seems because of how it asks.

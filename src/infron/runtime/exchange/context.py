@@ -6,6 +6,7 @@ It never does anything itself.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct
 
@@ -23,7 +24,10 @@ from infron.runtime.upstream.client import Client
 
 
 class Context(Struct, frozen=True, eq=False, kw_only=True):
-    """`first_look`: after how many seconds an exchange has something due at the earliest."""
+    """`first_look`: after how many seconds an exchange has something due at the earliest.
+
+    `readers`: the threads that read and write large requests, for which streams must not wait.
+    """
 
     config: Config
     loop: asyncio.AbstractEventLoop
@@ -35,6 +39,7 @@ class Context(Struct, frozen=True, eq=False, kw_only=True):
     providers: Providers
     prices: Prices
     counter: Counter
+    readers: ThreadPoolExecutor
     registry: Registry
     settlements: Settlements
     first_look: float

@@ -20,7 +20,10 @@ Message = MutableMapping[str, Any]
 
 
 class AsgiCall:
-    """The producer of one response: a task, which ends when the client leaves, and waits while it takes nothing."""
+    """The producer of one response: a task, which ends when the client leaves, and waits while it takes nothing.
+
+    `body`: the request's, until it is taken; of one that is encoded it is yet to be set.
+    """
 
     def __init__(self, request: HttpRequest, response: Response) -> None:
         self.task: asyncio.Task[None] | None = None
@@ -28,7 +31,7 @@ class AsgiCall:
         self._response = response
         self._status = 0
         self._headers: Headers = []
-        self._body: bytes | None = request.take_body()
+        self.body: bytes | None = None if request.coding else request.take_body()
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -48,7 +51,7 @@ class AsgiCall:
 
     async def _receive(self) -> Message:
         """The body in one piece. Nothing comes after it: of a client that leaves the task hears by its end."""
-        body, self._body = self._body, None
+        body, self.body = self.body, None
         if body is None:
             await asyncio.get_running_loop().create_future()
         return {"type": "http.request", "body": body, "more_body": False}

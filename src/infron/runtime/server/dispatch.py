@@ -6,9 +6,11 @@ It never touches a connection: it is given a request, and the response to be fil
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 from infron.errors import InfronError, InternalError
 from infron.policy.routing import asked_on_disconnect, check_names
+from infron.request import Request
 from infron.runtime.exchange.admission import ExchangeAdmission
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import error_answer
@@ -16,6 +18,7 @@ from infron.runtime.exchange.exchange import Exchange
 from infron.runtime.server.admission import Admission, Admitted
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.asgi import AsgiCall
+from infron.runtime.server.body import coding_of, whole
 from infron.runtime.server.cors import Headers, preflight
 from infron.runtime.server.endpoints import endpoints
 from infron.runtime.server.paths import Paths, api_near
@@ -23,6 +26,7 @@ from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
 from infron.runtime.telemetry.bugs import report_bug
 from infron.wires.contract import ClientWire
+from infron.wires.json_guard import LARGE
 
 
 class Dispatch:
@@ -43,8 +47,11 @@ class Dispatch:
         if refusal := request.place.refusal(request.method, request.path):
             raise refusal
         endpoint = request.place.endpoints.get(request.method)
+        takes_body = endpoint is None or endpoint.takes_body
         if endpoint is None or not endpoint.open:
-            self._admission.admit(request, before, takes_body=endpoint is None or endpoint.takes_body)
+            self._admission.admit(request, before, takes_body=takes_body)
+        if takes_body and (encoded := request.named.get(b"content-encoding")) is not None:
+            request.coding = coding_of(encoded)
 
     def begin(self, request: HttpRequest, response: Response) -> None:
         """Begin with the answer; it may be over on return."""
@@ -63,11 +70,7 @@ class Dispatch:
         else:
             call = AsgiCall(request, response)
             response.producer = call
-            call.task = task = self._context.loop.create_task(
-                self._ask(place.endpoints[request.method], call, response)
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            call.task = self._run(self._ask(place.endpoints[request.method], call, response))
 
     def report_bug(self, doing: str, error: BaseException | None = None) -> InfronError:
         """Log it; what is returned may be told to the caller."""
@@ -75,12 +78,39 @@ class Dispatch:
         return InternalError("The gateway failed; its log says where.")
 
     def _begin_exchange(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
+        if request.coding or request.size > LARGE:
+            self._run(self._read_then_begin(request, api, response))
+            return
+        try:
+            self._start(api.parse(request.take_body(), request.headers), request, response)
+        except Exception as error:
+            self._fail(response, self._told(error, "reading a request"))
+
+    async def _read_then_begin(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
+        """What takes long is read by a thread: streams must not wait for it."""
+
+        def read() -> Request:
+            body = whole(pieces, request.coding, self._context.config.limits.max_body_bytes)
+            pieces.clear()  # else a body would be held twice
+            return api.parse(body, headers)
+
+        pieces, headers = request.give_pieces(), request.headers
+        try:
+            wanted = await self._context.loop.run_in_executor(self._context.readers, read)
+            if response.cut:
+                return
+            self._admission.admit_again(request)
+            self._start(wanted, request, response)
+        except Exception as error:
+            if not response.cut:
+                self._fail(response, self._told(error, "reading a request"))
+
+    def _start(self, wanted: Request, request: HttpRequest, response: Response) -> None:
         exchange: Exchange | None = None
         try:
+            check_names(wanted)
             wish = request.named.get(b"x-infron-on-disconnect")
             asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
-            wanted = api.parse(request.take_body(), request.headers)
-            check_names(wanted)
             response.producer = exchange = self._exchanges.begin(wanted, request.key, response, asked)
             exchange.begin()
         except InfronError as error:
@@ -93,15 +123,28 @@ class Dispatch:
             else:  # it may have a row in the ledger already, so it is not only answered but settled
                 exchange.fail(failure)
 
+    def _told(self, error: Exception, doing: str) -> InfronError:
+        return error if isinstance(error, InfronError) else self.report_bug(doing, error)
+
+    def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = self._context.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     async def _ask(self, endpoint: Endpoint, call: AsgiCall, response: Response) -> None:
+        request = response.request
         try:
-            answer = await endpoint.answer(call.request(), response.request.key)
+            if request.coding:
+                limit, pieces = self._context.config.limits.max_body_bytes, request.give_pieces()
+                call.body = await self._context.loop.run_in_executor(
+                    self._context.readers, whole, pieces, request.coding, limit
+                )
+            answer = await endpoint.answer(call.request(), request.key)
             await call.give(answer)
-        except InfronError as error:
-            self._fail(response, error)
         except Exception as error:
             if not response.cut:
-                self._fail(response, self.report_bug(f"answering {_shown(response.request.path)}", error))
+                self._fail(response, self._told(error, f"answering {_shown(request.path)}"))
 
     def _fail(self, response: Response, error: InfronError) -> None:
         """An endpoint could not answer, or no further."""

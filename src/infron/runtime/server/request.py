@@ -19,8 +19,8 @@ class HttpRequest:
     """`headers`: names in lower case. `complete`: the whole body is here. `error`: what it will be answered."""
 
     __slots__ = (
-        "body", "chunked", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "length", "method",
-        "named", "path", "place", "query", "ring", "size", "until",
+        "body", "chunked", "coding", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "length",
+        "method", "named", "path", "place", "query", "ring", "size", "until",
     )  # fmt: skip
 
     def __init__(self, method: bytes, headers: Headers, *, keep_alive: bool, chunked: bool) -> None:
@@ -32,6 +32,7 @@ class HttpRequest:
         self.place: Place = NOWHERE
         self.keep_alive = keep_alive
         self.chunked = chunked  # its answer may come in chunks
+        self.coding = ""  # of its body
         self.expects = False  # it waits for the leave to send its body
         self.length = 0  # of its body, where the head says it
         self.body: list[bytes] = []
@@ -58,11 +59,15 @@ class HttpRequest:
         self.error = error.with_traceback(None)
         self.body.clear()
 
+    def give_pieces(self) -> list[bytes]:
+        """The body in the pieces that came; it is given away."""
+        pieces, self.body = self.body, []
+        return pieces
+
     def take_body(self) -> bytes:
-        """The body, which is given away."""
-        body = self.body[0] if len(self.body) == 1 else b"".join(self.body)
-        self.body.clear()
-        return body
+        """The same in one."""
+        pieces = self.give_pieces()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def target_of(url: bytes) -> tuple[bytes, bytes, bytes]:

@@ -20,6 +20,7 @@ from infron.wires.anthropic.client_request import NAME
 from infron.wires.anthropic.messages import Block, messages_of
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
+from infron.wires.json_guard import written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import NO_ARGUMENTS, for_claude
 
@@ -81,7 +82,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 def _as_it_came(request: Request, provider_model: str) -> Outgoing:
     fields = {name: raw for name, raw in request.fields.items() if name not in _UNBILLED}
     betas = fields.pop("betas", Raw(b"[]"))
-    body = _encode({**fields, "model": provider_model, "stream": True})
+    body = written({**fields, "model": provider_model, "stream": True})
     names = _names(msgspec.json.decode(betas))
     headers = (("anthropic-beta", ",".join(names)),) if names else ()
     return Outgoing(body=body, headers=headers, dropped=tuple(sorted(request.fields.keys() & _UNBILLED)))

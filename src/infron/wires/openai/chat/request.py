@@ -17,6 +17,7 @@ from infron.catalog.definitions import MessageQuirks, Provider, RequestQuirks
 from infron.request import Outgoing, Request
 from infron.wires.body import read
 from infron.wires.errors import Headers
+from infron.wires.json_guard import LARGE, written
 from infron.wires.openai.chat.messages import asked_in, conversation_of, fields_of, neutral
 
 NAME = "openai-chat"
@@ -76,7 +77,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         fields["messages"] = [_message(message, messages) for message in _objects(fields["messages"])]
     if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
         fields["tools"] = [_tool(tool, quirks.strip_tool) for tool in _items(fields["tools"])]
-    return Outgoing(body=_encode(fields), dropped=_dropped(request, given, fields, quirks))
+    body = written(fields) if request.size > LARGE else _encode(fields)
+    return Outgoing(body=body, dropped=_dropped(request, given, fields, quirks))
 
 
 def fields_for(request: Request) -> dict[str, Raw]:

@@ -1,0 +1,408 @@
+"""JSON of strangers, judged by a linear scan before anything of it is built: how deep, how many values, is it valid.
+
+A parser written in C holds every other thread up while it reads, for seconds, and makes gigabytes of a body full of
+brackets. So what is large is read here in bounded steps and never copied; only its small parts are parsed. It never
+knows what the members of a body mean.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from infron.errors import InvalidRequest
+
+LARGE = 64 << 10  # bytes; what has no more is parsed in one go
+MAX_DEPTH = 200  # of arrays and objects inside each other
+MAX_LARGE_DEPTH = 16  # of the large ones among them: each is scanned for itself
+# A body may have so many values: the first ones are free, beyond them each needs so many bytes of the body.
+FREE_VALUES, BYTES_A_VALUE, MAX_VALUES = 20_000, 12, 300_000
+_COPIED = 1 << 20  # bytes at a time
+MAX_HALVES = 10_000  # of surrogate pairs, in all of a body
+
+TOO_DEEP = f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects."
+_TOO_MANY = "The body holds too many arrays, objects and other values for its size."
+_SPACE = b" \t\n\r"
+_CONTROLS = bytes(range(32))
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEP = [1 if byte in b"[{" else -1 for byte in range(256)]
+_EVENT = re.compile(rb"[\[\]{},]")
+_BAD_ESCAPE = re.compile(rb'\\(?:[^"/bfnrtu]|u(?![0-9a-fA-F]{4})|$)', re.DOTALL)
+_NAME = re.compile(rb'[ \t\n\r]*("(?:[^"\\]|\\.)*")[ \t\n\r]*:[ \t\n\r]*', re.DOTALL)
+_HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HIGH_HALF = re.compile(_HIGH)
+_HALF = re.compile(_HIGH + rb"(?!" + _LOW + rb")|(?<!" + _HIGH + rb")" + _LOW)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
+
+
+# ---- what is small
+
+
+def strict(text: bytes, *, whole: bool = True) -> Any:
+    """The value of a JSON text that is not large: a body, or (`whole` false) a part of one.
+
+    One that comes out the same when it is written anew, as that of most libraries does, is faultless; of any other one
+    the slower reader says what is wrong, and where.
+
+    Raises InvalidRequest, also for a name that stands twice in one object.
+    """
+    try:
+        value = _decode(text)
+        if _encode(value) == text and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+            return value
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        decoded = text.decode()
+        value = _slow(decoded)
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"The body is not UTF-8 (byte {error.start}); send JSON in UTF-8.") from None
+    except json.JSONDecodeError as error:
+        place = f" at line {error.lineno}, column {error.colno}" if whole else ""
+        raise InvalidRequest(f"The body is not valid JSON: {error.msg}{place}.") from None
+    except ValueError:  # Python reads no integer of more than 4,300 digits
+        raise InvalidRequest("The body holds a number of thousands of digits.") from None
+    except RecursionError:
+        raise InvalidRequest(TOO_DEEP) from None
+    if decoded.count("[") + decoded.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise InvalidRequest(TOO_DEEP)
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _twice(name)
+            seen.add(name)
+    return members
+
+
+def _twice(name: str) -> InvalidRequest:
+    name = name[:100].encode("utf-8", "replace").decode()
+    return InvalidRequest(f"The body names `{name}` twice in one object; send it once.", param=name)
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidRequest(f"The body holds {name}, which is not JSON; send a number or null.")
+
+
+_slow = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant).decode
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    level = [value]
+    while level and depth:
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        depth -= 1
+    return bool(level)
+
+
+# ---- what is large
+
+
+class _Between(NamedTuple):
+    """What stands between two strings: how the depth changes there, and how many values begin."""
+
+    low: int
+    high: int
+    net: int
+    values: int
+
+
+class _Scan:
+    """The scan of one body."""
+
+    def __init__(self, size: int) -> None:
+        self._values = min(MAX_VALUES, FREE_VALUES + size // BYTES_A_VALUE)  # that may still begin
+        self._strings = 2 * self._values  # each is a value, or the name of one
+        self._known: dict[bytes, _Between] = {}
+
+    def between(self, text: bytes) -> _Between:
+        """Each kind is looked at once: most of them are a comma or a colon."""
+        known = self._known.get(text)
+        if known is None:
+            depths = list(accumulate(map(_STEP.__getitem__, text.translate(None, _ALL_BUT_BRACKETS)), initial=0))
+            values = text.count(b",") + text.count(b"[") + text.count(b"{")
+            known = _Between(min(depths), max(depths), depths[-1], values)
+            if len(text) <= 32:
+                self._known[text] = known
+        return known
+
+    def count(self, between: _Between, depth: int) -> None:
+        if depth + between.high > MAX_DEPTH:
+            raise InvalidRequest(TOO_DEEP)
+        self._values -= between.values
+        if self._values < 0:
+            raise InvalidRequest(_TOO_MANY)
+
+    def count_strings(self, strings: int) -> None:
+        self._strings -= strings
+        if self._strings < 0:
+            raise InvalidRequest(_TOO_MANY)
+
+
+def large_members(body: bytes) -> dict[str, Raw]:
+    """The members of the object that a large body is, each as it stands there. The whole body is checked.
+
+    Raises InvalidRequest.
+    """
+    check_utf8(body)
+    text = _trimmed(memoryview(body))
+    if _kind(text) != b"{":
+        raise InvalidRequest("The body must be a JSON object.")
+    return _members_of(text, 0, _Scan(len(body)))
+
+
+def without_halves(body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """A large body with U+FFFD for each half of a surrogate pair, and the names of the members that held some.
+
+    Raises InvalidRequest.
+    """
+    text = _trimmed(memoryview(body))
+    if _kind(text) != b"{" or not any(_HALF.search(_plain(piece)) for _, piece in _pieces(text)):
+        return body, ()
+    names: list[str] = []
+    kept: list[bytes] = [b"{"]
+    left = MAX_HALVES
+    for start, end in _children(text, _Scan(len(body))):
+        before = left
+        for _, piece in _pieces(text[start:end]):
+            done = 0
+            for found in _HALF.finditer(_plain(piece)):
+                kept += (piece[done : found.start()], b"\\ufffd")
+                done, left = found.end(), left - 1
+            if left < 0:
+                raise InvalidRequest("The body holds halves of surrogate pairs (\\ud800-\\udfff) by the thousand.")
+            kept.append(piece[done:])
+        if left < before:
+            names.append(_named(text[start:end])[0])
+        kept.append(b",")
+    kept[-1] = b"}"
+    return b"".join(kept), tuple(names)
+
+
+def items_of(array: Raw) -> list[Raw]:
+    """The items of an array that was checked before."""
+    text = memoryview(array)
+    if len(text) <= LARGE:
+        return _items(array)
+    items: list[Raw] = []
+    for run, large in _runs(text):
+        items += [Raw(_trimmed(run))] if large else _items(b"[%b]" % bytes(run))
+    return items
+
+
+def members_of(value: Raw) -> dict[str, Raw]:
+    """The members of an object that was checked before."""
+    text = memoryview(value)
+    return _members(value) if len(text) <= LARGE else _members_of(text, 0)
+
+
+def written(members: Mapping[str, Any]) -> bytes:
+    """An object of these members. What is large among them and stands there as it came is copied in bounded steps."""
+    pieces: list[bytes] = []
+    for name, value in members.items():
+        pieces += (b"," if pieces else b"{", _encode(name), b":")
+        if isinstance(value, Raw) and len(view := memoryview(value)) > LARGE:
+            pieces += [bytes(view[place : place + _COPIED]) for place in range(0, len(view), _COPIED)]
+        else:
+            pieces.append(_encode(value))
+    return b"".join((*pieces, b"}")) if pieces else b"{}"
+
+
+def check_utf8(body: bytes) -> None:
+    """Raises InvalidRequest."""
+    decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
+    while place < len(body):
+        piece = body[place : place + LARGE]
+        held = len(decoder.getstate()[0])
+        try:
+            if held or not piece.isascii():
+                decoder.decode(piece, place + len(piece) == len(body))
+        except UnicodeDecodeError as error:
+            where = place - held + error.start
+            raise InvalidRequest(f"The body is not UTF-8 (byte {where}); send JSON in UTF-8.") from None
+        place += len(piece)
+
+
+def _check(text: memoryview, level: int) -> None:
+    """A large value without space around it. What is inside is counted already."""
+    kind = _kind(text)
+    if kind == b'"':
+        _check_string(text)
+    elif level > MAX_LARGE_DEPTH:
+        raise InvalidRequest(TOO_DEEP)
+    elif kind == b"{":
+        _members_of(text, level, _Scan(0))
+    elif kind == b"[":
+        for run, large in _runs(text):
+            _check(_trimmed(run), level + 1) if large else strict(b"[%b]" % bytes(run), whole=False)
+    else:
+        raise _invalid("a number, or a word, of thousands of characters")
+
+
+def _check_string(text: memoryview) -> None:
+    if bytes(text[-1:]) != b'"' or len(text) < 2:
+        raise _invalid("something follows a string")
+    for _, piece in _pieces(text[1:-1]):
+        if len(piece.translate(None, _CONTROLS)) < len(piece):
+            raise _invalid("a control character in a string; escape it")
+        piece = _plain(piece)
+        if b"\\" in piece and _BAD_ESCAPE.search(piece):
+            raise _invalid("an escape in a string that JSON does not know")
+        if b'"' in piece.replace(b'\\"', b"__"):
+            raise _invalid("something follows a string")
+
+
+def _members_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict[str, Raw]:
+    """`scan`: None where everything was checked before. It counts what is in the body's own object."""
+    members: dict[str, Raw] = {}
+    for run, large in _runs(text, None if level else scan):
+        if large:
+            name, value = _named(run)
+            if scan is not None:
+                _check(value, level + 1)
+            found = {name: Raw(value)}
+        else:
+            part = b"{%b}" % bytes(run)
+            if scan is not None:
+                strict(part, whole=False)
+            found = _members(part)
+        if twice := members.keys() & found.keys():
+            raise _twice(min(twice))
+        members |= found
+    return members
+
+
+def _named(member: memoryview) -> tuple[str, memoryview]:
+    """Name and value of one member of an object."""
+    found = _NAME.match(bytes(member[:LARGE]))
+    value = _trimmed(member[found.end() :]) if found else member[:0]
+    if found is None or not value:
+        raise _invalid("an object has a member without a name of any honest length, or without a value")
+    return str(strict(found[1], whole=False)), value
+
+
+def _runs(text: memoryview, scan: _Scan | None = None) -> Iterator[tuple[memoryview, bool]]:
+    """What an array or an object holds: small children in runs, with the commas between them; each large one alone."""
+    start = end = 0
+    held = count = 0  # small children in the run that grows; children in all
+    for left, right in _children(text, scan):
+        count += 1
+        if held and (right - left > LARGE or right - start > LARGE):
+            yield _filled(text[start:end], held), False
+            held = 0
+        if right - left > LARGE:
+            yield text[left:right], True
+        else:
+            start, end, held = start if held else left, right, held + 1
+    if held and not (count == 1 and _blank(text[start:end])):
+        yield _filled(text[start:end], held), False
+
+
+def _filled(run: memoryview, held: int) -> memoryview:
+    if held == 1 and _blank(run):
+        raise _invalid("a comma without a value beside it")
+    return run
+
+
+def _blank(text: memoryview) -> bool:
+    return not bytes(text).strip(_SPACE)
+
+
+def _children(text: memoryview, scan: _Scan | None) -> Iterator[tuple[int, int]]:
+    """Where each child of an array or an object begins and ends, the space around it included."""
+    between = (scan or _Scan(0)).between
+    child, depth, inside = 1, 1, False
+    for place, piece in _pieces(text, 1):
+        parts = _plain(piece).replace(b'\\"', b"__").split(b'"')
+        if scan is not None:
+            scan.count_strings(len(parts) // 2)
+        for number, part in enumerate(parts):
+            inside = inside != (number > 0)
+            if part and not inside:
+                seen = between(part)
+                if scan is not None:
+                    scan.count(seen, depth)
+                if depth + seen.low < 2:
+                    for what, at in ((event[0], place + event.start()) for event in _EVENT.finditer(part)):
+                        if what != b",":
+                            depth += 1 if what in b"[{" else -1
+                        if not depth:
+                            if at != len(text) - 1 or text[at] != text[0] + 2:  # [ and ], { and } are two apart
+                                raise _invalid("a bracket that closes nothing")
+                            yield child, at
+                            return
+                        if what == b"," and depth == 1:
+                            yield child, at
+                            child = at + 1
+                else:
+                    depth += seen.net
+            place += len(part) + 1
+    raise _invalid("a string, an array or an object that does not end")
+
+
+def _pieces(text: memoryview, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The text in bounded steps, with the place of each. No escape is parted, nor are two that make one character."""
+    while start < len(text):
+        piece = bytes(text[start : start + LARGE])
+        if start + len(piece) < len(text):
+            piece = piece[: _whole_escapes(piece)]
+        yield start, piece
+        start += len(piece)
+
+
+def _plain(piece: bytes) -> bytes:
+    """As long as before, each escaped backslash replaced: any other one then begins an escape."""
+    return piece.replace(b"\\\\", b"__") if b"\\" in piece else piece
+
+
+def _whole_escapes(piece: bytes) -> int:
+    end = piece.find(b"\\", len(piece) - 6)
+    if end < 0:
+        end = len(piece)
+    elif not _begins_escape(piece, end):
+        end += 1
+    if _HIGH_HALF.fullmatch(piece, end - 6, end) and _begins_escape(piece, end - 6):
+        end -= 6
+    return end
+
+
+def _begins_escape(piece: bytes, at: int) -> bool:
+    """Whether this backslash is the first one of an escape."""
+    return (at + 1 - len(piece[: at + 1].rstrip(b"\\"))) % 2 == 1
+
+
+def _kind(text: memoryview) -> bytes:
+    return bytes(text[:1])
+
+
+def _trimmed(text: memoryview) -> memoryview:
+    """Without the space around it."""
+    while text and not (kept := bytes(text[:LARGE]).lstrip(_SPACE)):
+        text = text[LARGE:]
+    if text:
+        text = text[min(len(text), LARGE) - len(kept) :]
+    while text and not (kept := bytes(text[-LARGE:]).rstrip(_SPACE)):
+        text = text[:-LARGE]
+    return text[: len(text) - min(len(text), LARGE) + len(kept)] if text else text
+
+
+def _invalid(what: str) -> InvalidRequest:
+    return InvalidRequest(f"The body is not valid JSON: {what}.")
