@@ -67,7 +67,7 @@ def running(x: Moments, config: Config) -> list[tuple[Due, float]]:
         if seconds:
             found.append((due, since + seconds))
 
-    if x.finished_at and not x.complete:
+    if x.finished_at and not x.complete and not x.paused_at:
         runs(Due.END, x.finished_at, USAGE_WAIT_SECONDS)
     if draining:
         runs(Due.DRAIN_OVER, x.drain_started, config.drain.seconds)

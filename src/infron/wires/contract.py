@@ -20,12 +20,14 @@ from infron.wires.errors import Headers
 class Decoder(Protocol):
     """One answer of a provider to events. Raises only InfronError; nothing follows Done, Onward or Failed.
 
-    `finished`: every choice seen has ended. `upstream_id`: the provider's own id of the answer.
+    `choices`: how many have been seen. `finished`: each of them has ended.
+    `upstream_id`: the provider's own id of the answer.
     `cancel`: what must be sent to stop the work when the client leaves (definitions with `on_disconnect = "call"`).
     `headers`: those of the answer, set before its first byte is fed.
     """
 
     upstream_id: str | None
+    choices: int
     finished: bool
     cancel: Outgoing | None
     headers: Headers

@@ -30,6 +30,7 @@ class AnswerDecoder:
         self._key = key
         self._over = False
         self.upstream_id: str | None = None
+        self.choices = 1
         self.finished = False
         self.cancel: Outgoing | None = None
         self.headers: Headers = []

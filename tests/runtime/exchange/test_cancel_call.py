@@ -85,7 +85,7 @@ async def test_a_client_that_leaves_before_the_provider_can_be_told_is_waited_fo
         client = await ask(running.port, model=MODEL)
         await within(provider.called())
         client.close()
-        await true(lambda: all(exchange.left_at for exchange in running.context.registry.running()))
+        await true(lambda: all(exchange.departure.at for exchange in running.context.registry.running()))
         assert not stops(provider)
         gate.set()
         found = await settled(running)
@@ -150,7 +150,7 @@ async def test_an_answer_that_is_asked_to_be_drained_is_not_stopped() -> None:
         client = await (await ask(running.port, "x-infron-on-disconnect: drain", model=MODEL)).head()
         await client.until(b"upon")
         client.close()
-        await true(lambda: all(exchange.left_at for exchange in running.context.registry.running()))
+        await true(lambda: all(exchange.departure.at for exchange in running.context.registry.running()))
         gate.set()
         assert (await settled(running, client.id))["outcome"] == "drained"
         assert not stops(provider)

@@ -101,7 +101,7 @@ async def test_a_client_that_leaves_while_a_complete_answer_is_counted_pays_for_
         (exchange,) = running.context.registry.running()
         await true(lambda: exchange.attempts.current.state is AttemptState.COMPLETE)
         client.close()
-        await true(lambda: exchange.left_at)
+        await true(lambda: exchange.departure.at)
         counter_is_free.set()
         found = await settled(running, client.id)
     assert (found["outcome"], found["estimated"], found["finish_reason"]) == ("drained", True, "stop")
@@ -135,7 +135,7 @@ async def test_a_drained_answer_is_read_to_its_end_and_billed_in_full(
         call = await provider.called()
         (exchange,) = running.context.registry.running()
         client.close()
-        await true(lambda: exchange.left_at)
+        await true(lambda: exchange.departure.at)
         go_on.set()
         await within(call.finished.wait())
         found = await settled(running, client.id)
@@ -179,7 +179,7 @@ async def test_a_request_that_is_not_streamed_is_drained_when_its_client_leaves(
         call = await within(provider.called())
         (exchange,) = running.context.registry.running()
         client.close()
-        await true(lambda: exchange.left_at)
+        await true(lambda: exchange.departure.at)
         go_on.set()
         await within(call.finished.wait())
         found = await settled(running)
@@ -212,10 +212,10 @@ async def test_no_more_answers_are_drained_at_once_than_allowed() -> None:
         await second.until(b"Hello")
         by_id = {exchange.id: exchange for exchange in running.context.registry.running()}
         first.close()
-        await true(lambda: by_id[first.id].left_at)
+        await true(lambda: by_id[first.id].departure.at)
         second.close()
         await true(lambda: by_id[second.id] not in running.context.registry.running())
-        assert "too many answers" in (by_id[second.id].leaving or "")
+        assert "too many answers" in (by_id[second.id].departure.said or "")
         assert by_id[second.id].outcome == "cancelled"
         assert by_id[first.id] in running.context.registry.running()
 
@@ -246,7 +246,7 @@ async def test_a_key_with_too_many_drains_gets_429_at_providers_that_drain() -> 
         await client.until(b"Hello")
         (exchange,) = running.context.registry.running()
         client.close()
-        await true(lambda: exchange.left_at)
+        await true(lambda: exchange.departure.at)
         refused = await (await ask(running.port)).head()
         assert refused.status == 429
         assert "retry-after" in refused.headers

@@ -101,6 +101,7 @@ class Attempt(AnswerReader):
     ended = 0.0
     closed_at = 0.0
     bills_on = False
+    _choices = 1  # that were asked for
     paused = False
     _preparing: asyncio.Task[None] | None = None
 
@@ -158,6 +159,7 @@ class Attempt(AnswerReader):
             fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
             asked = msgspec.structs.replace(asked, fields=fields)
         outgoing = self.handle.wire.encode_request(asked, provider, self.candidate.provider_model, self.asks_usage)
+        self._choices = outgoing.choices
         self.dropped = (*outgoing.dropped, *own, *asked.mended)
         if "service_tier" in self.dropped:
             self.meter.serve("default")
@@ -235,9 +237,10 @@ class Attempt(AnswerReader):
         self.last_frame = now
         if content and not self.first_content:
             self.first_content = now
-        if self.decoder.finished:
-            if not self.finished_at:
-                self.finished_at = now
+        decoder = self.decoder
+        if decoder.finished and decoder.choices >= self._choices:
+            if content or not self.finished_at:
+                self.finished_at = now  # what comes after a finish reason makes the wait begin anew
                 self._move(_FINISH)
         elif self.finished_at:
             self.finished_at = 0.0  # another choice has begun
@@ -261,11 +264,17 @@ class Attempt(AnswerReader):
     @property
     def ended_well(self) -> bool:
         """All that is wanted of it is here: finish reasons and usage."""
-        return self.finished_at > 0 and self.meter.is_reported
+        return self.decoder.finished and self.meter.is_reported
 
     def unavailable(self, what: str) -> ProviderUnavailable:
         provider = self.candidate.provider
         return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
+
+    def stood_still(self, seconds: float) -> None:
+        """For so long nothing was read, because our own reader took nothing: no clock of it has run."""
+        self.last_frame += seconds
+        if self.finished_at:
+            self.finished_at += seconds
 
     # ---- its end
 

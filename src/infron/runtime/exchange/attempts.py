@@ -10,7 +10,7 @@ from typing import Protocol
 from infron.errors import InfronError, InternalError, ProviderTimeout
 from infron.events import ClientEvent, Done, Event, Failed, Onward
 from infron.money import Price
-from infron.policy.deadlines import USAGE_WAIT_SECONDS
+from infron.policy import deadlines
 from infron.policy.lifecycle import Input, Phase, State
 from infron.policy.routing import Candidate
 from infron.request import Request
@@ -39,8 +39,8 @@ class Lifecycle(Protocol):
     def said_again(self) -> None:
         """Something else than a comment went out after comments."""
 
-    def stop_if_possible(self) -> bool:
-        """Whether the provider could be told to stop, because the client left before it could."""
+    def drained(self, content: bool, /) -> bool:
+        """More of an answer has come whose client left: whether it is read on."""
 
 
 class Attempts:
@@ -142,7 +142,7 @@ class Attempts:
         if end is not None:
             self._take_end(attempt, end)
         elif phase is _DRAINING:
-            exchange.stop_if_possible()
+            exchange.drained(content)
 
     def _take_end(self, attempt: Attempt, end: Done | Onward | Failed) -> None:
         """The answer is over here, or goes on in the answer to a further request."""
@@ -150,9 +150,9 @@ class Attempts:
             self.fail(end.error)
         elif isinstance(end, Onward):
             attempt.release()
-            if not self._exchange.stop_if_possible():
+            if self._exchange.state.phase is not _DRAINING or self._exchange.drained(False):
                 attempt.go_on(end.request)
-        elif attempt.finished_at:
+        elif attempt.decoder.finished:
             self.end()
         else:
             self.fail(attempt.unavailable("ended the stream before the answer was finished"))
@@ -173,7 +173,7 @@ class Attempts:
         if attempt.first_content == now:
             self._exchange.ask_by(now + self._context.config.timeouts.stall_seconds)
         if attempt.finished_at == now:
-            self._exchange.ask_by(now + USAGE_WAIT_SECONDS)
+            self._exchange.ask_by(now + deadlines.USAGE_WAIT_SECONDS)
 
     # ---- how they end
 
@@ -226,7 +226,7 @@ class _Settled:
     def take(self, given: Input, error: InfronError | None = None, /) -> None: ...
     def ask_by(self, due: float, /) -> None: ...
     def said_again(self) -> None: ...
-    def stop_if_possible(self) -> bool:
+    def drained(self, content: bool, /) -> bool:
         return False
 
 

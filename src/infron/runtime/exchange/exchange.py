@@ -8,7 +8,6 @@ from __future__ import annotations
 from infron.errors import InfronError, InternalError, LedgerUnavailable, ShuttingDown
 from infron.policy import deadlines
 from infron.policy.deadlines import Due, Moments
-from infron.policy.disconnect import Disconnect, on_disconnect
 from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
 from infron.records import Opening, Outcome
@@ -17,6 +16,7 @@ from infron.runtime.exchange.attempt import AttemptState
 from infron.runtime.exchange.attempts import Attempts
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery, Responder
+from infron.runtime.exchange.departure import Departure
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.settlement import Bill, Facts
 from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
@@ -36,12 +36,9 @@ class Exchange:
     bucket = 0
     outcome: Outcome | None = None
     error: InfronError | None = None
-    leaving: str | None = None  # what was done when the client left, and why
-    _stop_asked = False  # it left: the provider is to be told to stop as soon as that is possible
     _bill: Bill | None = None
     _settled = False
     _ended = 0.0
-    left_at = 0.0
 
     def __init__(
         self,
@@ -59,9 +56,10 @@ class Exchange:
         self._context = context
         self._loop = context.loop
         self._opening = opening
-        self._asked = asked
         self._started = now = context.loop.time()
         self.pace = Pace()
+        override = context.config.billing.allow_cancel_override
+        self.departure = Departure(asked, streams=request.stream, allow_override=override)
         self.delivery = Delivery(request, opening.id, int(opening.created_at), responder, now)
         self.attempts = Attempts(context, request, candidates, opening.price, self.delivery, self)
 
@@ -94,46 +92,44 @@ class Exchange:
         """Whether a client is still there for whom this goes on."""
         return self.state.phase not in (_SETTLED, Phase.DRAINING)
 
-    def client_gone(self, reason: str = "") -> None:
+    def client_gone(self, why: str = "") -> None:
         """The client's connection is gone, or its reader is taken for gone."""
         if not self._watched():
             return
         self.client_resumed()
-        config, attempt = self._context.config, self.attempts.current
-        self.left_at = self._loop.time()
-        leaving = on_disconnect(
-            attempt.candidate.provider,
-            self._asked,
-            self.request.stream,
-            config.billing.allow_cancel_override,
-            can_call=attempt.decoder.cancel is not None,
-        )
-        self._stop_asked = leaving.stop
-        complete = attempt.state is AttemptState.COMPLETE
-        if complete:  # only its count is still awaited
-            leaving = Disconnect(True, "drain: the answer was complete already")
-        self.leaving = f"{reason}{leaving.reason}"
-        self.take(Input.GONE_DRAIN if leaving.drain else Input.GONE)
-        if self.state.phase is not Phase.DRAINING:
-            return
-        self.delivery.drop()
-        self.ask_by(self.left_at + config.drain.seconds)
-        if not complete:
-            caps = DrainCaps(in_all=config.drain.max_concurrent, of_key=config.drain.max_per_key)
-            self._context.ledger.claim_drain(self.id, caps, self._drain_claimed)
+        drains = self.departure.leave(self._loop.time(), self.attempts.current, why)
+        self.take(Input.GONE_DRAIN if drains else Input.GONE)
+        if self.state.phase is Phase.DRAINING:
+            self.delivery.drop()
+            self.ask_by(self.departure.at + self._context.config.drain.seconds)
+            if not self.departure.over:
+                self._claim_drain()
+
+    def _claim_drain(self) -> None:
+        drain = self._context.config.drain
+        caps = DrainCaps(in_all=drain.max_concurrent, of_key=drain.max_per_key)
+        self._context.ledger.claim_drain(self.id, caps, self._drain_claimed)
 
     def _drain_claimed(self, verdict: Verdict) -> None:
-        if isinstance(verdict, Refused) and self.state.phase is Phase.DRAINING:
-            self.leaving = f"{self.leaving}; cut short: {verdict.reason}"
+        if isinstance(verdict, Refused):
+            self._cut_drain(f"cut short: {verdict.reason}")
+
+    def _cut_drain(self, clause: str) -> None:
+        if self.state.phase is Phase.DRAINING:
+            self.departure.add(clause)
             self.take(Input.DEADLINE)
 
-    def stop_if_possible(self) -> bool:
-        can_call = self.attempts.current.decoder.cancel is not None
-        if not (can_call and self._stop_asked and self.state.phase is Phase.DRAINING):
-            return False
-        self.leaving = f"{self.leaving}; then told to stop"
-        self.take(Input.DEADLINE)
-        return True
+    def drained(self, content: bool) -> bool:
+        """More of an answer has come whose client left: whether it is read on."""
+        departure, attempt = self.departure, self.attempts.current
+        if departure.over and content:
+            if departure.reconsider(attempt):
+                self._claim_drain()
+            else:
+                self.take(Input.DEADLINE)
+        elif departure.can_stop(attempt):
+            self._cut_drain("then told to stop")
+        return self.state.phase is not _SETTLED
 
     def client_paused(self) -> None:
         """The client takes no more for now: neither do we from the provider."""
@@ -146,9 +142,8 @@ class Exchange:
 
     def client_resumed(self) -> None:
         if self.pace.paused_at:
-            # While we did not read, the provider's stall clock stood still.
             attempt = self.attempts.current
-            attempt.last_frame += self.pace.resume(self._loop.time())
+            attempt.stood_still(self.pace.resume(self._loop.time()))
             attempt.resume()
 
     # ---- clocks
@@ -182,7 +177,7 @@ class Exchange:
             finished_at=attempt.finished_at,
             paused_at=pace.paused_at,
             looked_at=pace.looked_at,
-            drain_started=self.left_at,
+            drain_started=self.departure.at,
         )
         return deadlines.running(moments, self._context.config)
 
@@ -192,8 +187,7 @@ class Exchange:
             case Due.END:
                 self.attempts.end()
             case Due.DRAIN_OVER:
-                self.leaving = f"{self.leaving}; cut short after {config.drain.seconds:g} s"
-                self.take(Input.DEADLINE)
+                self._cut_drain(f"cut short after {config.drain.seconds:g} s")
             case Due.TOTAL_OVER:
                 self.take(Input.DEADLINE, deadlines.overdue(kind, config.timeouts, provider))
             case Due.READER:
@@ -270,8 +264,8 @@ class Exchange:
 
     def _finish(self) -> None:
         attempt = self.attempts.current
-        meter, slow_reader = attempt.meter, self.pace.slow_reader
-        self._bill = self._context.settlements.bill(_COMPLETED, meter, attempt.price, slow_reader=slow_reader)
+        meter = attempt.meter
+        self._bill = self._context.settlements.bill(_COMPLETED, meter, attempt.price)
         self.delivery.finish(self._bill, meter.raw, attempt.candidate.provider.id)
 
     def _answer(self) -> None:
@@ -294,7 +288,7 @@ class Exchange:
     def _closed(self, said: str) -> None:
         """The connection to the provider is closed, or it was told to stop."""
         if said:
-            self.leaving = f"{self.leaving}; {said}" if self.leaving else said
+            self.departure.add(said)
         self._settle_when_closed()
 
     def _settle(self, outcome: Outcome) -> None:
@@ -316,11 +310,11 @@ class Exchange:
             failed=tuple([attempt.facts() for attempt in attempts.failed]) if attempts.failed else (),
             error=self.error,
             bill=self._bill,
-            slow_reader=self.pace.slow_reader,
+            slow_reader=self.pace.kept_waiting(self._loop.time()),
             started=self._started,
             ended=self._ended,
-            left_at=self.left_at,
-            on_disconnect=self.leaving,
+            left_at=self.departure.at,
+            on_disconnect=self.departure.said,
         )
         attempts.let_go()
         self._context.settlements.settle(facts)

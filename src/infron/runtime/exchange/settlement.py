@@ -93,7 +93,7 @@ class Settlements:
         self._charge_failed = charge_failed
 
     def bill(
-        self, outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool, bills_on: bool = False
+        self, outcome: Outcome, meter: Meter, price: Price | None, *, slow_reader: bool = False, bills_on: bool = False
     ) -> Bill:
         """The bill of an attempt that ended so, by the rules of `billing.who_pays`, on the tier that was served."""
         if meter.served_tier is not None:
@@ -180,7 +180,7 @@ class Settlements:
     def _failed(self, attempt: AttemptFacts, began: float) -> FailedAttempt:
         assert attempt.error is not None
         outcome, meter = _outcome_of(attempt), attempt.meter
-        bill = self.bill(outcome, meter, attempt.price, slow_reader=False, bills_on=attempt.bills_on)
+        bill = self.bill(outcome, meter, attempt.price, bills_on=attempt.bills_on)
         return FailedAttempt(
             provider=attempt.candidate.provider.id,
             provider_model=attempt.candidate.provider_model,

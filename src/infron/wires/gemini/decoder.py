@@ -281,7 +281,7 @@ class Decoder(SseDecoder):
         choice = self._choices.get(number)
         if choice is None:
             choice = self._choices[number] = _Choice(number)
-            self.finished = False
+            self.choices, self.finished = len(self._choices), False
         return choice
 
     def _end(self, choice: _Choice, native: str, events: list[Event]) -> None:

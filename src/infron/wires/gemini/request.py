@@ -102,7 +102,14 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         url=provider.chat_path.replace("/models/{model}", f"/{path}") if named else "",
         headers=((_TIER_HEADER, asked),) if asked and vertex else (),
         dropped=request.conversation.left_out(takes),
+        choices=_choices(body),
     )
+
+
+def _choices(body: dict[str, Any]) -> int:
+    """How many answers are asked for."""
+    wanted = body.get("generationConfig", {}).get("candidateCount")
+    return wanted if type(wanted) is int and wanted > 1 else 1
 
 
 def _refused(generation: Generation, vertex: bool) -> frozenset[str]:

@@ -289,7 +289,7 @@ class VerbatimDecoder(AnswerDecoder):
                     self._fail(self._broken(f"sent more than {MOST_CHOICES} choices"), events)
                     return
                 self._finishes[index] = None
-                self.finished = False
+                self.choices, self.finished = len(self._finishes), False
             if delta is not None:
                 if delta.role:
                     self._roles.add(index)

@@ -78,7 +78,15 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
         fields["tools"] = [_tool(tool, quirks.strip_tool) for tool in _items(fields["tools"])]
     body = written(fields) if request.size > LARGE else _encode(fields)
-    return Outgoing(body=body, dropped=_dropped(request, given, fields, quirks))
+    return Outgoing(body=body, dropped=_dropped(request, given, fields, quirks), choices=_choices(fields))
+
+
+def _choices(fields: dict[str, Any]) -> int:
+    """How many answers are asked for."""
+    wanted = fields.get("n")
+    if isinstance(wanted, Raw):
+        wanted = msgspec.json.decode(wanted)
+    return wanted if type(wanted) is int and wanted > 1 else 1
 
 
 def fields_for(request: Request) -> dict[str, Raw]:

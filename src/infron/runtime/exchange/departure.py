@@ -1,0 +1,61 @@
+"""A client that has left: when that was, what is done then, and what is said about it in the receipt.
+
+It never touches a connection: the exchange closes what is to be closed, and reads on where it is to be read on.
+"""
+
+from __future__ import annotations
+
+from infron.policy.disconnect import on_disconnect
+from infron.runtime.exchange.attempt import Attempt, AttemptState
+
+_OVER = (AttemptState.FINISHED, AttemptState.COMPLETE)
+
+
+class Departure:
+    """`at`: loop time, s; 0: the client is there. `said`: what was done, and why. `asked`: what the caller wants done.
+
+    `over`: the answer had ended by then, only its end or its count was awaited.
+    """
+
+    at = 0.0
+    said: str | None = None
+    over = False
+    _stop_asked = False  # the provider is to be told to stop as soon as that is possible
+
+    def __init__(self, asked: str | None, *, streams: bool, allow_override: bool) -> None:
+        self._asked = asked
+        self._streams = streams
+        self._allow_override = allow_override
+
+    def leave(self, now: float, attempt: Attempt, why: str) -> bool:
+        """The client leaves while this attempt is at hand: whether its answer is to be read on."""
+        self.at = now
+        self.over = attempt.state in _OVER
+        if self.over:
+            self.said = f"{why}drain: the answer was complete already"
+            return True
+        return self._decide(attempt, why)
+
+    def reconsider(self, attempt: Attempt) -> bool:
+        """More of an answer has come that had ended: whether it is to be read on."""
+        self.over = False
+        return self._decide(attempt, f"{self.said}; it went on, so ")
+
+    def _decide(self, attempt: Attempt, before: str) -> bool:
+        leaving = on_disconnect(
+            attempt.candidate.provider,
+            self._asked,
+            self._streams,
+            self._allow_override,
+            can_call=attempt.decoder.cancel is not None,
+        )
+        self._stop_asked = leaving.stop
+        self.said = before + leaving.reason
+        return leaving.drain
+
+    def can_stop(self, attempt: Attempt) -> bool:
+        """Whether the provider was to be told to stop before that was possible, and now it is."""
+        return self._stop_asked and attempt.decoder.cancel is not None
+
+    def add(self, clause: str) -> None:
+        self.said = f"{self.said}; {clause}" if self.said else clause

@@ -1,0 +1,221 @@
+"""When an answer is complete: after all of its choices, its usage, and not a word before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from rawclient import Client, ask, gateway, receipt, settled, true, within
+
+from infron.policy import deadlines
+from infron.testing import DONE, FINISH, ROLE, Pause, Script, ScriptedProvider, Step, Wait, delta, speak, text
+
+NEVER = asyncio.Event
+PRICE = {"*": {"prompt": "1", "completion": "10"}}
+CHAT, GEMINI = speak("openai-chat"), speak("gemini")
+COUNTS = CHAT.usage(10, 500)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for usage, a tenth as long."""
+    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 0.2)
+
+
+def gemini(finish: str = "", index: int = 0, **members: Any) -> bytes:
+    """A chunk with one candidate of Gemini's."""
+    candidate = {"index": index, "content": {"role": "model", "parts": [members] if members else []}}
+    if finish:
+        candidate["finishReason"] = finish
+    return b"data: %b\r\n\r\n" % json.dumps({"candidates": [candidate], "responseId": "r"}).encode()
+
+
+async def read(port: int, **fields: Any) -> tuple[str, Client]:
+    client = await (await ask(port, **fields)).head()
+    body = await client.rest()
+    if fields.get("stream", True):
+        return client.words(), client
+    return json.loads(body)["choices"][0]["message"]["content"], client
+
+
+# ---- leaving after the finish reason
+
+
+@pytest.mark.parametrize("wire", ["openai-chat", "gemini", "bedrock"])
+async def test_a_client_that_leaves_after_the_finish_reason_is_billed_by_the_report_that_follows(wire: str) -> None:
+    """It was cancelled, though nothing was left to stop, and the report was not waited for: thoughts were free."""
+    voice, left = speak(wire), asyncio.Event()
+    end: list[Step] = [voice.finish(), Wait(left), voice.usage(10, 500)]
+    if not voice.usage_last:
+        end = [voice.usage(10, 500), voice.finish(), Wait(left)]
+    script = voice.plays([step for step in [voice.start(), voice.text("Hello"), *end, voice.done()] if step])
+    row = {**voice.row_fields, "prices": PRICE, "on_disconnect": "cancel"}
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
+        client = await (await ask(running.port)).head()
+        await client.until(b"Hello")
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.attempts.current.finished_at)
+        client.close()
+        await true(lambda: exchange.departure.at)
+        left.set()
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["estimated"]) == ("drained", False)
+    assert (found["tokens_prompt"], found["tokens_completion"]) == (10, 500)
+    assert found["on_disconnect"] == "drain: the answer was complete already"
+
+
+async def test_a_client_that_leaves_after_the_finish_reason_waits_no_longer_than_others_for_a_report() -> None:
+    script = [ROLE, text("Hello"), FINISH, Wait(NEVER())]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+        client = await (await ask(running.port)).head()
+        await client.until(b'"stop"')
+        client.close()
+        await within(running.context.registry.idle.wait(), 1)
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["estimated"]) == ("drained", True)
+
+
+async def test_a_client_that_leaves_between_finish_reasons_stops_an_answer_that_goes_on() -> None:
+    """Hosts exist that give one with every frame: leaving must stop their work too."""
+    left = asyncio.Event()
+    more: Script = [step for _ in range(400) for step in (delta("stop", content="x "), Pause(0.01))]
+    script = [ROLE, delta("stop", content="Hello"), Wait(left), *more, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+        client = await (await ask(running.port)).head()
+        await client.until(b"Hello")
+        (exchange,) = running.context.registry.running()
+        client.close()
+        await true(lambda: exchange.departure.at)
+        left.set()
+        await within(provider.calls[0].closed.wait(), 1)
+        found = await settled(running, client.id)
+    assert found["outcome"] == "cancelled"
+    assert found["on_disconnect"].startswith("drain: the answer was complete already; it went on, so cancel: ")
+
+
+# ---- choices
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_n_choices_are_all_waited_for_though_they_come_one_after_the_other(stream: bool) -> None:
+    """A second choice that began two seconds after the first had ended was cut off: `completed`, one choice."""
+    steps = [ROLE, text("first"), FINISH, Pause(0.5), delta(index=1, content="second"), Pause(0.5)]
+    script = [*steps, delta("stop", index=1), COUNTS, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+        client = await (await ask(running.port, n=2, stream=stream)).head()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    assert b"first" in body
+    assert b"second" in body
+    assert (found["outcome"], found["tokens_completion"], found["estimated"]) == ("completed", 500, False)
+
+
+async def test_n_candidates_of_gemini_are_all_waited_for() -> None:
+    first = [gemini(text="first"), gemini("STOP")]
+    script = GEMINI.plays([*first, Pause(0.5), gemini(index=1, text="second"), gemini("STOP", index=1)])
+    row = {**GEMINI.row_fields, "prices": PRICE}
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
+        client = await (await ask(running.port, model="mock/gemini-2.5-flash", n=2)).head()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    assert provider.calls[0].json["generationConfig"]["candidateCount"] == 2
+    assert b"second" in body
+    assert found["outcome"] == "completed"
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+async def test_n_is_no_promise_of_a_host_that_says_that_it_is_done(n: int) -> None:
+    script = [ROLE, text("only"), FINISH, COUNTS, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, n=n)).head()
+        await client.rest()
+        found = await settled(running, client.id)
+    assert (client.words(), client.frames()[-1], found["outcome"]) == ("only", "[DONE]", "completed")
+
+
+# ---- content after a finish reason
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("wire", "steps"),
+    [
+        ("openai-chat", [delta("stop", content="one "), delta("stop", content="two "), delta("stop", content="three")]),
+        ("gemini", [gemini("STOP"), gemini(text="one "), gemini(text="two "), gemini("STOP", text="three")]),
+        ("gemini", [gemini("STOP", text="one "), gemini("STOP", text="two "), gemini("STOP", text="three")]),
+    ],
+)
+async def test_content_after_a_finish_reason_makes_the_wait_begin_anew(
+    wire: str, steps: list[bytes], stream: bool
+) -> None:
+    """What came more than two seconds after the first finish reason was lost, and the answer called complete."""
+    voice = speak(wire)
+    script = voice.plays([voice.start() or Pause(0), *(part for step in steps for part in (step, Pause(0.15)))])
+    row = {**voice.row_fields, "prices": PRICE}
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
+        words, client = await read(running.port, stream=stream)
+        found = await settled(running, client.id)
+    assert words == "one two three"
+    assert found["outcome"] == "completed"
+
+
+# ---- a reader that keeps the provider waiting
+
+
+async def test_the_wait_for_usage_stands_still_while_our_reader_keeps_the_provider_waiting() -> None:
+    """The report lay in the socket, paused with the rest: it was not read, and the answer billed by estimate."""
+    paused = asyncio.Event()
+    script = [ROLE, *[text("x" * 60_000)] * 200, FINISH, Wait(paused), COUNTS, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+        client = await (await ask(running.port, buffer=4096)).head()
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.pace.paused_at)
+        attempt = exchange.attempts.current
+        while not attempt.finished_at:  # take just enough for the end to be read, and no more
+            await client.piece()
+        await true(lambda: exchange.pace.paused_at)
+        paused.set()
+        await asyncio.sleep(0.5)  # longer than usage is waited for
+        await client.rest()
+        found = await settled(running, client.id)
+    assert (found["tokens_completion"], found["estimated"]) == (500, False)
+
+
+async def test_a_reader_that_stalled_until_the_provider_gave_up_owes_what_it_read() -> None:
+    """The mark was taken away as soon as the reader went on, and only then could the loss be seen: it was all free."""
+    script = [ROLE, *[text("word " * 10_000)] * 300, Wait(NEVER())]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+        client = await (await ask(running.port, buffer=4096)).head()
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.pace.paused_at)
+        await asyncio.sleep(0.8)
+        for connection in provider.connections:
+            connection.transport.abort()
+        await client.rest()
+        found = await settled(running, client.id)
+    assert b'"error"' in client.received
+    assert (found["outcome"], found["estimated"]) == ("failed", True)
+    assert found["tokens_completion"] > 1000
+    assert found["total_cost"] == found["provider_cost"] > 0
+
+
+async def test_a_provider_that_fails_by_itself_charges_nothing_though_its_reader_once_was_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infron.runtime.exchange.pace.RECOVERY_SECONDS", 0.1)
+    fail = asyncio.Event()
+    script = [ROLE, *[text("word " * 10_000)] * 300, text("the end"), Wait(fail), CHAT.error()]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+        client = await (await ask(running.port, buffer=4096)).head()
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.pace.paused_at)
+        await asyncio.sleep(0.8)
+        await client.until(b"the end")
+        await asyncio.sleep(0.2)
+        fail.set()
+        await client.rest()
+        found = await receipt(running.port, client.id)
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["total_cost"]) == ("failed", 0)
