@@ -29,9 +29,9 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Server(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    host: Annotated[str, Meta(description="Address to listen on. Any but loopback needs an API key to exist.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[
+        str, Meta(description="Address to listen on. Any but a loopback one is refused until an API key exists.")
+    ] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on; 0 picks a free one.")] = 8080
     workers: Annotated[Count, Meta(description="Processes that serve; they share the port and the ledger.")] = 1
     grace_seconds: Annotated[
@@ -41,7 +41,10 @@ class Server(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "Its old name is drain_seconds."
         ),
     ] = 600.0
-    max_streams: Annotated[Count, Meta(description="Exchanges at once in one process; more are answered 503.")] = 20_000
+    max_streams: Annotated[
+        Count,
+        Meta(description="Running exchanges in one process; above it requests are answered 503 with retry-after."),
+    ] = 20_000
     allowed_hosts: Annotated[
         list[str],
         Meta(description='Host names beside loopback that a gateway without keys answers to: "host.docker.internal".'),
@@ -53,11 +56,15 @@ class Server(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class LedgerSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     url: Annotated[
-        str, Meta(description="Where exchanges and keys are kept. A relative path is relative to this file.")
+        str,
+        Meta(description="Where exchanges and keys are kept. A relative path is relative to the configuration file."),
     ] = "sqlite:///infron.db"
     synchronous: Annotated[
         Literal["normal", "full"],
-        Meta(description="SQLite durability: normal survives a killed process, full a power cut too."),
+        Meta(
+            description="SQLite durability: normal keeps every entry when the process is killed, full also in a "
+            "power cut; it costs a disk flush for each batch."
+        ),
     ] = "normal"
 
 
@@ -75,7 +82,10 @@ class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_header_bytes: Annotated[
         Count, Meta(description="Largest request head, in all; a larger one is answered 431.")
     ] = 64 << 10
-    max_frame_bytes: Annotated[Count, Meta(description="Largest single frame that a provider may send.")] = 16 << 20
+    max_frame_bytes: Annotated[
+        Count,
+        Meta(description="Largest single frame that a provider may send; a larger one ends the attempt as failed."),
+    ] = 16 << 20
     unpriced: Annotated[
         Literal["refuse", "refuse-all", "allow"],
         Meta(description="Models whose price nobody knows: refused to keys with a limit, to everybody, to nobody."),
@@ -83,30 +93,68 @@ class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Timeouts(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    header_seconds: Annotated[Seconds, Meta(description="A request's head must be here by then.")] = 30.0
-    body_seconds: Annotated[Seconds, Meta(description="Longest pause between two parts of a request's body.")] = 30.0
-    body_total_seconds: Annotated[Seconds, Meta(description="A request's whole body must be here by then.")] = 600.0
-    connect_seconds: Annotated[Seconds, Meta(description="Connecting to a provider, TLS included.")] = 10.0
+    header_seconds: Annotated[Seconds, Meta(description="A request's head must be here by then; else 408.")] = 30.0
+    body_seconds: Annotated[
+        Seconds, Meta(description="Longest pause between two parts of a request's body; then 408.")
+    ] = 30.0
+    body_total_seconds: Annotated[
+        Seconds, Meta(description="A request's whole body must be here by then; else 408.")
+    ] = 600.0
+    connect_seconds: Annotated[
+        Seconds, Meta(description="Connecting to a provider, TLS included; then the next provider is tried, or 504.")
+    ] = 10.0
     first_token_seconds: Annotated[
-        Seconds, Meta(description="From the request to a provider to its first content.")
+        Seconds,
+        Meta(
+            description="From the request to a provider to its first content; then the next provider is tried, or "
+            "the outcome is timed_out."
+        ),
     ] = 300.0
     stall_seconds: Annotated[
-        Seconds, Meta(description="Longest pause between two frames; comments do not count as frames.")
+        Seconds,
+        Meta(
+            description="Longest pause between two frames of a provider, comments aside; then the stream ends "
+            "with an error frame."
+        ),
     ] = 120.0
-    total_seconds: Annotated[Seconds, Meta(description="The whole exchange, all attempts included.")] = 3600.0
+    total_seconds: Annotated[
+        Seconds,
+        Meta(description="The whole exchange, all attempts included; then it ends with an error, as timed_out."),
+    ] = 3600.0
     client_stall_seconds: Annotated[
-        Seconds, Meta(description="A reader that takes no byte for so long is taken for gone.")
+        Seconds, Meta(description="A client that takes no byte for so long counts as disconnected.")
     ] = 60.0
 
 
 class Drain(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    seconds: Annotated[Seconds, Meta(description="How long an answer is read on after its client left.")] = 300.0
-    max_concurrent: Annotated[int, Meta(ge=0, description="Answers read on at once, over all workers.")] = 100
-    max_per_key: Annotated[int, Meta(ge=0, description="The same for one API key; above it the key gets 429.")] = 20
+    seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long an answer is read on after its client left; then it is cut, and the bill is an "
+            "estimate."
+        ),
+    ] = 300.0
+    max_concurrent: Annotated[
+        int, Meta(ge=0, description="Answers read on at once, over all workers; further ones are cut. 0 reads none on.")
+    ] = 100
+    max_per_key: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="The same for one API key; at the limit its new requests that might drain get 429. 0 "
+            "reads none on.",
+        ),
+    ] = 20
 
 
 class Billing(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    charge_failed: Annotated[bool, Meta(description="Charge the caller for what a failed answer delivered.")] = False
+    charge_failed: Annotated[
+        bool,
+        Meta(
+            description="Charge the caller for what a failed answer delivered; false: failed answers are free, "
+            "and the operator pays."
+        ),
+    ] = False
     allow_cancel_override: Annotated[
         bool, Meta(description="Let callers cancel where the provider bills on: the operator pays the rest.")
     ] = False
@@ -115,7 +163,7 @@ class Billing(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class LogSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     format: Annotated[
         Literal["text", "json"],
-        Meta(description="One line each: text to read, or JSON to collect. Both hold the same."),
+        Meta(description="One line each: text to read, or JSON to collect, with the same fields."),
     ] = "text"
     level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -136,7 +184,7 @@ class LogSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Offer the bundled model, if it is installed.")] = True
     gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the bundled one.")] = ""
-    threads: Annotated[Count, Meta(description="Threads that compute.")] = 1
+    threads: Annotated[Count, Meta(description="Threads that compute; each takes a core while an answer runs.")] = 1
     slots: Annotated[Count, Meta(description="Answers at once; further ones wait for a slot.")] = 4
     context_tokens: Annotated[Count, Meta(description="Prompt and answer of one slot together.")] = 2048
 
