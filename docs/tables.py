@@ -1,4 +1,4 @@
-"""Writes the tables of the documentation from the rows they describe: `python docs/tables.py`.
+"""Writes the tables of the documentation from what they describe: `python docs/tables.py`.
 
 It never invents a sentence: what it prints stands in providers.toml, config.py or errors.py.
 """
@@ -18,21 +18,22 @@ from infron.wires import PROVIDER_WIRES
 ROOT = Path(__file__).parents[1]
 
 
-def hang_up() -> Iterator[str]:
-    columns = ("provider", "id", "wire", "status", "when you hang up", "stops the model", "stops the bill")
+def disconnects() -> Iterator[str]:
+    columns = ("provider", "id", "wire", "status", "when you disconnect", "stops the model", "stops the bill")
     yield f"| {' | '.join((*columns, 'partial usage', 'known from'))} |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    rows = load_catalog(None, None, {}, wires=PROVIDER_WIRES).providers
-    for row in sorted(rows.values(), key=lambda row: (row.status == "closed", row.name.lower())):
-        begin = f"| {row.name} | `{row.id}` | {row.wire}"
-        if row.status == "closed":
-            since = f" since {row.since}" if row.since else ""
-            after = f" Now: {row.successor}." if row.successor else ""
-            yield f"{begin} | closed{since} | – | – | – | – | {row.source}. {escape(row.notes, quote=False)}{after} |"
+    shipped = load_catalog(None, None, {}, wires=PROVIDER_WIRES).providers.values()
+    for provider in sorted(shipped, key=lambda one: (one.status == "closed", one.name.lower())):
+        begin = f"| {provider.name} | `{provider.id}` | {provider.wire}"
+        if provider.status == "closed":
+            since = f" since {provider.since}" if provider.since else ""
+            after = f" Now: {provider.successor}." if provider.successor else ""
+            notes = escape(provider.notes, quote=False)
+            yield f"{begin} | closed{since} | – | – | – | – | {provider.source}. {notes}{after} |"
             continue
-        facts = (row.stops_work, row.stops_billing, row.reports_partial_usage)
+        facts = (provider.stops_work, provider.stops_billing, provider.reports_partial_usage)
         values = " | ".join(fact.value for fact in facts)
-        yield f"{begin} | {row.status} | {row.on_disconnect} | {values} | {_known(row.stops_billing)} |"
+        yield f"{begin} | {provider.status} | {provider.on_disconnect} | {values} | {_known(provider.stops_billing)} |"
 
 
 def _known(fact: Fact) -> str:
@@ -40,35 +41,37 @@ def _known(fact: Fact) -> str:
 
 
 def providers() -> Iterator[str]:
-    rows = load_catalog(None, None, {}, wires=PROVIDER_WIRES).providers
-    for row in sorted(rows.values(), key=lambda row: row.name.lower()):
-        if row.status == "closed" or row.id == "local":
+    shipped = load_catalog(None, None, {}, wires=PROVIDER_WIRES).providers.values()
+    for provider in sorted(shipped, key=lambda one: one.name.lower()):
+        if provider.status == "closed" or provider.id == "local":
             continue
-        names = ", ".join(f"`{name}`" for name in row.aliases)
-        yield f"\n### {row.name}\n"
-        yield f"`{row.id}`{f' (also {names})' if names else ''}, wire `{row.wire}`: `{row.base_url}{row.chat_path}`."
-        yield f"Needed in the environment: {'; '.join(_needed(row))}."
-        if may := _welcome(row):
+        names = ", ".join(f"`{name}`" for name in provider.aliases)
+        yield f"\n### {provider.name}\n"
+        where = f"`{provider.base_url}{provider.chat_path}`"
+        also = f" (also {names})" if names else ""
+        yield f"`{provider.id}`{also}, wire `{provider.wire}`: {where}."
+        yield f"Needed in the environment: {'; '.join(_needed(provider))}."
+        if may := _welcome(provider):
             yield f"Welcome there: {', '.join(may)}."
-        yield f"{escape(row.notes, quote=False)} (Source: {row.source}.)"
+        yield f"{escape(provider.notes, quote=False)} (Source: {provider.source}.)"
 
 
-def _needed(row: Provider) -> list[str]:
+def _needed(provider: Provider) -> list[str]:
     needs = []
-    for field, names in lacking(row, {}):
-        if field == "api_key" and row.auth.method != "header":
-            ambient = ", ".join(f"`{name}`" for name in row.auth.ambient)
-            needs.append(f"{_any_of(row.auth.env)}, or what tells of other credentials: one of {ambient}")
+    for field, names in lacking(provider, {}):
+        if field == "api_key" and provider.auth.method != "header":
+            ambient = ", ".join(f"`{name}`" for name in provider.auth.ambient)
+            needs.append(f"{_any_of(provider.auth.env)}, or what tells of other credentials: one of {ambient}")
         else:
             needs.append(_any_of(names))
     return needs
 
 
-def _welcome(row: Provider) -> list[str]:
+def _welcome(provider: Provider) -> list[str]:
     """Variables that may be set, and of credentials that nothing waits for."""
-    told = {name for _, names in lacking(row, {}) for name in names}
-    groups = [*([name] for name in row.auth.env + row.auth.ambient), *row.variables.values()]
-    groups += [[name] for name in row.headers_env.values()]
+    told = {name for _, names in lacking(provider, {}) for name in names}
+    groups = [*([name] for name in provider.auth.env + provider.auth.ambient), *provider.variables.values()]
+    groups += [[name] for name in provider.headers_env.values()]
     return [_any_of(names) for names in groups if told.isdisjoint(names)]
 
 
@@ -80,28 +83,29 @@ def wires() -> Iterator[str]:
     """What a new definition on each native wire begins with."""
     yield "| wire | `chat_path` | `auth` | further |"
     yield "|---|---|---|---|"
-    base = "https://host"
-    new = {f"new-{wire}": {"wire": wire, "base_url": base} for wire in PROVIDER_WIRES if wire != "openai-chat"}
-    rows = load_catalog(new, None, {}, wires=PROVIDER_WIRES).providers
-    for wire in sorted(new):
-        row, wire = rows[wire], rows[wire].wire
-        auth = f'`header = "{row.auth.header}", scheme = "{row.auth.scheme}"`'
-        headers = ", ".join(f'{name} = "{value}"' for name, value in row.headers.items())
-        more = [f'`usage = "{row.usage}"`', *([f"`headers = {{ {headers} }}`"] if headers else [])]
-        more += ['`on_disconnect = "call"`'] if row.on_disconnect == "call" else []
-        yield f"| `{wire}` | `{row.chat_path}` | {auth} | {', '.join(more)} |"
+    new = {
+        f"new-{wire}": {"wire": wire, "base_url": "https://host"} for wire in PROVIDER_WIRES if wire != "openai-chat"
+    }
+    known = load_catalog(new, None, {}, wires=PROVIDER_WIRES).providers
+    for provider in (known[name] for name in sorted(new)):
+        auth = f'`header = "{provider.auth.header}", scheme = "{provider.auth.scheme}"`'
+        headers = ", ".join(f'{name} = "{value}"' for name, value in provider.headers.items())
+        more = [f'`usage = "{provider.usage}"`', *([f"`headers = {{ {headers} }}`"] if headers else [])]
+        more += ['`on_disconnect = "call"`'] if provider.on_disconnect == "call" else []
+        yield f"| `{provider.wire}` | `{provider.chat_path}` | {auth} | {', '.join(more)} |"
 
 
 def settings() -> Iterator[str]:
     section = ""
-    for row in config.settings():
-        if row.section != section:
-            section = row.section
+    for setting in config.settings():
+        if setting.section != section:
+            section = setting.section
             yield f"\n### `[{section}]`\n"
             yield "| setting | type | default | meaning |"
             yield "|---|---|---|---|"
-        default = str(row.default).lower() if isinstance(row.default, bool) else row.default
-        yield f"| `{row.name}` | {row.type} | {'empty' if default == '' else f'`{default}`'} | {row.help} |"
+        default = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
+        shown = "empty" if default == "" else f"`{default}`"
+        yield f"| `{setting.name}` | {setting.type} | {shown} | {setting.help} |"
 
 
 def error_types() -> Iterator[str]:
@@ -111,7 +115,7 @@ def error_types() -> Iterator[str]:
 
 
 TABLES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
-    "hang-up": ("README.md", hang_up),
+    "disconnects": ("docs/providers.md", disconnects),
     "providers": ("docs/providers.md", providers),
     "wires": ("docs/definitions.md", wires),
     "settings": ("docs/settings.md", settings),
@@ -121,12 +125,12 @@ TABLES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
 
 def rewritten(name: str) -> tuple[Path, str, str]:
     """(file, its text, its text with the table `name` made anew)."""
-    place, rows = TABLES[name]
+    place, lines = TABLES[name]
     path = ROOT / place
     text = path.read_text(encoding="utf-8")
     begin, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
     pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-    body = begin + "\n".join(rows()) + "\n" + end
+    body = begin + "\n".join(lines()) + "\n" + end
     return path, text, pattern.sub(lambda _: body, text, count=1)
 
 

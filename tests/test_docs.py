@@ -33,8 +33,8 @@ def tables():
     return module
 
 
-@pytest.mark.parametrize("name", ["hang-up", "providers", "wires", "settings", "errors"])
-def test_generated_tables_are_as_their_rows_say(name: str):
+@pytest.mark.parametrize("name", ["disconnects", "providers", "wires", "settings", "errors"])
+def test_tables_are_as_generated(name: str):
     _, text, anew = tables().rewritten(name)
     assert text == anew, "run: python docs/tables.py"
     assert len(anew.split(f"generated: {name}")[1].split("<!-- end -->")[0].splitlines()) > 7
@@ -132,3 +132,28 @@ def test_links_of_the_documentation_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text()
+HOUSE = ROOT / "src/infron"
+
+
+def test_architecture_names_every_room_and_no_other():
+    tree = ARCHITECTURE.split("src/infron/\n")[1].split("```")[0]
+    shown = {name for line in tree.splitlines() for name in re.findall(r"(?<![\w/])[a-z_]+(?:/|\.py)", line)}
+    rooms = {path for path in (*HOUSE.iterdir(), *(HOUSE / "runtime").iterdir()) if not path.name.startswith("__")}
+    names = {f"{path.name}/" if path.is_dir() else path.name for path in rooms if path.is_dir() or path.suffix == ".py"}
+    inner = {"api/", "probe/"}  # named with the room they are in
+    assert shown - inner == names
+
+
+def test_architecture_names_files_that_exist():
+    for name in set(re.findall(r"`((?:\w+/)+[\w.]*)`", ARCHITECTURE)):
+        places = [ROOT / name, HOUSE / name, HOUSE / "runtime" / name]
+        assert any(place.exists() for place in places), name
+
+
+def test_architecture_states_the_sizes_that_are_asserted():
+    layers = (ROOT / "tests/test_layers.py").read_text()
+    assert "FILE_LINES, FUNCTION_LINES, CLASS_LINES = 450, 60, 300" in layers
+    assert "450 lines a file, 60 a function, 300 a class" in ARCHITECTURE
