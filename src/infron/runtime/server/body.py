@@ -6,23 +6,24 @@ It never knows what a body means, and never runs on the loop where it may take l
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any
 
 from infron.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from infron.runtime.upstream.inflate import Inflate
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+try:
+    zstd: Any = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+except ImportError:  # a platform without a wheel
+    zstd = None
 
-CODINGS = ("gzip", "deflate", "zstd")
-_NAMES = {b"gzip": "gzip", b"x-gzip": "gzip", b"deflate": "deflate", b"zstd": "zstd", b"identity": "", b"": ""}
+CODINGS = ("gzip", "deflate", "zstd") if zstd else ("gzip", "deflate")
+_NAMES = {**{name.encode(): name for name in CODINGS}, b"x-gzip": "gzip", b"identity": "", b"": ""}
 _STEP_BYTES = 1 << 20  # decoded at a time
 _SLICE_BYTES = 8 << 10  # of input at a time: not even a bomb makes more than 8 MiB of it
-_WINDOW: Mapping[int, int] = {
-    zstd.DecompressionParameter.window_log_max: 23
-}  # RFC 9659: 8 MiB, which is what the decoder holds
+_WINDOW_LOG = 23  # RFC 9659: 8 MiB, which is what a decoder holds
+_BROKEN = (ValueError, EOFError, zstd.ZstdError) if zstd else (ValueError,)
 
 
 def coding_of(value: bytes) -> str:
@@ -52,7 +53,7 @@ def whole(pieces: list[bytes], coding: str, limit: int) -> bytes:
             size += len(piece)
             if size > limit:
                 raise PayloadTooLarge(f"The body is larger than {limit:,} bytes when it is decoded.")
-    except (ValueError, zstd.ZstdError, EOFError):
+    except _BROKEN:
         raise InvalidRequest(f"The body is not valid {coding}, which its Content-Encoding names.") from None
     return b"".join(decoded)
 
@@ -71,13 +72,14 @@ def _inflated(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
 
 
 def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    decoder = zstd.ZstdDecompressor(options=_WINDOW)
+    options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
+    decoder = zstd.ZstdDecompressor(options=options)
     begun = False
     for piece in pieces:
         data = piece
         while data or not (decoder.needs_input or decoder.eof):
             if decoder.eof:  # another frame follows
-                decoder, begun = zstd.ZstdDecompressor(options=_WINDOW), False
+                decoder, begun = zstd.ZstdDecompressor(options=options), False
             yield decoder.decompress(data, _STEP_BYTES)
             begun = True
             data = decoder.unused_data if decoder.eof else b""
