@@ -37,6 +37,7 @@ from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.delta import members_of
 from infron.wires.openai.chat.encoder import DONE
 
+ASKED = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"input":"Hi","max_tokens":9,"stream":true}'
 CASES = Path(__file__).parent / "wires" / "cases"
 KEY = "sk-never-told"
 MOST_HELD = 300_000  # bytes that a decoder may hold beside what a frame may have
@@ -379,7 +380,8 @@ def check_told(row: Provider, events: list[Event], verbatim: bool) -> None:
     for name, api in CLIENT_WIRES.items():
         if verbatim and name != row.wire:
             continue
-        encoder, accumulator = api.Encoder("gen-1", 1, "m"), api.Accumulator()
+        asked = api.parse(ASKED, [])
+        encoder, accumulator = api.Encoder("gen-1", 1, asked), api.Accumulator("gen-1", 1, asked)
         billed = Billed(usage=Usage(), charge=None, estimated=True, provider="mock")
         frames: list[bytes] = []
         for event in events:
@@ -394,7 +396,7 @@ def check_told(row: Provider, events: list[Event], verbatim: bool) -> None:
                 check_frame(name, frames[-1])
                 accumulator.add(event)
         frames += [encoder.usage(billed), encoder.close()]
-        valid(accumulator.answer("gen-1", 1, "m", billed), "the whole answer")
+        valid(accumulator.answer(billed), "the whole answer")
         read = api.Decoder(row, 16 << 20, KEY, False).feed(b"".join(frames))
         promise(isinstance(read[-1], Done), "our own stream has no end")
 

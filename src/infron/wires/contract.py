@@ -95,8 +95,8 @@ class Accumulator(Protocol):
     """The same events to the one JSON of an answer that is not streamed."""
 
     def add(self, event: AnyClientEvent, /) -> None: ...
-    def answer(self, id: str, created: int, model: str, billed: Billed, /) -> bytes:
-        """The JSON. `created`: unix s."""
+    def answer(self, billed: Billed, /) -> bytes:
+        """The JSON."""
 
 
 class ClientWire(Protocol):
@@ -109,11 +109,11 @@ class ClientWire(Protocol):
     def parse(self, body: bytes, headers: Headers, /) -> Request:
         """The request in a body. `headers`: names in lower case. Raises InvalidRequest that names the place."""
 
-    def Encoder(self, id: str, created: int, model: str, /) -> Encoder:
-        """For one answer. `created`: unix s; `model`: as the client named it."""
+    def Encoder(self, id: str, created: int, request: Request, /) -> Encoder:
+        """For one answer to this request. `created`: unix s."""
 
-    def Accumulator(self) -> Accumulator:
-        """For one answer."""
+    def Accumulator(self, id: str, created: int, request: Request, /) -> Accumulator:
+        """The same."""
 
     def render_error(self, error: InfronError, /) -> bytes:
         """The body of an HTTP error."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from asking import asking
 from counts import billed
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,7 +136,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
 
 
 def encoded(events: list[Event]) -> bytes:
-    encoder = Encoder("gen-1", 1, "claude")
+    encoder = Encoder("gen-1", 1, asking(model="claude"))
     said = [encoder.encode(event) for event in events if isinstance(event, ClientEvent)]
     return b"".join([*said, encoder.usage(counted(events)), encoder.close()])
 
@@ -161,11 +162,11 @@ def test_an_encoded_answer_decodes_to_itself(events: list[Event]) -> None:
 
 @given(answers())
 def test_a_folded_answer_says_the_same_as_its_stream(events: list[Event]) -> None:
-    folder = Accumulator()
+    folder = Accumulator("gen-1", 1, asking())
     for event in events:
         if isinstance(event, ClientEvent):
             folder.add(event)
-    body = folder.answer("gen-1", 1, "claude", counted(events))
+    body = folder.answer(counted(events))
     assert said(anthropic.Decoder(MOCK).whole(body)) == said(events)
 
 
@@ -180,7 +181,7 @@ def said(events: list[Event]) -> Any:
 
 
 def test_the_stream_is_what_the_messages_api_sends() -> None:
-    encoder = Encoder("gen-1", 1, "claude")
+    encoder = Encoder("gen-1", 1, asking(model="claude"))
     events = [TextDelta("a\u2028"), ToolCallStarted(0, "t", "f"), ToolCallDelta(0, "{}"), Finished("tool_calls")]
     data = b"".join(encoder.encode(event) for event in events)
     data += encoder.usage(billed(prompt=9, completion=2, cached=4)) + encoder.close()
@@ -229,7 +230,7 @@ def test_pieces_of_calls_that_take_turns_reach_their_own_block() -> None:
 
 
 def test_pings_keep_a_stream_alive_and_an_error_ends_it() -> None:
-    encoder = Encoder("gen-1", 1, "claude")
+    encoder = Encoder("gen-1", 1, asking(model="claude"))
     data = encoder.keep_alive() + encoder.encode(TextDelta("a")) + encoder.keep_alive()
     failed = decoded(data + encoder.fail(Overloaded("Full.")))
     assert isinstance(failed[-1], Failed)
@@ -255,10 +256,10 @@ def test_an_error_of_ours_has_a_type_of_the_wire(error: InfronError, type: str) 
 
 
 def test_arguments_that_were_cut_off_fold_to_an_empty_object() -> None:
-    folder = Accumulator()
+    folder = Accumulator("gen-1", 1, asking())
     for event in (ToolCallStarted(0, "t", "f"), ToolCallDelta(0, '{"a": '), Finished("length")):
         folder.add(event)
-    answer = json.loads(folder.answer("gen-1", 1, "claude", billed(prompt=3)))
+    answer = json.loads(folder.answer(billed(prompt=3)))
     assert answer["content"] == [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]
     assert answer["stop_reason"] == "max_tokens"
     assert answer["usage"]["input_tokens"] == 3

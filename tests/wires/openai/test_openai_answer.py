@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from asking import asking
 from counts import NOTHING, billed
 
 from infron.catalog.definitions import Provider
@@ -17,12 +18,12 @@ from infron.wires.openai.chat.decoder import Decoder
 
 
 def folded(*frames: dict[str, Any], used: Billed = NOTHING) -> dict[str, Any]:
-    decoder, folder = Decoder(Provider(id="mock", name="Mock")), Accumulator()
+    decoder, folder = Decoder(Provider(id="mock", name="Mock")), Accumulator("gen-1", 123, asking(model="a/b"))
     for frame in frames:
         for event in decoder.feed(b"data: %b\n\n" % json.dumps(frame).encode()):
             if isinstance(event, Verbatim):
                 folder.add(event)
-    answer: dict[str, Any] = json.loads(folder.answer("gen-1", 123, "a/b", used))
+    answer: dict[str, Any] = json.loads(folder.answer(used))
     return answer
 
 
@@ -132,13 +133,13 @@ def test_reasoning_is_continued_and_its_details_are_merged_by_index() -> None:
 
 def test_a_long_answer_is_joined_once() -> None:
     # Each piece was added to all before it: an answer of n pieces cost n * n.
-    folder = Accumulator()
+    folder = Accumulator("gen-1", 123, asking(model="a/b"))
     choices = b'[{"delta":{"content":"%b"},"logprobs":{"content":[{"token":"x"}]}}]'
     for n in range(20_000):
         folder.add(Verbatim({"choices": msgspec.Raw(choices % (b"%08d" % n))}, True, ""))
     pieces = folder._choices[0]["message"]["content"].parts
     assert len(pieces) == 20_000
-    (choice,) = json.loads(folder.answer("gen-1", 1, "a/b", NOTHING))["choices"]
+    (choice,) = json.loads(folder.answer(NOTHING))["choices"]
     assert choice["message"]["content"] == "".join(f"{n:08}" for n in range(20_000))
     assert len(choice["logprobs"]["content"]) == 20_000
 

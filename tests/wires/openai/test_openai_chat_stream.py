@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from asking import asking
 from counts import NOTHING, billed
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,7 +106,7 @@ def test_nothing_that_follows_the_end_changes_it(name: str, trailing: bytes) -> 
 
 
 def encoded(events: list[Event]) -> list[dict[str, msgspec.Raw]]:
-    encoder = openai_chat.Encoder("gen-1", 123, "author/slug")
+    encoder = openai_chat.Encoder("gen-1", 123, asking(model="author/slug"))
     frames = [encoder.encode(event) for event in events if isinstance(event, Verbatim)]
     for frame in frames:
         assert frame.startswith(b"data: {")
@@ -161,7 +162,7 @@ def test_what_is_encoded_is_decoded_to_the_same_chunks(name: str) -> None:
     chunks = [
         event for event in decoded([data], provider(case), case.get("whole", False)) if isinstance(event, Verbatim)
     ]
-    encoder = openai_chat.Encoder("gen-1", 123, "author/slug")
+    encoder = openai_chat.Encoder("gen-1", 123, asking(model="author/slug"))
     stream = b"".join([*map(encoder.encode, chunks), encoder.close()])
     again = [event for event in decoded([stream], provider({})) if isinstance(event, Verbatim)]
     assert shown([*again]) == [
@@ -171,7 +172,7 @@ def test_what_is_encoded_is_decoded_to_the_same_chunks(name: str) -> None:
 
 
 def test_the_frames_that_are_ours() -> None:
-    encoder = openai_chat.Encoder("gen-1", 123, 'a"b')
+    encoder = openai_chat.Encoder("gen-1", 123, asking(model='a"b'))
     assert encoder.keep_alive() == b": Infron AI PROCESSING\n\n"
     assert encoder.close() == b"data: [DONE]\n\n"
     frame, done, rest = encoder.fail(ProviderUnavailable("It broke.\nNow.", provider="mock")).split(b"\n\n")
@@ -260,8 +261,8 @@ ROWS = [
 @settings(deadline=None, max_examples=300)
 @given(st.lists(PIECES | st.binary(max_size=8), max_size=14), st.sampled_from(ROWS), st.booleans())
 def test_garbage_raises_only_our_error(pieces: list[bytes], row: Provider, whole: bool) -> None:
-    encoder = openai_chat.Encoder("gen-1", 1, "m")
-    folder = openai_chat.Accumulator()
+    encoder = openai_chat.Encoder("gen-1", 1, asking(model="m"))
+    folder = openai_chat.Accumulator("gen-1", 1, asking())
     try:
         for event in decoded(pieces, row, whole):
             if isinstance(event, Failed):
@@ -271,7 +272,7 @@ def test_garbage_raises_only_our_error(pieces: list[bytes], row: Provider, whole
                 encoder.encode(event)
     except InfronError as error:
         openai_chat.render_error(error)
-    folder.answer("gen-1", 1, "m", NOTHING)
+    folder.answer(NOTHING)
 
 
 def test_a_whole_answer_that_is_neither_a_stream_nor_json_is_our_error() -> None:

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from asking import asking
 from counts import NOTHING
 from hypothesis import given
 from hypothesis import strategies as st
@@ -240,21 +241,21 @@ def test_events_survive_the_bytes_of_the_chat_wire(events: list[Neutral]) -> Non
 
 @given(answers())
 def test_a_whole_answer_is_the_folded_stream(events: list[Neutral]) -> None:
-    straight, through = Accumulator(), Accumulator()
+    straight, through = Accumulator("gen-1", 1, asking()), Accumulator("gen-1", 1, asking())
     for event in [Started("x"), *events, Finished("stop", told=True)]:
         straight.add(event)
-    encoder = Encoder("gen", 1, "m")
+    encoder = Encoder("gen", 1, asking(model="m"))
     for chunk in chunks(b"".join(encoder.encode(event) for event in events)):
         through.add(chunk)
-    ours = json.loads(straight.answer("gen", 1, "m", NOTHING))
-    assert ours["choices"] == json.loads(through.answer("gen", 1, "m", NOTHING))["choices"]
+    ours = json.loads(straight.answer(NOTHING))
+    assert ours["choices"] == json.loads(through.answer(NOTHING))["choices"]
     for folded in ours["choices"]:
         told = [event.text for event in events if isinstance(event, TextDelta) and event.choice == folded["index"]]
         assert folded["message"]["content"] == ("".join(told) if told else None)
 
 
 def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
-    folder = Accumulator()
+    folder = Accumulator("gen-1", 1, asking())
     events: list[Any] = [
         ThinkingDelta("Let ", format="anthropic-claude-v1"),
         ThinkingDelta("me.", format="anthropic-claude-v1"),
@@ -279,7 +280,7 @@ def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
     ]
     for event in events:
         folder.add(event)
-    (choice,) = json.loads(folder.answer("gen", 1, "m", NOTHING))["choices"]
+    (choice,) = json.loads(folder.answer(NOTHING))["choices"]
     assert choice == {
         "index": 0,
         "finish_reason": "tool_calls",

@@ -43,13 +43,13 @@ class Delivery:
 
     def __init__(self, request: Request, id: str, created: int, responder: Responder, now: float) -> None:
         """`created`: unix s."""
-        self._wire = wire = CLIENT_WIRES[request.api]
+        self._wire = CLIENT_WIRES[request.api]
         self._request = request
         self._id = id
         self._created = created
         self.responder = responder
         self.encoder = self._new_encoder()
-        self._accumulator: Accumulator | None = None if request.stream else wire.Accumulator()
+        self._accumulator: Accumulator | None = None if request.stream else self._new_accumulator()
         self.held: list[bytes] = []
         self.size = 0  # bytes held, or accumulated
         self.comments = 0
@@ -58,7 +58,10 @@ class Delivery:
         self.last_write = now
 
     def _new_encoder(self) -> Encoder:
-        return self._wire.Encoder(self._id, self._created, self._request.model)
+        return self._wire.Encoder(self._id, self._created, self._request)
+
+    def _new_accumulator(self) -> Accumulator:
+        return self._wire.Accumulator(self._id, self._created, self._request)
 
     # ---- what comes in
 
@@ -100,7 +103,7 @@ class Delivery:
         self.size = 0
         self.encoder = self._new_encoder()
         if self._accumulator is not None:
-            self._accumulator = self._wire.Accumulator()
+            self._accumulator = self._new_accumulator()
 
     # ---- what goes out
 
@@ -132,7 +135,7 @@ class Delivery:
         """The end of a complete answer. `raw`: the provider's own usage report."""
         if self._accumulator is not None:
             billed = _billed(bill, raw, provider)
-            body = self._accumulator.answer(self._id, self._created, self._request.model, billed)
+            body = self._accumulator.answer(billed)
             self._over = True
             self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
             return

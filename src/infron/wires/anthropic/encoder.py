@@ -25,6 +25,7 @@ from infron.events import (
     Verbatim,
 )
 from infron.money import Usage
+from infron.request import Request
 from infron.wires import sse
 from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
 
@@ -66,8 +67,8 @@ class Encoder:
     several choices the first is told. A refusal is text.
     """
 
-    def __init__(self, id: str, created: int, model: str) -> None:
-        self._id, self._model = id, model
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        self._id, self._model = id, request.model
         self._begun = False
         self._handed_on = False  # frames of a host of the same API
         self._usage = messages_usage(Usage())

@@ -13,6 +13,7 @@ import msgspec
 
 from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
 from infron.money import Charge, usd
+from infron.request import Request
 from infron.wires.openai.chat.choices import delta_of
 from infron.wires.openai.chat.delta import members_of
 from infron.wires.openai.chat.thoughts import Places
@@ -42,7 +43,9 @@ _SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signat
 class Accumulator:
     """What a client is told, event by event, to the one JSON of an answer that is not streamed."""
 
-    def __init__(self) -> None:
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        """`created`: unix s."""
+        self._own = {"id": id, "object": "chat.completion", "created": created, "model": request.model}
         self._members: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._places = Places()
@@ -70,8 +73,8 @@ class Accumulator:
             elif value is not None and name != "index" and (name != "message" or isinstance(value, dict)):
                 folded[name] = value
 
-    def answer(self, id: str, created: int, model: str, billed: Billed) -> bytes:
-        """The JSON. `created`: unix s."""
+    def answer(self, billed: Billed) -> bytes:
+        """The JSON."""
         choices = [self._choices[index] for index in sorted(self._choices)]
         for choice in choices:
             message = choice["message"] = {"role": "assistant", "content": None, **choice["message"]}
@@ -81,7 +84,7 @@ class Accumulator:
                     _finish_call(call)
             if isinstance(message.get("audio"), dict):
                 _finish_sound(message["audio"])
-        own = {"id": id, "object": "chat.completion", "created": created, "model": model, "provider": billed.provider}
+        own = {**self._own, "provider": billed.provider}
         rest = {name: value for name, value in self._members.items() if name not in own}
         return _encode({**own, **rest, "choices": choices, **usage_members(billed)})
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
+from infron.request import Request
 from infron.wires import sse
 from infron.wires.errors import error_object
 from infron.wires.openai.chat.answer import usage_members
@@ -32,8 +33,8 @@ _encode = msgspec.json.Encoder().encode
 class Encoder:
     """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
 
-    def __init__(self, id: str, created: int, model: str) -> None:
-        self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(model))}
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(request.model))}
         self._lead = b""  # how a frame with the root members `_led` begins
         self._led: dict[str, Raw] | None = None
         self._begun: set[int] = set()  # choices of another API's answer that have told their role
