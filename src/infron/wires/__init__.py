@@ -8,6 +8,7 @@ from __future__ import annotations
 from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, replicate
 from infron.wires.contract import ClientWire, ProviderWire
 from infron.wires.openai import chat as openai_chat
+from infron.wires.openai import responses as openai_responses
 
 PROVIDER_WIRES: dict[str, ProviderWire] = {
     "openai-chat": openai_chat,
@@ -18,7 +19,7 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
     "gemini": gemini,
     "replicate": replicate,
 }
-CLIENT_WIRES: dict[str, ClientWire] = {wire.NAME: wire for wire in (openai_chat, anthropic)}
+CLIENT_WIRES: dict[str, ClientWire] = {wire.NAME: wire for wire in (openai_chat, openai_responses, anthropic)}
 CLIENT_PATHS: dict[bytes, ClientWire] = {
     f"{prefix}{path}".encode(): wire for wire in CLIENT_WIRES.values() for path in wire.PATHS for prefix in ("", "/api")
 }

@@ -1,6 +1,6 @@
 """A client's body: its JSON, read strictly, the fields that are the gateway's own, and the root members that go on.
 
-It never knows which client API it is of, but that its conversation stands in `messages`.
+It never knows which client API it is of, but for the name of the field that holds what is said.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Body(Struct, gc=False):
     """The root members that the gateway itself looks at."""
 
     model: str
-    messages: list[_Message]
+    messages: list[_Message] | None = None
     stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     usage: dict[str, Any] | None = None
@@ -66,13 +66,16 @@ _body = msgspec.json.Decoder(_Body).decode
 _NOTHING: dict[str, Any] = {}
 
 
-def read(body: bytes, api: str, conversation_of: Callable[[Mapping[str, Raw]], Conversation]) -> Request:
+def read(
+    body: bytes, api: str, conversation_of: Callable[[Mapping[str, Raw]], Conversation], *, holds: str = "messages"
+) -> Request:
     """The request in a body of this API. Raises InvalidRequest that names the field or the place in the JSON.
 
+    `holds`: the field that must be there, for it holds what is said.
     Its fields are the root members byte for byte, but for halves of surrogate pairs, which no provider can be sent:
     they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
     """
-    fields, given, mended = _read_large(body) if len(body) > LARGE else _read_small(body)
+    fields, given, mended = _read_large(body, holds) if len(body) > LARGE else _read_small(body, holds)
     for name in fields.keys() & GATEWAY_FIELDS:
         del fields[name]
     options, usage = given.stream_options or _NOTHING, given.usage or _NOTHING
@@ -93,7 +96,7 @@ def read(body: bytes, api: str, conversation_of: Callable[[Mapping[str, Raw]], C
     )
 
 
-def _read_small(body: bytes) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     """The root members, what the gateway looks at of them, and the names of those that were mended."""
     values = strict(body)
     if not isinstance(values, dict):
@@ -101,43 +104,46 @@ def _read_small(body: bytes) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     mended: tuple[str, ...] = ()
     if b"\\u" in body and (clean := _without_surrogates(values)):
         body, mended = clean
-    return _members(body), _checked(body, values), mended
+    return _members(body), _checked(body, values, holds), mended
 
 
-def _read_large(body: bytes) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+def _read_large(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     """The same of a body of which nothing large is to be built: its large members are looked at from outside."""
     mended: tuple[str, ...] = ()
     if b"\\u" in body:
         body, mended = without_halves(body)
     fields = large_members(body)
     looked_at: dict[str, Any] = {}
-    for name in (*_KINDS, "models", "fallback_models"):
+    for name in {*_KINDS, holds, "models", "fallback_models"}:
         if (raw := fields.get(name)) is None:
             continue
         size = len(memoryview(raw))
         kind = bytes(memoryview(raw)[:1])
-        if name in ("messages", "tools") and kind == b"[":
+        if name in (holds, "tools") and kind == b"[":
             looked_at[name] = [_ANY_MESSAGE]
+        elif name == holds and kind == b'"':
+            looked_at[name] = "any text"
         elif size > LARGE:
             raise InvalidRequest(f"`{name}` is too large: {size:,} bytes.", param=name)
         else:
             looked_at[name] = msgspec.json.decode(raw)
-    given = _checked(_encode(looked_at), looked_at)
-    _check_large_messages(fields["messages"])
+    given = _checked(_encode(looked_at), looked_at, holds)
+    if holds == "messages":
+        _check_large_messages(fields[holds])
     return fields, given, mended
 
 
 _ANY_MESSAGE = {"role": "user"}
 
 
-def _checked(body: bytes, values: dict[str, Any]) -> _Body:
+def _checked(body: bytes, values: dict[str, Any], holds: str) -> _Body:
     try:
         given = _body(body)
     except msgspec.DecodeError as error:
-        _explain(values)
+        _explain(values, holds)
         raise InvalidRequest(f"The body is not a request of this API: {error}.") from None
-    if not given.model or not given.messages:
-        _explain(values)
+    if not given.model or not values.get(holds):
+        _explain(values, holds)
     return given
 
 
@@ -156,17 +162,20 @@ _KINDS: dict[str, type] = {
 _NAMES = {str: "a string", list: "an array", dict: "an object", bool: "true or false"}
 
 
-def _explain(values: dict[str, Any]) -> None:
+def _explain(values: dict[str, Any], holds: str) -> None:
     """Raise InvalidRequest for the first member that is not what it must be."""
     for name, kind in _KINDS.items():
         value = values.get(name)
         if value is not None and not isinstance(value, kind):
             raise InvalidRequest(f"`{name}` must be {_NAMES[kind]}.", param=name)
-        if value is None and name in ("model", "messages"):
+        if value is None and name in ("model", holds):
             raise InvalidRequest(f"`{name}` is missing.", param=name)
     if not values["model"]:
         raise InvalidRequest("`model` is empty; name a model, for example one of GET /v1/models.", param="model")
-    _check_messages(values["messages"])
+    if holds == "messages":
+        _check_messages(values["messages"])
+    elif not values.get(holds):
+        raise InvalidRequest(f"`{holds}` is missing or empty.", param=holds)
     _strings(values, "models")
     _strings(values, "fallback_models")
 

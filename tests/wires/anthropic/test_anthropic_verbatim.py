@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking import asking
 from counts import NOTHING
 
 from infron.catalog.definitions import Provider
@@ -34,7 +35,7 @@ def decoded(data: bytes, *, whole: bool = False, verbatim: bool = True, cuts: li
 
 def told(events: list[Event]) -> list[dict[str, Any]]:
     """The frames that a client gets, after the shape that its library needs was checked."""
-    encoder = anthropic.Encoder("gen-1", 1, "our/model")
+    encoder = anthropic.Encoder("gen-1", 1, asking(model="our/model"))
     data = b"".join(encoder.encode(event) for event in events if isinstance(event, Verbatim))
     frames = []
     for block in data.decode().split("\n\n")[:-1]:
@@ -85,7 +86,9 @@ def test_messages_frames_go_on_as_they_came_but_for_id_and_model() -> None:
     given = [json.loads(block.partition("data: ")[2]) for block in RICH.decode().split("\n\n")[:-1]]
     given[0]["message"] |= {"id": "gen-1", "model": "our/model"}
     assert told(decoded(RICH)) == given[:-1]  # the end is ours to say
-    raw = b"".join(anthropic.Encoder("gen-1", 1, "m").encode(e) for e in decoded(RICH) if isinstance(e, Verbatim))
+    raw = b"".join(
+        anthropic.Encoder("gen-1", 1, asking(model="m")).encode(e) for e in decoded(RICH) if isinstance(e, Verbatim)
+    )
     assert b'"depth": 1.5' in raw  # byte for byte, with its spaces
     assert "\u2028" not in raw.decode()
 
@@ -104,11 +107,11 @@ def test_messages_frames_are_metered_as_any_other_answer() -> None:
 
 
 def test_a_whole_message_is_its_frames_folded() -> None:
-    accumulator = anthropic.Accumulator()
+    accumulator = anthropic.Accumulator("gen-1", 1, asking(model="our/model"))
     for event in decoded(RICH):
         if isinstance(event, Verbatim):
             accumulator.add(event)
-    message = json.loads(accumulator.answer("gen-1", 1, "our/model", NOTHING))
+    message = json.loads(accumulator.answer(NOTHING))
     assert message["content"] == [
         {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"},
         {**SEARCH, "input": {"query": "x"}},
@@ -155,11 +158,11 @@ def test_an_answer_in_one_piece_is_streamed_to_a_client_of_the_same_api() -> Non
     frames = told(events)
     assert [frame["type"] for frame in frames][:2] == ["message_start", "content_block_start"]
     assert frames[0]["message"]["content"] == []
-    accumulator = anthropic.Accumulator()
+    accumulator = anthropic.Accumulator("gen-1", 1, asking(model="our/model"))
     for event in events:
         if isinstance(event, Verbatim):
             accumulator.add(event)
-    assert json.loads(accumulator.answer("gen-1", 1, "m", NOTHING))["content"] == content
+    assert json.loads(accumulator.answer(NOTHING))["content"] == content
 
 
 def test_frames_have_the_members_that_libraries_read_without_looking() -> None:
@@ -206,7 +209,7 @@ def test_json_that_is_nearly_right_is_put_right() -> None:
 
 def test_sse_lines_of_a_frame_are_one() -> None:
     data = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,\ndata: "delta":{}}\n\n'
-    encoder = anthropic.Encoder("gen-1", 1, "m")
+    encoder = anthropic.Encoder("gen-1", 1, asking(model="m"))
     (event,) = [event for event in decoded(data) if isinstance(event, Verbatim)]
     sent = encoder.encode(event).split(b"\n\n")[-2]
     assert len(sent.split(b"\n")) == 2

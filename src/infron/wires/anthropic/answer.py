@@ -21,6 +21,7 @@ from infron.events import (
     ToolCallStarted,
     Verbatim,
 )
+from infron.request import Request
 from infron.wires import lenient_json
 from infron.wires.anthropic.encoder import head_of, of_another_choice
 from infron.wires.anthropic.words import citation_of, messages_usage, stop_reason
@@ -34,7 +35,8 @@ _decode = msgspec.json.Decoder().decode
 class Accumulator:
     """Events to the one JSON of an answer that is not streamed."""
 
-    def __init__(self) -> None:
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        self._id, self._model = id, request.model
         self._handed_on = _Frames()
         self._blocks: list[dict[str, Any]] = []
         self._pieces: list[list[str]] = []  # of the text, the thought or the arguments of each block
@@ -68,13 +70,13 @@ class Accumulator:
             case Finished(reason, native):
                 self._stop = stop_reason(reason, native)
 
-    def answer(self, id: str, created: int, model: str, billed: Billed) -> bytes:
-        """The JSON; `created` has no place in it."""
+    def answer(self, billed: Billed) -> bytes:
+        """The JSON; the time has no place in it."""
         if self._handed_on.message is not None:
-            message = {**self._handed_on.answer(), "id": id, "model": model}
+            message = {**self._handed_on.answer(), "id": self._id, "model": self._model}
             return _encode({**message, "provider": billed.provider})
         content = [_filled(block, "".join(self._pieces[place])) for place, block in enumerate(self._blocks)]
-        head = head_of(id, model, messages_usage(billed.usage))
+        head = head_of(self._id, self._model, messages_usage(billed.usage))
         return _encode({**head, "content": content, "stop_reason": self._stop, "provider": billed.provider})
 
     def _open(self, block: dict[str, Any]) -> int:

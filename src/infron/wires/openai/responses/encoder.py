@@ -1,0 +1,187 @@
+"""Answers on OpenAI's Responses API, to clients: events as its stream, or folded to one response; errors in a stream.
+
+It never knows which wire the answer came from, nor how it reaches the client. `response.completed` is complete, with
+usage, when it is written: Codex leaves as soon as it has read it, and opencode asks again for ever where usage is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from infron.errors import InfronError
+from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta
+from infron.request import Request
+from infron.wires import sse
+from infron.wires.openai.chat.answer import cost_members
+from infron.wires.openai.responses.items import Items, Told
+from infron.wires.openai.responses.tools import Toolbox, additional_tools
+
+MEDIA_TYPE = b"text/event-stream"
+KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
+
+_encode = msgspec.json.Encoder().encode
+_DELTA = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,%b,"delta":'
+)
+
+# What is repeated of the request in each response, and what stands there where it said nothing.
+_ECHOED: dict[str, Any] = {
+    "background": False,
+    "frequency_penalty": 0,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": None,
+    "safety_identifier": None,
+    "service_tier": None,
+    "store": False,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
+}
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+# Words on which agents act: Codex tries again after these, shortens its history after the third.
+_CODES = ("rate_limit_exceeded", "server_error", "context_length_exceeded", "insufficient_quota", "invalid_prompt")
+
+
+class Response:
+    """The response object of one answer: what encoder and accumulator have in common."""
+
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        self._id, self._created, self._request = id, created, request
+        self._reason = ""
+        self._billed: Billed | None = None
+        self._given = {name: msgspec.json.decode(request.fields[name]) for name in _ECHOED if name in request.fields}
+        include = request.fields.get("include")
+        encrypted = include is not None and b"reasoning.encrypted_content" in bytes(include)
+        self._items = Items(id.rpartition("-")[2], self._toolbox, encrypted)
+
+    def _toolbox(self) -> Toolbox:
+        raw = self._request.fields.get("input")
+        items = None if raw is None else msgspec.json.decode(raw)
+        return Toolbox(self._given.get("tools"), additional_tools(items))
+
+    def _object(self, status: str, error: dict[str, Any] | None = None) -> dict[str, Any]:
+        incomplete = _INCOMPLETE.get(self._reason) if status == "incomplete" else None
+        echoed = {
+            name: default if self._given.get(name) is None else self._given[name] for name, default in _ECHOED.items()
+        }
+        billed = self._billed
+        more: dict[str, Any] = {}
+        if billed is not None:
+            more = {"provider": billed.provider, **cost_members(billed.charge)}
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "status": status,
+            "error": error,
+            "incomplete_details": None if incomplete is None else {"reason": incomplete},
+            "model": self._request.model,
+            "output": self._items.output if status != "in_progress" else [],
+            "usage": None if billed is None else usage_of(billed),
+            **echoed,
+            **more,
+        }
+
+    def _status(self) -> str:
+        return "incomplete" if self._reason in _INCOMPLETE else "completed"
+
+
+def usage_of(billed: Billed) -> dict[str, Any]:
+    usage = billed.usage
+    return {
+        "input_tokens": usage.prompt,
+        "input_tokens_details": {"cached_tokens": usage.cached},
+        "output_tokens": usage.completion,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.prompt + usage.completion,
+    }
+
+
+class Encoder(Response):
+    """Events to the bytes of a client's stream. The last event tells the counts, so it comes with `close`."""
+
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        super().__init__(id, created, request)
+        self._number = 0
+        self._begun = False
+        self._lead = b""  # where the text goes that grows
+
+    def encode(self, event: AnyClientEvent) -> bytes:
+        if isinstance(event, TextDelta) and self._lead and not event.choice:
+            self._items.grow(event.text)
+            self._number += 1
+            return _DELTA % (self._number - 1, self._lead) + sse.unbroken(_encode(event.text)) + b"}\n\n"
+        if isinstance(event, Started):
+            return b""  # another provider may still have to answer
+        if isinstance(event, Finished) and not event.choice:
+            self._reason = event.reason
+        out = self._start() + self._events(self._items.take(event))
+        where = self._items.growing()
+        self._lead = _encode({**where, "logprobs": []})[1:-1] if where else b""
+        return out
+
+    def usage(self, billed: Billed) -> bytes:
+        """The counts that are billed; they are told with the end."""
+        self._billed = billed
+        return b""
+
+    def keep_alive(self) -> bytes:
+        """A comment: client libraries refuse events that they do not know."""
+        return KEEP_ALIVE
+
+    def fail(self, error: InfronError) -> bytes:
+        code = error.code if error.code in _CODES else "rate_limit_exceeded" if error.status == 429 else "server_error"
+        told = {"code": code, "message": error.message}
+        return self._start() + self._event("response.failed", {"response": self._object("failed", told)})
+
+    def close(self) -> bytes:
+        out = self._start() + self._events(self._items.finish())
+        status = self._status()
+        return out + self._event(f"response.{status}", {"response": self._object(status)})
+
+    def _start(self) -> bytes:
+        if self._begun:
+            return b""
+        self._begun = True
+        response = self._object("in_progress")
+        head = self._event("response.created", {"response": response})
+        return head + self._event("response.in_progress", {"response": response})
+
+    def _events(self, told: Iterable[Told]) -> bytes:
+        return b"".join([self._event(f"response.{type}", fields) for type, fields in told])
+
+    def _event(self, type: str, fields: dict[str, Any]) -> bytes:
+        data = _encode({"type": type, "sequence_number": self._number, **fields})
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (type.encode(), sse.unbroken(data))
+
+
+class Accumulator(Response):
+    """The same events to the one JSON of an answer that is not streamed."""
+
+    def add(self, event: AnyClientEvent) -> None:
+        if isinstance(event, Finished) and not event.choice:
+            self._reason = event.reason
+        for _ in self._items.take(event):
+            pass
+
+    def answer(self, billed: Billed) -> bytes:
+        self._billed = billed
+        for _ in self._items.finish():
+            pass
+        return _encode(self._object(self._status()))

@@ -1,0 +1,282 @@
+"""The output items of one answer on the Responses API, built from neutral events, with the events that tell of them.
+
+It never knows bytes: the encoder numbers and frames what it says, the accumulator takes the items alone. What clients
+break on is held here: each item is added before it grows and done before the end, ids are stable, calls are done
+once their arguments are whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from infron.events import (
+    Annotated,
+    AnyClientEvent,
+    Finished,
+    MediaDelta,
+    RefusalDelta,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from infron.wires.openai.responses.reasoning import sealed
+from infron.wires.openai.responses.tools import Toolbox, as_input
+
+Item = dict[str, Any]
+Told = tuple[str, dict[str, Any]]  # the type of an event after `response.`, and its fields
+
+
+class _Call:
+    """A tool call under way. `pieces`: of its arguments."""
+
+    def __init__(self, place: int, item: Item) -> None:
+        self.place = place
+        self.item = item
+        self.pieces: list[str] = []
+        self.done = False
+
+
+class Items:
+    """`output`: the items as they stand, in order. `suffix`: of their ids. Of several choices the first is told."""
+
+    def __init__(self, suffix: str, toolbox: Callable[[], Toolbox], encrypted: bool) -> None:
+        """`toolbox`: that of the request, asked for with the first call. `encrypted`: thoughts are told sealed, too."""
+        self.output: list[Item] = []
+        self._suffix = suffix
+        self._make_toolbox = toolbox
+        self._toolbox: Toolbox | None = None
+        self._encrypted = encrypted
+        self._open = ""  # message or reasoning: the item that grows, which is the last one but for calls
+        self._place = -1  # of the item that is open
+        self._part = -1  # of the message that is open: the place of the part that grows
+        self._part_type = ""
+        self._pieces: list[str] = []  # of the text that grows
+        self._thought: int = -1
+        self._format = self._signature = self._data = self._own_id = ""
+        self._calls: dict[int, _Call] = {}
+
+    # ---- events
+
+    def take(self, event: AnyClientEvent) -> Iterator[Told]:
+        """What is told of an event; nothing where a client needs nothing."""
+        if getattr(event, "choice", 0):
+            return
+        match event:
+            case TextDelta(text):
+                yield from self._text("output_text", text)
+            case RefusalDelta(text):
+                yield from self._text("refusal", text)
+            case ThinkingDelta():
+                yield from self._think(event)
+            case ToolCallStarted(index, id, name):
+                yield from self._start_call(index, id, name)
+            case ToolCallDelta(index, arguments) if index in self._calls and arguments:
+                yield from self._argue(self._calls[index], arguments)
+            case Annotated(raw) if annotation := annotation_of(raw):
+                yield from self._annotate(annotation)
+            case MediaDelta(mime, data) if mime.startswith("image/"):
+                yield from self._picture(data)
+            case Finished():
+                yield from self.finish()
+
+    def finish(self) -> Iterator[Told]:
+        """Every item that still grows is done."""
+        yield from self._shut()
+        for call in self._calls.values():
+            if not call.done:
+                yield from self._end_call(call)
+
+    def growing(self) -> dict[str, Any]:
+        """Where further text would go: the fields that say so; {} where it would begin a part."""
+        return self._at_part() if self._open == "message" and self._part_type == "output_text" else {}
+
+    def grow(self, text: str) -> None:
+        """Further text for the part that grows, told by the caller."""
+        self._pieces.append(text)
+
+    # ---- messages
+
+    def _text(self, type: str, text: str) -> Iterator[Told]:
+        yield from self._message(type)
+        self._pieces.append(text)
+        yield f"{type}.delta", self._at_part(delta=text, **_LOGPROBS.get(type, {}))
+
+    def _message(self, type: str) -> Iterator[Told]:
+        """A part of this type is open, in a message."""
+        if self._open == "message" and self._part_type == type:
+            return
+        if self._open == "message":
+            yield from self._shut_part()
+        else:
+            yield from self._shut()
+            item = {"id": f"msg_{self._id()}", "type": "message", "role": "assistant", "status": "in_progress"}
+            yield from self._add("message", {**item, "content": []})
+        self._part += 1
+        self._part_type = type
+        self.output[self._place]["content"].append(_part(type, ""))
+        yield "content_part.added", self._at_part(part=_part(type, ""))
+
+    def _annotate(self, annotation: dict[str, Any]) -> Iterator[Told]:
+        yield from self._message("output_text")
+        annotations = self.output[self._place]["content"][self._part]["annotations"]
+        annotations.append(annotation)
+        yield (
+            "output_text.annotation.added",
+            self._at_part(annotation_index=len(annotations) - 1, annotation=annotation),
+        )
+
+    def _shut_part(self) -> Iterator[Told]:
+        type, text = self._part_type, "".join(self._pieces)
+        self._pieces.clear()
+        self._part_type = ""
+        part = self.output[self._place]["content"][self._part]
+        name = "refusal" if type == "refusal" else "text"
+        part[name] = text
+        yield f"{type}.done", self._at_part(**{name: text}, **_LOGPROBS.get(type, {}))
+        yield "content_part.done", self._at_part(part=part)
+
+    def _at_part(self, **more: Any) -> dict[str, Any]:
+        return {**self._at(), "content_index": self._part, **more}
+
+    # ---- thoughts
+
+    def _think(self, event: ThinkingDelta) -> Iterator[Told]:
+        if self._open != "reasoning" or event.index != self._thought:
+            yield from self._shut()
+            self._thought = event.index
+            id = event.id or f"rs_{self._id()}"
+            begun: Item = {"id": id, "type": "reasoning", "status": "in_progress", "summary": []}
+            yield from self._add("reasoning", {**begun, "encrypted_content": None})
+        self._format = event.format or self._format
+        self._signature += event.signature
+        self._data += event.data
+        self._own_id = event.id or self._own_id
+        if not event.text:
+            return
+        item = self.output[self._place]
+        if not item["summary"]:
+            item["summary"].append(_summary(""))
+            yield "reasoning_summary_part.added", self._at(summary_index=0, part=_summary(""))
+        self._pieces.append(event.text)
+        yield "reasoning_summary_text.delta", self._at(summary_index=0, delta=event.text)
+
+    def _shut_thought(self) -> Iterator[Told]:
+        item = self.output[self._place]
+        if item["summary"]:
+            text = "".join(self._pieces)
+            self._pieces.clear()
+            item["summary"][0] = _summary(text)
+            yield "reasoning_summary_text.done", self._at(summary_index=0, text=text)
+            yield "reasoning_summary_part.done", self._at(summary_index=0, part=_summary(text))
+        if self._encrypted:
+            item["encrypted_content"] = sealed(self._format, self._signature, self._data, self._own_id)
+        self._format = self._signature = self._data = self._own_id = ""
+
+    # ---- calls and images
+
+    def _start_call(self, index: int, id: str, name: str) -> Iterator[Told]:
+        yield from self._shut()
+        if self._toolbox is None:
+            self._toolbox = self._make_toolbox()
+        kind, own_name, namespace = self._toolbox.offered(name)
+        custom = kind == "custom"
+        item: Item = {
+            "id": f"{'ctc' if custom else 'fc'}_{self._id()}",
+            "type": "custom_tool_call" if custom else "function_call",
+            "status": "in_progress",
+            "call_id": id,
+            "name": own_name,
+            "input" if custom else "arguments": "",
+        }
+        if namespace:
+            item["namespace"] = namespace
+        call = self._calls[index] = _Call(len(self.output), item)
+        self.output.append(item)
+        yield "output_item.added", {"output_index": call.place, "item": dict(item)}
+
+    def _argue(self, call: _Call, piece: str) -> Iterator[Told]:
+        call.pieces.append(piece)
+        if call.item["type"] == "function_call":
+            yield (
+                "function_call_arguments.delta",
+                {"item_id": call.item["id"], "output_index": call.place, "delta": piece},
+            )
+
+    def _end_call(self, call: _Call) -> Iterator[Told]:
+        call.done = True
+        item, arguments = call.item, "".join(call.pieces)
+        call.pieces.clear()
+        where = {"item_id": item["id"], "output_index": call.place}
+        if item["type"] == "custom_tool_call":
+            item["input"] = text = as_input(arguments)
+            yield "custom_tool_call_input.delta", {**where, "delta": text}
+            yield "custom_tool_call_input.done", {**where, "input": text}
+        else:
+            item["arguments"] = arguments = arguments or "{}"
+            yield "function_call_arguments.done", {**where, "name": item["name"], "arguments": arguments}
+        item["status"] = "completed"
+        yield "output_item.done", {"output_index": call.place, "item": item}
+
+    def _picture(self, data: str) -> Iterator[Told]:
+        yield from self._shut()
+        item = {"id": f"ig_{self._id()}", "type": "image_generation_call", "status": "in_progress", "result": None}
+        place = len(self.output)
+        self.output.append(item)
+        yield "output_item.added", {"output_index": place, "item": dict(item)}
+        item.update(status="completed", result=data)
+        yield "output_item.done", {"output_index": place, "item": item}
+
+    # ---- items
+
+    def _id(self) -> str:
+        return f"{self._suffix}{len(self.output):02d}"
+
+    def _at(self, **more: Any) -> dict[str, Any]:
+        return {"item_id": self.output[self._place]["id"], "output_index": self._place, **more}
+
+    def _add(self, open: str, item: Item) -> Iterator[Told]:
+        self._open, self._place, self._part = open, len(self.output), -1
+        self.output.append(item)
+        shown = {name: [] if isinstance(value, list) else value for name, value in item.items()}
+        yield "output_item.added", {"output_index": self._place, "item": shown}
+
+    def _shut(self) -> Iterator[Told]:
+        """The message or the thought that is open is done."""
+        open, self._open = self._open, ""
+        if not open:
+            return
+        yield from self._shut_part() if open == "message" else self._shut_thought()
+        item = self.output[self._place]
+        item["status"] = "completed"
+        yield "output_item.done", {"output_index": self._place, "item": item}
+
+
+_LOGPROBS: dict[str, dict[str, Any]] = {"output_text": {"logprobs": []}}
+
+
+def _part(type: str, text: str) -> dict[str, Any]:
+    if type == "refusal":
+        return {"type": "refusal", "refusal": text}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _summary(text: str) -> dict[str, Any]:
+    return {"type": "summary_text", "text": text}
+
+
+def annotation_of(raw: dict[str, Any]) -> dict[str, Any]:
+    """A source in this API's form: its fields stand beside the type, not below it; {} where it is none of a page."""
+    inner = raw.get("url_citation")
+    if not isinstance(inner, dict) or not isinstance(inner.get("url"), str):
+        return {}
+    title = inner.get("title")
+    start, end = (inner.get(name) if isinstance(inner.get(name), int) else 0 for name in ("start_index", "end_index"))
+    return {
+        "type": "url_citation",
+        "url": inner["url"],
+        "title": title if isinstance(title, str) else "",
+        "start_index": start,
+        "end_index": end,
+    }

@@ -1,0 +1,154 @@
+"""Tools of the Responses API as functions that any provider takes, and the names of their calls back again.
+
+It never knows a provider: a function, a custom tool and a function inside a namespace all become functions, each under
+a name of its own; what only OpenAI's own servers can run (`web_search` and its like) has no such name.
+
+Codex gives a custom tool's call back only as `custom_tool_call`, and one of a namespace only under its bare name with
+the namespace beside it: so the way back is part of the answer's encoder. (Measured with Codex 0.171.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from infron.conversation import Tool
+from infron.wires import lenient_json
+from infron.wires.request_fields import object_of, objects_of, string_of, wrong
+
+MOST_LETTERS = 64  # of a function's name, at OpenAI and most hosts
+INPUT = "input"  # the one argument of the function that stands for a custom tool
+
+_encode = msgspec.json.Encoder().encode
+_ODD = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class Offered(NamedTuple):
+    """What a function stands for. `namespace`: "" outside of one."""
+
+    kind: Literal["function", "custom"]
+    name: str
+    namespace: str = ""
+
+
+class Toolbox:
+    """The tools of one request. `left_out`: the types of those that no other provider can run."""
+
+    def __init__(self, tools: Any, more: Iterable[Any] = (), place: str = "tools") -> None:
+        """`tools`: the root field; `more`: the lists of its `additional_tools` items. Raises InvalidRequest."""
+        self.tools: list[Tool] = []
+        self.left_out: list[str] = []
+        self._offered: dict[str, Offered] = {}
+        self._names: dict[tuple[str, str], str] = {}
+        for offered in (tools, *more):
+            for inner, item in objects_of(offered, place):
+                self._add(item, inner, "")
+
+    def _add(self, item: Mapping[str, Any], place: str, namespace: str) -> None:
+        kind = string_of(item, "type", place, required=True)
+        if kind == "function":
+            self._offer(Offered("function", string_of(item, "name", place, required=True), namespace), item, place)
+        elif kind == "custom":
+            self._offer(Offered("custom", string_of(item, "name", place, required=True), namespace), item, place)
+        elif kind == "namespace" and not namespace:
+            name = string_of(item, "name", place, required=True)
+            for inner, tool in objects_of(item.get("tools"), f"{place}.tools"):
+                self._add(tool, inner, name)
+        elif kind not in self.left_out:
+            self.left_out.append(kind)
+
+    def _offer(self, offered: Offered, item: Mapping[str, Any], place: str) -> None:
+        name = self._free_name(offered)
+        if name in self._offered:
+            return  # the same tool once more
+        self._offered[name] = offered
+        description = string_of(item, "description", place)
+        if offered.kind == "custom":
+            self.tools.append(Tool(name=name, description=_with_format(description, item), schema=_TEXT))
+            return
+        schema, strict = item.get("parameters"), item.get("strict")
+        if not isinstance(strict, bool | None):
+            raise wrong(f"{place}.strict", "true or false")
+        read = None if schema is None else object_of(schema, f"{place}.parameters")
+        self.tools.append(Tool(name=name, description=description, schema=read, strict=strict or None))
+
+    def _free_name(self, offered: Offered) -> str:
+        known = self._names.get((offered.namespace, offered.name))
+        if known is not None:
+            return known
+        name = flat_name(offered)
+        if name in self._offered:  # two tools whose names differ only in what a host refuses
+            name = _short(name + "/" + offered.namespace + "/" + offered.name)
+        self._names[offered.namespace, offered.name] = name
+        return name
+
+    def name_of(self, name: str, namespace: str) -> str:
+        """The function's name of a tool that a call in the history names; also where the tool is offered no more."""
+        known = self._names.get((namespace, name))
+        return known or flat_name(Offered("function", name, namespace))
+
+    def offered(self, name: str) -> Offered:
+        """What a function's name stands for; the function itself where it is none of ours."""
+        return self._offered.get(name) or Offered("function", name)
+
+
+def flat_name(offered: Offered) -> str:
+    """A function's name that hosts take: letters, digits, `_` and `-`, at most MOST_LETTERS."""
+    whole = f"{offered.namespace}__{offered.name}" if offered.namespace else offered.name
+    name = _ODD.sub("_", whole)
+    return name if 0 < len(name) <= MOST_LETTERS else _short(whole)
+
+
+def _short(whole: str) -> str:
+    digest = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{_ODD.sub('_', whole)[: MOST_LETTERS - 9]}_{digest}"
+
+
+_TEXT = {
+    "type": "object",
+    "properties": {INPUT: {"type": "string", "description": "The whole input of the tool, as it takes it."}},
+    "required": [INPUT],
+    "additionalProperties": False,
+}
+
+
+def _with_format(description: str, item: Mapping[str, Any]) -> str:
+    """A grammar that no other host enforces is at least told to the model."""
+    format = item.get("format")
+    if not isinstance(format, dict) or format.get("type") != "grammar":
+        return description
+    definition, syntax = format.get("definition"), format.get("syntax")
+    if not isinstance(definition, str):
+        return description
+    return f"{description}\n\n`{INPUT}` must follow this {syntax or 'lark'} grammar:\n{definition}".strip()
+
+
+# ---- the input of a custom tool
+
+
+def as_arguments(text: str) -> str:
+    """The arguments of the function that stands for a custom tool."""
+    return _encode({INPUT: text}).decode()
+
+
+def as_input(arguments: str) -> str:
+    """The input of a custom tool in the arguments of its function; a model that wrote plain text meant just that."""
+    read = lenient_json.value_of(arguments.encode())
+    if not isinstance(read, dict):
+        return arguments
+    value = read.get(INPUT)
+    if isinstance(value, str):
+        return value
+    texts = [text for text in read.values() if isinstance(text, str)]
+    return texts[0] if len(texts) == 1 else arguments
+
+
+def additional_tools(items: Any) -> Iterator[Any]:
+    """The lists of tools that stand among the input items, as Codex sends them for its newest models."""
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and item.get("type") == "additional_tools":
+            yield item.get("tools")
