@@ -65,7 +65,7 @@ class Heard(NamedTuple):
 
 
 def heard(voice: Voice, pieces: list[bytes]) -> Heard:
-    definition = {"id": "mock", "name": "Mock", "base_url": "http://127.0.0.1:1/v1", **voice.row_fields}
+    definition = {"id": "mock", "name": "Mock", "base_url": "http://127.0.0.1:1/v1", **voice.definition}
     decoder = PROVIDER_WIRES[voice.wire].Decoder(msgspec.convert(definition, Provider), MOST, "")
     events: list[Event] = [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
     tools: dict[int, list[str]] = {}
@@ -169,7 +169,7 @@ def test_voice_that_breaks_off_says_no_end(wire: str) -> None:
 def test_voice_refuses_with_the_wires_own_error(wire: str, kind: Any) -> None:
     voice = speak(wire)
     answer = voice.refuse(kind, "not now", retry_after="7")
-    provider = msgspec.convert({"id": "mock", "name": "Mock", **voice.row_fields}, Provider)
+    provider = msgspec.convert({"id": "mock", "name": "Mock", **voice.definition}, Provider)
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
     error = PROVIDER_WIRES[wire].parse_error(answer.status, headers, answer.body or b"", provider, "", 0.0)
     statuses = {"overloaded": {503}, "rate_limit": {429}, "server": {500, 502}, "invalid": {400, 422}, "key": {502}}
@@ -219,7 +219,7 @@ class Streamed(NamedTuple):
 async def behind(voice: Voice, script: Any) -> AsyncIterator[tuple[ScriptedProvider, RunningGateway]]:
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         yield provider, running
 

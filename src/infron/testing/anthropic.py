@@ -12,7 +12,7 @@ from infron.testing.scripts import Counts, Fault, Reason, Voice, named, pieces
 
 class AnthropicVoice(Voice):
     wire = "anthropic"
-    row_fields: ClassVar[dict[str, Any]] = {
+    definition: ClassVar[dict[str, Any]] = {
         "wire": "anthropic",
         "chat_path": "/messages",
         "auth": {"header": "x-api-key", "scheme": ""},

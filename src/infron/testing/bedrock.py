@@ -14,7 +14,7 @@ from infron.wires.bedrock import eventstream
 class BedrockVoice(Voice):
     wire = "bedrock"
     media_type = "application/vnd.amazon.eventstream"
-    row_fields: ClassVar[dict[str, Any]] = {"wire": "bedrock", "chat_path": "/model/{model}/converse-stream"}
+    definition: ClassVar[dict[str, Any]] = {"wire": "bedrock", "chat_path": "/model/{model}/converse-stream"}
     reasons: ClassVar[dict[str, str]] = {
         "stop": "end_turn",
         "length": "max_tokens",

@@ -15,7 +15,7 @@ class CloudflareVoice(Voice):
     """The native path of Workers AI. Why an answer ends is not said there, only that it does."""
 
     wire = "cloudflare"
-    row_fields: ClassVar[dict[str, Any]] = {"wire": "cloudflare", "chat_path": "/run/{model}"}
+    definition: ClassVar[dict[str, Any]] = {"wire": "cloudflare", "chat_path": "/run/{model}"}
     reasons: ClassVar[dict[str, str]] = {"stop": "", "tool_calls": ""}
     faults: ClassVar[dict[Fault, tuple[int, str]]] = {
         "overloaded": (503, "3040"),

@@ -13,7 +13,7 @@ from infron.testing.scripts import Counts, Fault, Reason, Voice, named, pieces
 
 class CohereVoice(Voice):
     wire = "cohere"
-    row_fields: ClassVar[dict[str, Any]] = {"wire": "cohere", "chat_path": "/chat"}
+    definition: ClassVar[dict[str, Any]] = {"wire": "cohere", "chat_path": "/chat"}
     reasons: ClassVar[dict[str, str]] = {"stop": "COMPLETE", "length": "MAX_TOKENS", "tool_calls": "TOOL_CALL"}
     faults: ClassVar[dict[Fault, tuple[int, str]]] = {
         "overloaded": (503, ""),

@@ -13,7 +13,7 @@ from infron.testing.scripts import Counts, Fault, Reason, Voice, dump
 
 class GeminiVoice(Voice):
     wire = "gemini"
-    row_fields: ClassVar[dict[str, Any]] = {
+    definition: ClassVar[dict[str, Any]] = {
         "wire": "gemini",
         "chat_path": "/models/{model}:streamGenerateContent?alt=sse",
         "auth": {"header": "x-goog-api-key", "scheme": ""},

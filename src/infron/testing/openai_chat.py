@@ -44,7 +44,7 @@ def chat_counts(counts: Counts) -> dict[str, Any]:
 
 class OpenAIVoice(Voice):
     wire = "openai-chat"
-    row_fields: ClassVar[dict[str, Any]] = {"wire": "openai-chat"}
+    definition: ClassVar[dict[str, Any]] = {"wire": "openai-chat"}
     reasons: ClassVar[dict[str, str]] = {r: r for r in ("stop", "length", "tool_calls", "content_filter")}
     faults: ClassVar[dict[Fault, tuple[int, str]]] = {
         "overloaded": (503, "service_unavailable"),

@@ -2,7 +2,7 @@
 
     voice = speak("anthropic")
     async with ScriptedProvider(voice.plays(voice.answer("Hello", " world"))) as provider:
-        async with gateway(providers={"mock": provider.row(**voice.row_fields)}) as running:
+        async with gateway(providers={"mock": provider.definition(**voice.definition)}) as running:
             …  # POST {running.url}/v1/chat/completions with the model "mock/anything"
 
 It never imitates a provider's judgement: a script says byte by byte what is sent, and when.
@@ -70,9 +70,13 @@ class ScriptedProvider:
             connection.transport.abort()
         await asyncio.gather(*(connection.lost.wait() for connection in connections))
 
-    def row(self, **fields: Any) -> dict[str, Any]:
+    def definition(self, **fields: Any) -> dict[str, Any]:
         """A `[providers.<id>]` table for it."""
         return {"wire": "openai-chat", "base_url": self.base_url, "api_key": "provider-key", **fields}
+
+    def row(self, **fields: Any) -> dict[str, Any]:
+        """The old name of `definition`."""
+        return self.definition(**fields)
 
     async def called(self, count: int = 1) -> Call:
         """The `count`-th request, once it is here."""

@@ -14,7 +14,7 @@ class ReplicateVoice(Voice):
     """A conversation of several calls: a prediction is created, streamed, read for its counts, and cancelled."""
 
     wire = "replicate"
-    row_fields: ClassVar[dict[str, Any]] = {
+    definition: ClassVar[dict[str, Any]] = {
         "wire": "replicate",
         "chat_path": "/predictions",
         "on_disconnect": "call",

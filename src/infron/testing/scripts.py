@@ -103,15 +103,19 @@ class Voice:
 
     `start` begins an answer anew. Where a wire has no words for something, the step is empty bytes (a script skips
     them) if the wire needs none, and ValueError if it cannot be said. Where usage is told together with the end,
-    `usage` is empty and `finish` tells it, so `usage` comes first. `row_fields`: what a provider's row needs.
+    `usage` is empty and `finish` tells it, so `usage` comes first. `definition`: what that of its provider needs.
     """
 
     wire: ClassVar[str]
     media_type: ClassVar[str] = "text/event-stream"
-    row_fields: ClassVar[dict[str, Any]]
+    definition: ClassVar[dict[str, Any]]
+    row_fields: ClassVar[dict[str, Any]]  # its old name
     reasons: ClassVar[dict[str, str]]
     faults: ClassVar[dict[Fault, tuple[int, str]]]  # the HTTP status and the wire's own word
     usage_last: ClassVar[bool] = False  # whether it is told after the finish reason
+
+    def __init_subclass__(cls) -> None:
+        cls.row_fields = cls.definition
 
     def start(self, prompt: int = 7) -> bytes:
         """The answer begins. `prompt`: its tokens, where the wire says them this early."""
