@@ -122,7 +122,7 @@ class HeadTooLarge(InfronError):
 
 
 class RateLimited(InfronError):
-    """Too many answers that were hung up on are still running; wait for them."""
+    """Too many answers that the caller disconnected from are still being read to their end; wait for them."""
 
     status, error_type, blame = 429, "rate_limit_exceeded", "caller"
 

@@ -295,7 +295,7 @@ def _named(member: memoryview) -> tuple[str, memoryview]:
     found = _NAME.match(bytes(member[:LARGE]))
     value = _trimmed(member[found.end() :]) if found else member[:0]
     if found is None or not value:
-        raise _invalid("an object has a member without a name of any honest length, or without a value")
+        raise _invalid("an object has a field with no name, one that is too long, or no value")
     return str(strict(found[1], whole=False)), value
 
 

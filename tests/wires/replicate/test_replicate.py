@@ -120,9 +120,9 @@ def test_pictures_go_where_the_models_of_an_owner_take_them(provider_model: str,
 def test_more_pictures_than_a_model_takes_are_refused() -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     both = [{"role": "user", "content": [picture, picture]}]
-    with pytest.raises(Unsupported, match="one picture"):
+    with pytest.raises(Unsupported, match="one image"):
         given("anthropic/claude-4.5-sonnet", messages=both)
-    with pytest.raises(Unsupported, match="no pictures"):
+    with pytest.raises(Unsupported, match="no images"):
         given("deepseek-ai/deepseek-v3.1", messages=both)
     assert len(given("openai/gpt-5-mini", messages=both)["image_input"]) == 2
 

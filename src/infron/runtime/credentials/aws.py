@@ -168,7 +168,7 @@ def botocore_chain() -> Callable[[], tuple[Credentials, str] | None]:
             logger.warning("AWS credentials: %s", error)
             raise ProviderMisconfigured(
                 f"The AWS credentials of this gateway cannot be used ({type(error).__name__}): set {_KEYS}, "
-                "or mend the profile or role."
+                "or correct the profile or role."
             ) from error
         if not (now.access_key and now.secret_key):
             return None

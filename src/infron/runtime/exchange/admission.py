@@ -46,7 +46,7 @@ class ExchangeAdmission:
             and context.ledger.drains_of(key_id) >= cap
             and may_drain((candidate.provider for candidate in candidates), asked, streamed=request.stream)
         ):
-            what = f"{cap} answers that you hung up on are still being read to their end; wait for them."
+            what = f"{cap} answers that you disconnected from are still being read to their end; wait for them."
             raise RateLimited(what, retry_after=10)
         opening = self._opening(request, key_id, candidates[0])
         exchange = Exchange(context, request, opening, candidates, responder, asked)

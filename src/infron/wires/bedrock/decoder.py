@@ -272,7 +272,7 @@ class Decoder(AnswerDecoder):
             if block is None:
                 block = self._thoughts[index] = len(self._thoughts)
                 if block >= MOST_BLOCKS:
-                    self._fail(self._broken(f"told more than {MOST_BLOCKS} blocks of thoughts"), events)
+                    self._fail(self._broken(f"told more than {MOST_BLOCKS} blocks of reasoning"), events)
                     return
             if thought.text:
                 events.append(ThinkingDelta(text=thought.text, index=block))

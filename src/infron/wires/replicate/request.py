@@ -183,7 +183,7 @@ def _pictures(pictures: list[str], family: _Family, provider_model: str) -> dict
     if family.images:
         return {family.images: pictures}
     if not family.image or len(pictures) > 1:
-        most = "one picture" if family.image else "no pictures"
+        most = "one image" if family.image else "no images"
         raise Unsupported(f"`{provider_model[:100]}` takes {most} at Replicate.", param="messages")
     return {family.image: pictures[0]}
 
