@@ -190,7 +190,7 @@ class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All settings, checked. `providers`, `models`: definitions, whole or some fields.
+    """All settings, checked. `providers`, `models`: definitions, whole or some fields; `models` has a setting, too.
 
     `path`: the file, if any. `notes`: a sentence for each thing that is right, but better said otherwise.
     """
@@ -205,7 +205,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     log: LogSection = LogSection()
     local: Local = Local()
     providers: dict[str, dict[str, Any]] = {}
-    models: dict[str, dict[str, Any]] = {}
+    models: dict[str, dict[str, Any] | bool] = {}
     path: Path | None = None
     notes: tuple[str, ...] = ()
 
@@ -213,6 +213,11 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The ledger's address with a relative SQLite path made absolute (relative to the file, else to here)."""
         scheme, _, name = self.ledger.url.partition(":///")
         return f"sqlite:///{self._folder() / name}" if scheme == "sqlite" else self.ledger.url
+
+    @property
+    def discovers_models(self) -> bool:
+        """`models.discover`."""
+        return self.models.get(_DISCOVER.name, True) is True
 
     def log_file(self) -> Path | None:
         """Where the log goes, absolute; None: to standard error."""
@@ -236,6 +241,14 @@ class Setting(NamedTuple):
         return f"INFRON_{self.section}_{self.name}".upper()
 
 
+# The one setting that stands among definitions: the id of a model has a slash.
+_DISCOVER = Setting(
+    "models",
+    "discover",
+    "true or false",
+    True,
+    "Also list the models that providers with a key say they have; they are asked every few minutes, if anybody asks.",
+)
 # (section, old name) -> its name of today.
 _OLD_NAMES = {("server", "drain_seconds"): "grace_seconds"}
 _SECTIONS = ("server", "ledger", "keepalive", "limits", "timeouts", "drain", "billing", "log", "local")
@@ -248,7 +261,7 @@ _TABLES = (*_SECTIONS, "providers", "models")
 
 
 def settings() -> Iterator[Setting]:
-    """Every setting outside `[providers]` and `[models]`, in the order of the file."""
+    """Every setting outside of the definitions in `[providers]` and `[models]`, in the order of the file."""
     for section in _SECTIONS:
         kind = type(getattr(Config(), section))
         hints = get_type_hints(kind, include_extras=True)
@@ -256,6 +269,7 @@ def settings() -> Iterator[Setting]:
             hint = hints[field.name]
             default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
             yield Setting(section, field.name, _plain(hint), default, _help(hint))
+    yield _DISCOVER
 
 
 def load(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

@@ -61,5 +61,5 @@ def test_address_stays_as_it_is_where_its_path_is_stated_too() -> None:
 def test_addresses_that_ship_need_no_mending() -> None:
     for provider in load_catalog(environ={}, wires=PROVIDER_WIRES).providers.values():
         if provider.base_url:
-            version = PROVIDER_WIRES[provider.wire].VERSION
-            assert mended(provider.base_url, provider.chat_path, version) == (provider.base_url, ""), provider.id
+            found = mended(provider.base_url, provider.chat_path, provider.version_path)
+            assert found == (provider.base_url, ""), provider.id

@@ -511,7 +511,7 @@ def test_google_alone_is_vertex_as_the_page_has_it_and_gemini_the_other(catalog:
         assert (row.id, row.wire, row.on_disconnect) == (id, "gemini", "drain")
     endpoint = found("google-ai-studio", GEMINI_API_KEY="k")
     assert endpoint.headers == {"x-goog-api-key": "k"}
-    assert endpoint.models_url == "https://generativelanguage.googleapis.com/v1beta/models"
+    assert endpoint.models_url == "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000"
 
 
 def test_a_new_row_of_a_native_wire_begins_with_what_belongs_to_the_wire():

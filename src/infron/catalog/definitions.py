@@ -179,7 +179,8 @@ class Provider(Definition, frozen=True):
     wins; `variable_defaults` where none is), `chat_path` also `{model}`, the provider's own id of the model. `hosts`:
     variable of `base_url` -> its value -> what to use for `base_url` instead. `version_path`: what a `base_url` without
     any version of an API is followed by.
-    `headers_env`: header -> environment variable, sent where that is set. `models_path`: empty where there is no list.
+    `headers_env`: header -> environment variable, sent where that is set. `models_path`: empty where there is no list;
+    `lists_models`: it is one of what this account can ask, not of all that there is.
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
     request is sent: `since` and `successor` say so to whoever asks. `api_key` comes from the configuration only.
@@ -202,6 +203,7 @@ class Provider(Definition, frozen=True):
     variables: dict[str, list[str]] = {}
     variable_defaults: dict[str, str] = {}
     hosts: dict[str, dict[str, str]] = {}
+    lists_models: bool = True
     usage: Literal["ask", "try", "always", "never"] = "try"
     on_disconnect: OnDisconnect = "cancel"
     stops_work: Fact = Fact()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -15,7 +14,6 @@ from infron.catalog.definitions import Provider
 
 VARIABLE = re.compile(r"\{(\w+)\}")
 _VARIABLE_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_VERSION = re.compile(r"/v\d\w*(/|$)")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 MOST_NAMED = 3  # variables in a sentence, of those any one of which would serve
 
@@ -68,8 +66,6 @@ def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
         VARIABLE.sub(lambda match: values.get(match[1], match[0]), part) for part in (base, provider.chat_path)
     )
     base = base.rstrip("/")
-    if not _VERSION.search(f"{urlsplit(base).path}{chat}"):
-        base += provider.version_path
     models = base + provider.models_path if provider.models_path else None
     return Endpoint(base_url=base, chat_url=base + chat, models_url=models, headers=headers, signed=signed)
 

@@ -86,7 +86,6 @@ class Spoken(Protocol):
 
     DEFAULTS: Table
     CAN_CALL: bool
-    VERSION: str
 
 
 Kind = TypeVar("Kind", bound=Definition)
@@ -94,7 +93,7 @@ Kind = TypeVar("Kind", bound=Definition)
 
 def load_catalog(
     config_providers: Mapping[str, Table] | None = None,
-    config_models: Mapping[str, Table] | None = None,
+    config_models: Mapping[str, Table | bool] | None = None,
     environ: Mapping[str, str] | None = None,
     *,
     wires: Mapping[str, Spoken],
@@ -128,7 +127,7 @@ def load_catalog(
         provider = _convert(Provider, _merged(under, over), where, keys, path)
         _check_provider(provider, wires, where, keys, path)
         if "base_url" in over:
-            base, what = mended(provider.base_url or "", provider.chat_path, wires[provider.wire].VERSION)
+            base, what = mended(provider.base_url or "", provider.chat_path, provider.version_path)
             if what:
                 notes.append(f"{_place(where, [*keys, 'base_url'], path)}: taken for {base}: {what}.")
                 provider = msgspec.structs.replace(provider, base_url=base)
@@ -139,11 +138,15 @@ def load_catalog(
     alias.update({provider.id.lower(): provider.id for provider in providers.values()})
     models = _shipped("models.toml")
     checked = {key: _model(key, table, alias, "models.toml", [key]) for key, table in models.items()}
-    for key, table in (config_models or {}).items():
+    for key, own in (config_models or {}).items():
         where, keys = (str(path) if path else "The configuration"), ["models", key]
+        if isinstance(own, bool) == (key != "discover"):
+            raise _wrong(where, keys, f"expected {'true or false' if key == 'discover' else 'a table'}", path)
+        if isinstance(own, bool):
+            continue
         if "/" not in key:
             raise _wrong(where, keys, 'a model id is "author/slug"', path)
-        checked[key] = _model(key, _merged(models.get(key, {}), table), alias, where, keys, path)
+        checked[key] = _model(key, _merged(models.get(key, {}), own), alias, where, keys, path)
     return Catalog(providers, checked, alias, environ, tuple(notes))
 
 

@@ -37,6 +37,7 @@ from infron.policy import access, deadlines, prices
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.counting import Counter
+from infron.runtime.exchange.discovery import Discovery
 from infron.runtime.exchange.prices import Prices
 from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
@@ -142,6 +143,7 @@ async def running(
             await server.stop()
             if publishing is not None:
                 publishing.cancel()
+            await context.discovery.close()
             await context.upstream.close()
             context.counter.close()
             context.readers.shutdown(wait=False, cancel_futures=True)
@@ -158,7 +160,8 @@ def compose(
     registry, counter = Registry(), Counter(loop)
     # The registry comes last: whoever waits until nothing runs finds everything told.
     listeners = (ledger, metrics, *([log] if log is not None else ()), registry)
-    listed = Prices(rows, loop)
+    listed, providers = Prices(rows, loop), Providers(rows, local)
+    client = Client(connect_seconds=config.timeouts.connect_seconds)
     return Context(
         config=config,
         loop=loop,
@@ -166,8 +169,9 @@ def compose(
         ledger=ledger,
         metrics=metrics,
         log=log,
-        upstream=Client(connect_seconds=config.timeouts.connect_seconds),
-        providers=Providers(rows, local),
+        upstream=client,
+        providers=providers,
+        discovery=Discovery(providers, client, loop, asks=config.discovers_models),
         prices=listed,
         counter=counter,
         readers=ThreadPoolExecutor(READERS, thread_name_prefix="read"),

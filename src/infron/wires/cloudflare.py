@@ -39,7 +39,6 @@ from infron.wires.usage import report_of
 MEDIA_TYPE = b"text/event-stream"
 DEFAULTS = {"chat_path": "/run/{model}", "usage": "always"}
 CAN_CALL = False
-VERSION = ""
 MOST_CALLS = 1000
 
 _encode = msgspec.json.Encoder().encode

@@ -47,7 +47,6 @@ class ProviderWire(Protocol):
 
     MEDIA_TYPE: bytes  # how the content type of its streams begins
     DEFAULTS: dict[str, Any]  # fields of a definition that hold for any provider of this wire, unless it says otherwise
-    VERSION: str  # the path that clients of this API put behind a base address themselves, such as `/v1`; "": none
     CAN_CALL: bool  # a provider can be told to stop: definitions may have `on_disconnect = "call"`
 
     def encode_request(self, request: Request, provider: Provider, provider_model: str, ask_usage: bool, /) -> Outgoing:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from infron.config import Config
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.counting import Counter
+from infron.runtime.exchange.discovery import Discovery
 from infron.runtime.exchange.prices import Prices
 from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
@@ -37,6 +38,7 @@ class Context(Struct, frozen=True, eq=False, kw_only=True):
     log: Log | None
     upstream: Client
     providers: Providers
+    discovery: Discovery
     prices: Prices
     counter: Counter
     readers: ThreadPoolExecutor

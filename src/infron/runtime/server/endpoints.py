@@ -12,9 +12,9 @@ from infron.runtime.server.api.endpoint import Endpoint
 
 def endpoints(context: Context) -> list[Endpoint]:
     """All of them. They are given what they tell of, never the context."""
-    providers, ledger, metrics = context.providers, context.ledger, context.metrics
+    ledger, metrics = context.ledger, context.metrics
     return [
-        *models.endpoints(providers.catalog, lambda: providers.offered()),
+        *models.endpoints(context.providers.catalog, context.discovery),
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),

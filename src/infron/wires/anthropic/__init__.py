@@ -10,12 +10,12 @@ from infron.wires.anthropic.verbatim import Decoder
 DEFAULTS = {
     "version_path": "/v1",  # Anthropic's libraries want the address without it
     "chat_path": "/messages",
+    "models_path": "/models?limit=1000",
     "auth": {"header": "x-api-key", "scheme": ""},
     "headers": {"anthropic-version": "2023-06-01"},
     "usage": "always",
 }
 CAN_CALL = False
-VERSION = "/v1"
 
 __all__ = [
     "CAN_CALL",
@@ -23,7 +23,6 @@ __all__ = [
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
-    "VERSION",
     "Accumulator",
     "Decoder",
     "Encoder",

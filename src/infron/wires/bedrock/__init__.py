@@ -6,6 +6,5 @@ from infron.wires.bedrock.request import encode_request
 
 DEFAULTS = {"chat_path": "/model/{model}/converse-stream", "usage": "always"}
 CAN_CALL = False
-VERSION = ""
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "VERSION", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

@@ -5,6 +5,5 @@ from infron.wires.cohere.request import encode_request
 
 DEFAULTS = {"chat_path": "/v2/chat", "usage": "always"}
 CAN_CALL = False
-VERSION = ""
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "VERSION", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

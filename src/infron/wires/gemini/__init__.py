@@ -5,10 +5,11 @@ from infron.wires.gemini.request import encode_request
 
 DEFAULTS = {
     "chat_path": "/models/{model}:streamGenerateContent?alt=sse",
+    "version_path": "/v1beta",
+    "models_path": "/models?pageSize=1000",
     "auth": {"header": "x-goog-api-key", "scheme": ""},
     "usage": "always",
 }
 CAN_CALL = False
-VERSION = "/v1beta"
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "VERSION", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

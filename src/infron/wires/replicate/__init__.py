@@ -4,8 +4,12 @@ from infron.wires.errors import parse_error
 from infron.wires.replicate.decoder import MEDIA_TYPE, Decoder
 from infron.wires.replicate.request import encode_request
 
-DEFAULTS = {"chat_path": "/models/{model}/predictions", "usage": "always", "on_disconnect": "call"}
+DEFAULTS = {
+    "chat_path": "/models/{model}/predictions",
+    "version_path": "/v1",
+    "usage": "always",
+    "on_disconnect": "call",
+}
 CAN_CALL = True
-VERSION = "/v1"
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "VERSION", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]

@@ -1,12 +1,11 @@
 """`GET /v1/models` and `GET /v1/models/{id}`: what can be asked here, by the ids that `model` takes.
 
-It never asks a provider.
+It never asks a provider: `exchange.discovery` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,17 +18,22 @@ from infron.policy.routing import did_you_mean
 from infron.runtime.server.api.endpoint import Endpoint, json_response
 
 
-def endpoints(catalog: Catalog, offered: Callable[[], list[Model]]) -> list[Endpoint]:
-    """`offered`: the models that somebody can serve with what is configured."""
+class Models(Protocol):
+    """Which models can be asked here."""
 
+    async def offered(self) -> list[Model]: ...
+    async def find(self, id: str, /) -> Model | None: ...
+
+
+def endpoints(catalog: Catalog, models: Models) -> list[Endpoint]:
     async def listed(request: Request, key: Key | None) -> Response:
-        return json_response({"object": "list", "data": [_shown(model) for model in offered()]})
+        return json_response({"object": "list", "data": [_shown(model) for model in await models.offered()]})
 
     async def one(request: Request, key: Key | None) -> Response:
         wanted = request.path_params["id"].strip("/")
-        for model in offered():
-            if model.id == wanted:
-                return json_response(_shown(model))
+        model = await models.find(wanted)
+        if model is not None:
+            return json_response(_shown(model))
         nearest = catalog.nearest(wanted)
         what = f"No model `{wanted[:200]}` is served here.{did_you_mean(nearest)}"
         raise NotFound(what, code="model_not_found", param="model", nearest=nearest)

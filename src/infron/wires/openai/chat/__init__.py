@@ -8,7 +8,6 @@ from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
 
 DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}
 CAN_CALL = False
-VERSION = ""
 
 __all__ = [
     "CAN_CALL",
@@ -16,7 +15,6 @@ __all__ = [
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
-    "VERSION",
     "Accumulator",
     "Decoder",
     "Encoder",
