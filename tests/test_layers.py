@@ -18,6 +18,7 @@ FLOORS = {
     "events": 0,
     "records": 0,
     "printable": 0,
+    "toml_lines": 0,
     "config": 1,
     "catalog": 1,
     "wires": 2,
@@ -27,7 +28,7 @@ FLOORS = {
     "testing": 4,
     "__main__": 5,
 }
-PURE = ("errors", "money", "conversation", "request", "events", "records", "printable", "wires", "policy")
+PURE = ("errors", "money", "conversation", "request", "events", "records", "printable", "toml_lines", "wires", "policy")
 WAITING = {"asyncio", "socket", "threading", "subprocess", "select", "signal", "sqlite3", "uvloop", "uvicorn", "time"}
 
 FILE_LINES, FUNCTION_LINES, CLASS_LINES = 450, 60, 300

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from infron.errors import ConfigError
+from infron.toml_lines import line_of
 
 Seconds = Annotated[float, Meta(ge=0, lt=1e9)]  # so neither infinite nor no number
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -417,21 +418,6 @@ def _expected(complaint: str, keys: list[str]) -> str:
         types = [setting.type for setting in settings() if [setting.section, setting.name] == keys]
         return f"expected {types[0]}, got {complaint.rpartition(' ')[2]}" if types else complaint
     return complaint[:1].lower() + complaint[1:]
-
-
-def line_of(keys: list[str], text: str) -> int | None:
-    """The line of a TOML `text` on which the setting with this path of names stands, or its table's header."""
-    section, found = "", None
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([\w.\"'-]+)\s*\]+", line):
-            section = header[1].replace('"', "").replace("'", "")
-            if section == ".".join(keys):
-                found = number
-        elif (pair := re.match(r"\s*([\w.\"'-]+)\s*=", line)) and (
-            f"{section}.{pair[1]}".strip(".").split(".") == keys
-        ):
-            return number
-    return found
 
 
 def _plain(hint: Any) -> str:

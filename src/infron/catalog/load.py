@@ -20,9 +20,9 @@ import msgspec
 from infron.catalog.address import mended
 from infron.catalog.definitions import FLAT_QUIRKS, Definition, Model, Provider, Quirks, Rate, price_from
 from infron.catalog.endpoint import VARIABLE, Endpoint, any_of, endpoint
-from infron.config import line_of
 from infron.errors import ConfigError
 from infron.money import Price
+from infron.toml_lines import line_of
 
 
 class Catalog:
