@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import signal
 import socket
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
 
+import process as support
 import pytest
+from ledgers import query
 from process import Gateway, process
-from rawclient import ask, get, receipt, true, within
+from rawclient import ask, gateway, get, locked, receipt, true, within
 
-from infron.testing import DONE, FINISH, USAGE, Pause, ScriptedProvider, Wait, text
+import infron.runtime.process
+from infron.money import Usage
+from infron.runtime.exchange.meter import Meter
+from infron.testing import DONE, FINISH, USAGE, Answer, Call, Pause, Script, ScriptedProvider, Wait, speak, text
 
 NEVER = asyncio.Event
 pytestmark = pytest.mark.heavy
@@ -223,3 +230,85 @@ async def test_a_kill_at_any_moment_loses_no_entry_and_settles_none_twice(tmp_pa
     for outcome, orphaned, error_type in rows.values():
         assert outcome in ("completed", "cancelled", "failed")
         assert (outcome == "failed") == bool(orphaned) == (error_type == "orphaned")
+
+
+async def test_a_shutdown_settles_by_length_what_there_is_no_time_to_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1,200 streams with long prompts: what was not counted within 5 s stayed open, and was free after the next start.
+    counting = threading.Event()
+    count = Meter.count
+
+    def slow(meter: Meter, family: str = "") -> Usage:
+        if not family:
+            counting.wait(10)
+        return count(meter, family)
+
+    monkeypatch.setattr(Meter, "count", slow)
+    monkeypatch.setattr(infron.runtime.process, "SETTLE_SECONDS", 0.2)
+    url = f"sqlite:///{tmp_path / 'infron.db'}"
+    prices = {"any": {"prompt": "1", "completion": "10"}}
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 100_000}"}}
+    said = [{"role": "user", "content": [{"type": "text", "text": "word " * 800}, picture]}]
+    async with ScriptedProvider([text("Hello" * 8), Wait(NEVER())]) as provider:
+        async with gateway(providers={"mock": provider.row(prices=prices)}, ledger={"url": url}) as running:
+            for _ in range(5):
+                client = await (await ask(running.port, messages=said)).head()
+                await client.until(b"Hello")
+        counting.set()
+        assert running.context.ledger.left_open == 0
+    rows = query(url, "SELECT outcome, estimated, orphaned, prompt, completion, charge FROM entries")
+    assert len(rows) == 5
+    for outcome, estimated, orphaned, prompt, completion, charge in rows:
+        assert (outcome, estimated, orphaned, completion) == ("timed_out", 1, 0, 10)
+        assert 1_000 <= prompt <= 1_200  # 4,000 letters; the picture is none
+        assert charge == prompt * 10**6 + completion * 10**7
+
+
+async def test_a_shutdown_settles_what_its_provider_was_told_to_stop_and_did_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Entries that waited for the provider's answer to being told to stop were left open, with exit code 0.
+    monkeypatch.setattr(infron.runtime.process, "SETTLE_SECONDS", 0.2)
+    url = f"sqlite:///{tmp_path / 'infron.db'}"
+    voice = speak("replicate")
+
+    def script(call: Call) -> Script:
+        here = f"http://{call.headers['host']}/v1/predictions/p1"
+        if call.path.endswith("/stream"):
+            return [Answer(), voice.start(), voice.text("Hello"), Wait(NEVER())]
+        if call.path.endswith("/cancel"):
+            return [Wait(NEVER())]
+        urls = {"get": here, "cancel": f"{here}/cancel", "stream": f"{here}/stream"}
+        body = json.dumps({"id": "p1", "status": "starting", "urls": urls, "metrics": {}}).encode()
+        return [Answer(201, (("content-type", "application/json"),), body)]
+
+    row = {"prices": {"*": {"prompt": "1", "completion": "10"}}, **voice.row_fields}
+    async with ScriptedProvider(script) as provider:
+        async with gateway(providers={"mock": provider.row(**row)}, ledger={"url": url}) as running:
+            client = await (await ask(running.port, model="mock/owner/name")).head()
+            await client.until(b"Hello")
+        assert running.context.ledger.left_open == 0
+    [(outcome, orphaned, charge, cost, said)] = query(
+        url, "SELECT outcome, orphaned, charge, cost, on_disconnect FROM entries"
+    )
+    assert (outcome, orphaned, cost) == ("timed_out", 0, None)
+    assert charge > 0
+    assert said == "it had not answered when the gateway ended"
+
+
+async def test_a_shutdown_with_a_ledger_that_cannot_be_written_ends_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried = "from infron.runtime.ledger import writer\nwriter.STOP_SECONDS = 0.1\n"
+    monkeypatch.setattr(support, "SERVE", hurried + support.SERVE)
+    async with (
+        ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
+        process(tmp_path, provider, "[server]\ngrace_seconds = 0.1") as running,
+    ):
+        client = await (await ask(running.port)).head()
+        await client.until(b"Hello")
+        with locked(running.ledger):
+            running.signal(signal.SIGTERM)
+            assert await running.ended() == 1
+        assert running.rows("outcome") == [(None,)]  # the next start will find it

@@ -53,6 +53,7 @@ from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]
 READERS = 2  # one for a request that takes long, and one for others meanwhile
+SETTLE_SECONDS = 5.0  # for counts, and for providers that are told to stop, once all exchanges were ended
 logger = logging.getLogger("infron")
 
 
@@ -115,8 +116,9 @@ async def running(
 ) -> AsyncIterator[Context]:
     """A whole gateway on this loop, answering on `listener` until the block ends; then every entry is settled.
 
-    `shared`: where several workers keep their metrics. `log`: told of each exchange that ends. Raises ConfigError
-    where it cannot start.
+    It is with what is known by then; the ledger's `left_open` tells how many entries could not be written. `shared`:
+    where several workers keep their metrics. `log`: told of each exchange that ends. Raises ConfigError where it cannot
+    start.
     """
     loop = asyncio.get_running_loop()
     ledger = Ledger(
@@ -139,7 +141,9 @@ async def running(
             registry.closing = True
             registry.end_all()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(registry.idle.wait(), 5)
+                await asyncio.wait_for(registry.idle.wait(), SETTLE_SECONDS)
+            context.counter.hurry()
+            registry.settle_all()
             await server.stop()
             if publishing is not None:
                 publishing.cancel()
@@ -220,7 +224,7 @@ async def _serve_until_told(
         await _drain(context.registry, now, config.server.grace_seconds)
     if local is not None:
         local.close()
-    return 0
+    return 1 if context.ledger.left_open else 0
 
 
 async def _drain(registry: Registry, now: asyncio.Event, seconds: float) -> None:

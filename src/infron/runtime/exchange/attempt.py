@@ -329,10 +329,12 @@ class Attempt(AnswerReader):
         self.bills_on = not stopped
         self._closed(closed, sentence)
 
-    def close(self) -> None:
-        """Its end could not be brought about, or is not waited for any longer: it is over all the same."""
+    def close(self) -> str:
+        """Its end could not be brought about, or is waited for no longer: it is over, with what there is to say."""
+        self.bills_on = self.candidate.provider.on_disconnect != "cancel"
         self._request = None
         self.state = AttemptState.CLOSED
+        return "" if self.decoder.cancel is None else "it had not answered when the gateway ended"
 
     def _closed(self, closed: Callable[[str], None], sentence: str) -> None:
         self.closed_at = self._context.loop.time()

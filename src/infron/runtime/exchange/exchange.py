@@ -152,6 +152,11 @@ class Exchange:
         """The process must end: so must this exchange, settled."""
         self.take(Input.DEADLINE, self.error or ShuttingDown("The gateway is shutting down.", retry_after=5))
 
+    def settle_now(self) -> None:
+        """It was shut down, and nothing is waited for any longer: it is settled with what is known."""
+        if self.attempts.current.state is _CLOSING:
+            self._closed(self.attempts.current.close())
+
     def ask_by(self, due: float) -> None:
         """Something may be due at `due`, earlier than the clock was told. Being asked in vain does no harm."""
         self._context.clock.hasten(self, due)

@@ -24,6 +24,9 @@ class Running(Protocol):
     def shut_down(self) -> None:
         """The process must end: so must this exchange, settled."""
 
+    def settle_now(self) -> None:
+        """It was shut down, and nothing is waited for any longer: it is settled with what is known."""
+
 
 class Registry:
     """`idle`: set whenever nothing runs. `closing`: no further exchange is to begin. It listens to settlements."""
@@ -66,3 +69,8 @@ class Registry:
         """End every exchange that still runs: with an error for its client, and settled."""
         for exchange in self.running():
             exchange.shut_down()
+
+    def settle_all(self) -> None:
+        """Settle what was ended and is not settled yet, with what is known."""
+        for exchange in self.running():
+            exchange.settle_now()

@@ -52,7 +52,8 @@ _log = logging.getLogger("infron.ledger")
 
 
 class Ledger:
-    """Used from one event loop, between `start` and `stop`.
+    """Used from one event loop, between `start` and `stop`. `left_open`: after the stop, how many entries could not be
+    settled; the next start will find them as orphans.
 
     Each `open` is to be followed by exactly one `settle` with the same id, also where the opening could not be written:
     until then the opening is kept, so that a row can be written whole if it has to be.
@@ -67,6 +68,7 @@ class Ledger:
         charge_failed: bool = False,
     ) -> None:
         self.boot = secrets.token_hex(8)
+        self.left_open = 0
         self._url, self._synchronous = url, synchronous
         self._clock = clock
         self._inbox = Inbox()
@@ -99,19 +101,15 @@ class Ledger:
             self._closed.cancel()
             raise
 
-    async def stop(self) -> int:
-        """Write everything queued (for 10 s at most, if writing fails), give up the lease, close the store.
-
-        How many entries are left open: the next start will settle them as orphans.
-        """
+    async def stop(self) -> None:
+        """Write everything queued (for 10 s at most, if writing fails), give up the lease, close the store."""
         self._inbox.closing = True
         self._inbox.hurry()
         if self._closed is not None and not self._closed.done():
             await asyncio.shield(self._closed)
-        left = len(self._openings) + self._writer.unsettled + self.counts.refused
-        if left:
-            _log.error("%d entries could not be settled. %s", left, self.healthy or "")
-        return left
+        self.left_open = len(self._openings) + self._writer.unsettled + self.counts.refused
+        if self.left_open:
+            _log.error("%d entries could not be settled. %s", self.left_open, self.healthy or "")
 
     # ---- an exchange
 
