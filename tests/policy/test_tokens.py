@@ -124,6 +124,10 @@ def test_all_text_that_goes_to_the_provider_is_counted() -> None:
         {"prediction": {"type": "content", "content": words}},
         {"documents": [{"data": {"text": words}}]},
         {"x_vendor": words},
+        {"x_vendor": {words: 1}},
+        {"x_vendor": {"data": words.replace(" ", "\n")}},
+        {"documents": ["data: " + words]},
+        {"documents": [words.replace(" ", "_")]},  # which is all the same to a model that reads it
         {
             "messages": [
                 {
@@ -136,6 +140,13 @@ def test_all_text_that_goes_to_the_provider_is_counted() -> None:
         assert count_prompt(asking(**fields).conversation, "gpt") >= most, fields
     for fields in ({"user": words}, {"metadata": {"note": words}}):
         assert count_prompt(asking(**fields).conversation, "gpt") == counted()
+
+
+def test_text_without_spaces_is_text() -> None:
+    # Taken for base64 it was free to whoever left before the end of the answer.
+    story = "昔々あるところにお爺さんとお婆さんがいました。" * 200
+    for fields in ({"documents": [story]}, {"documents": [{"data": {"text": story}}]}):
+        assert count_prompt(asking(**fields).conversation, "gpt") >= text(story)
 
 
 def test_messages_api_counts_as_the_chat_api_does() -> None:

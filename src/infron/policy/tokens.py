@@ -78,9 +78,25 @@ _CHARACTERS = 4  # of a token, about, in English
 _PER_MESSAGE, _PER_NAME, _PER_ANSWER = 3, 1, 3
 # A picture in low detail at OpenAI. What a larger one, sound or a file costs cannot be told from here.
 _IMAGE_LOW_DETAIL = 85
-_LONG = 1_000  # characters without a space: no text in any language that has them, but data in base64
-# Root members that are no part of the prompt.
-_UNSAID = frozenset(("metadata", "model", "prompt_cache_key", "safety_identifier", "service_tier", "user"))
+# Bytes in base64 as APIs hold them: in a data URL, or under one of these names. Anything else is text, spaces or not.
+_DATA_URL = re.compile(r"data:[^,\s]{0,200};base64,[A-Za-z0-9+/_=-]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]+")
+_OF_BYTES = frozenset(("data", "file_data", "bytes", "b64_json", "blob"))
+_SHORT = 256  # characters: what is no longer is counted, whatever it is
+# Root members that are no part of the prompt, and names inside of others that no model reads.
+_UNSAID = frozenset(
+    (
+        "logit_bias",
+        "metadata",
+        "model",
+        "prompt_cache_key",
+        "safety_identifier",
+        "service_tier",
+        "stream_options",
+        "user",
+    )
+)
+_UNREAD = frozenset(("content", "data", "id", "input", "messages", "name", "parts", "role", "text", "type", "url"))
 
 
 def family_of(provider: Provider, provider_model: str) -> str:
@@ -143,15 +159,26 @@ def _tool(tool: Tool | NativeTool) -> str:
 
 
 def _strings(value: Any) -> Iterable[str]:
-    """All strings in decoded JSON, but the bytes of media."""
-    left = [value]
+    """All strings in decoded JSON, the names of members too, but the bytes of media."""
+    left = [("", value)]
     while left:
-        item = left.pop()
+        name, item = left.pop()
         if isinstance(item, str):
-            if not (item[:5].lower() == "data:" or (len(item) > _LONG and " " not in item[:_LONG])):
+            if not _is_bytes(name, item):
                 yield item
-        elif isinstance(item, dict | list):
-            left.extend(item.values() if isinstance(item, dict) else item)
+        elif isinstance(item, dict):
+            yield from item.keys() - _UNREAD
+            left.extend(item.items())
+        elif isinstance(item, list):
+            left.extend((name, inner) for inner in item)
+
+
+def _is_bytes(name: str, text: str) -> bool:
+    if len(text) <= _SHORT:
+        return False
+    if text[:5].lower() == "data:":
+        return _DATA_URL.fullmatch(text) is not None
+    return name in _OF_BYTES and _BASE64.fullmatch(text) is not None
 
 
 def _json(value: Any) -> str:

@@ -11,7 +11,7 @@ import pytest
 from rawclient import Client, ask, gateway, get, settled
 
 from infron.runtime.ledger.keys import create_key
-from infron.testing import DONE, FINISH, ROLE, Answer, Script, ScriptedProvider, Step, frame, speak, text
+from infron.testing import DONE, FINISH, ROLE, Answer, Script, ScriptedProvider, Step, Wait, frame, speak, text
 from infron.testing.scripts import dump
 
 PRICES = {"*": {"prompt": "1", "completion": "10"}}
@@ -251,3 +251,48 @@ async def receipt_of(port: int, client: Client, secret: str) -> dict[str, Any]:
             if found["outcome"] is not None:
                 return found
             await asyncio.sleep(0.01)
+
+
+# ---- what we count ourselves
+
+STORY = "Once upon a time there was a very long prompt. " * 200
+FUNCTION = {"name": "f", "description": STORY, "parameters": {"type": "object", "properties": {}}}
+SCHEMA = {"type": "object", "description": STORY, "properties": {}}
+BESIDE: dict[str, dict[str, Any]] = {
+    "tools": {"tools": [{"type": "function", "function": FUNCTION}]},
+    "functions": {"functions": [FUNCTION]},
+    "response_format": {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
+    "prediction": {"prediction": {"type": "content", "content": STORY}},
+    "documents": {"documents": [{"id": "1", "data": {"text": STORY}}]},
+    "a member of the provider's own": {"x_context": {"pages": [STORY]}},
+    "a name": {"x_context": {STORY: True}},
+}
+
+
+@pytest.mark.parametrize("fields", BESIDE.values(), ids=BESIDE)
+async def test_client_that_leaves_owes_all_text_that_went_to_the_provider(fields: dict[str, Any]) -> None:
+    # What stood outside of messages and tools was free to whoever left after the last word.
+    async with (
+        ScriptedProvider([ROLE, text("END"), Wait(asyncio.Event())]) as provider,
+        gateway(providers={"mock": provider.row(tokenizer="gpt", prices=PRICES)}) as running,
+    ):
+        client = await (await ask(running.port, **fields)).head()
+        await client.until(b"END")
+        client.close()
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["estimated"]) == ("cancelled", True)
+    assert found["tokens_prompt"] > 2_000
+    assert found["total_cost"] > 2_000e-6
+
+
+async def test_each_choice_that_was_delivered_is_counted() -> None:
+    one = [frame(choices=[{"index": index, "delta": {"content": "word " * 100}}]) for index in (0, 1)]
+    async with (
+        ScriptedProvider([*one, text("END"), Wait(asyncio.Event())]) as provider,
+        gateway(providers={"mock": provider.row(tokenizer="gpt", prices=PRICES)}) as running,
+    ):
+        client = await (await ask(running.port, n=2)).head()
+        await client.until(b"END")
+        client.close()
+        found = await settled(running, client.id)
+    assert 200 <= found["tokens_completion"] <= 205
