@@ -68,3 +68,9 @@ def test_usage_since_a_date_or_a_span(infron: Infron) -> None:
     code, _, err = infron("usage", "--since", "yesterday")
     assert code == 1
     assert "write a date such as" in err
+
+
+def test_key_needs_a_name(infron: Infron) -> None:
+    code, out, err = infron("keys", "create", " ")
+    assert (code, out) == (1, "")
+    assert err == "infron: Give the key a name, such as the program that will use it."

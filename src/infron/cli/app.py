@@ -85,7 +85,7 @@ def serve(
     ] = None,
     ask: Annotated[str | None, typer.Option(metavar="TEXT", help="Once ready, ask the bundled model this.")] = None,
 ) -> None:
-    """Start the gateway. Ctrl-C lets running streams end, then stops it; a second one stops it at once."""
+    """Start the gateway. The first Ctrl-C lets running streams end, a second one ends them at once."""
     settings = config.load(config_file)
     given = {"host": host, "port": port, "workers": workers}
     server = msgspec.structs.replace(settings.server, **{name: v for name, v in given.items() if v is not None})
@@ -138,7 +138,7 @@ def chat_(
     ] = None,
     config_file: ConfigFile = None,
 ) -> None:
-    """Ask a model through a running gateway and watch the answer come. Ctrl-C stops it and shows its receipt."""
+    """Ask a model through a running gateway and watch the answer come. Ctrl-C disconnects and shows the receipt."""
     if base_url is None:
         server = config.load(config_file).server
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(server.host, server.host)

@@ -24,12 +24,16 @@ keys = typer.Typer(help="Make, list and revoke the API keys that callers of this
 
 @keys.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What to call it, such as the program that will use it.")] = "key",
-    limit: Annotated[float | None, typer.Option(min=0, metavar="USD", help="What it may spend in all.")] = None,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="What to call it, such as the program that will use it.")
+    ] = "key",
+    limit: Annotated[float | None, typer.Option(min=0, metavar="USD", help="The most that it may ever spend.")] = None,
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an API key and print it, this once. From the first key on, every request to the gateway needs one."""
+    if not name.strip():
+        stop("Give the key a name, such as the program that will use it.")
     key, secret = ledger.create_key(config.load(config_file).ledger_url(), name, limit)
     if as_json:
         show_json({**key_fields(key), "secret": secret})
@@ -53,7 +57,9 @@ def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @keys.command()
 def revoke(
-    which: Annotated[str, typer.Argument(metavar="KEY", help="Its id, name or secret, or how one of these begins.")],
+    which: Annotated[
+        str, typer.Argument(metavar="KEY", help="Its id, name or secret, or the beginning of its id or secret.")
+    ],
     config_file: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:

@@ -16,7 +16,10 @@ from infron import printable
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="INFRON_CONFIG", metavar="FILE", help="The settings (TOML). Without it, the defaults hold."
+        "--config",
+        envvar="INFRON_CONFIG",
+        metavar="FILE",
+        help="The settings, a TOML file; else every setting has its default.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]

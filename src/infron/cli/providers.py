@@ -49,17 +49,18 @@ def providers(context: typer.Context, config_file: ConfigFile = None, as_json: A
 @catalogue.command("probe")
 def probe_(
     context: typer.Context,
-    provider: Annotated[str, typer.Argument(help="Its id, as `infron providers` shows it.")],
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Its id, as `infron providers` shows it.")],
     model: Annotated[
         str, typer.Option(metavar="ID", help="The provider's id of the model to ask; by default the cheapest known.")
     ] = "",
     after: Annotated[int, typer.Option(min=1, metavar="TOKENS", help="Disconnect after so many.")] = 20,
-    max_tokens: Annotated[int, typer.Option(min=2, metavar="TOKENS", help="As many as an answer may have.")] = 400,
+    max_tokens: Annotated[int, typer.Option(min=2, metavar="TOKENS", help="The most that an answer may have.")] = 400,
     control: Annotated[
-        bool, typer.Option("--control/--no-control", help="First run the same to its end, to compare with.")
+        bool, typer.Option("--control/--no-control", help="First ask the same to its end, to compare with.")
     ] = True,
     wait: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="Ask the provider what became of it for at most so long.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="The longest to go on asking the provider what became of it."),
     ] = 60.0,
     config_file: ConfigFile = None,
     as_json: AsJson = False,

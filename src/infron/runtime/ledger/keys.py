@@ -72,7 +72,7 @@ def _choose(rows: Rows, which: str) -> Key:
             raise InvalidRequest(f"Several keys are meant by {_shown(which)}: {', '.join(key.id for key in usable)}.")
         if found:
             return usable[0] if usable else found[0]
-    raise NotFound(f"There is no key {_shown(which)}.")
+    raise NotFound(f"There is no key {_shown(which)}; `infron keys list` shows those that there are.")
 
 
 def _shown(which: str) -> str:
