@@ -33,13 +33,12 @@ def check_names(request: Request) -> None:
     if (wants := request.preferences) is not NO_WISHES:
         for name, listed in (("order", wants.order), ("only", wants.only), ("ignore", wants.ignore)):
             _check_list(f"provider.{name}", listed, MAX_LISTED)
-    for name, value in (
-        ("user", request.user),
-        ("session_id", request.session_id),
-        ("service_tier", request.service_tier),
-    ):
-        if value is not None:
-            _check_name(name, value)
+    if request.user is not None:
+        _check_name("user", request.user)
+    if request.session_id is not None:
+        _check_name("session_id", request.session_id)
+    if request.service_tier is not None:
+        _check_name("service_tier", request.service_tier)
 
 
 def _check_name(param: str, value: str) -> None:

@@ -76,8 +76,9 @@ def read(
     they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
     """
     fields, given, mended = _read_large(body, holds) if len(body) > LARGE else _read_small(body, holds)
-    for name in fields.keys() & GATEWAY_FIELDS:
-        del fields[name]
+    if not GATEWAY_FIELDS.isdisjoint(fields):
+        for name in fields.keys() & GATEWAY_FIELDS:
+            del fields[name]
     options, usage = given.stream_options or _NOTHING, given.usage or _NOTHING
     return Request(
         api=api,
@@ -87,7 +88,7 @@ def read(
         fields=fields,
         conversation_of=conversation_of,
         size=len(body),
-        mended=tuple(f"{name}.surrogates" for name in mended),
+        mended=tuple([f"{name}.surrogates" for name in mended]) if mended else (),
         models=tuple(given.models or given.fallback_models or ()),
         preferences=_preferences(given.provider) if given.provider else NO_WISHES,
         user=given.user,

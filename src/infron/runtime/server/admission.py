@@ -5,10 +5,9 @@ It never knows what a key may spend, nor what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from infron.errors import UnsupportedMediaType
+from infron.errors import InfronError, UnsupportedMediaType
 from infron.policy.access import Key, KeyRing, check_keyless, credential_of, identify, is_json
+from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.server.request import HttpRequest
 
 
@@ -23,28 +22,31 @@ class Admitted:
 class Admission:
     """One for all connections of a process."""
 
-    def __init__(self, ring: Callable[[], KeyRing], hosts: list[str]) -> None:
-        """`ring`: the keys of this moment. `hosts`: that a gateway without keys answers to, beside loopback ones."""
-        self._ring = ring
+    def __init__(self, ledger: Ledger, hosts: list[str]) -> None:
+        """`hosts`: that a gateway without keys answers to, beside loopback ones."""
+        self._ledger = ledger
         self._hosts = frozenset(name.lower() for name in hosts)
 
-    def admit(self, request: HttpRequest, before: Admitted, *, takes_body: bool) -> None:
+    def admit(self, request: HttpRequest, before: Admitted) -> None:
         """Set the request's key: None on a gateway without keys. Raises InfronError; a body must be JSON."""
-        named, ring = request.named, self._ring()
+        named, ring = request.named, self._ledger.keys
         shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
-        if shown != before.shown or ring is not before.ring or not takes_body:
-            key = self._identify(request, ring, takes_body=takes_body)
-            before.shown, before.ring, before.key = shown, ring if takes_body else None, key
+        if shown != before.shown or ring is not before.ring or not request.keeps_body:
+            before.key = self._identify(request, ring)
+            before.shown, before.ring = shown, ring if request.keeps_body else None
         request.key, request.ring = before.key, ring
 
-    def admit_again(self, request: HttpRequest) -> None:
-        """Its body took its time, and keys may have been made or revoked since. Raises InfronError."""
-        ring = self._ring()
-        if request.ring is not None and request.ring is not ring:
-            request.key = self._identify(request, ring, takes_body=True)
+    def judge_again(self, request: HttpRequest) -> None:
+        """Its body took its time, and keys may have been made or revoked since: then it has an error."""
+        ring = self._ledger.keys
+        if request.ring is not ring and request.ring is not None:
+            try:
+                request.key = self._identify(request, ring)
+            except InfronError as error:
+                request.refuse(error)
 
-    def _identify(self, request: HttpRequest, ring: KeyRing, *, takes_body: bool) -> Key | None:
-        named = request.named
+    def _identify(self, request: HttpRequest, ring: KeyRing) -> Key | None:
+        named, takes_body = request.named, request.keeps_body
         kind = named.get(b"content-type", b"").decode("latin-1")
         key = None
         if ring.required:

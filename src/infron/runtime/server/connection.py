@@ -206,8 +206,9 @@ class GatewayProtocol(asyncio.Protocol):
         self.advancing = True
         left = ANSWERS_AT_ONCE
         while left and self.current is None and not self.write_paused:
-            if self.waiting and self.waiting[0].ready:
-                left -= self._answer_next()
+            first = self.waiting[0] if self.waiting else None
+            if first is not None and (first.complete or not first.judged or first.error is not None):
+                left -= self._answer_next(first)
             elif self.backlog:
                 self._parse_more()
             else:
@@ -222,9 +223,8 @@ class GatewayProtocol(asyncio.Protocol):
             self.transport.resume_reading()
         self._set_clock()
 
-    def _answer_next(self) -> bool:
+    def _answer_next(self, request: HttpRequest) -> bool:
         """Begin with the answer to the first request that waits, if that is possible now."""
-        request = self.waiting[0]
         if not request.judged:
             self._judge(request)
         if self.half_closed and request.place.api is not None:
@@ -275,12 +275,14 @@ class GatewayProtocol(asyncio.Protocol):
 
     def _set_clock(self) -> None:
         """Start the clock of what should come next. That of a body starts anew with each piece of it."""
-        clock, current, now = self.clock, self.current, self.loop.time()
-        if clock.closing:
-            return
+        clock, current = self.clock, self.current
         if current is not None and current.request.place.api is not None:
             clock.stop()  # an exchange has clocks of its own
-        elif self.write_paused:
+            return
+        if clock.closing:
+            return
+        now = self.loop.time()
+        if self.write_paused:
             clock.wait_for_taking("taken", self.transport.get_write_buffer_size(), now)
         elif self.deaf or current is not None:
             clock.stop()

@@ -36,37 +36,35 @@ class Dispatch:
         self.paths = Paths(endpoints(context))
         self._context = context
         self._exchanges = ExchangeAdmission(context)
-        self._admission = Admission(lambda: context.ledger.keys, context.config.server.allowed_hosts)
+        self._admission = Admission(context.ledger, context.config.server.allowed_hosts)
         self._cors_origins = context.config.server.cors_origins
         self._tasks: set[asyncio.Task[None]] = set()
 
     def admit(self, request: HttpRequest, before: Admitted) -> None:
         """Set the request's key, or raise InfronError."""
-        if self._preflight(request) is not None:
-            return
-        if refusal := request.place.refusal(request.method, request.path):
-            raise refusal
-        endpoint = request.place.endpoints.get(request.method)
-        takes_body = endpoint is None or endpoint.takes_body
+        method, place, endpoint = request.method, request.place, None
+        if place.api is None or method != b"POST":
+            if self._preflight(request) is not None:
+                return
+            if refusal := place.refusal(method, request.path):
+                raise refusal
+            endpoint = place.endpoints[method]
         if endpoint is None or not endpoint.open:
-            self._admission.admit(request, before, takes_body=takes_body)
-        if takes_body and (encoded := request.named.get(b"content-encoding")) is not None:
+            self._admission.admit(request, before)
+        if request.keeps_body and (encoded := request.named.get(b"content-encoding")) is not None:
             request.coding = coding_of(encoded)
 
     def begin(self, request: HttpRequest, response: Response) -> None:
         """Begin with the answer; it may be over on return."""
         place = request.place
-        if request.error is None and request.size:
-            try:
-                self._admission.admit_again(request)
-            except InfronError as error:
-                request.refuse(error)
+        if request.until and request.error is None:
+            self._admission.judge_again(request)
         if request.error is not None:
             self._refuse(response, request.error)
+        elif place.api is not None and request.method == b"POST":
+            self._begin_exchange(request, place.api, response)
         elif (granted := self._preflight(request)) is not None:
             response.send(204, granted, b"")
-        elif place.api is not None:
-            self._begin_exchange(request, place.api, response)
         else:
             call = AsgiCall(request, response)
             response.producer = call
@@ -99,7 +97,9 @@ class Dispatch:
             wanted = await self._context.loop.run_in_executor(self._context.readers, read)
             if response.cut:
                 return
-            self._admission.admit_again(request)
+            self._admission.judge_again(request)
+            if request.error is not None:
+                raise request.error
             self._start(wanted, request, response)
         except Exception as error:
             if not response.cut:

@@ -40,7 +40,7 @@ class RequestParser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = []
-        self._fields = 0  # of the head, and of the trailer
+        self._trailers = 0
         self._unparsed = 0  # bytes received since the parser last made something of them
         self._raw_left = 0  # bytes of a body that the parser must not see
 
@@ -52,7 +52,15 @@ class RequestParser:
         self._unparsed += len(data)
         failure: BaseException | None = None
         try:
-            self._parse(data)
+            if self._raw_left:
+                data = self._take_raw(data)
+            while data:
+                try:
+                    self._parser.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:
+                    # No upgrade is offered, so the request is answered as it stands and the next one follows it.
+                    data = self._take_raw(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             failure, error.__context__ = error.__context__ or error, None
         except httptools.HttpParserError as error:
@@ -62,21 +70,15 @@ class RequestParser:
         if self._unparsed > self._limits.max_header_bytes:
             raise self._too_much_head()
 
-    def _parse(self, data: bytes | bytearray | memoryview) -> None:
-        while data:
-            if self._raw_left:
-                part, data = data[: self._raw_left], data[self._raw_left :]
-                self._raw_left -= len(part)
-                self.on_body(bytes(part))
-                if not self._raw_left:
-                    self.on_message_complete()
-                continue
-            try:
-                self._parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                # No upgrade is offered, so the request is answered as it stands and the next one follows it.
-                data = data[upgrade.args[0] :]
+    def _take_raw(self, data: bytes | bytearray | memoryview) -> bytes | bytearray | memoryview:
+        """Take what is left of a body that the parser must not see; what follows it is given back."""
+        part, rest = data[: self._raw_left], data[self._raw_left :]
+        if part:
+            self._raw_left -= len(part)
+            self.on_body(bytes(part))
+            if not self._raw_left:
+                self.on_message_complete()
+        return rest
 
     def check_length(self, request: HttpRequest) -> None:
         """Raises PayloadTooLarge where the head announces a body that is."""
@@ -95,17 +97,20 @@ class RequestParser:
     # ---- the parser's callbacks; an error raised in one ends the parsing
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._fields, self.begun = b"", [], 0, True
+        self._url, self._headers, self._trailers, self.begun = b"", [], 0, True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields += 1
-        if self._fields > MAX_HEADERS:  # now, not at the head's end: strangers would have each field kept till then
+        headers = self._headers
+        if self.request is not None:  # a trailer: nothing that could count once the head was judged
+            self._trailers += 1
+        elif len(headers) < MAX_HEADERS:
+            headers.append((name.lower(), value))
+            return
+        if len(headers) + self._trailers >= MAX_HEADERS:  # now: strangers would have each one kept to the head's end
             raise self._too_much_head()
-        if self.request is None:  # else a trailer: nothing that could count once the head was judged
-            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         read, self._unparsed = self._unparsed, 0
@@ -122,10 +127,16 @@ class RequestParser:
         self._check_framing(request, version)
         named = request.named
         request.length = int(named.get(b"content-length", b"0"))
-        request.path, request.query, authority = target_of(self._url)
-        if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
-            named[b"host"] = authority
-        request.place = self._paths.find(request.path)
+        place = self._paths.exact.get(self._url)
+        if place is not None:
+            request.path = self._url
+        else:
+            request.path, request.query, authority = target_of(self._url)
+            if authority:  # RFC 9112 §3.2.2: the target's host counts, whatever the header says
+                named[b"host"] = authority
+            place = self._paths.find(request.path)
+        request.place = place
+        request.keeps_body = place.api is not None or place.takes_body(request.method)
         if b"expect" in named:
             request.expects = version == "1.1" and named[b"expect"].lower() == b"100-continue"
         if b"upgrade" in named and self._parser.should_upgrade() and request.method != b"CONNECT":
@@ -163,7 +174,7 @@ class RequestParser:
         request.size += len(body)
         if request.size > self._limits.max_body_bytes:
             raise self._too_much_body()
-        if request.place.takes_body(request.method) and request.error is None:
+        if request.keeps_body and request.error is None:
             request.body.append(body)
 
     def on_message_complete(self) -> None:

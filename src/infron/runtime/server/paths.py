@@ -29,8 +29,7 @@ class Place(Struct, frozen=True):
     params: Mapping[str, Any] = {}
 
     def takes_body(self, method: bytes) -> bool:
-        if self.api:
-            return True
+        """Whether an endpoint does."""
         endpoint = self.endpoints.get(method)
         return endpoint is not None and endpoint.takes_body
 
@@ -54,10 +53,10 @@ _CHAT = CLIENT_WIRES["openai-chat"]
 
 
 class Paths:
-    """All places of the gateway."""
+    """All places of the gateway. `exact`: those without a `{name}`, by their paths."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self._exact: dict[bytes, Place] = {path: Place(api=api) for path, api in CLIENT_PATHS.items()}
+        self.exact: dict[bytes, Place] = {path: Place(api=api) for path, api in CLIENT_PATHS.items()}
         self._patterns: dict[str, tuple[Any, dict[str, Convertor[Any]], dict[bytes, Endpoint]]] = {}
         found: dict[str, dict[bytes, Endpoint]] = {}
         for endpoint in endpoints:
@@ -71,7 +70,7 @@ class Paths:
                 pattern, _, convertors = compile_path(path)
                 self._patterns[path] = pattern, convertors, methods
             else:
-                self._exact[path.encode()] = Place(endpoints=methods)
+                self.exact[path.encode()] = Place(endpoints=methods)
 
     def find(self, path: bytes) -> Place:
         """What stands at a path without percent-encoding; `NOWHERE` if nothing does.
@@ -79,14 +78,14 @@ class Paths:
         Base addresses end in a slash, lack `/v1` or have it twice, as the client's library wants it or not: what is
         meant is found all the same.
         """
-        found = self._exact.get(path)
+        found = self.exact.get(path)
         if found is not None:
             return found
         text = path.decode("utf-8", "replace")
         return next((found for spelling in _spellings(text) if (found := self._at(spelling)) is not NOWHERE), NOWHERE)
 
     def _at(self, path: str) -> Place:
-        return self._exact.get(path.encode()) or self._matching(path)
+        return self.exact.get(path.encode()) or self._matching(path)
 
     def _matching(self, path: str) -> Place:
         for pattern, convertors, methods in self._patterns.values():

@@ -16,38 +16,34 @@ from infron.runtime.server.paths import NOWHERE, Place
 
 
 class HttpRequest:
-    """`headers`: names in lower case. `complete`: the whole body is here. `error`: what it will be answered."""
+    """`headers`: names in lower case. `place`: what stands at its path. `complete`: the whole body is here.
 
-    __slots__ = (
-        "body", "chunked", "coding", "complete", "error", "expects", "headers", "judged", "keep_alive", "key", "length",
-        "method", "named", "path", "place", "query", "ring", "size", "until",
-    )  # fmt: skip
+    `error`: what it will be answered. `ring`: by which its key was judged; None where it needs none.
+    """
+
+    path = b""
+    query = b""
+    place: Place = NOWHERE
+    keeps_body = False  # somebody wants it
+    expects = False  # it waits for the leave to send its body
+    length = 0  # of its body, where the head says it
+    size = 0  # of what is here of it
+    coding = ""
+    complete = False
+    judged = False
+    error: InfronError | None = None
+    key: Key | None = None
+    ring: KeyRing | None = None
+    until = 0.0  # by then (loop time) the body must be here; 0: it is not waited for yet
 
     def __init__(self, method: bytes, headers: Headers, *, keep_alive: bool, chunked: bool) -> None:
+        """`chunked`: its answer may come in chunks."""
         self.method = method
         self.headers = headers
         self.named = dict(headers)
-        self.path = b""
-        self.query = b""
-        self.place: Place = NOWHERE
         self.keep_alive = keep_alive
-        self.chunked = chunked  # its answer may come in chunks
-        self.coding = ""  # of its body
-        self.expects = False  # it waits for the leave to send its body
-        self.length = 0  # of its body, where the head says it
+        self.chunked = chunked
         self.body: list[bytes] = []
-        self.size = 0
-        self.complete = False
-        self.judged = False
-        self.error: InfronError | None = None
-        self.key: Key | None = None
-        self.ring: KeyRing | None = None  # that it was judged by; None: it needs no key
-        self.until = 0.0  # by then (loop time) the body must be here; 0: it is not waited for yet
-
-    @property
-    def ready(self) -> bool:
-        """Something can be done about it: judge its head, answer it, refuse it."""
-        return self.complete or not self.judged or self.error is not None
 
     @property
     def missing(self) -> int:
