@@ -87,8 +87,8 @@ def _of_model(
     """Who serves it; of a known model that nobody can serve, the error that says why."""
     reasons: list[str] = []
     found: list[Candidate] = []
-    row = catalog.models.get(model)
-    for serving in row.served_by if row else ():
+    known = catalog.models.get(model)
+    for serving in known.served_by if known else ():
         provider = catalog.providers[serving.provider]
         if reason := why_not(provider):
             reasons.append(reason)
@@ -125,8 +125,8 @@ def _preferred(request: Request, catalog: Catalog, found: list[Candidate]) -> tu
     wants = request.preferences
 
     def ids(names: tuple[str, ...]) -> list[str]:
-        rows = [catalog.find_provider(name) for name in names]
-        return [row.id if row else name for row, name in zip(rows, names, strict=True)]
+        named = [catalog.find_provider(name) for name in names]
+        return [provider.id if provider else name for provider, name in zip(named, names, strict=True)]
 
     order, only, ignore = ids(wants.order), ids(wants.only), ids(wants.ignore)
     left = [c for c in found if (not only or c.provider.id in only) and c.provider.id not in ignore]

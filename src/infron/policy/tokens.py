@@ -100,7 +100,7 @@ _UNREAD = frozenset(("content", "data", "id", "input", "messages", "name", "part
 
 
 def family_of(provider: Provider, provider_model: str) -> str:
-    """The tokenizer family of a model: what its provider's row says, else what its name tells."""
+    """The tokenizer family of a model: what its provider's definition says, else what its name tells."""
     if provider.tokenizer:
         return provider.tokenizer if provider.tokenizer in FAMILIES else "other"
     name = provider_model[:200].lower()

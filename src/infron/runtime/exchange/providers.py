@@ -184,12 +184,12 @@ class Providers:
 
     def offered(self) -> list[Model]:
         """The models that somebody can serve with what is configured."""
-        usable = {row.id for row in self.catalog.providers.values() if self.why_not(row) is None}
+        usable = {provider.id for provider in self.catalog.providers.values() if self.why_not(provider) is None}
         return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
 
 
 def signer_of(usable: Endpoint) -> Signer | None:
-    """Who proves where requests come from, for a row without a key; None where its key is a header like any other."""
+    """Who proves where requests come from, where there is no key; None where the key is a header like any other."""
     match usable.signed:
         case "aws":
             return AwsSigner()
