@@ -113,6 +113,18 @@ def test_a_price_that_states_each_kind_charges_each_token_once(usage: Usage, pri
     assert charge.total == usage.prompt + usage.completion + usage.searches + usage.audio_seconds
 
 
+@given(usages(), PRICES)
+def test_text_is_charged_alike_in_few_steps_and_in_many(usage: Usage, price: Price) -> None:
+    searched = charge_of(msgspec.structs.replace(usage, searches=1), with_searches(price))
+    assert searched is not None
+    assert charge_of(usage, price) == msgspec.structs.replace(searched, search=0)
+
+
+def with_searches(price: Price) -> Price:
+    tier = None if price.tier is None else with_searches(price.tier)
+    return msgspec.structs.replace(price, search=1, tier=tier)
+
+
 @given(usages(media=True), PRICES)
 def test_a_charge_is_unknown_exactly_where_something_that_was_used_has_no_price(usage: Usage, price: Price) -> None:
     tier = price

@@ -275,3 +275,16 @@ def test_media_leave_room_for_the_text_of_each_side(usage: Usage) -> None:
         assert 0 <= kept <= read
         fresh, cached, said = fresh - (read - kept), cached - kept, said - told
     assert min(fresh, cached, said) >= 0
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["prompt_tokens", "completion_tokens", "total_tokens", "cost"]), st.integers(-1, 99) | st.none()
+    ),
+    *[st.dictionaries(st.sampled_from(["cached_tokens", "reasoning_tokens", "audio_tokens"]), st.integers(-1, 99))] * 2,
+)
+def test_a_report_is_read_alike_whether_it_says_more_or_not(
+    raw: dict[str, Any], prompt: dict[str, Any], completion: dict[str, Any]
+) -> None:
+    raw = {**raw, "prompt_tokens_details": prompt, "completion_tokens_details": completion}
+    assert read_usage(raw) == read_usage({**raw, "queue_time": 0.5})

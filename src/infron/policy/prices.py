@@ -141,6 +141,8 @@ def charge_of(usage: Usage, price: Price | None) -> Charge | None:
         return None
     while price.tier is not None and usage.prompt > price.tier_from:
         price = price.tier
+    if _is_plain(usage):
+        return _plain_charge(usage, price)
     parts = {"prompt": 0, "completion": 0, "cached": 0, "cache_write": 0, "search": 0}
     for part, count, each in _lines(usage, price):
         if count:
@@ -148,6 +150,43 @@ def charge_of(usage: Usage, price: Price | None) -> Charge | None:
                 return None
             parts[part] += count * each
     return Charge(**parts, request=price.request)
+
+
+def _is_plain(usage: Usage) -> bool:
+    """Whether it is text alone, as nearly all answers are."""
+    return not (
+        usage.prompt_audio
+        or usage.prompt_image
+        or usage.prompt_video
+        or usage.completion_audio
+        or usage.completion_image
+        or usage.completion_video
+        or usage.citation
+        or usage.searches
+        or usage.audio_seconds
+    )
+
+
+def _plain_charge(usage: Usage, price: Price) -> Charge:
+    """What `_lines` come to, in fewer steps."""
+    prompt, completion, each = usage.prompt, usage.completion, price.prompt
+    cached = min(usage.cached, prompt)
+    written = min(usage.cache_write, prompt - cached)
+    reasoning = 0 if price.reasoning is None else min(usage.reasoning, completion)
+    spent = (completion - reasoning) * price.completion
+    if reasoning:
+        spent += reasoning * (price.reasoning or 0)
+    kept = 0
+    if written:
+        hour = min(usage.cache_write_1h, written)
+        kept = (written - hour) * (each if price.cache_write is None else price.cache_write) + hour * _hour_price(price)
+    return Charge(
+        prompt=(prompt - cached - written) * each,
+        completion=spent,
+        cached=cached * (each if price.cached is None else price.cached),
+        cache_write=kept,
+        request=price.request,
+    )
 
 
 def _lines(usage: Usage, price: Price) -> Iterator[tuple[str, int, int | None]]:

@@ -20,9 +20,9 @@ MOST_USD = 10**6  # what is above this is not the cost of an answer
 
 def tokens(value: object) -> int | None:
     """A count of tokens, which some APIs write as a float; None for what is none."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+    if type(value) is int:
+        return value if 0 <= value <= MOST_TOKENS else None
+    return tokens(int(value)) if isinstance(value, float) and value.is_integer() else None
 
 
 def count_in(values: Mapping[str, Any], name: str) -> int:
@@ -57,6 +57,7 @@ def usage_of(
     written = min(written, prompt - cached)
     reasoning = min(reasoning, completion)
     citation = min(citation, completion - reasoning)
+    further = _bounded(media, prompt - written, cached, completion - reasoning - citation) if media else {}
     return Usage(
         prompt=prompt,
         completion=completion,
@@ -67,11 +68,8 @@ def usage_of(
         citation=citation,
         searches=searches,
         audio_seconds=audio_seconds,
-        **(_bounded(media, prompt - written, cached, completion - reasoning - citation) if media else _NO_MEDIA),
+        **further,
     )
-
-
-_NO_MEDIA: dict[str, int] = {}
 
 
 def _bounded(media: Mapping[str, int], prompt: int, cached: int, completion: int) -> dict[str, int]:
@@ -103,8 +101,10 @@ def _bounded(media: Mapping[str, int], prompt: int, cached: int, completion: int
 _NOTHING: dict[str, Any] = {}
 _PLAIN = AnswerQuirks()
 _WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+_WITH_DETAILS = _WITHOUT_DETAILS | {"prompt_tokens_details", "completion_tokens_details", "cost", "cost_details"}
+_MEDIA = tuple(f"{kind}_tokens" for kind in MEDIA)
+_USUAL = frozenset(("cached_tokens", "text_tokens", *_MEDIA))  # in the details of the prompt
 # Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
-_CACHED_WITHIN = ("cached_tokens",)
 _CACHED_BESIDE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
 _WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
 _WRITTEN_BESIDE = ("cache_write_tokens",)
@@ -113,7 +113,7 @@ _REASONING = ("reasoning_tokens",)
 _CITATION = ("citation_tokens",)  # Perplexity: not among the completion tokens, nor are its reasoning tokens then
 _SEARCHES = ("num_search_queries", "num_sources_used")  # Perplexity, xAI
 _AUDIO_SECONDS = ("prompt_audio_seconds",)  # Mistral
-_OF_MEDIA = tuple((f"{kind}_tokens", kind) for kind in MEDIA)
+_OF_MEDIA = tuple(zip(_MEDIA, MEDIA, strict=True))
 
 
 def report_of(
@@ -147,11 +147,37 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
     details = raw.get("prompt_tokens_details") or raw.get("prompt_token_details")
     if not isinstance(details, dict):
         details = _NOTHING
-    cached = _first(details, _CACHED_WITHIN)
+    said = raw.get("completion_tokens_details")
+    if not isinstance(said, dict):
+        said = _NOTHING
+    cached, reasoning = tokens(details.get("cached_tokens")), tokens(said.get("reasoning_tokens"))
+    says_more = (
+        not (raw.keys() <= _WITH_DETAILS and details.keys() <= _USUAL)
+        or quirks.cached_header
+        or quirks.usage_excludes_reasoning
+        or any(map(details.get, _MEDIA))
+        or any(map(said.get, _MEDIA))
+    )
+    if not says_more:  # as nearly all reports are
+        cached, reasoning = min(cached or 0, prompt), min(reasoning or 0, completion)
+        return Usage(prompt=prompt, completion=completion, cached=cached, reasoning=reasoning)
+    return _read_all(raw, details, said, quirks, headers, prompt, completion, cached, reasoning)
+
+
+def _read_all(
+    raw: dict[str, Any],
+    details: dict[str, Any],
+    said: dict[str, Any],
+    quirks: AnswerQuirks,
+    headers: Iterable[tuple[bytes, bytes]],
+    prompt: int,
+    completion: int,
+    cached: int | None,
+    reasoning: int | None,
+) -> Usage:
+    """A report that says more than most do: the same, whatever stands in it."""
     if cached is None:
         cached = _first(raw, _CACHED_BESIDE)
-    thoughts = raw.get("completion_tokens_details")
-    reasoning = _first(thoughts, _REASONING) if isinstance(thoughts, dict) else None
     if reasoning is None:
         reasoning = _first(raw, _REASONING) or 0
     cached = cached or (_counted_in(headers, quirks.cached_header) if quirks.cached_header else 0)
@@ -174,12 +200,13 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
         citation=citation,
         searches=count_in(tools, "web_search_requests") if isinstance(tools, dict) else _first(raw, _SEARCHES) or 0,
         audio_seconds=_first(raw, _AUDIO_SECONDS) or 0,
-        media=_media_in(details, details.get("cached_tokens_details"), thoughts),
+        media=_media_in(details, said),
     )
 
 
-def _media_in(prompt: object, cached: object, completion: object) -> dict[str, int]:
+def _media_in(prompt: dict[str, Any], completion: dict[str, Any]) -> dict[str, int]:
     """The counts of media in the details of each side, by their names in `Usage`; those that are not zero."""
+    cached = prompt.get("cached_tokens_details")
     return {
         f"{side}_{kind}": count
         for side, details in (("prompt", prompt), ("cached", cached), ("completion", completion))
