@@ -44,6 +44,13 @@ def close_all() -> None:
     _opened.clear()
 
 
+async def all_closed() -> None:
+    """Let every client leave, and wait until its connection is gone."""
+    clients = list(_opened)
+    close_all()
+    await asyncio.gather(*(client.writer.wait_closed() for client in clients), return_exceptions=True)
+
+
 async def true(condition: Callable[[], Any], seconds: float = BOUND) -> None:
     """Wait until it holds: for what has no event of its own."""
     async with asyncio.timeout(seconds):

@@ -149,8 +149,9 @@ class Exchange:
     # ---- clocks
 
     def shut_down(self) -> None:
-        """The process must end: so must this exchange, settled."""
-        self.take(Input.DEADLINE, self.error or ShuttingDown("The gateway is shutting down.", retry_after=5))
+        """The process must end: so must this exchange, settled. One that waits for its count alone is complete."""
+        if self.attempts.current.state is not AttemptState.COMPLETE:
+            self.take(Input.DEADLINE, self.error or ShuttingDown("The gateway is shutting down.", retry_after=5))
 
     def settle_now(self) -> None:
         """It was shut down, and nothing is waited for any longer: it is settled with what is known."""
