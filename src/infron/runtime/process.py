@@ -52,6 +52,9 @@ from infron.runtime.upstream.client import Client
 from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]
+SWITCH_SECONDS = (
+    0.0005  # a thread that computes lets the loop go on after so long; Python's own 5 ms are felt in streams
+)
 READERS = 2  # one for a request that takes long, and one for others meanwhile
 SETTLE_SECONDS = 5.0  # for counts, and for providers that are told to stop, once all exchanges were ended
 logger = logging.getLogger("infron")
@@ -195,6 +198,7 @@ async def _serve_until_told(
     ready: Callable[[], None] | None,
     parent: int | None,
 ) -> int:
+    sys.setswitchinterval(SWITCH_SECONDS)
     loop = asyncio.get_running_loop()
     stop, now = asyncio.Event(), asyncio.Event()
 
