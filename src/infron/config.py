@@ -29,7 +29,7 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the file. Every field carries its help text; the docs and `--help` are made from them."""
 
 
-class Server(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ServerSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     host: Annotated[
         str, Meta(description="Address to listen on. Any but a loopback one is refused until an API key exists.")
     ] = "127.0.0.1"
@@ -196,7 +196,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `path`: the file, if any. `notes`: a sentence for each thing that is right, but better said otherwise.
     """
 
-    server: Server = Server()
+    server: ServerSection = ServerSection()
     ledger: LedgerSection = LedgerSection()
     keepalive: KeepAlive = KeepAlive()
     limits: Limits = Limits()

@@ -12,6 +12,8 @@ from msgspec import Raw, Struct
 
 from infron.conversation import Conversation
 
+Headers = list[tuple[bytes, bytes]]  # of HTTP, names in lower case
+
 
 class Preferences(Struct, frozen=True, kw_only=True):
     """The request's `provider` object, as far as it chooses candidates: lists of provider ids."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infron.catalog.address import mended
-from infron.catalog.endpoint import Endpoint
+from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import load_catalog
 from infron.wires import PROVIDER_WIRES
 
@@ -39,7 +39,7 @@ from infron.wires import PROVIDER_WIRES
 def test_address_is_the_one_that_the_clients_of_its_api_use(wire: str, base: str, chat_url: str) -> None:
     catalog = load_catalog({"x": {"wire": wire, "base_url": base}}, environ={}, wires=PROVIDER_WIRES)
     found = catalog.usable(catalog.providers["x"])
-    assert isinstance(found, Endpoint)
+    assert isinstance(found, ProviderEndpoint)
     assert found.chat_url == chat_url
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from infron.catalog.definitions import FLAT_QUIRKS, Quirks
-from infron.catalog.endpoint import Endpoint
+from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import Catalog, load_catalog
 from infron.errors import ConfigError
 from infron.money import Price
@@ -124,7 +124,7 @@ def test_every_open_row_is_usable_once_its_variables_are_set(catalog: Catalog) -
     for row in ready.providers.values():
         if row.status != "closed" and row.id != "local":
             endpoint = ready.usable(row)
-            assert isinstance(endpoint, Endpoint), endpoint
+            assert isinstance(endpoint, ProviderEndpoint), endpoint
             assert endpoint.chat_url.startswith("https://")
             assert "{" not in endpoint.chat_url.replace("{model}", "model")
             assert "//" not in endpoint.chat_url.removeprefix("https://")
@@ -144,7 +144,7 @@ def test_the_local_model_is_a_row_that_costs_nothing_and_waits_for_its_address(c
     assert "no address" in str(catalog.usable(row))
     started = msgspec.structs.replace(row, base_url="http://127.0.0.1:4001/v1", api_key="secret")
     endpoint = catalog.usable(started)
-    assert isinstance(endpoint, Endpoint)
+    assert isinstance(endpoint, ProviderEndpoint)
     assert endpoint.headers == {"Authorization": "Bearer secret"}
     assert catalog.price("local", "any-other.gguf") == Price(prompt=0, completion=0, source="providers.local.prices")
 
@@ -191,7 +191,7 @@ def test_the_nearest_names_to_a_misspelt_model_come_first(catalog: Catalog) -> N
 def test_the_first_variable_that_is_set_is_the_key() -> None:
     catalog = load_catalog(environ={"DEEPINFRA_TOKEN": " second ", "DEEPINFRA_API_KEY": ""}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["deepinfra"])
-    assert isinstance(endpoint, Endpoint)
+    assert isinstance(endpoint, ProviderEndpoint)
     assert endpoint.headers["Authorization"] == "Bearer second"
 
 
@@ -204,7 +204,7 @@ def test_a_missing_key_or_variable_is_named() -> None:
 def test_azure_takes_its_resource_and_its_own_header() -> None:
     catalog = load_catalog(environ={"AZURE_API_KEY": "k", "AZURE_RESOURCE_NAME": "contoso"}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["azure"])
-    assert isinstance(endpoint, Endpoint)
+    assert isinstance(endpoint, ProviderEndpoint)
     assert endpoint.chat_url == "https://contoso.openai.azure.com/openai/v1/chat/completions"
     assert endpoint.headers == {"api-key": "k"}
     assert endpoint.models_url is None
@@ -226,7 +226,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown() -> None
 def test_optional_headers_are_sent_where_their_variable_is_set() -> None:
     catalog = load_catalog(environ={"OPENAI_API_KEY": "k", "OPENAI_ORG_ID": "org-1"}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["openai"])
-    assert isinstance(endpoint, Endpoint)
+    assert isinstance(endpoint, ProviderEndpoint)
     assert endpoint.headers == {"OpenAI-Organization": "org-1", "Authorization": "Bearer k"}
 
 
@@ -247,7 +247,7 @@ def test_a_whole_row_can_be_added() -> None:
     mock = {"wire": "openai-chat", "base_url": "http://127.0.0.1:9901/v1/", "api_key": "x", "on_disconnect": "cancel"}
     catalog = load_catalog({"mock": mock}, environ={}, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers["mock"])
-    assert isinstance(endpoint, Endpoint)
+    assert isinstance(endpoint, ProviderEndpoint)
     assert endpoint.chat_url == "http://127.0.0.1:9901/v1/chat/completions"
     assert catalog.find_provider("MOCK") is catalog.providers["mock"]
 
@@ -255,7 +255,7 @@ def test_a_whole_row_can_be_added() -> None:
 def test_an_open_host_needs_no_key_and_a_configured_variable_is_required() -> None:
     wire = {"wire": "openai-chat", "base_url": "http://h/v1"}
     catalog = load_catalog({"open": wire, "shut": {**wire, "api_key_env": "MY_KEY"}}, environ={}, wires=PROVIDER_WIRES)
-    assert isinstance(catalog.usable(catalog.providers["open"]), Endpoint)
+    assert isinstance(catalog.usable(catalog.providers["open"]), ProviderEndpoint)
     assert "MY_KEY" in str(catalog.usable(catalog.providers["shut"]))
 
 
@@ -325,13 +325,13 @@ def test_an_address_of_ones_own_needs_no_variables() -> None:
     catalog = load_catalog(
         {"azure": {"base_url": "http://127.0.0.1:1/v1", "api_key": "k"}}, environ={}, wires=PROVIDER_WIRES
     )
-    assert isinstance(catalog.usable(catalog.providers["azure"]), Endpoint)
+    assert isinstance(catalog.usable(catalog.providers["azure"]), ProviderEndpoint)
 
 
 def test_a_closed_service_can_be_opened_again_with_an_address_of_ones_own() -> None:
     own = {"base_url": "https://my.anyscale.example/v1", "status": "operating", "api_key": "k"}
     catalog = load_catalog({"anyscale": own}, environ={}, wires=PROVIDER_WIRES)
-    assert isinstance(catalog.usable(catalog.providers["anyscale"]), Endpoint)
+    assert isinstance(catalog.usable(catalog.providers["anyscale"]), ProviderEndpoint)
 
 
 def test_prices_can_be_configured_for_one_model_or_for_all_of_a_provider() -> None:
@@ -427,10 +427,10 @@ def test_a_wrong_row_is_refused_with_its_line(tmp_path: Path) -> None:
 # ---- addresses with variables in them, and credentials that are no header
 
 
-def found(row_id: str, config: dict[str, Any] | None = None, **environ: str) -> Endpoint:
+def found(row_id: str, config: dict[str, Any] | None = None, **environ: str) -> ProviderEndpoint:
     catalog = load_catalog({row_id: config} if config else None, environ=environ, wires=PROVIDER_WIRES)
     endpoint = catalog.usable(catalog.providers[row_id])
-    assert isinstance(endpoint, Endpoint), endpoint
+    assert isinstance(endpoint, ProviderEndpoint), endpoint
     return endpoint
 
 
@@ -563,7 +563,7 @@ def test_a_definition_that_changes_its_wire_takes_over_what_belongs_to_the_new_o
     catalog = load_catalog(over, environ={}, wires=PROVIDER_WIRES)
     row = catalog.providers["anthropic"]
     found = catalog.usable(row)
-    assert isinstance(found, Endpoint)
+    assert isinstance(found, ProviderEndpoint)
     assert (row.usage, found.chat_url, found.headers) == (
         "try",
         "http://h/v1/chat/completions",

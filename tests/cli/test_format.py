@@ -14,7 +14,7 @@ from commands import Infron, Terminal, start
 
 from infron import printable
 from infron.cli import check, format
-from infron.cli.probe.findings import Fact, Finding, as_toml
+from infron.cli.probe.findings import Finding, ProvenFact, as_toml
 from infron.runtime.ledger import ledger
 
 ORDER = "x\x1b]52;c;cm0=\x07\x9bm\u202e\ny"
@@ -72,11 +72,11 @@ def test_check_shows_orders_in_answers_of_providers_instead_of_obeying_them(
 
 def test_probe_prints_a_table_for_the_configuration_that_holds_nothing_else() -> None:
     evil = 'm"\n[server]\nhost = "0.0.0.0"\x7f\u202e\U000e0041'
-    no = Fact("unknown", evil)
+    no = ProvenFact("unknown", evil)
     finding = Finding(
         provider="my.own", model=evil, date="2026-11-28", cut_tokens=1, cut_seconds=1.0, closed_ms=None,
         whole_tokens=None, whole_seconds=None, verdict=evil, on_disconnect="cancel",
-        stops_work=Fact("yes", evil, "2026-11-28"), stops_billing=no, reports_partial_usage=no,
+        stops_work=ProvenFact("yes", evil, "2026-11-28"), stops_billing=no, reports_partial_usage=no,
     )  # fmt: skip
     document = as_toml(finding)
     assert printable.prose(document) == document

@@ -18,7 +18,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\x80-\xff]*")
 MOST_NAMED = 3  # variables in a sentence, of those any one of which would serve
 
 
-class Endpoint(Struct, frozen=True, kw_only=True):
+class ProviderEndpoint(Struct, frozen=True, kw_only=True):
     """Where a request to a provider goes, and the headers that it needs, our key among them.
 
     `chat_url` may hold `{model}`. `signed`: there is no key; this method of the definition's `auth` proves who asks.
@@ -31,10 +31,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     signed: str = ""
 
     def __repr__(self) -> str:
-        return f"Endpoint({self.base_url!r}, headers={list(self.headers)})"
+        return f"ProviderEndpoint({self.base_url!r}, headers={list(self.headers)})"
 
 
-def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
+def endpoint(provider: Provider, environ: Mapping[str, str]) -> ProviderEndpoint | str:
     """Where to send requests for this provider, or the sentence that says why there is nowhere, and what to set."""
     name = provider.name
     if provider.status == "closed":
@@ -67,7 +67,7 @@ def endpoint(provider: Provider, environ: Mapping[str, str]) -> Endpoint | str:
     )
     base = base.rstrip("/")
     models = base + provider.models_path if provider.models_path else None
-    return Endpoint(base_url=base, chat_url=base + chat, models_url=models, headers=headers, signed=signed)
+    return ProviderEndpoint(base_url=base, chat_url=base + chat, models_url=models, headers=headers, signed=signed)
 
 
 def lacking(provider: Provider, environ: Mapping[str, str]) -> list[tuple[str, list[str]]]:

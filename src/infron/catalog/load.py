@@ -19,7 +19,7 @@ import msgspec
 
 from infron.catalog.address import mended
 from infron.catalog.definitions import FLAT_QUIRKS, Definition, Model, Provider, Quirks, Rate, price_from
-from infron.catalog.endpoint import VARIABLE, Endpoint, any_of, endpoint
+from infron.catalog.endpoint import VARIABLE, ProviderEndpoint, any_of, endpoint
 from infron.errors import ConfigError
 from infron.money import Price
 from infron.toml_lines import line_of
@@ -55,7 +55,7 @@ class Catalog:
         """The provider with this id, alias or display name, in any case."""
         return self.providers.get(self.alias.get(name.lower(), ""))
 
-    def usable(self, provider: Provider) -> Endpoint | str:
+    def usable(self, provider: Provider) -> ProviderEndpoint | str:
         """Where to send requests for this provider, or the sentence that says why there is nowhere."""
         if self.providers.get(provider.id) is provider:
             return self._endpoints[provider.id]

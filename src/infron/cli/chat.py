@@ -17,7 +17,7 @@ from rich.status import Status
 from rich.text import Text
 
 from infron import printable
-from infron.cli.gateway import Frame, FrameDelta, FrameUsage, Gateway, GatewayError, decoded
+from infron.cli.gateway import Gateway, GatewayError, StreamedDelta, StreamedFrame, StreamedUsage, decoded
 from infron.errors import ProviderUnavailable
 from infron.wires import sse
 
@@ -36,12 +36,12 @@ class StreamedAnswer(msgspec.Struct):
     text: str = ""
     first: float | None = None
     last: float = 0.0
-    usage: FrameUsage | None = None
+    usage: StreamedUsage | None = None
     finish: str = ""
 
     def summary(self) -> str:
         """One line: tokens, time to first token, tokens per second, cost, receipt."""
-        usage = self.usage or FrameUsage()
+        usage = self.usage or StreamedUsage()
         tokens = usage.completion_tokens
         parts = ["tokens unknown" if tokens is None else f"{tokens:,} token{'s' * (tokens != 1)}"]
         if self.first is not None:
@@ -175,12 +175,12 @@ def _stream(gateway: Gateway, request: dict[str, Any], answer: StreamedAnswer, s
                     elif event.data == b"[DONE]":
                         done = True
                     elif event.data:
-                        _frame(decoded(event.data, Frame), answer, screen, shown)
+                        _frame(decoded(event.data, StreamedFrame), answer, screen, shown)
     if not done:
         raise GatewayError(f"{gateway.url} broke off its answer (receipt {answer.id}).")
 
 
-def _frame(frame: Frame, answer: StreamedAnswer, screen: Screen, waiting: contextlib.ExitStack) -> None:
+def _frame(frame: StreamedFrame, answer: StreamedAnswer, screen: Screen, waiting: contextlib.ExitStack) -> None:
     """Show what one frame brings; the first content ends the waiting."""
     if frame.error is not None:
         waiting.close()
@@ -188,7 +188,7 @@ def _frame(frame: Frame, answer: StreamedAnswer, screen: Screen, waiting: contex
     answer.usage = frame.usage or answer.usage
     for choice in frame.choices or ():
         answer.finish = choice.finish_reason or answer.finish
-        delta = choice.delta or FrameDelta()
+        delta = choice.delta or StreamedDelta()
         reasoning = delta.reasoning_content or delta.reasoning
         text = delta.content or delta.refusal
         if not (reasoning or text):

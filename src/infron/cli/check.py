@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from infron import config
-from infron.catalog.endpoint import Endpoint
+from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import Catalog, load_catalog
 from infron.errors import InfronError
 from infron.policy import access
@@ -119,7 +119,7 @@ async def live(loaded: config.Config) -> list[ProviderCheck]:
         if provider.bundled:
             if local.missing(loaded.local) is None:
                 asked.append(_start(loaded))
-        elif isinstance(found, Endpoint):
+        elif isinstance(found, ProviderEndpoint):
             asked.append(_ask(client, provider.id, found))
     try:
         return await asyncio.gather(*asked)
@@ -139,7 +139,7 @@ async def _start(loaded: config.Config) -> ProviderCheck:
     return ProviderCheck("local", good, sentence, (time.monotonic() - began) * 1000)
 
 
-async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> ProviderCheck:
+async def _ask(client: upstream.Client, provider: str, endpoint: ProviderEndpoint) -> ProviderCheck:
     began = time.monotonic()
     try:
         if endpoint.models_url is None:
@@ -155,7 +155,7 @@ async def _ask(client: upstream.Client, provider: str, endpoint: Endpoint) -> Pr
     return ProviderCheck(provider, good, sentence, (time.monotonic() - began) * 1000)
 
 
-async def _with_version(client: upstream.Client, endpoint: Endpoint, headers: dict[str, str]) -> str:
+async def _with_version(client: upstream.Client, endpoint: ProviderEndpoint, headers: dict[str, str]) -> str:
     """The base address with `/v1`, if the list of models is there; "" where it is not, or has a version already."""
     base = endpoint.base_url + "/v1"
     if endpoint.models_url is None or re.search(r"/v\d", endpoint.base_url):
@@ -165,7 +165,7 @@ async def _with_version(client: upstream.Client, endpoint: Endpoint, headers: di
     return base if found.status in (200, 401, 403, 429) else ""
 
 
-async def _credentials(endpoint: Endpoint) -> tuple[bool, str]:
+async def _credentials(endpoint: ProviderEndpoint) -> tuple[bool, str]:
     """As much as can be known where there is no list of models: whether what signs requests finds credentials."""
     signer = signer_of(endpoint)
     if signer is None:

@@ -21,36 +21,36 @@ RECEIPT_SECONDS = 5.0
 Shape = TypeVar("Shape", bound=Struct)
 
 
-class FrameError(Struct):
+class StreamedError(Struct):
     message: str
 
 
-class FrameDelta(Struct):
+class StreamedDelta(Struct):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
 
-class FrameChoice(Struct):
-    delta: FrameDelta | None = None
+class StreamedChoice(Struct):
+    delta: StreamedDelta | None = None
     finish_reason: str | None = None
 
 
-class FrameUsage(Struct):
+class StreamedUsage(Struct):
     completion_tokens: int | None = None
     cost: float | None = None
 
 
-class Frame(Struct):
+class StreamedFrame(Struct):
     """One frame of a streamed answer, as far as it is shown."""
 
-    error: FrameError | None = None
-    choices: list[FrameChoice] | None = None
-    usage: FrameUsage | None = None
+    error: StreamedError | None = None
+    choices: list[StreamedChoice] | None = None
+    usage: StreamedUsage | None = None
 
 
-class Receipt(Struct):
+class ShownReceipt(Struct):
     """A receipt, as far as it is shown. `outcome`: None while the answer runs."""
 
     outcome: str | None = None
@@ -61,11 +61,11 @@ class Receipt(Struct):
 
 
 class ReceiptAnswer(Struct):
-    data: Receipt
+    data: ShownReceipt
 
 
 class Refusal(Struct):
-    error: FrameError
+    error: StreamedError
 
 
 class GatewayError(Exception):
@@ -116,7 +116,7 @@ class Gateway:
                 response.close()  # it holds the socket too
             connection.close()
 
-    def receipt(self, id: str) -> Receipt:
+    def receipt(self, id: str) -> ShownReceipt:
         """The receipt of an exchange. Waits for its outcome, but not for ever. Raises GatewayError."""
         deadline = time.monotonic() + RECEIPT_SECONDS
         while True:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from infron.testing.scripts import Counts, Fault, Reason, Voice, named, pieces
+from infron.testing.scripts import Fault, Reason, TokenCounts, Voice, named, pieces
 
 
 class AnthropicVoice(Voice):
@@ -33,7 +33,7 @@ class AnthropicVoice(Voice):
     }
     _blocks = 0
     _open = ""
-    _counts: Counts | None = None
+    _counts: TokenCounts | None = None
 
     def start(self, prompt: int = 7) -> bytes:
         self._blocks, self._open, self._counts = 0, "", None
@@ -64,7 +64,7 @@ class AnthropicVoice(Voice):
         return begun + b"".join(self._delta({"type": "input_json_delta", "partial_json": part}) for part in parts)
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        self._counts = Counts(prompt, completion, cached, reasoning)
+        self._counts = TokenCounts(prompt, completion, cached, reasoning)
         return self._message_delta(None)
 
     def finish(self, reason: Reason = "stop") -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from infron.testing.openai_chat import DONE, chat_counts
-from infron.testing.scripts import Counts, Fault, Reason, Voice, dump, pieces
+from infron.testing.scripts import Fault, Reason, TokenCounts, Voice, dump, pieces
 
 
 class CloudflareVoice(Voice):
@@ -43,7 +43,7 @@ class CloudflareVoice(Voice):
         return b"".join(self._frame(tool_calls=[part]) for part in (call, *more))
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        return self._frame(response="", usage=chat_counts(Counts(prompt, completion, cached, reasoning)))
+        return self._frame(response="", usage=chat_counts(TokenCounts(prompt, completion, cached, reasoning)))
 
     def finish(self, reason: Reason = "stop") -> bytes:
         self.reason_of(reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from infron.testing.openai_chat import DONE
-from infron.testing.scripts import Counts, Fault, Reason, Voice, named, pieces
+from infron.testing.scripts import Fault, Reason, TokenCounts, Voice, named, pieces
 
 
 class CohereVoice(Voice):
@@ -25,7 +25,7 @@ class CohereVoice(Voice):
     _blocks = 0
     _calls = 0
     _open = ""
-    _counts: Counts | None = None
+    _counts: TokenCounts | None = None
 
     def start(self, prompt: int = 7) -> bytes:
         self._blocks, self._calls, self._open, self._counts = 0, 0, "", None
@@ -48,7 +48,7 @@ class CohereVoice(Voice):
         return said + named("tool-call-end", index=index)
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        self._counts = Counts(prompt, completion, cached)
+        self._counts = TokenCounts(prompt, completion, cached)
         return b""
 
     def finish(self, reason: Reason = "stop") -> bytes:

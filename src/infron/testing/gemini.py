@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from infron.testing.scripts import Counts, Fault, Reason, Voice, dump
+from infron.testing.scripts import Fault, Reason, TokenCounts, Voice, dump
 
 
 class GeminiVoice(Voice):
@@ -31,7 +31,7 @@ class GeminiVoice(Voice):
         "invalid": (400, "INVALID_ARGUMENT"),
         "key": (403, "PERMISSION_DENIED"),
     }
-    _counts: Counts | None = None
+    _counts: TokenCounts | None = None
 
     def start(self, prompt: int = 7) -> bytes:
         self._counts = None
@@ -48,7 +48,7 @@ class GeminiVoice(Voice):
         return self._part(functionCall=call | ({"args": json.loads(arguments)} if arguments else {}))
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        self._counts = Counts(prompt, completion, cached, reasoning)
+        self._counts = TokenCounts(prompt, completion, cached, reasoning)
         return self._chunk()
 
     def finish(self, reason: Reason = "stop") -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from infron.testing.scripts import Counts, Fault, Reason, Voice, dump, pieces
+from infron.testing.scripts import Fault, Reason, TokenCounts, Voice, dump, pieces
 
 
 def frame(**fields: Any) -> bytes:
@@ -31,7 +31,7 @@ USAGE = frame(choices=[], usage={"prompt_tokens": 7, "completion_tokens": 3, "to
 DONE = b"data: [DONE]\n\n"
 
 
-def chat_counts(counts: Counts) -> dict[str, Any]:
+def chat_counts(counts: TokenCounts) -> dict[str, Any]:
     """`usage` of the chat wire."""
     return {
         "prompt_tokens": counts.prompt,
@@ -74,7 +74,7 @@ class OpenAIVoice(Voice):
         return b"".join([begun, *more])
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        return frame(choices=[], usage=chat_counts(Counts(prompt, completion, cached, reasoning)))
+        return frame(choices=[], usage=chat_counts(TokenCounts(prompt, completion, cached, reasoning)))
 
     def finish(self, reason: Reason = "stop") -> bytes:
         return delta(self.reason_of(reason))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from infron.testing.scripts import Answer, Call, Counts, Fault, Playable, Reason, Script, Voice, dump, json_answer
+from infron.testing.scripts import Answer, Call, Fault, Playable, Reason, Script, TokenCounts, Voice, dump, json_answer
 
 
 class ReplicateVoice(Voice):
@@ -28,7 +28,7 @@ class ReplicateVoice(Voice):
         "key": (401, "Unauthenticated"),
     }
     _events = 0
-    _counts: Counts | None = None
+    _counts: TokenCounts | None = None
 
     def start(self, prompt: int = 7) -> bytes:
         self._events, self._counts = 0, None
@@ -38,7 +38,7 @@ class ReplicateVoice(Voice):
         return self._event("output", content)
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
-        self._counts = Counts(prompt, completion)
+        self._counts = TokenCounts(prompt, completion)
         return b""
 
     def finish(self, reason: Reason = "stop") -> bytes:

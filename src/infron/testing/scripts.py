@@ -89,7 +89,7 @@ def split(data: bytes | Sequence[bytes], *places: int) -> list[bytes]:
 # ---- all wires alike
 
 
-class Counts(NamedTuple):
+class TokenCounts(NamedTuple):
     """Tokens as the chat wire counts them: `prompt` includes `cached`, `completion` includes `reasoning`."""
 
     prompt: int

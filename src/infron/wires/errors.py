@@ -14,9 +14,8 @@ import msgspec
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured
+from infron.request import Headers as Headers
 from infron.wires.wordings import says_too_long
-
-Headers = list[tuple[bytes, bytes]]  # names in lower case
 
 _encode = msgspec.json.Encoder().encode
 

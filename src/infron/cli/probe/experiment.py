@@ -23,7 +23,7 @@ from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog, load_catalog
 from infron.cli.probe.accounts import MOST_BYTES, SECONDS, Account, Unknowable, account_of
 from infron.cli.probe.findings import Finding, Report, Trial, find
-from infron.config import Config, LedgerSection, Server
+from infron.config import Config, LedgerSection, ServerSection
 from infron.errors import InfronError, NotFound, ProviderClosed, ProviderMisconfigured, ProviderUnavailable
 from infron.policy import prices, tokens
 from infron.policy.routing import did_you_mean
@@ -66,7 +66,7 @@ async def run(name: str, settings: Config, options: Options, environ: Mapping[st
     listener = listen("127.0.0.1", 0)
     with tempfile.TemporaryDirectory() as folder:
         ledger = LedgerSection(url=f"sqlite:///{Path(folder) / 'probe.db'}")
-        inner = msgspec.structs.replace(settings, ledger=ledger, server=Server())
+        inner = msgspec.structs.replace(settings, ledger=ledger, server=ServerSection())
         try:
             async with running(inner, catalog, listener, bundled) as context:
                 experiment = Experiment(context, asked, model, listener.getsockname()[1], options, say)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from infron import printable
 
-Value = Literal["yes", "no", "unknown"]
+FactValue = Literal["yes", "no", "unknown"]
 
 # So much of the whole answer must have been left at the disconnect, for its end to prove that nothing stopped it.
 LEFT_SECONDS = 1.0
@@ -60,10 +60,10 @@ class Report(Struct, frozen=True, kw_only=True):
     final: bool = True
 
 
-class Fact(Struct, frozen=True):
+class ProvenFact(Struct, frozen=True):
     """What is known, and the sentence that says from where; an `unknown` one says why."""
 
-    value: Value
+    value: FactValue
     source: str
     date: str = ""
 
@@ -84,9 +84,9 @@ class Finding(Struct, frozen=True, kw_only=True):
     whole_seconds: float | None
     verdict: str
     on_disconnect: str | None
-    stops_work: Fact
-    stops_billing: Fact
-    reports_partial_usage: Fact
+    stops_work: ProvenFact
+    stops_billing: ProvenFact
+    reports_partial_usage: ProvenFact
 
 
 def find(
@@ -100,7 +100,7 @@ def find(
     """
     made = _made(cut, whole, seen, most)
     work = _work(cut, whole, seen, waited, made, why_not)
-    billing = Fact("yes", "it costs nothing") if free and work.value != "no" else _billing(seen, made, why_not)
+    billing = ProvenFact("yes", "it costs nothing") if free and work.value != "no" else _billing(seen, made, why_not)
     facts = [replace(fact, date=date) for fact in (work, billing, _partial(cut))]
     return Finding(
         provider=provider,
@@ -119,7 +119,7 @@ def find(
     )
 
 
-VERDICTS: dict[tuple[Value, Value], str] = {
+VERDICTS: dict[tuple[FactValue, FactValue], str] = {
     ("yes", "yes"): "Disconnecting stops the work and the bill.",
     ("yes", "no"): "Disconnecting stops the work, but not the bill.",
     ("yes", "unknown"): "Disconnecting stops the work; what that does to the bill is unknown.",
@@ -176,45 +176,47 @@ def _made(cut: Trial, whole: Trial | None, seen: Report | None, most: int) -> _M
     return _Made(None, f"{words}: it may as well have been a shorter answer")
 
 
-def _work(cut: Trial, whole: Trial | None, seen: Report | None, waited: float, made: _Made, why_not: str) -> Fact:
+def _work(cut: Trial, whole: Trial | None, seen: Report | None, waited: float, made: _Made, why_not: str) -> ProvenFact:
     if seen is None:
         closed = (
             "" if cut.closed_ms is None else f"our connection was closed {cut.closed_ms:.1f} ms after the disconnect, "
         )
-        return Fact("unknown", f"{closed}which does not show that the work stopped: {why_not}".removeprefix("which "))
+        return ProvenFact(
+            "unknown", f"{closed}which does not show that the work stopped: {why_not}".removeprefix("which ")
+        )
     if seen.stopped:
-        return Fact("yes", seen.words)
+        return ProvenFact("yes", seen.words)
     left = whole.seconds - cut.seconds if whole is not None else None
     if seen.working:
         if left is not None and waited >= left / 2 >= LEFT_SECONDS / 2:
-            return Fact("no", seen.words)
-        return Fact("unknown", f"{seen.words}, when it was last looked at (--wait and --control tell more)")
+            return ProvenFact("no", seen.words)
+        return ProvenFact("unknown", f"{seen.words}, when it was last looked at (--wait and --control tell more)")
     if seen.freed is not None:
         if left is None:
-            return Fact("unknown", f"{seen.words}; whether it was at its end was not measured (--control does)")
+            return ProvenFact("unknown", f"{seen.words}; whether it was at its end was not measured (--control does)")
         if left < LEFT_SECONDS:
-            return Fact("unknown", f"{seen.words}; but only {max(0.0, left):.1f} s of the answer were left")
+            return ProvenFact("unknown", f"{seen.words}; but only {max(0.0, left):.1f} s of the answer were left")
         words = f"{seen.words}, where the rest of the answer takes {left:.1f} s"
-        return Fact("yes" if seen.freed <= left / 2 else "no", words)
+        return ProvenFact("yes" if seen.freed <= left / 2 else "no", words)
     if made.part is not None:
-        return Fact("yes" if made.part == "part" else "no", made.words)
-    return Fact("unknown", made.words)
+        return ProvenFact("yes" if made.part == "part" else "no", made.words)
+    return ProvenFact("unknown", made.words)
 
 
-def _billing(seen: Report | None, made: _Made, why_not: str) -> Fact:
+def _billing(seen: Report | None, made: _Made, why_not: str) -> ProvenFact:
     if seen is None:
-        return Fact("unknown", why_not)
+        return ProvenFact("unknown", why_not)
     if not seen.billed:
-        return Fact("unknown", "it keeps no bill that could be asked for")
-    return Fact({"part": "yes", "all": "no", None: "unknown"}[made.part], made.words)  # type: ignore[arg-type]
+        return ProvenFact("unknown", "it keeps no bill that could be asked for")
+    return ProvenFact({"part": "yes", "all": "no", None: "unknown"}[made.part], made.words)  # type: ignore[arg-type]
 
 
-def _partial(cut: Trial) -> Fact:
+def _partial(cut: Trial) -> ProvenFact:
     """Whether the stream itself reports what it used before it ends; an early placeholder does not count."""
     if cut.reported is None:
-        return Fact("no", f"no usage had come when {cut.tokens} tokens were delivered")
+        return ProvenFact("no", f"no usage had come when {cut.tokens} tokens were delivered")
     words = f"it had reported {cut.reported} completion tokens when {cut.tokens} were delivered"
-    return Fact("yes" if cut.reported >= cut.tokens / 2 > 0 else "no", words)
+    return ProvenFact("yes" if cut.reported >= cut.tokens / 2 > 0 else "no", words)
 
 
 # ---- as a definition
@@ -231,7 +233,7 @@ def as_toml(finding: Finding) -> str:
     if finding.on_disconnect:
         lines.append(f'on_disconnect = "{finding.on_disconnect}"')
     for name in ("stops_work", "stops_billing", "reports_partial_usage"):
-        fact: Fact = getattr(finding, name)
+        fact: ProvenFact = getattr(finding, name)
         if fact.value == "unknown":
             lines.append(f"# {name} is not known by this: {fact.source}")
             continue

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Verbatim
-from infron.request import Request
+from infron.request import Headers, Request
 from infron.runtime.exchange.settlement import Bill
 from infron.runtime.telemetry.bugs import report_bug
 from infron.wires import CLIENT_WIRES
@@ -18,8 +18,6 @@ from infron.wires.contract import Accumulator, ClientWire, Encoder
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
 MAX_ACCUMULATED_BYTES = 64 << 20
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class Responder(Protocol):

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from infron.catalog.definitions import Model, Offer, Provider
-from infron.catalog.endpoint import Endpoint
+from infron.catalog.endpoint import ProviderEndpoint
 from infron.errors import InfronError
 from infron.runtime.exchange.providers import Providers
 from infron.runtime.telemetry.bugs import report_bug
@@ -99,7 +99,7 @@ class Discovery:
         task = self._asking[provider.id] = self._loop.create_task(self._ask(provider, usable.models_url, usable))
         return task
 
-    async def _ask(self, provider: Provider, url: str, endpoint: Endpoint) -> None:
+    async def _ask(self, provider: Provider, url: str, endpoint: ProviderEndpoint) -> None:
         known = self._known.get(provider.id) or _Known()
         why_not = ""
         try:

@@ -10,7 +10,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from infron.catalog.definitions import Model, Provider
-from infron.catalog.endpoint import Endpoint
+from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import Catalog
 from infron.errors import InfronError, NotFound, ProviderMisconfigured
 from infron.request import Outgoing
@@ -24,7 +24,7 @@ LOCAL_CONNECTIONS = 120  # the bundled model has 128 threads, and each connectio
 REFUSAL_SECONDS = 3600.0  # after which a model that did not take the question for usage is asked again
 MOST_MODELS = 4096  # whose addresses are remembered, where the model is part of the address
 
-Headers = tuple[tuple[str, str], ...]
+HeaderFields = tuple[tuple[str, str], ...]
 
 
 class Signer(Protocol):
@@ -40,7 +40,7 @@ class Signer(Protocol):
 class ProviderHandle:
     """One provider. `key`: ours there, which nobody else may see; "" where none is sent as it is."""
 
-    def __init__(self, provider: Provider, usable: Endpoint | str) -> None:
+    def __init__(self, provider: Provider, usable: ProviderEndpoint | str) -> None:
         """`usable`: the catalogue's word on this provider."""
         self.provider = provider
         self.wire = PROVIDER_WIRES[provider.wire]
@@ -49,7 +49,7 @@ class ProviderHandle:
         self.key = ""
         self._most = provider.max_connections
         self._base_url = self._chat_url = ""
-        self._headers: Headers = ()
+        self._headers: HeaderFields = ()
         self._signer: Signer | None = None
         self._why_not: str | None = None
         self._targets: dict[str, Target] = {}
@@ -120,7 +120,7 @@ class ProviderHandle:
             return self._base_url + outgoing.url
         return outgoing.url or self._chat_url.replace("{model}", quote(provider_model, safe=""))
 
-    def _make(self, url: str, method: str, more: Headers) -> Target:
+    def _make(self, url: str, method: str, more: HeaderFields) -> Target:
         media = self.wire.MEDIA_TYPE.decode()
         content = (("content-type", "application/json"),) if method == "POST" else ()
         given = {name.lower() for name, _ in more}
@@ -188,7 +188,7 @@ class Providers:
         return [model for model in self.catalog.models.values() if any(o.provider in usable for o in model.served_by)]
 
 
-def signer_of(usable: Endpoint) -> Signer | None:
+def signer_of(usable: ProviderEndpoint) -> Signer | None:
     """Who proves where requests come from, where there is no key; None where the key is a header like any other."""
     match usable.signed:
         case "aws":

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response as Answer
 
-from infron.runtime.server.cors import Headers
+from infron.request import Headers
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
 

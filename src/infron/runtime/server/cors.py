@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-Headers = list[tuple[bytes, bytes]]
+from infron.request import Headers
 
 
 def allow_origin(origin: bytes | None, allowed: list[str]) -> Headers:

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 
 from infron.errors import InfronError, InternalError
 from infron.policy.routing import asked_on_disconnect, check_names
-from infron.request import Request
+from infron.request import Headers, Request
 from infron.runtime.exchange.admission import ExchangeAdmission
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import error_answer
@@ -19,7 +19,7 @@ from infron.runtime.server.admission import Admission, Admitted
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.asgi import AsgiCall
 from infron.runtime.server.body import coding_of, whole
-from infron.runtime.server.cors import Headers, preflight
+from infron.runtime.server.cors import preflight
 from infron.runtime.server.endpoints import endpoints
 from infron.runtime.server.paths import Paths, api_near
 from infron.runtime.server.request import HttpRequest

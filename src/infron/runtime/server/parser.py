@@ -11,7 +11,7 @@ import httptools
 
 from infron.config import Limits
 from infron.errors import HeadTooLarge, InfronError, InvalidRequest, PayloadTooLarge
-from infron.runtime.server.cors import Headers
+from infron.request import Headers
 from infron.runtime.server.paths import Paths
 from infron.runtime.server.request import HttpRequest, target_of
 

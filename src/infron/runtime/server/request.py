@@ -11,7 +11,7 @@ import httptools
 
 from infron.errors import InfronError, InvalidRequest
 from infron.policy.access import Key, KeyRing
-from infron.runtime.server.cors import Headers
+from infron.request import Headers
 from infron.runtime.server.paths import NOWHERE, Place
 
 

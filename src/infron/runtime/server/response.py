@@ -10,7 +10,8 @@ import http
 from collections.abc import Callable
 from typing import Protocol
 
-from infron.runtime.server.cors import Headers, allow_origin
+from infron.request import Headers
+from infron.runtime.server.cors import allow_origin
 from infron.runtime.server.request import HttpRequest
 from infron.wires import CLIENT_WIRES
 

@@ -27,7 +27,7 @@ _BAD = (Outcome.FAILED, Outcome.TIMED_OUT)
 _PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
 
 
-class Line(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+class LogLine(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What begins every line. As text: `time LEVEL event name=value …`, without what has no value."""
 
     time: str  # UTC
@@ -37,7 +37,7 @@ class Line(Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
         return f"{self.time} {self.level.upper()} {self.__struct_config__.tag}{_pairs(self, 2)}"
 
 
-class ExchangeLine(Line, frozen=True, kw_only=True, tag_field="event", tag="exchange"):
+class ExchangeLine(LogLine, frozen=True, kw_only=True, tag_field="event", tag="exchange"):
     """How an exchange ended. `key`: the id of the caller's, `model`: the id that was asked for.
 
     `charge`, `cost`: USD. `latency_ms`: to the first content, `generation_ms`: from there to the end.
@@ -77,7 +77,7 @@ class ExchangeLine(Line, frozen=True, kw_only=True, tag_field="event", tag="exch
         )
 
 
-class AccessLine(Line, frozen=True, kw_only=True, tag_field="event", tag="access"):
+class AccessLine(LogLine, frozen=True, kw_only=True, tag_field="event", tag="access"):
     """An answer over HTTP. `path`: without its query. `cut`: the client left before its end."""
 
     client: str
@@ -89,7 +89,7 @@ class AccessLine(Line, frozen=True, kw_only=True, tag_field="event", tag="access
     cut: bool = False
 
 
-class MessageLine(Line, frozen=True, kw_only=True, tag_field="event", tag="message"):
+class MessageLine(LogLine, frozen=True, kw_only=True, tag_field="event", tag="message"):
     """Whatever else there is to say."""
 
     logger: str
@@ -162,7 +162,7 @@ class Log:
         for line in lines:
             self._lines.append(printable.line(line).encode())
 
-    def _write(self, line: Line) -> None:
+    def _write(self, line: LogLine) -> None:
         self._lines.append(printable.in_json(_JSON.encode(line)) if self._json else line.text().encode())
 
     def _time(self, now: float) -> str:
@@ -226,7 +226,7 @@ def _whole(milliseconds: float | None) -> int | None:
     return None if milliseconds is None else int(milliseconds)
 
 
-def _pairs(line: Line, first: int) -> str:
+def _pairs(line: LogLine, first: int) -> str:
     """` name=value …` of the fields from `first` on that have a value."""
     found = ((name, getattr(line, name)) for name in line.__struct_fields__[first:])
     return "".join([f" {name}={_value(value)}" for name, value in found if value or type(value) in (int, float)])

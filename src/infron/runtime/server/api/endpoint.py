@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from infron.policy.access import Key
 
-Answer = Callable[[Request, Key | None], Awaitable[Response]]
+Answering = Callable[[Request, Key | None], Awaitable[Response]]
 
 
 class Endpoint(Struct, frozen=True):
@@ -26,7 +26,7 @@ class Endpoint(Struct, frozen=True):
     """
 
     path: str
-    answer: Answer
+    answer: Answering
     method: str = "GET"
     takes_body: bool = False
     root: bool = False
