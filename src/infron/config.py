@@ -76,6 +76,13 @@ class KeepAlive(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     every_seconds: Annotated[
         Seconds, Meta(description="Silence after which each further comment is sent. 0: none.")
     ] = 10.0
+    whole: Annotated[
+        bool,
+        Meta(
+            description="The same before answers that are not streamed: white space in front of the JSON. The status "
+            "is then 200 whatever follows. Callers choose with the header `X-Infron-Keep-Alive`."
+        ),
+    ] = False
 
 
 class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -37,7 +37,7 @@ class Moments(Struct, frozen=True, kw_only=True):
     """
 
     phase: Phase
-    streams: bool
+    kept_alive: bool
     complete: bool
     comments: int
     started: float
@@ -81,7 +81,7 @@ def running(x: Moments, config: Config) -> list[tuple[Due, float]]:
         runs(Due.STALL, x.last_frame, timeouts.stall_seconds)
     else:
         runs(Due.FIRST_TOKEN, x.attempt_started, timeouts.first_token_seconds)
-    if x.streams and not draining and config.keepalive.first_seconds:
+    if x.kept_alive and not draining and config.keepalive.first_seconds:
         pause = config.keepalive.every_seconds if x.comments else config.keepalive.first_seconds
         runs(Due.COMMENT, x.last_write, pause)
     return found

@@ -151,10 +151,3 @@ def priced(candidates: tuple[Candidate, ...], is_priced: Callable[[Candidate], b
             param="model",
         )
     return found
-
-
-def asked_on_disconnect(value: str | None) -> str | None:
-    """The checked value of `X-Infron-On-Disconnect`. Raises InvalidRequest."""
-    if value is None or value.strip().lower() in ("cancel", "drain"):
-        return value.strip().lower() if value else None
-    raise InvalidRequest("`X-Infron-On-Disconnect` must be `cancel` or `drain`.", param="X-Infron-On-Disconnect")

@@ -14,6 +14,7 @@ from rawclient import ask, gateway, receipt
 from infron.catalog.load import load_catalog
 from infron.config import Config
 from infron.errors import InternalError, ProviderTimeout, ProviderUnavailable
+from infron.policy.asked import NOTHING
 from infron.policy.lifecycle import TABLE, Action, Input, Phase, Settle
 from infron.records import Opening, Outcome, Settlement
 from infron.runtime import process
@@ -119,7 +120,7 @@ class Stage:
         self.ledger.keys = cast(Any, None)
         fields = {"model": "a/x", "models": ["b/x"], "stream": True, "messages": [{"role": "user", "content": "hi"}]}
         request = CLIENT_WIRES["openai-chat"].parse(msgspec.json.encode(fields), [])
-        self.exchange: Exchange = ExchangeAdmission(self.context).begin(request, None, self.client, None)
+        self.exchange: Exchange = ExchangeAdmission(self.context).begin(request, None, self.client, NOTHING)
         self.exchange.begin()
 
     def bring_into(self, phase: Phase) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from typing import Any
 
 import pytest
-from rawclient import COMMENT, ask, deaf_host, gateway, settled, true, within
+from rawclient import COMMENT, Client, ask, deaf_host, gateway, send, settled, true, within
 
-from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, Pause, ScriptedProvider, Wait, delta, text
+from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, Answer, Pause, ScriptedProvider, Wait, delta, text
 
 NEVER = asyncio.Event
 CLOCK = 0.1  # what every clock resolves to, in seconds
@@ -110,6 +112,106 @@ async def test_an_answer_that_is_not_streamed_has_no_comments() -> None:
         client = await (await ask(running.port, stream=False)).head()
         assert client.headers["content-type"] == "application/json"
         assert (await client.rest()).startswith(b"{")
+
+
+# ---- signs of life before an answer that is not streamed
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
+    "/v1/messages": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 10},
+    "/v1/responses": {"input": "Hi"},
+}
+
+
+async def whole(port: int, path: str, *headers: str) -> Client:
+    body = json.dumps({"model": "mock/any", **BODIES[path]}).encode()
+    return await (await send(port, "POST", path, body, "content-type: application/json", *headers)).head()
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize(
+    ("headers", "setting"), [(["x-infron-keep-alive: true"], False), ([], True)], ids=["asked for", "set"]
+)
+async def test_an_answer_that_is_not_streamed_may_begin_with_white_space(
+    path: str, headers: list[str], setting: bool
+) -> None:
+    """Not a byte came until the end, and proxies between gave up after a minute or two."""
+    more = asyncio.Event()
+    script = [Wait(more), ROLE, text("Hello"), FINISH, USAGE, DONE]
+    keepalive = {"first_seconds": 0.05, "every_seconds": 0.05, "whole": setting}
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await whole(running.port, path, *headers)
+        assert (client.status, client.headers["content-type"]) == (200, "application/json")
+        assert [await client.piece() for _ in range(3)] == [b"\n"] * 3
+        more.set()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    assert "Hello" in json.dumps(json.loads(body))
+    assert (found["outcome"], found["tokens_completion"]) == ("completed", 3)
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_an_error_after_white_space_says_the_status_that_it_would_have_had(path: str) -> None:
+    more = asyncio.Event()
+    script = [Wait(more), Answer(429, (("retry-after", "7"),), b'{"error":{"message":"slow down"}}')]
+    keepalive = {"first_seconds": 0.05, "every_seconds": 0.05}
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await whole(running.port, path, "x-infron-keep-alive: true")
+        await client.until(b"\n")
+        more.set()
+        error = json.loads(await client.rest())["error"]
+        found = await settled(running, client.id)
+    assert client.status == 200
+    assert "slow down" in error["message"]
+    if path != "/v1/messages":  # whose errors have a type and a message alone
+        assert error["metadata"]["status"] == 429
+    assert found["outcome"] == "failed"
+
+
+async def test_another_candidate_is_tried_after_white_space() -> None:
+    more = asyncio.Event()
+    async with (
+        ScriptedProvider([Wait(more), CUT]) as first,
+        ScriptedProvider([ROLE, text("Hello"), FINISH, USAGE, DONE]) as second,
+        gateway(
+            providers={"mock": first.row(), "other": second.row()}, keepalive={"first_seconds": 0.05, "whole": True}
+        ) as running,
+    ):
+        client = await (await ask(running.port, stream=False, models=["other/any"])).head()
+        await client.until(b"\n")
+        more.set()
+        answer = json.loads(await client.rest())
+        found = await settled(running, client.id)
+    assert answer["choices"][0]["message"]["content"] == "Hello"
+    assert (found["provider_name"], len(found["attempts"])) == ("other", 1)
+
+
+@pytest.mark.parametrize(("header", "setting"), [("x-infron-keep-alive: false", True), ("x-other: 1", False)])
+async def test_an_answer_that_is_not_streamed_keeps_its_status_where_no_sign_of_life_is_asked_for(
+    header: str, setting: bool
+) -> None:
+    script = [Pause(0.3), Answer(429, (), b'{"error":{"message":"slow down"}}')]
+    keepalive = {"first_seconds": 0.05, "every_seconds": 0.05, "whole": setting}
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+    ):
+        client = await (await ask(running.port, header, stream=False)).head()
+        assert client.status == 429
+
+
+async def test_a_wish_that_is_none_is_refused() -> None:
+    async with ScriptedProvider([DONE]) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, "x-infron-keep-alive: often", stream=False)).head()
+        error = await client.error()
+    assert (client.status, error["param"]) == (400, "X-Infron-Keep-Alive")
+    assert error["message"] == "`X-Infron-Keep-Alive` must be `true` or `false`."
 
 
 # ---- the provider's clocks

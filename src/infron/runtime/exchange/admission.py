@@ -10,6 +10,7 @@ import time
 from infron.errors import Overloaded, RateLimited, ShuttingDown
 from infron.policy import access, routing
 from infron.policy.access import Key
+from infron.policy.asked import Asked
 from infron.policy.disconnect import may_drain
 from infron.policy.routing import Candidate
 from infron.records import Opening
@@ -26,7 +27,7 @@ class ExchangeAdmission:
         self._context = context
         self._routes: dict[str, tuple[Candidate, ...]] = {}
 
-    def begin(self, request: Request, key: Key | None, responder: Responder, asked: str | None) -> Exchange:
+    def begin(self, request: Request, key: Key | None, responder: Responder, asked: Asked) -> Exchange:
         """The exchange, to be begun. Raises InfronError where the request can be served by nobody, or not now."""
         context, running = self._context, len(self._context.registry)
         if context.registry.closing:
@@ -44,7 +45,9 @@ class ExchangeAdmission:
         if (
             cap
             and context.ledger.drains_of(key_id) >= cap
-            and may_drain((candidate.provider for candidate in candidates), asked, streamed=request.stream)
+            and may_drain(
+                (candidate.provider for candidate in candidates), asked.on_disconnect, streamed=request.stream
+            )
         ):
             what = f"{cap} answers that you disconnected from are still being read to their end; wait for them."
             raise RateLimited(what, retry_after=10)

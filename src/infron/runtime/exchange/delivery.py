@@ -18,13 +18,14 @@ from infron.wires.contract import Accumulator, ClientWire, Encoder
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
 MAX_ACCUMULATED_BYTES = 64 << 20
+BLANK = b"\n"  # a sign of life before JSON, which may begin with white space
 
 
 class Responder(Protocol):
     """Where the answer goes; the server's side of a request."""
 
-    def start(self, id: str) -> None:
-        """The head of a stream, with the exchange's id in it."""
+    def start(self, id: str, *, whole: bool = False) -> None:
+        """The head of a stream, with the exchange's id in it. `whole`: of JSON that is yet to come."""
 
     def write(self, data: bytes) -> None: ...
     def finish(self, data: bytes) -> None: ...
@@ -127,7 +128,13 @@ class Delivery:
     def comment(self, now: float) -> None:
         self.comments += 1
         self.last_write = now
-        self.responder.write(self.encoder.keep_alive())
+        if self._accumulator is None:
+            self.responder.write(self.encoder.keep_alive())
+            return
+        if not self._started:
+            self._started = True
+            self.responder.start(self._id, whole=True)
+        self.responder.write(BLANK)
 
     def finish(self, bill: Bill, raw: dict[str, Any] | None, provider: str) -> None:
         """The end of a complete answer. `raw`: the provider's own usage report."""
@@ -135,7 +142,10 @@ class Delivery:
             billed = _billed(bill, raw, provider)
             body = self._accumulator.answer(billed)
             self._over = True
-            self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
+            if self._started:
+                self.responder.finish(body)
+            else:
+                self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
             return
         if self._request.include_usage:
             self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
@@ -152,7 +162,8 @@ class Delivery:
         """The error in the stream, and its end. `with_held`: after what is held, which is the reader's too."""
         if not with_held:
             self.held.clear()
-        self.held.append(self.encoder.fail(error))
+        whole = self._accumulator is not None
+        self.held.append(self._wire.render_error(error) if whole else self.encoder.fail(error))
         self._end()
 
     def _end(self) -> None:

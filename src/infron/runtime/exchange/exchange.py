@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from infron.errors import InfronError, InternalError, LedgerUnavailable, ShuttingDown
 from infron.policy import deadlines
+from infron.policy.asked import Asked
 from infron.policy.deadlines import Due, Moments
 from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
@@ -47,9 +48,8 @@ class Exchange:
         opening: Opening,
         candidates: tuple[Candidate, ...],
         responder: Responder,
-        asked: str | None,
+        asked: Asked,
     ) -> None:
-        """`asked`: what the caller wants done when it leaves."""
         self.id = opening.id
         self.request = request
         self.state = _FIRST
@@ -58,8 +58,10 @@ class Exchange:
         self._opening = opening
         self._started = now = context.loop.time()
         self.pace = Pace()
+        whole = context.config.keepalive.whole if asked.keep_alive is None else asked.keep_alive
+        self._kept_alive = request.stream or whole
         override = context.config.billing.allow_cancel_override
-        self.departure = Departure(asked, streams=request.stream, allow_override=override)
+        self.departure = Departure(asked.on_disconnect, streams=request.stream, allow_override=override)
         self.delivery = Delivery(request, opening.id, int(opening.created_at), responder, now)
         self.attempts = Attempts(context, request, candidates, opening.price, self.delivery, self)
 
@@ -172,7 +174,7 @@ class Exchange:
         attempt, delivery, pace = self.attempts.current, self.delivery, self.pace
         moments = Moments(
             phase=self.state.phase,
-            streams=self.request.stream,
+            kept_alive=self._kept_alive,
             complete=attempt.state is AttemptState.COMPLETE,
             comments=delivery.comments,
             started=self._started,

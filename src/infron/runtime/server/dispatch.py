@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Coroutine
 
 from infron.errors import InfronError, InternalError
-from infron.policy.routing import asked_on_disconnect, check_names
+from infron.policy.asked import asked_in
+from infron.policy.routing import check_names
 from infron.request import Headers, Request
 from infron.runtime.exchange.admission import ExchangeAdmission
 from infron.runtime.exchange.context import Context
@@ -109,8 +110,7 @@ class Dispatch:
         exchange: Exchange | None = None
         try:
             check_names(wanted)
-            wish = request.named.get(b"x-infron-on-disconnect")
-            asked = asked_on_disconnect(wish.decode("latin-1")) if wish else None
+            asked = asked_in(request.named)
             response.producer = exchange = self._exchanges.begin(wanted, request.key, response, asked)
             exchange.begin()
         except InfronError as error:

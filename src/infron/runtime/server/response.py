@@ -21,6 +21,7 @@ _STREAM_HEAD = (
     b"cache-control: no-cache, no-transform\r\n"
     b"x-accel-buffering: no\r\n"
 )
+_WHOLE_HEAD = _STREAM_HEAD.replace(b"%b; charset=utf-8", b"application/json")
 _STREAM_HEADS = {api.MEDIA_TYPE: _STREAM_HEAD % api.MEDIA_TYPE for api in CLIENT_WIRES.values()}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _BODILESS = (204, 304)
@@ -97,13 +98,13 @@ class Response:
 
     # ---- an exchange's stream
 
-    def start(self, id: str) -> None:
-        """Its head goes out with its first bytes."""
+    def start(self, id: str, *, whole: bool = False) -> None:
+        """Its head goes out with its first bytes. `whole`: they are JSON."""
         api = self.request.place.api
         assert api is not None
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         end = self._connection.headers.end_head(self, _NONE)
-        head = _STREAM_HEADS[api.MEDIA_TYPE]
+        head = _WHOLE_HEAD if whole else _STREAM_HEADS[api.MEDIA_TYPE]
         self._pending = b"%b%bx-generation-id: %b\r\n%b" % (head, encoding, id.encode(), end)
         self.started, self.status = True, 200
 
