@@ -110,9 +110,7 @@ def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
 
 def _read_large(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     """The same of a body of which nothing large is to be built: its large members are looked at from outside."""
-    mended: tuple[str, ...] = ()
-    if b"\\u" in body:
-        body, mended = without_halves(body)
+    body, mended = without_halves(body)
     fields = large_members(body)
     looked_at: dict[str, Any] = {}
     for name in {*_KINDS, holds, "models", "fallback_models"}:
