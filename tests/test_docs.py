@@ -73,6 +73,20 @@ def test_every_wire_is_explained():
         assert f"`{wire}`" in DEFINITIONS
 
 
+COMPATIBILITY = (ROOT / "docs/compatibility.md").read_text()
+RULES = [line for line in COMPATIBILITY.splitlines() if re.match(r"\| (?!rule )", line)]
+
+
+def test_every_rule_of_compatibility_is_held_by_a_test():
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    known = set(re.findall(r"def (test_\w+)", tests))
+    assert len(RULES) > 20
+    for rule in RULES:
+        named = re.findall(r"`(test_\w+)`", rule.split("|")[-2])
+        assert named, f"no test is named: {rule}"
+        assert set(named) <= known, f"no such test: {set(named) - known}"
+
+
 def test_every_voice_is_explained():
     page = (ROOT / "docs/testing.md").read_text()
     for wire in SCRIPTS:

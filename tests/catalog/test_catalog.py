@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from infron.catalog.definitions import FLAT_QUIRKS, Quirks
+from infron.catalog.definitions import FLAT_QUIRKS, AnswerQuirks, Quirks
 from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import Catalog, load_catalog
 from infron.errors import ConfigError
@@ -292,11 +292,19 @@ def test_quirks_without_their_table_still_work_and_say_so_once(tmp_path: Path) -
     ).notes
 
 
+def test_quirks_that_nobody_needs_any_more_are_ignored_with_a_word() -> None:
+    given = {"loose_tool_calls": True, "answer": {"split_content": True, "loose_tool_calls": True, "drop": ["x"]}}
+    catalog = load_catalog({"own": {**WIRE, "quirks": given}}, environ={}, wires=PROVIDER_WIRES)
+    assert catalog.providers["own"].quirks == Quirks(answer=AnswerQuirks(drop=["x"]))
+    assert len(catalog.notes) == 3
+    assert "providers.own.quirks.answer.split_content: it is ignored" in catalog.notes[1]
+
+
 def test_every_quirk_that_once_stood_without_a_table_has_its_place() -> None:
     for name, (table, new) in FLAT_QUIRKS.items():
         quirks = getattr(Quirks(), table)
         assert new in quirks.__struct_fields__, name
-    assert len(set(FLAT_QUIRKS.values())) == len(FLAT_QUIRKS) == 30
+    assert len(set(FLAT_QUIRKS.values())) == len(FLAT_QUIRKS) == 28
 
 
 def test_a_quirk_in_its_table_comes_before_its_old_name() -> None:

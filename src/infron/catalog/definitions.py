@@ -123,15 +123,12 @@ class AnswerQuirks(Definition, frozen=True):
     `usage_path`: where usage stands if not at the root, dotted · `usage_excludes_reasoning`: `completion_tokens` must
     be raised by the reasoning tokens · `cached_header`: the response header that counts cached prompt tokens where
     usage does not · `cost_path`: where usage holds what the provider bills, dotted, in units of which `cost_per_usd`
-    make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish reasons that mean one of
-    OpenAI's, for the record only; an empty one ends a choice only where it is named here, and one that means "" ends
+    make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish reasons that mean
+    another one than they usually do; an empty one ends a choice only where it is named here, and one that means "" ends
     none · `error_path`: a member, dotted, that reports a failure unless it is absent, empty or zero;
     `error_message_path`: its text, if it is not the text itself · `skip_frames`: a frame with this root member is
     progress, nothing else · `drop`: root members never passed on · `drop_choice`: members never passed on in a choice
-    (one left without `delta` gets an empty one) · `split_content`: `delta.content` may be a list of parts: `text` is
-    passed on as content, `thinking` as `reasoning_content` · `loose_tool_calls`: a tool call may lack `index`, `type`
-    or `id`, or have an object for arguments, and one that says nothing may follow: mended, and left out ·
-    `cumulative_details`: `reasoning_details` may repeat what they said before: only what is new is passed on.
+    · `cumulative_details`: `reasoning_details` may repeat what they said before: only what is new is passed on.
     """
 
     usage_path: str = ""
@@ -146,8 +143,6 @@ class AnswerQuirks(Definition, frozen=True):
     skip_frames: list[str] = []
     drop: list[str] = []
     drop_choice: list[str] = []
-    split_content: bool = False
-    loose_tool_calls: bool = False
     cumulative_details: bool = False
 
 
@@ -170,6 +165,9 @@ FLAT_QUIRKS: dict[str, tuple[str, str]] = {
     "only_message": ("message", "only"),
     "drop_members": ("answer", "drop"),
 }
+
+# Quirks of answers that are repaired at every provider now.
+NEEDLESS_QUIRKS = frozenset(("loose_tool_calls", "split_content"))
 
 
 class Provider(Definition, frozen=True):

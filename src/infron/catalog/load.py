@@ -18,7 +18,16 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infron.catalog.address import mended
-from infron.catalog.definitions import FLAT_QUIRKS, Definition, Model, Provider, Quirks, Rate, price_from
+from infron.catalog.definitions import (
+    FLAT_QUIRKS,
+    NEEDLESS_QUIRKS,
+    Definition,
+    Model,
+    Provider,
+    Quirks,
+    Rate,
+    price_from,
+)
 from infron.catalog.endpoint import VARIABLE, ProviderEndpoint, any_of, endpoint
 from infron.errors import ConfigError
 from infron.money import Price
@@ -187,6 +196,10 @@ def _with_quirks(table: Table, where: str, keys: list[str], path: Path | None, n
     given = table.get("quirks")
     if not isinstance(given, dict):
         return table
+    given, needless = _without_needless(given)
+    for at in needless:
+        where_at = _place(where, [*keys, "quirks", *at], path)
+        notes.append(f"{where_at}: it is ignored, for every provider's answers are repaired so.")
     quirks: Table = {name: value for name, value in given.items() if name in Quirks.__struct_fields__}
     for name in [name for name in given if name not in quirks]:
         at = [*keys, "quirks", name]
@@ -200,6 +213,18 @@ def _with_quirks(table: Table, where: str, keys: list[str], path: Path | None, n
             raise _wrong(where, [*keys, "quirks", into], "expected a table", path)
         quirks[into] = {new: given[name], **inner}
     return {**table, "quirks": quirks}
+
+
+def _without_needless(quirks: Table) -> tuple[Table, list[list[str]]]:
+    """The quirks without those that nobody needs any more, and the places of these."""
+    answer = quirks.get("answer")
+    inner = answer if isinstance(answer, dict) else {}
+    places = [[name] for name in quirks if name in NEEDLESS_QUIRKS]
+    places += [["answer", name] for name in inner if name in NEEDLESS_QUIRKS]
+    kept = {name: value for name, value in quirks.items() if name not in NEEDLESS_QUIRKS}
+    if inner:
+        kept["answer"] = {name: value for name, value in inner.items() if name not in NEEDLESS_QUIRKS}
+    return kept, places
 
 
 def _model(

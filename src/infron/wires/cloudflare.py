@@ -33,7 +33,7 @@ from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.lenient_json import dict_in
 from infron.wires.openai.chat import request as openai_request
-from infron.wires.openai.chat.reader import REASONS
+from infron.wires.openai.chat.repair import REASONS
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"

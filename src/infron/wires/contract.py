@@ -36,7 +36,9 @@ class Decoder(Protocol):
         """What these bytes of the stream complete."""
 
     def close(self) -> list[Event]:
-        """The body ended: what was complete but for its last delimiter. Not Done, unless that was said."""
+        """Nothing follows: what was complete but for its last delimiter, and what waited for the end. Not Done, unless
+        that was said.
+        """
 
     def whole(self, body: bytes) -> list[Event]:
         """A body that is no stream: an error with status 200, a whole answer, or what leads onward."""

@@ -1,5 +1,4 @@
-"""JSON that others wrote, read as far as it can be: raw control characters, halves of surrogate
-pairs, bytes that are no UTF-8, NaN, wrong types.
+"""JSON that others wrote, read as far as it can be: control characters, NaN, halves of surrogate pairs, wrong types.
 
 It never knows what the JSON means.
 """
@@ -7,6 +6,7 @@ It never knows what the JSON means.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -32,27 +32,57 @@ def decode(payload: bytes, decoder: msgspec.json.Decoder[Kind]) -> Kind | None:
     try:
         return decoder.decode(payload)
     except BROKEN:
-        clean = mended(payload)
+        text = json_in(payload)
         try:
-            return decoder.decode(clean)
-        except msgspec.ValidationError:
-            return None
+            return decoder.decode(text)
         except BROKEN:
-            raise ProviderUnavailable("This is not JSON.") from None
+            return None
 
 
-def mended(payload: bytes) -> bytes:
-    """The same JSON as every encoder and decoder takes it. Raises ProviderUnavailable, without a provider, for none."""
+def json_in(payload: bytes) -> bytes:
+    """What is, or was meant as, JSON, repaired. Raises ProviderUnavailable, without a provider, for what is none."""
+    text = repaired(payload)
     try:
-        value = json.loads(payload.decode("utf-8", "replace"), strict=False, parse_constant=_null)
-    except (ValueError, RecursionError):
+        _any.decode(text)
+    except BROKEN:
         raise ProviderUnavailable("This is not JSON.") from None
-    text = json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+    return text
 
 
-def _null(constant: str) -> None:
-    """NaN and the infinities, which are no JSON."""
+_BOM = b"\xef\xbb\xbf"
+# A string, also one that the text ends in; or what some writers take for a number.
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|-?\b(?:Infinity|NaN)\b', re.DOTALL)
+# In a string: a character that must be escaped, an escape, a pair of halves first.
+_ODD = re.compile(
+    rb"[\x00-\x1f]|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)?", re.DOTALL
+)
+
+
+def repaired(payload: bytes) -> bytes:
+    """The JSON that was meant: control characters in strings escaped, U+FFFD for bytes that are no UTF-8 and for halves
+    of surrogate pairs, a backslash that escapes nothing as itself, null for NaN and infinities. What is right stays as
+    it is, byte for byte. It may still be no JSON.
+    """
+    if not payload.isascii():
+        payload = payload.decode("utf-8", "replace").encode()
+    return _TOKEN.sub(_repaired_token, payload.removeprefix(_BOM))
+
+
+def _repaired_token(match: re.Match[bytes]) -> bytes:
+    token = match[0]
+    return _ODD.sub(_repaired_character, token) if token[:1] == b'"' else b"null"
+
+
+def _repaired_character(match: re.Match[bytes]) -> bytes:
+    found = match[0]
+    if found[:1] != b"\\":
+        return b"\\u%04x" % found[0]
+    if len(found) == 6 and found[2:3] in b"dD" and found[3:4] in b"89abABcdefCDEF":
+        return b"\\ufffd"
+    return found if len(found) >= 6 or found[1:] in _ESCAPES else b"\\" + found
+
+
+_ESCAPES = frozenset((b'"', b"\\", b"/", b"b", b"f", b"n", b"r", b"t"))
 
 
 def value_of(payload: bytes) -> Any:

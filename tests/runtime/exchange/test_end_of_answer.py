@@ -70,7 +70,9 @@ async def test_a_client_that_leaves_after_the_finish_reason_waits_no_longer_than
     script = [ROLE, text("Hello"), FINISH, Wait(NEVER())]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
         client = await (await ask(running.port)).head()
-        await client.until(b'"stop"')
+        await client.until(b"Hello")
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.attempts.current.finished_at)
         client.close()
         await within(running.context.registry.idle.wait(), 1)
         found = await settled(running, client.id)

@@ -382,7 +382,7 @@ async def test_finish_without_an_end_is_complete_after_two_seconds() -> None:
         gateway(providers={"mock": provider.row()}) as running,
     ):
         client = await (await ask(running.port)).head()
-        await client.until(b'"stop"')
+        await client.until(b"Hello")
         begun = time.monotonic()
         await client.rest()
         took = time.monotonic() - begun

@@ -13,16 +13,16 @@ from counts import NOTHING, billed
 from infron.catalog.definitions import Provider
 from infron.events import Billed, Verbatim
 from infron.money import Charge, Usage
+from infron.wires.openai.chat import Decoder
 from infron.wires.openai.chat.answer import Accumulator, cost_members, usage_object
-from infron.wires.openai.chat.decoder import Decoder
 
 
 def folded(*frames: dict[str, Any], used: Billed = NOTHING) -> dict[str, Any]:
     decoder, folder = Decoder(Provider(id="mock", name="Mock")), Accumulator("gen-1", 123, asking(model="a/b"))
-    for frame in frames:
-        for event in decoder.feed(b"data: %b\n\n" % json.dumps(frame).encode()):
-            if isinstance(event, Verbatim):
-                folder.add(event)
+    stream = b"".join(b"data: %b\n\n" % json.dumps(frame).encode() for frame in frames)
+    for event in decoder.feed(stream) + decoder.close():
+        if isinstance(event, Verbatim):
+            folder.add(event)
     answer: dict[str, Any] = json.loads(folder.answer(used))
     return answer
 
@@ -98,8 +98,8 @@ def test_tool_calls_without_an_index_are_told_apart_by_their_ids() -> None:
         one({}, "tool_calls"),
     )
     assert found["message"]["tool_calls"] == [
-        {"id": "a", "function": {"name": "f", "arguments": "{}"}},
-        {"id": "b", "function": {"name": "g", "arguments": "{}"}},  # clients parse the arguments
+        {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}},  # clients parse the arguments
     ]
 
 

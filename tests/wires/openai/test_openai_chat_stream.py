@@ -33,8 +33,8 @@ def decoded(pieces: list[bytes], row: Provider, whole: bool = False, key: str = 
     decoder = openai_chat.Decoder(row, key=key)
     if whole:
         return decoder.whole(b"".join(pieces))
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.close()
+    events = [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
+    return sorted(events, key=lambda event: isinstance(event, Done))  # but for Done, after which counts may come
 
 
 def shown(events: list[Event]) -> list[Any]:
@@ -82,7 +82,7 @@ def test_a_client_of_another_api_gets_no_frame_and_each_end_once(name: str) -> N
     decoder = openai_chat.Decoder(provider(case), verbatim=False)
     events = decoder.whole(data) if case.get("whole") else decoder.feed(data) + decoder.close()
     assert not [event for event in events if isinstance(event, Verbatim)]
-    ends = [event.choice for event in events if isinstance(event, Finished)]
+    ends = [event.choice for event in events if isinstance(event, Finished) and not event.told]
     assert len(ends) == len(set(ends))
     assert bool(ends) == any("finished" in event for event in case["events"] if isinstance(event, dict))
     kept = [event for event in shown(events) if event and "finished" not in event]
@@ -116,17 +116,69 @@ def encoded(events: list[Event]) -> list[dict[str, msgspec.Raw]]:
     return [msgspec.json.decode(frame[6:], type=dict[str, msgspec.Raw]) for frame in frames]
 
 
-UNCHANGED = [
-    name
-    for name in NAMES
-    if not case_of(name)[1].get("quirks")
-    and not case_of(name)[1].get("whole")
-    and name not in ("invalid_utf8", "line_separators", "lone_surrogate", "pretty_printed", "after_done")
-]
+OWN = ("id", "object", "created", "model")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_client_gets_the_frames_that_stand_beside_the_case(name: str) -> None:
+    data, case = case_of(name)
+    row, whole = provider(case), case.get("whole", False)
+    pieces = [data[i : i + 1] for i in range(len(data))]
+    for reads in ([data], [data] if whole else pieces):
+        frames = [json.loads(msgspec.json.encode(frame)) for frame in encoded(decoded(reads, row, whole))]
+        assert [{name: frame[name] for name in frame if name not in OWN} for frame in frames] == case["client"]
+
+
+def assert_readable(frames: list[dict[str, Any]]) -> None:
+    """What client libraries rely on, whichever host the frames are of."""
+    roles: list[int] = []
+    ended: list[int] = []
+    calls: dict[int, list[str]] = {}
+    entries: dict[tuple[int, str], int] = {}
+    for frame in frames:
+        assert frame["object"] == "chat.completion.chunk"
+        assert frame["choices"]
+        for choice in frame["choices"]:
+            index, delta, finish = choice["index"], choice["delta"], choice.get("finish_reason")
+            assert isinstance(delta, dict)
+            assert finish in (None, "stop", "length", "tool_calls", "content_filter", "function_call")
+            assert index not in ended, "something follows the end of a choice"
+            roles += [index] * ("role" in delta and bool(delta["role"]))
+            ended += [index] * (finish is not None)
+            assert isinstance(delta.get("content"), str | None)
+            for call in delta.get("tool_calls") or ():
+                known = calls.setdefault(index, [])
+                place, part = call["index"], call.get("function") or call.get("custom") or {}
+                assert 0 <= place <= len(known)
+                if place == len(known):
+                    assert part["name"]
+                    known.append(call["id"])
+                else:
+                    assert call.get("id") is None
+                    assert part.get("name") is None
+                assert call.get("type") != ""
+                assert isinstance(part.get("arguments", part.get("input", "")), str)
+            for kind in ("annotations", "images", "reasoning_details"):
+                for entry in delta.get(kind) or ():
+                    assert entry["index"] <= entries.get((index, kind), 0)
+                    entries[index, kind] = max(entries.get((index, kind), 0), entry["index"] + 1)
+    assert len(roles) == len(set(roles)), "a role is told twice"
+    assert all(len(ids) == len(set(ids)) for ids in calls.values())
+    assert all(id for ids in calls.values() for id in ids)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_client_libraries_can_read_every_frame(name: str) -> None:
+    data, case = case_of(name)
+    frames = encoded(decoded([data], provider(case), case.get("whole", False)))
+    assert_readable([json.loads(msgspec.json.encode(frame)) for frame in frames])
+
+
+UNCHANGED = [name for name in NAMES if not case_of(name)[1].keys() & {"quirks", "whole", "repaired"}]
 
 
 @pytest.mark.parametrize("name", UNCHANGED)
-def test_what_stands_inside_choices_arrives_byte_for_byte(name: str) -> None:
+def test_choices_that_are_right_arrive_byte_for_byte(name: str) -> None:
     data, case = case_of(name)
     lines = [line.removeprefix(b"data:").strip() for line in data.splitlines() if line.startswith(b"data:")]
     sent = []
@@ -138,8 +190,7 @@ def test_what_stands_inside_choices_arrives_byte_for_byte(name: str) -> None:
     received = [bytes(frame["choices"]) for frame in encoded(decoded([data], provider(case)))]
     ours = [choices for choices in received if choices not in sent]
     assert all(b'"delta":{"role":"assistant","content":""}' in choices for choices in ours)  # a first role, supplied
-    rest = iter(sent)
-    assert all(choices in rest for choices in received if choices in sent)  # in the same order, none twice
+    assert all(received.count(choices) <= sent.count(choices) for choices in received if choices in sent)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -149,14 +200,14 @@ def test_root_members_are_ours_or_unchanged(name: str) -> None:
         assert bytes(frame["id"]) == b'"gen-1"'
         assert bytes(frame["created"]) == b"123"
         assert bytes(frame["model"]) == b'"author/slug"'
-        assert bytes(frame["object"]) in (b'"chat.completion.chunk"', b'""')
+        assert bytes(frame["object"]) == b'"chat.completion.chunk"'
         assert not frame.keys() & {"usage", "error"}
         for member, raw in frame.items():
             if member not in ("id", "created", "model", "object", "choices", "x_groq"):
                 assert bytes(raw) in data
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "parts"])  # there text is counted in another order
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_encoded_is_decoded_to_the_same_chunks(name: str) -> None:
     data, case = case_of(name)
     chunks = [
@@ -246,7 +297,6 @@ ROWS = [
                     "error_path": "x.z",
                     "error_message_path": "x.w",
                     "drop_choice": ["message"],
-                    "split_content": True,
                     "finish": {"": "stop"},
                     "error_finish": ["bad"],
                     "skip_frames": ["p"],

@@ -247,6 +247,15 @@ class Attempt(AnswerReader):
             self._move(_REOPEN)
         return told, content, end
 
+    def rest(self) -> list[AnyClientEvent]:
+        """What its decoder kept until it was known that nothing follows."""
+        try:
+            events = self.decoder.close()
+        except InfronError:  # of bytes that nobody waits for
+            return []
+        wanted: list[Event] = [event for event in events if isinstance(event, ClientEvent | UsageReported)]
+        return self.read(wanted, self.last_frame)[0]
+
     # ---- while it is under way
 
     def pause(self) -> None:

@@ -182,6 +182,9 @@ class Attempts:
         attempt = self.current
         if attempt.state is _COMPLETE:
             return
+        rest = attempt.rest()
+        if rest and self._exchange.state.phase is not _DRAINING:
+            self._delivery.take(rest)
         attempt.complete()
         if attempt.meter.is_reported:
             self._exchange.take(_ENDED)

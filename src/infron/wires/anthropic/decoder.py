@@ -182,7 +182,7 @@ class NeutralDecoder(SseDecoder):
         if not payload.strip():
             return None
         try:
-            clean = lenient_json.mended(payload)
+            clean = lenient_json.json_in(payload)
             return frame_of(clean), clean
         except msgspec.ValidationError:
             return None

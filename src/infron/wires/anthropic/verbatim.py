@@ -104,7 +104,7 @@ def _line(payload: bytes) -> bytes:
     try:
         return sse.unbroken(payload)
     except UnicodeDecodeError:
-        return sse.unbroken(lenient_json.mended(payload))
+        return sse.unbroken(lenient_json.repaired(payload))
 
 
 _EMPTY = {"type": Raw(b'"message"'), "role": Raw(b'"assistant"'), "content": Raw(b"[]")}

@@ -2,8 +2,9 @@
 
 from infron.wires.errors import parse_error, render_error
 from infron.wires.openai.chat.answer import Accumulator
-from infron.wires.openai.chat.decoder import MEDIA_TYPE, Decoder
+from infron.wires.openai.chat.decoder import MEDIA_TYPE
 from infron.wires.openai.chat.encoder import Encoder
+from infron.wires.openai.chat.neutral import Decoder
 from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
 
 DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}

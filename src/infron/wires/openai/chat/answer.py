@@ -82,6 +82,10 @@ class Accumulator:
             for call in calls if isinstance(calls, list) else ():
                 if isinstance(call, dict):
                     _finish_call(call)
+            for name in ("annotations", "images"):
+                for entry in message.get(name) or ():
+                    if isinstance(entry, dict):
+                        entry.pop("index", None)
             if isinstance(message.get("audio"), dict):
                 _finish_sound(message["audio"])
         own = {**self._own, "provider": billed.provider}

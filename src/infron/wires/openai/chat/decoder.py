@@ -5,60 +5,60 @@ It never knows who the caller is, or what a token costs.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Raw
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
-from infron.events import Done, Event, Failed, Finished, Verbatim
+from infron.events import Done, Event, Failed, UsageReported, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import parse_error
-from infron.wires.openai.chat.choices import CHUNK, ROOT
-from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, Seen, as_delta, content_of, rewrites, rewritten
-from infron.wires.openai.chat.reader import Reader
+from infron.wires.openai.chat.choices import CHUNK
+from infron.wires.openai.chat.delta import Delta, as_delta, content_of
+from infron.wires.openai.chat.frame import (
+    BROKEN,
+    NO_MESSAGE,
+    Frame,
+    beginning,
+    clean,
+    facts_in,
+    failure_at,
+    is_frame,
+    members_in,
+    members_or_repaired,
+    objects_in,
+    one_line,
+    read_leniently,
+    silenced,
+    taken,
+)
+from infron.wires.openai.chat.progress import Progress
+from infron.wires.openai.chat.repair import is_plain
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
-_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 
 
-class _Choice(Struct, gc=False):
-    index: int | None = 0
-    delta: Delta | None = None
-    finish_reason: Any = None
-    usage: Any = None
-
-
-class _Frame(Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: Any = UNSET
-    error: Any = UNSET
-    id: Any = None
-
-
-_facts = msgspec.json.Decoder(_Frame).decode
 # Root members that say nothing of their own when `choices` is empty.
 _FRAMING = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
 )
-_OURS = frozenset(ROOT)
-_CHOICES = b'"choices":'
 _NO_USAGE = b',"usage":null}'  # what hosts put behind the choices of every frame but the last
-_PAIRS = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|u[dD][89a-fA-F]..|.)", re.DOTALL)
-_BROKEN_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NULL = Raw(b"null")
+_NO_DELTA = (Delta(), Delta(content=""))
 
 
 class VerbatimDecoder(AnswerDecoder):
-    """A provider's stream to its own frames, as events. Raises only InfronError. Nothing follows Done or Failed.
+    """A provider's stream to its own frames, repaired, as events. Raises only InfronError. Nothing follows Failed, and
+    only counts follow Done.
 
     `key`: our key at this provider, which no message may repeat. `finished`: every choice seen has a finish reason.
+    Ends of choices are told last, when it is known that nothing follows them.
     """
 
     # How the frames of this stream begin, up to the value of `choices`, and the root members that stand there.
@@ -67,6 +67,7 @@ class VerbatimDecoder(AnswerDecoder):
     _unlike = 0  # frames that began in another way
     _lines: sse.Decoder | None = None  # from the first read that is not plain
     _begun = False
+    _counted = False  # usage was told
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
         super().__init__(provider, key)
@@ -74,10 +75,10 @@ class VerbatimDecoder(AnswerDecoder):
         self._quirks = quirks = provider.quirks.answer
         self._usage_path = quirks.usage_path.split(".") if quirks.usage_path else []
         self._error_path = quirks.error_path.split(".") if quirks.error_path else []
-        self._rewrites = rewrites(quirks)
-        self._seen = Seen() if self._rewrites else None
-        self._roles: set[int] = set()
-        self._finishes: dict[int, str | None] = {}
+        rewrites = quirks.drop_choice or quirks.cumulative_details or quirks.drop or quirks.skip_frames
+        self._verbatim = not (rewrites or quirks.usage_path or quirks.error_path)  # frames of the usual form stay
+        self._progress = Progress(quirks)
+        self._plain = self._progress.plain
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []
@@ -88,25 +89,21 @@ class VerbatimDecoder(AnswerDecoder):
         plain = sse.plain(data, self._max) if clean else None
         if plain is not None:
             for payload in plain:
-                if self._over:
-                    break
                 self._frame(payload, events)
             self._begun = True
             return events
         if lines is None:
-            lines = self._lines = sse.Decoder(self._max, _is_frame, begun=self._begun)
+            lines = self._lines = sse.Decoder(self._max, is_frame, begun=self._begun)
         try:
             frames = lines.feed(data)
         except InfronError as error:
             error.provider = self._provider.id
             raise
         for event in frames:
-            if self._over:
-                break
             if event.event or event.stray:
                 self._told(event, events)
             elif event.comment is None:
-                self._frame(_one_line(event.data), events)
+                self._frame(one_line(event.data), events)
         return events
 
     def close(self) -> list[Event]:
@@ -119,20 +116,22 @@ class VerbatimDecoder(AnswerDecoder):
         for event in [] if self._over or self._lines is None else self._lines.close():
             if event.stray or event.event == "error":
                 self._told(event, events)
-            elif _is_frame(event.data):
-                self._frame(_one_line(event.data), events)
+            elif is_frame(event.data):
+                self._frame(one_line(event.data), events)
+        if not self._over:
+            self._progress.tell_ends(events)
         return events
 
     def whole(self, body: bytes) -> list[Event]:
         """An answer in one JSON though a stream was asked for: an error, or the whole completion."""
         try:
-            body = (body if body.isascii() else _clean(body)).replace(b"\r", b" ")
-            answer: dict[str, Any] = _members(body)
-            choices: list[dict[str, Any]] = _objects(answer["choices"]) if "choices" in answer else []
+            body = (body if body.isascii() else clean(body)).replace(b"\r", b" ")
+            answer: dict[str, Any] = members_or_repaired(body)
+            choices: list[dict[str, Any]] = objects_in(answer["choices"]) if "choices" in answer else []
             for choice in choices:
                 if "message" in choice and "delta" not in choice:
                     choice["delta"] = as_delta(choice.pop("message"))
-        except _BROKEN_JSON:
+        except BROKEN:
             if body.lstrip()[:1] in (b"{", b"["):
                 return [Failed(parse_error(200, [], body, self._provider, self._key))]
             raise self._broken("answered with something that is neither a stream nor JSON") from None
@@ -141,18 +140,20 @@ class VerbatimDecoder(AnswerDecoder):
         answer["choices"] = choices
         answer["object"] = CHUNK
         events: list[Event] = []
-        self._frame(_one_line(_encode(answer)), events)
+        self._frame(one_line(_encode(answer)), events)
         if not self._over:
-            events.append(Done())
+            self._finish(events)
         return events
 
     def _told(self, event: sse.Event, events: list[Event]) -> None:
         """A named event, or a line without `data:`, as some hosts write errors."""
+        if self._over:
+            return
         complains = any(word in event.data for word in (b'"error"', b'"detail"', b'"message"'))
         if event.event == "error" or (event.stray and complains):
             self._fail_with(event.data, events)
         elif not event.stray:
-            self._frame(_one_line(event.data), events)
+            self._frame(one_line(event.data), events)
 
     def _one_more(self, data: bytes, events: list[Event]) -> bool:
         """Take a read that is one more frame like those before it: what nearly all reads are."""
@@ -167,46 +168,49 @@ class VerbatimDecoder(AnswerDecoder):
             return False
         payload = data[6:-2]
         try:
-            return self._alike(_facts(payload), payload, events)
-        except _BROKEN_JSON:
+            return self._alike(facts_in(payload), payload, events)
+        except BROKEN:
             return False
 
     def _frame(self, payload: bytes, events: list[Event]) -> None:
         if not payload.isascii():
-            payload = _clean(payload)
+            payload = clean(payload)
+        if self._over:
+            self._take_late(payload, events)
+            return
         if payload[:6] == b"[DONE]":
-            self._over = True
-            events.append(Done())
+            self._finish(events)
             return
         try:
-            facts = _facts(payload)
+            facts = facts_in(payload)
             if (payload.startswith(self._lead) if self._lead else self._learn(payload)) and self._alike(
                 facts, payload, events
             ):
                 return
-            members = _members(payload)
-        except _BROKEN_JSON:
+            members = members_in(payload)
+        except BROKEN:
             if not payload.strip():
                 return
-            try:
-                payload = _PAIRS.sub(_paired, payload)
-                facts = _facts(payload)
-                members = _members(payload)
-            except _BROKEN_JSON:
+            read = read_leniently(payload)
+            if read is None:
                 self._fail(self._broken("sent a frame that is not a chat completion chunk"), events)
                 return
+            payload, facts = read
+            members = members_in(payload)
         complains = facts.error is not UNSET and facts.error
         if complains or (facts.choices is None and "object" not in members and _only_complains(members)):
             self._fail_with(payload, events)
-        elif not (self._error_path and self._reports_failure(members, events)):
-            self._chunk(facts, members, b"", events)
+        elif self._error_path and (failure := failure_at(members, self._error_path, self._quirks.error_message_path)):
+            self._fail_with(failure, events)
+        else:
+            self._chunk(facts, members, events)
             if self._lead and facts.choices:
                 self._learn(payload)
 
-    def _alike(self, facts: _Frame, payload: bytes, events: list[Event]) -> bool:
-        """Take a frame that begins like the ones before it, if all that is ours stands in that beginning."""
+    def _alike(self, facts: Frame, payload: bytes, events: list[Event]) -> bool:
+        """Take a frame that begins like the ones before it and is as it should be: what nearly all frames are."""
         choices = facts.choices
-        if not choices or facts.error is not UNSET:
+        if not choices or len(choices) != 1 or facts.error is not UNSET or self._progress.riding:
             return False
         if facts.usage is UNSET:
             rest = payload[len(self._lead) :]
@@ -214,20 +218,60 @@ class VerbatimDecoder(AnswerDecoder):
             rest = payload[len(self._lead) : -len(_NO_USAGE)] + b"}"
         else:
             return False
-        if len(choices) == 1:
-            choice = choices[0]
-            delta = choice.delta
+        choice = choices[0]
+        delta, known = choice.delta, self._plain.get(choice.index)
+        if delta is None or choice.usage is not None or choice.message is not NO_MESSAGE:
+            return False
+        if known is None:
+            return self._begins(facts, delta, rest, events)
+        finish, content = choice.finish_reason, delta.content
+        if finish is not None or delta.role is not None:
             if (
-                delta is not None
-                and choice.index in self._roles
-                and choice.finish_reason is None
-                and choice.usage is None
-                and delta.role is None
-            ):  # what nearly all frames are, in short
-                content, text = content_of(delta)
-                events.append(Verbatim(self._led, content, text, rest))
+                finish.__class__ is str
+                and delta in _NO_DELTA
+                and self._progress.end(known, finish, self._led, rest, events)
+            ):
+                self._note(events)
                 return True
-        self._chunk(facts, self._led, rest, events)
+            rest = silenced(rest, delta.role, finish, "" in self._quirks.finish)
+            if not rest:
+                return False
+        if (
+            (content.__class__ is str or content is None)
+            and delta.reasoning_content is None
+            and delta.reasoning is None
+            and delta.reasoning_details is None
+            and delta.refusal is None
+            and delta.function_call is None
+            and delta.audio is None
+            and delta.images is None
+            and delta.annotations is None
+        ):  # what nearly all frames are, in short
+            if not delta.tool_calls:
+                events.append(Verbatim(self._led, bool(content), content or "", rest))
+                return True
+            arguments = known.calls.go_on(delta.tool_calls) if known.calls is not None and not content else None
+            if arguments is not None:
+                events.append(Verbatim(self._led, True, arguments, rest))
+                return True
+            return False
+        if not is_plain(delta, known):
+            return False
+        found, text = content_of(delta)
+        events.append(Verbatim(self._led, found, text, rest))
+        return True
+
+    def _begins(self, facts: Frame, delta: Delta, rest: bytes, events: list[Event]) -> bool:
+        """Take the first frame of an answer, if it is as it should be."""
+        assert facts.choices
+        choice = facts.choices[0]
+        begins = choice.index == 0 and not self._progress.choices and choice.finish_reason is None
+        if not begins or delta.role != "assistant" or delta.reasoning_details or not is_plain(delta):
+            return False
+        self._name(facts)
+        self._progress.begin(self.upstream_id or "")
+        found, text = content_of(delta)
+        events.append(Verbatim(self._led, found, text, rest))
         return True
 
     def _learn(self, payload: bytes) -> bool:
@@ -235,201 +279,77 @@ class VerbatimDecoder(AnswerDecoder):
         self._unlike += 1
         if self._unlike & (self._unlike - 1) or not self._verbatim:
             return False
-        lead, found, _ = payload.partition(_CHOICES)
-        try:
-            members = _members(lead + b'"choices":0}')
-        except _BROKEN_JSON:
+        found = beginning(payload)
+        if found is None:
             return False
-        del members["choices"]
-        if not found or not members.keys() >= _OURS or "usage" in members or "error" in members:
-            return False
-        self._lead, self._led = lead + found, members
+        self._lead, self._led = found
         return True
 
-    @property
-    def _verbatim(self) -> bool:
-        """Whether frames are handed on as they are, but for the root members that are ours."""
-        quirks = self._quirks
-        mends = self._rewrites or self._usage_path or self._error_path
-        return not (mends or quirks.skip_frames or quirks.drop)
-
-    def _reports_failure(self, members: dict[str, Raw], events: list[Event]) -> bool:
-        code = _at(members, self._error_path)
-        if not code:
-            return False
-        path = self._quirks.error_message_path
-        message = _at(members, path.split(".")) if path else code
-        error = {"error": {"code": code, "message": message if isinstance(message, str) else None}}
-        self._fail_with(_encode(error), events)
-        return True
-
-    def _chunk(self, facts: _Frame, members: dict[str, Raw], rest: bytes, events: list[Event]) -> None:
+    def _chunk(self, facts: Frame, members: dict[str, Raw], events: list[Event]) -> None:
+        self._name(facts)
         quirks = self._quirks
         if quirks.skip_frames and any(name in members for name in quirks.skip_frames):
             return
+        usage = None if facts.usage is UNSET else facts.usage
+        members.pop("usage", None)
+        members.pop("error", None)
+        if self._usage_path:
+            usage = taken(members, self._usage_path) or usage
+        for name in quirks.drop:
+            members.pop(name, None)
+        raws = members.pop("choices", _NULL)
+        if facts.choices:
+            usage = usage or next((choice.usage for choice in facts.choices if choice.usage), None)
+            progress = self._progress
+            progress.seed = self.upstream_id or ""
+            if failure := progress.take(facts.choices, raws, members, events):
+                what, word = failure
+                self._fail(self._broken(what.format(self._shown(word))), events)
+                return
+            self._note(events)
+        else:
+            self._progress.riding.update((name, raw) for name, raw in members.items() if name not in _FRAMING)
+        if report := self._report(usage, members):
+            self._counted = True
+            events.append(report)
+
+    def _report(self, usage: Any, members: dict[str, Raw]) -> UsageReported | None:
+        return None if usage is None else report_of(usage, self._provider, self.headers, self._tier(members))
+
+    def _name(self, facts: Frame) -> None:
         if self.upstream_id is None and isinstance(facts.id, str) and facts.id:
             self.upstream_id = facts.id[:200]
-        usage = None if facts.usage is UNSET else facts.usage
-        if not rest:
-            members.pop("usage", None)
-            members.pop("error", None)
-            if self._usage_path:
-                usage = _take(members, self._usage_path) or usage
-            for name in quirks.drop:
-                members.pop(name, None)
-        content, text, reason = False, "", None
-        choices = facts.choices
-        for choice in choices or ():
-            index = choice.index or 0
-            delta = choice.delta
-            if usage is None and choice.usage:
-                usage = choice.usage
-            if index not in self._finishes:
-                if len(self._finishes) >= MOST_CHOICES:
-                    self._fail(self._broken(f"sent more than {MOST_CHOICES} choices"), events)
-                    return
-                self._finishes[index] = None
-                self.choices, self.finished = len(self._finishes), False
-            if delta is not None:
-                if delta.role:
-                    self._roles.add(index)
-                found, words = content_of(delta)
-                if found:
-                    content = True
-                    text = text + words if text else words
-                    if index not in self._roles:
-                        self._roles.add(index)
-                        events.append(_role_chunk(index))
-            finish = choice.finish_reason
-            if finish is not None and (finish or "" in quirks.finish):
-                reason = str(finish)
-                if reason == "error" or reason in quirks.error_finish:
-                    self._fail(self._broken(f"ended the answer with the finish reason {self._shown(reason)}"), events)
-                    return
-                self._finishes[index] = reason = quirks.finish.get(reason, reason)
-        if rest:
-            events.append(Verbatim(members, content, text, rest))
-        elif choices:
-            if "object" not in members:
-                members["object"] = CHUNK
-            if self._seen is not None:
-                members["choices"] = rewritten(members["choices"], quirks, self._seen)
-            events.append(Verbatim(members, content, text))
-        elif not members.keys() <= _FRAMING:
-            members["choices"] = Raw(b"[]")
-            events.append(Verbatim(members, False, ""))
-        if usage is not None and (report := report_of(usage, self._provider, self.headers, self._tier(members))):
-            events.append(report)
-        if reason is not None:
-            self.finished = all(self._finishes.values())
-            if self.finished:
-                events.append(Finished(reason, told=True))
 
     def _tier(self, members: dict[str, Raw]) -> Any:
         """The service tier that this frame, or the frames before it, say was served."""
         raw = members.get("service_tier") or self._led.get("service_tier")
         return None if raw is None else msgspec.json.decode(raw)
 
+    # ---- the end
 
-def _is_frame(line: bytes) -> bool:
-    """Whether a data line is a frame by itself, whatever follows."""
-    if line[:1] != b"{" or line[-1:] != b"}":
-        return line[:6] == b"[DONE]"
-    try:
-        _members(line)
-    except _BROKEN_JSON:
-        return False
-    return True
+    def _finish(self, events: list[Event]) -> None:
+        self._progress.tell_ends(events)
+        self._over = True
+        events.append(Done())
+
+    def _note(self, events: list[Event]) -> None:
+        """For the record: all choices have ended, as far as that is known."""
+        self.choices, self.finished = len(self._progress.choices), self._progress.finished
+        if self.finished:
+            self._progress.note(events)
+
+    def _take_late(self, payload: bytes, events: list[Event]) -> None:
+        """Counts that come after the end: all that is taken there."""
+        if self._counted or not (self.finished and b"usage" in payload):
+            return
+        try:
+            usage, members = facts_in(payload).usage, members_in(payload)
+        except BROKEN:
+            return
+        if report := self._report(None if usage is UNSET else usage, members):
+            self._counted = True
+            events.insert(len(events) - 1 if events and isinstance(events[-1], Done) else len(events), report)
 
 
 def _only_complains(members: dict[str, Raw]) -> bool:
     return "detail" in members or ("message" in members and "code" in members)
-
-
-def _role_chunk(index: int) -> Verbatim:
-    choices = [{"index": index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
-    return Verbatim({**ROOT, "choices": Raw(_encode(choices))}, False, "")
-
-
-def _one_line(data: bytes) -> bytes:
-    """Line ends between the tokens of the JSON as spaces: ours is one line."""
-    return data.replace(b"\n", b" ") if b"\n" in data else data
-
-
-def _clean(payload: bytes) -> bytes:
-    """UTF-8 for certain, and without the characters at which naive clients break a line."""
-    try:
-        return sse.unbroken(payload)
-    except UnicodeDecodeError:
-        return sse.unbroken(payload.decode("utf-8", "replace").encode())
-
-
-def _paired(match: re.Match[bytes]) -> bytes:
-    """An escape as it is, or U+FFFD for half of a surrogate pair."""
-    escape = match[0]
-    half = len(escape) == 6 and escape[2:3] in b"dD"
-    return b"\\ufffd" if half else escape
-
-
-def _at(members: dict[str, Raw], path: list[str]) -> Any:
-    raw = members.get(path[0])
-    value = msgspec.json.decode(raw) if raw is not None else None
-    for name in path[1:]:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _take(members: dict[str, Raw], path: list[str]) -> Any:
-    """What stands at `path`, taken out of the members; an object that is empty then goes with it."""
-    raw = members.get(path[0])
-    if raw is None:
-        return None
-    if len(path) == 1:
-        return msgspec.json.decode(members.pop(path[0]))
-    if bytes(raw)[:1] != b"{":
-        return None
-    inner = _members(raw)
-    size = len(inner)
-    value = _take(inner, path[1:])
-    if not inner:
-        del members[path[0]]
-    elif value is not None or len(inner) != size:
-        members[path[0]] = Raw(_encode(inner))
-    return value
-
-
-class NeutralDecoder(VerbatimDecoder):
-    """The same frames as neutral events."""
-
-    def __init__(self, provider: Provider, max_frame_bytes: int, key: str) -> None:
-        super().__init__(provider, max_frame_bytes, key)
-        self._reader = Reader()
-
-    def feed(self, data: bytes) -> list[Event]:
-        return self._neutral(super().feed(data))
-
-    def close(self) -> list[Event]:
-        return self._neutral(super().close())
-
-    def whole(self, body: bytes) -> list[Event]:
-        return self._neutral(super().whole(body))
-
-    def _neutral(self, events: list[Event]) -> list[Event]:
-        neutral: list[Event] = []
-        for event in events:
-            if isinstance(event, Verbatim):
-                neutral.extend(self._reader.events_of(event))
-            elif isinstance(
-                event, Finished
-            ):  # the frames before it said the same, but for what the row reads as an end
-                neutral.extend(self._reader.ends_of(self._finishes))
-            else:
-                neutral.append(event)
-        return neutral
-
-
-def Decoder(
-    provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = True
-) -> VerbatimDecoder:
-    """As the contract says."""
-    return (VerbatimDecoder if verbatim else NeutralDecoder)(provider, max_frame_bytes, key)

@@ -1,4 +1,4 @@
-"""What one delta of the OpenAI chat wire says: whether it is content, what of it is counted, how a row rewrites it.
+"""What one delta of the OpenAI chat wire says: whether it is content, what of it is counted, how parts are told apart.
 
 It never knows which frame a delta came in, nor what came before it.
 """
@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from infron.catalog.definitions import AnswerQuirks
 from infron.events import Verbatim
 
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +34,7 @@ class Delta(Struct, gc=False):
     function_call: Any = None
     audio: Any = None
     images: Any = None
+    annotations: Any = None
 
 
 _NOTHING = (False, "")
@@ -74,7 +74,7 @@ def content_of(delta: Delta) -> tuple[bool, str]:
 
 _TEXTS = ("text", "thinking", "summary")
 MOST_CHOICES = 128
-MOST_CALLS = 1000  # of one choice whose ids are remembered
+MOST_BLOCKS = 1000  # of thoughts of one choice that are remembered
 MOST_TEXT = 1 << 20  # characters of thoughts that are remembered
 
 
@@ -98,131 +98,48 @@ def _has_data(part: Any) -> bool:
     return any(isinstance(item, dict) and any(item[name] for name in item if name not in beside) for item in part)
 
 
-def rewrites(quirks: AnswerQuirks) -> bool:
-    """Whether `rewritten` has anything to do for this row."""
-    return bool(quirks.drop_choice or _mends(quirks))
-
-
-def _mends(quirks: AnswerQuirks) -> bool:
-    return quirks.split_content or quirks.loose_tool_calls or quirks.cumulative_details
-
-
-class Seen(Struct, gc=False):
-    """What `rewritten` has to know of an answer so far; for each choice, under its index as it is written.
-
-    `calls`: the ids of its tool calls, in order. `details`: what its reasoning details have said, by their index.
-    """
-
-    calls: dict[bytes, list[str]] = {}
-    details: dict[bytes, dict[int, str]] = {}
-
-
-def rewritten(raw: Raw, quirks: AnswerQuirks, seen: Seen | None = None) -> Raw:
-    """`choices` without what the row drops in each, parts of content told apart, tool calls mended; else as it is.
-
-    `seen`: one for each answer, kept up to date here.
-    """
-    seen = Seen() if seen is None else seen
-    choices: list[dict[str, Any]] = list(_objects(raw))
-    changed = False
-    for choice in choices:
-        for name in quirks.drop_choice:
-            if name in choice:
-                del choice[name]
-                changed = True
-                choice.setdefault("delta", {})
-        if _mends(quirks) and bytes(choice.get("delta", b""))[:1] == b"{":
-            delta: dict[str, Any] = _members(choice["delta"])
-            if _mended(delta, quirks, seen, bytes(choice.get("index", b"0"))):
-                choice["delta"] = delta
-                changed = True
-    return Raw(_encode(choices)) if changed else raw
-
-
-def _mended(delta: dict[str, Any], quirks: AnswerQuirks, seen: Seen, choice: bytes) -> bool:
-    said = quirks.split_content and _is_list(delta, "content")
-    called = quirks.loose_tool_calls and _is_list(delta, "tool_calls")
-    thought = quirks.cumulative_details and _is_list(delta, "reasoning_details")
-    if said:
-        _split(delta)
-    if called:
-        _mend_calls(delta, seen.calls.setdefault(choice, []))
-    if thought:
-        _cut_details(delta, seen.details.setdefault(choice, {}))
-    return said or called or thought
-
-
-def _is_list(delta: dict[str, Any], name: str) -> bool:
-    return bytes(delta.get(name, b""))[:1] == b"["
-
-
-def _split(delta: dict[str, Any]) -> None:
+def split_content(delta: Delta, members: dict[str, Any]) -> None:
+    """Content in parts as text, parts that are thoughts as `reasoning_content`, pictures as `images`; in both."""
     texts: list[str] = []
     thoughts: list[str] = []
-    for part in msgspec.json.decode(delta.pop("content")):
+    images: list[Any] = []
+    for part in delta.content:
         if isinstance(part, dict) and part.get("type") == "thinking":
             thoughts.extend(strings_in(part.get("thinking")))
+        elif isinstance(part, dict) and part.get("type") == "image_url":
+            images.append(part)
         else:
             texts.extend(strings_in(part))
-    if texts or not thoughts:
-        delta["content"] = "".join(texts)
+    del members["content"]
+    delta.content = None
+    if texts or not (thoughts or images):
+        delta.content = members["content"] = "".join(texts)
+    if images:
+        delta.images = members["images"] = images
     if thoughts:
-        delta["reasoning_content"] = "".join(thoughts)
+        delta.reasoning_content = members["reasoning_content"] = "".join(thoughts)
 
 
-def _mend_calls(delta: dict[str, Any], ids: list[str]) -> None:
-    mended: list[Any] = []
-    for call in msgspec.json.decode(delta.pop("tool_calls")):
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict):
-            mended.append(call)
-            continue
-        id, name, arguments = call.get("id"), function.get("name"), function.get("arguments")
-        if not id and not name and arguments is None:
-            continue
-        id = id if isinstance(id, str) and id != "null" else ""
-        index = call.get("index")
-        if not isinstance(index, int):
-            index = call["index"] = _place(id, bool(name), ids)
-        if 0 <= index < MOST_CALLS:
-            ids.extend("" for _ in range(len(ids), index + 1))
-            if name and not id and not ids[index]:
-                id = call["id"] = f"call_{index}"
-            ids[index] = ids[index] or id
-        if name:
-            call.setdefault("type", "function")
-        if isinstance(arguments, dict):
-            function["arguments"] = _encode(arguments).decode()
-        mended.append(call)
-    if mended:
-        delta["tool_calls"] = mended
-
-
-def _cut_details(delta: dict[str, Any], said: dict[int, str]) -> None:
-    """Leave of each text what is new, whether the host tells pieces or, each time, all so far."""
+def cut_details(delta: Delta, members: dict[str, Any], said: dict[int, str]) -> None:
+    """Leave of each text what is new, whether the host tells pieces or, each time, all so far; in both."""
     kept: list[Any] = []
-    for place, detail in enumerate(msgspec.json.decode(delta.pop("reasoning_details"))):
+    for place, detail in enumerate(delta.reasoning_details):
         if isinstance(detail, dict) and isinstance(detail.get("text"), str):
             index = detail.get("index")
             index = index if isinstance(index, int) else place
             before, text = said.get(index, ""), detail["text"]
             if before and text.startswith(before):
                 text = text[len(before) :]
-            if len(before) + len(text) <= MOST_TEXT and len(said) <= MOST_CALLS:
+            if len(before) + len(text) <= MOST_TEXT and len(said) <= MOST_BLOCKS:
                 said[index] = before + text
             if not text and detail["text"]:
                 continue
             detail["text"] = text
         kept.append(detail)
+    del members["reasoning_details"]
+    delta.reasoning_details = kept or None
     if kept:
-        delta["reasoning_details"] = kept
-
-
-def _place(id: str, named: bool, ids: list[str]) -> int:
-    """Which call of the choice an entry without `index` belongs to: that of its id, a new one, else the last."""
-    if id:
-        return ids.index(id) if id in ids else len(ids)
-    return len(ids) if named or not ids else len(ids) - 1
+        members["reasoning_details"] = kept
 
 
 def as_delta(message: Raw) -> Any:

@@ -5,7 +5,7 @@ It never knows the root of a frame, nor who reads the events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -25,10 +25,11 @@ from infron.events import (
     Verbatim,
 )
 from infron.wires import lenient_json
-from infron.wires.lenient_json import string_in
+from infron.wires.lenient_json import dict_in, string_in
 from infron.wires.media import audio_mime, of_data_uri
 from infron.wires.openai.chat import delta as openai_delta
-from infron.wires.openai.chat.delta import MOST_CALLS, MOST_CHOICES, strings_in
+from infron.wires.openai.chat.delta import MOST_CHOICES
+from infron.wires.openai.chat.repair import REASONS
 
 _encode = msgspec.json.Encoder().encode
 
@@ -52,58 +53,19 @@ _choices = msgspec.json.Decoder(list[_Choice] | None).decode
 _frame = msgspec.json.Decoder(_Frame).decode
 _NO_CHOICES = Raw(b"[]")
 
-# What hosts say -> what is said of it. Others are `stop` here: new ones end an answer too.
-REASONS = {
-    "content_filter": "content_filter",
-    "end_turn": "stop",
-    "eos": "stop",
-    "eos_token": "stop",
-    "function_call": "tool_calls",
-    "length": "length",
-    "max_length": "length",
-    "max_output": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "safety": "content_filter",
-    "sensitive": "content_filter",
-    "stop": "stop",
-    "tool-calls": "tool_calls",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-}
-MAX_HELD = 1 << 20  # characters of the arguments of a call that has no name yet
-
-
-class _Call:
-    """A tool call as far as it was told. `held`: arguments that came before the name."""
-
-    def __init__(self, place: int) -> None:
-        self.place = place  # among the calls of its choice
-        self.index: Any = None  # as the host counts
-        self.id = ""
-        self.name = ""
-        self.signature = ""
-        self.started = False
-        self.argued = False
-        self.held: list[str] = []
-
 
 class _Progress:
     """What is known of one choice."""
 
     def __init__(self) -> None:
-        self.calls: list[_Call] = []
+        self.old_call = ""  # how far a call of the older kind is: named, argued
         self.block = 0  # the last block of thoughts
-        self.kind = ""  # its type
-        self.ended = False
 
 
 class Reader:
-    """The chunks of one answer to neutral deltas, and one Finished a choice. What it cannot read is not there.
+    """The chunks of one answer, as the decoder has repaired them, to neutral deltas, and one Finished a choice.
 
-    Hosts tell the id and the name of a tool call late, again, or without an index: a call starts here once, as soon as
-    its name is known. Calls without arguments get theirs at the end, for those of several calls may come in turns.
-    A picture that is an address only becomes text in Markdown.
+    What it cannot read is not there. A picture that is an address only becomes text in Markdown.
     """
 
     def __init__(self) -> None:
@@ -127,44 +89,27 @@ class Reader:
                 progress = self._progress[index] = _Progress()
             if choice.delta is not None:
                 events.extend(_events(choice.delta, progress, index))
-            reason = choice.finish_reason
-            if isinstance(reason, str) and reason and not progress.ended:
-                events.extend(_end(progress, reason, choice.native_finish_reason, index))
-        return events
-
-    def ends_of(self, reasons: Mapping[int, str | None]) -> list[Delta | Finished]:
-        """The ends of the choices that have a reason though no chunk said one that is known here."""
-        events: list[Delta | Finished] = []
-        for index, reason in reasons.items():
-            progress = self._progress.setdefault(index, _Progress())
-            if reason and not progress.ended:
-                events.extend(_end(progress, reason, None, index))
+            if isinstance(choice.finish_reason, str) and choice.finish_reason:
+                events.extend(_end(progress, choice.finish_reason, choice.native_finish_reason, index))
         return events
 
 
 def _end(progress: _Progress, reason: str, native: Any, index: int) -> Iterator[Delta | Finished]:
-    progress.ended = True
-    for call in progress.calls:
-        yield from _settled(call, index)
-    yield _finished(reason, native, index)
-
-
-def _finished(reason: str, native: Any, index: int) -> Finished:
-    ours = REASONS.get(reason.lower(), "stop")
+    if progress.old_call == "named":
+        yield ToolCallDelta(0, "{}", index)
+    ours = REASONS[reason]
     if not isinstance(native, str) or not native:
         native = "" if ours == reason else reason
-    return Finished(ours, native, index)
+    yield Finished(ours, native, index)
 
 
 def _events(delta: _Delta, progress: _Progress, choice: int) -> Iterator[Delta]:
     calls = [call for call in delta.tool_calls if isinstance(call, dict)] if isinstance(delta.tool_calls, list) else []
-    if isinstance(delta.function_call, dict):
-        calls.append({"index": 0, "function": delta.function_call})
     details, signatures = _details(delta.reasoning_details, calls)
     if details or delta.reasoning or delta.reasoning_content:
         yield from _thoughts(delta, details, progress, choice)
-    if delta.content:
-        yield from _content(delta.content, progress, choice)
+    if isinstance(delta.content, str) and delta.content:
+        yield TextDelta(delta.content, choice)
     if isinstance(delta.refusal, str) and delta.refusal:
         yield RefusalDelta(delta.refusal, choice)
     if delta.images or delta.audio:
@@ -172,9 +117,11 @@ def _events(delta: _Delta, progress: _Progress, choice: int) -> Iterator[Delta]:
     if isinstance(delta.annotations, list):
         for raw in delta.annotations:
             if isinstance(raw, dict):
-                yield Annotated(raw, choice)
+                yield Annotated({name: value for name, value in raw.items() if name != "index"}, choice)
     for call in calls:
-        yield from _called(call, signatures, progress, choice)
+        yield from _called(call, signatures, choice)
+    if isinstance(delta.function_call, dict):
+        yield from _called_of_old(delta.function_call, progress, choice)
 
 
 # ---- thoughts
@@ -205,47 +152,21 @@ def _thoughts(
         if isinstance(plain, str) and plain:
             yield ThinkingDelta(plain, index=progress.block, choice=choice)
     for item in details:
-        kind, index = string_in(item, "type"), item.get("index")
-        if not isinstance(index, int) or isinstance(index, bool) or index < 0:
-            goes_on = kind == progress.kind and kind != "reasoning.encrypted"
-            index = progress.block if goes_on or not progress.kind else progress.block + 1
-        # A signature ends its block.
-        progress.block, progress.kind = index, f"{kind} signed" if string_in(item, "signature") else kind
-        summary = kind == "reasoning.summary" or "summary" in item
+        progress.block = item["index"]
+        summary = item.get("type") == "reasoning.summary" or "summary" in item
         yield ThinkingDelta(
             string_in(item, "summary") if summary else string_in(item, "text"),
             string_in(item, "signature"),
             string_in(item, "data"),
             string_in(item, "format"),
-            index,
+            progress.block,
             choice,
             summary,
             string_in(item, "id"),
         )
 
 
-# ---- content and media
-
-
-_TEXT_ONLY = ("text",)
-
-
-def _content(content: Any, progress: _Progress, choice: int) -> Iterator[Delta]:
-    """Text, or, at a few hosts, a list of parts."""
-    for part in content if isinstance(content, list) else [content]:
-        if isinstance(part, str):
-            if part:
-                yield TextDelta(part, choice)
-        elif isinstance(part, dict) and part.get("type") == "thinking":
-            text = "".join(strings_in(part.get("thinking"), _TEXT_ONLY))
-            if text:
-                yield ThinkingDelta(text, index=progress.block, choice=choice)
-        elif isinstance(part, dict) and part.get("type") == "image_url":
-            yield from _picture(part, choice)
-        else:
-            text = "".join(strings_in(part, _TEXT_ONLY))
-            if text:
-                yield TextDelta(text, choice)
+# ---- media
 
 
 def _media(delta: _Delta, choice: int) -> Iterator[Delta]:
@@ -280,69 +201,26 @@ def _picture(item: dict[str, Any], choice: int) -> Iterator[Delta]:
 # ---- tool calls
 
 
-def _called(item: dict[str, Any], signatures: dict[str, str], progress: _Progress, choice: int) -> Iterator[Delta]:
-    calls = progress.calls
-    call = _known(calls, item)
-    if call is None:
-        if len(calls) >= MOST_CALLS:
-            return
-        call = _Call(len(calls))
-        calls.append(call)
-    if call.index is None:
-        call.index = item.get("index")
-    call.id = call.id or string_in(item, "id")
-    function = item.get("function")
-    function = function if isinstance(function, dict) else {}
-    call.name = call.name or string_in(function, "name")
-    call.signature = call.signature or signatures.get(call.id, "") or _google(item)
-    arguments = function.get("arguments")
-    if isinstance(arguments, dict):
-        arguments = _encode(arguments).decode()
-    if isinstance(arguments, str) and arguments:
-        call.argued = True
-        call.held.append(arguments)
-    if not call.started and call.name and (call.id or call.argued):
-        yield _start(call, choice)
-    if call.started or sum(map(len, call.held)) > MAX_HELD:
-        if not call.started:
-            yield _start(call, choice)
-        for piece in call.held:
-            yield ToolCallDelta(call.place, piece, choice)
-        call.held.clear()
-
-
-def _known(calls: list[_Call], item: dict[str, Any]) -> _Call | None:
-    """The call that this goes on with: that of its index, or else of its id, or the last one where it has neither."""
-    index, id = item.get("index"), item.get("id")
-    if index is not None:
-        if calls and calls[-1].index == index:
-            return calls[-1]
-        return next((call for call in calls if call.index == index), None)
-    if id:
-        return next((call for call in calls if call.id == id), None)
-    return calls[-1] if calls else None
+def _called(item: dict[str, Any], signatures: dict[str, str], choice: int) -> Iterator[Delta]:
+    """A piece of a call: the first has its id and its name."""
+    index, part = item["index"], dict_in(item, "function") or dict_in(item, "custom")
+    if id := string_in(item, "id"):
+        yield ToolCallStarted(index, id, string_in(part, "name"), signatures.get(id, "") or _google(item), choice)
+    if arguments := string_in(part, "arguments") or string_in(part, "input"):
+        yield ToolCallDelta(index, arguments, choice)
 
 
 def _google(item: dict[str, Any]) -> str:
     """The signature as Google's own chat endpoint writes it."""
-    for name in ("extra_content", "google"):
-        inner = item.get(name)
-        item = inner if isinstance(inner, dict) else {}
-    return string_in(item, "thought_signature")
+    return string_in(dict_in(dict_in(item, "extra_content"), "google"), "thought_signature")
 
 
-def _start(call: _Call, choice: int) -> ToolCallStarted:
-    call.started = True
-    return ToolCallStarted(call.place, call.id or f"call_{call.place}", call.name, call.signature, choice)
-
-
-def _settled(call: _Call, choice: int) -> Iterator[Delta]:
-    """What a call still lacks when the end comes."""
-    if not call.started:
-        yield _start(call, choice)
-    for piece in call.held:
-        yield ToolCallDelta(call.place, piece, choice)
-    call.held.clear()
-    if not call.argued:
-        call.argued = True
-        yield ToolCallDelta(call.place, "{}", choice)
+def _called_of_old(part: dict[str, Any], progress: _Progress, choice: int) -> Iterator[Delta]:
+    """A piece of a call of the older kind, of which there is one at most."""
+    name, arguments = string_in(part, "name"), string_in(part, "arguments")
+    if name and not progress.old_call:
+        progress.old_call = "named"
+        yield ToolCallStarted(0, "call_0", name, "", choice)
+    if arguments and progress.old_call:
+        progress.old_call = "argued"
+        yield ToolCallDelta(0, arguments, choice)

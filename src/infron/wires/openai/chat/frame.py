@@ -1,0 +1,195 @@
+"""One frame of a chat stream: what of it is looked at, and what makes it fit to be looked at.
+
+It never knows what came before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from infron.wires import lenient_json, sse
+from infron.wires.openai.chat.choices import CHUNK, ROOT
+from infron.wires.openai.chat.delta import Delta
+
+_encode = msgspec.json.Encoder().encode
+members_in = msgspec.json.Decoder(dict[str, Raw]).decode
+objects_in = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+delta_in = msgspec.json.Decoder(Delta).decode
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what these raise
+
+
+NO_MESSAGE = Raw()
+
+
+class ChoiceFacts(Struct, gc=False):
+    index: int | None = None
+    delta: Delta | None = None
+    finish_reason: Any = None
+    usage: Any = None
+    message: Raw = NO_MESSAGE
+
+
+class Frame(Struct, gc=False):
+    choices: list[ChoiceFacts] | None = None
+    usage: Any = UNSET
+    error: Any = UNSET
+    id: Any = None
+
+
+facts_in = msgspec.json.Decoder(Frame).decode
+
+
+# ---- frames that begin alike
+
+_CHOICES = b'"choices":'
+_OURS = frozenset(ROOT)
+# A role that is said in every frame, as it may stand there.
+_ROLES = tuple(
+    b"%b" % member
+    for said in (b'"role":"assistant"', b'"role": "assistant"')
+    for member in (said + b", ", said + b",", b", " + said, b"," + said, said)
+)
+_NO_ENDS = ((b'"finish_reason":""', b'"finish_reason":null'), (b'"finish_reason": ""', b'"finish_reason": null'))
+
+
+def beginning(payload: bytes) -> tuple[bytes, dict[str, Raw]] | None:
+    """How a frame begins, up to the value of `choices`, and the root members that stand there, if those are all that
+    are ours.
+    """
+    lead, found, _ = payload.partition(_CHOICES)
+    try:
+        members = members_in(lead + b'"choices":0}')
+    except BROKEN:
+        return None
+    del members["choices"]
+    if not found or not members.keys() >= _OURS or "usage" in members or "error" in members:
+        return None
+    members["object"] = CHUNK
+    return lead + found, members
+
+
+def silenced(rest: bytes, role: Any, finish: Any, empty_ends: bool) -> bytes:
+    """What follows the beginning, without a role that is said again, and with null for a finish reason that is none.
+
+    b"" where that cannot be done in its bytes. Neither can stand in a string, where its quotes would be escaped.
+    """
+    if role is not None:
+        said = next((said for said in _ROLES if rest.count(said) == 1), None)
+        if role != "assistant" or said is None:
+            return b""
+        rest = rest.replace(said, b"")
+    if finish is None:
+        return rest
+    if finish == "" and not empty_ends:
+        for said, null in _NO_ENDS:
+            if rest.count(said) == 1:
+                return rest.replace(said, null)
+    return b""
+
+
+# ---- frames as they come
+
+
+def is_frame(line: bytes) -> bool:
+    """Whether a data line is a frame by itself, whatever follows."""
+    if line[:1] != b"{" or line[-1:] != b"}":
+        return line[:6] == b"[DONE]"
+    try:
+        members_in(line)
+    except BROKEN:
+        return False
+    return True
+
+
+def one_line(data: bytes) -> bytes:
+    """Line ends between the tokens of the JSON as spaces: ours is one line."""
+    return data.replace(b"\n", b" ") if b"\n" in data else data
+
+
+def clean(payload: bytes) -> bytes:
+    """UTF-8 for certain, and without the characters at which naive clients break a line."""
+    try:
+        return sse.unbroken(payload)
+    except UnicodeDecodeError:
+        return sse.unbroken(payload.decode("utf-8", "replace").encode())
+
+
+def members_or_repaired(payload: bytes) -> dict[str, Raw]:
+    """The members of JSON, which is repaired if need be. Raises one of BROKEN."""
+    try:
+        return members_in(payload)
+    except BROKEN:
+        return members_in(lenient_json.repaired(payload))
+
+
+def read_leniently(payload: bytes) -> tuple[bytes, Frame] | None:
+    """A frame that could not be read as it came, repaired: its JSON first, then the shape of its choices. None: it is
+    no frame.
+    """
+    payload = lenient_json.repaired(payload)
+    try:
+        return payload, facts_in(payload)
+    except BROKEN:
+        try:
+            payload = _reshaped(payload)
+            return payload, facts_in(payload)
+        except BROKEN:
+            return None
+
+
+def _reshaped(payload: bytes) -> bytes:
+    """With choices that are objects, each with a number for its index and an object for its delta."""
+    frame = msgspec.json.decode(payload)
+    choices = frame.get("choices") if isinstance(frame, dict) else None
+    if not isinstance(choices, list):
+        return payload
+    frame["choices"] = kept = [choice for choice in choices if isinstance(choice, dict)]
+    for choice in kept:
+        index, delta = choice.get("index"), choice.get("delta")
+        if not isinstance(index, int | None):
+            choice["index"] = int(index) if isinstance(index, str) and index.isdecimal() and len(index) < 4 else None
+        if not isinstance(delta, dict | None):
+            choice["delta"] = {"content": delta} if isinstance(delta, str) else {}
+    return _encode(frame)
+
+
+# ---- members that stand elsewhere
+
+
+def _value_at(members: dict[str, Raw], path: list[str]) -> Any:
+    raw = members.get(path[0])
+    value = msgspec.json.decode(raw) if raw is not None else None
+    for name in path[1:]:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def failure_at(members: dict[str, Raw], path: list[str], message_path: str) -> bytes:
+    """The error that a frame reports at `path`, in the usual form, with the text at `message_path`; b"" for none."""
+    code = _value_at(members, path)
+    if not code:
+        return b""
+    message = _value_at(members, message_path.split(".")) if message_path else code
+    return _encode({"error": {"code": code, "message": message if isinstance(message, str) else None}})
+
+
+def taken(members: dict[str, Raw], path: list[str]) -> Any:
+    """What stands at `path`, taken out of the members; an object that is empty then goes with it."""
+    raw = members.get(path[0])
+    if raw is None:
+        return None
+    if len(path) == 1:
+        return msgspec.json.decode(members.pop(path[0]))
+    if bytes(raw)[:1] != b"{":
+        return None
+    inner = members_in(raw)
+    size = len(inner)
+    value = taken(inner, path[1:])
+    if not inner:
+        del members[path[0]]
+    elif value is not None or len(inner) != size:
+        members[path[0]] = Raw(_encode(inner))
+    return value

@@ -1,0 +1,193 @@
+"""How far an answer of an OpenAI host has come: its choices, repaired chunk by chunk, and their ends, told last.
+
+It never knows the bytes of a frame, nor whose answer it is.
+
+A finish reason is kept until the answer has ended, for hosts say one before the content, with each chunk, or `stop`
+where they have called tools. What a host says beside the choices, in a chunk without any, goes with the next that has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from infron.catalog.definitions import AnswerQuirks
+from infron.events import Event, Finished, Verbatim
+from infron.wires.openai.chat.choices import CHUNK, ROOT
+from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta, content_of
+from infron.wires.openai.chat.frame import ChoiceFacts, delta_in, members_in, objects_in
+from infron.wires.openai.chat.repair import NO_REASON, NOTHING, Choice, repaired
+
+_encode = msgspec.json.Encoder().encode
+_NULL = Raw(b"null")
+_USUAL = frozenset(("stop", "length", "tool_calls", "content_filter"))  # OpenAI's own
+# Finish reasons that are failures, at whichever host.
+_FAILURES = frozenset(("abort", "aborted", "cancelled", "canceled", "error", "failed", "network_error"))
+
+
+def _says_nothing(choice: dict[str, Any]) -> bool:
+    return all(name == "index" or _encode(value) in (b"{}", b"null") for name, value in choice.items())
+
+
+class Progress:
+    """`plain`: the choices that have told their role. `riding`: root members that wait for a chunk with a choice.
+    `finished`: every choice seen has a finish reason. `seed`: what tells this answer from others.
+    """
+
+    seed = ""
+    finished = False
+    _noted = (-1, "")  # the choice that was noted last, and how it ended
+
+    def __init__(self, quirks: AnswerQuirks) -> None:
+        self._quirks = quirks
+        self._usual = _USUAL.difference(quirks.finish, quirks.error_finish)
+        self.choices: dict[int, Choice] = {}
+        self.plain: dict[int | None, Choice] = {}
+        self.riding: dict[str, Raw] = {}
+
+    def begin(self, seed: str) -> None:
+        """The first choice, which has told its role."""
+        self.seed = seed
+        self.choices[0] = self.plain[0] = Choice(0, seed, role=True)
+
+    def end(self, choice: Choice, finish: str, root: dict[str, Raw], rest: bytes, events: list[Event]) -> bool:
+        """Keep a chunk that does nothing but end a choice as it came. False: its word is not OpenAI's."""
+        if finish not in self._usual:
+            return False
+        if choice.is_open:
+            choice.native = choice.reason = finish
+            choice.frame = (root, rest)
+        if choice.calls:
+            self._complete_calls(choice, root, events)
+        self._look_finished()
+        return True
+
+    def _look_finished(self) -> None:
+        self.finished = all(choice.reason for choice in self.choices.values())
+
+    def _complete_calls(self, choice: Choice, root: dict[str, Raw], events: list[Event]) -> None:
+        """Tell what the calls of a choice that has ended still lack."""
+        if choice.calls and (rest := choice.calls.rest()):
+            delta = {"tool_calls": rest}
+            found, text = content_of(Delta(tool_calls=rest))
+            now = Raw(_encode([{"index": choice.index, "delta": delta, "finish_reason": None}]))
+            events.append(Verbatim({**ROOT, **root, "object": CHUNK, "choices": now}, found, text))
+
+    # ---- a chunk
+
+    def take(
+        self, choices: list[ChoiceFacts], raws: Raw, members: dict[str, Raw], events: list[Event]
+    ) -> tuple[str, str] | None:
+        """The choices of a chunk, whose other root members are `members`.
+
+        What failed, in words, and the host's word that they show at `{}`; None: nothing did.
+        """
+        told: list[dict[str, Any]] = []
+        changed = content = False
+        ended: list[Choice] = []
+        text = ""
+        for place, (facts, raw) in enumerate(zip(choices, objects_in(raws), strict=True)):
+            choice = self._choice(place if facts.index is None else facts.index)
+            if choice is None:
+                return f"sent more than {MOST_CHOICES} choices", ""
+            delta, made = self._repaired(facts, raw, choice)
+            found, words = content_of(delta)
+            if found:
+                content = True
+                text = text + words if text else words
+            self._tell_role(choice, delta, found, events)
+            native = None if facts.finish_reason is None else str(facts.finish_reason)
+            if native is not None and self._is_failure(native):
+                return "ended the answer with the finish reason {}", native
+            reason = self._reason_of(native)
+            said: dict[str, Any] | None = raw
+            if reason:
+                made = True
+                ended.append(choice)
+                said = choice.ended(native or "", reason, raw, members)
+            elif native is not None:
+                raw["finish_reason"], made = _NULL, True
+            changed = changed or made
+            if said is not None and not (made and _says_nothing(said)):
+                told.append(said)
+        if told:
+            now = Raw(_encode(told)) if changed else raws
+            events.append(Verbatim({**members, "object": CHUNK, **self._ridden(), "choices": now}, content, text))
+        for choice in ended:
+            self._complete_calls(choice, members, events)
+        if ended:
+            self._look_finished()
+        return None
+
+    def _choice(self, index: int) -> Choice | None:
+        choice = self.choices.get(index)
+        if choice is None and len(self.choices) < MOST_CHOICES:
+            choice = self.choices[index] = Choice(index, self.seed)
+            self.finished = False
+        return choice
+
+    def _repaired(self, facts: ChoiceFacts, raw: dict[str, Any], choice: Choice) -> tuple[Delta, bool]:
+        """The delta of a choice, and whether the choice was changed, in place."""
+        changed = False
+        if facts.index is None:
+            raw["index"], changed = choice.index, True
+        delta = facts.delta
+        if delta is None:  # a whole message is said in place of it, or, at the end, once more
+            anew = bytes(facts.message)[:1] == b"{" and not choice.role
+            raw["delta"], changed = (Raw(_encode(as_delta(facts.message))) if anew else NOTHING), True
+            delta = delta_in(raw["delta"])
+        for name in ("message", *self._quirks.drop_choice):
+            changed = raw.pop(name, None) is not None or changed
+        return delta, repaired(choice, raw, delta, self._quirks) or changed
+
+    def _tell_role(self, choice: Choice, delta: Delta, found: bool, events: list[Event]) -> None:
+        if found and not (choice.role or delta.role):
+            first = [{"index": choice.index, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]
+            events.append(Verbatim({**ROOT, "choices": Raw(_encode(first))}, False, ""))
+        if delta.role or found:
+            choice.role = True
+            self.plain[choice.index] = choice
+
+    def _is_failure(self, native: str) -> bool:
+        return native.lower() in _FAILURES or native in self._quirks.error_finish
+
+    def _reason_of(self, native: str | None) -> str:
+        """Why a choice has ended, in the host's word or in that which its definition has for it; "" if it has not."""
+        finish = self._quirks.finish
+        if native is None or (native not in finish and native.lower() in NO_REASON):
+            return ""
+        return finish.get(native, native)
+
+    def _ridden(self) -> dict[str, Raw]:
+        riding, self.riding = self.riding, {}
+        return riding
+
+    # ---- the ends
+
+    def tell_ends(self, events: list[Event]) -> None:
+        """The chunks that end the choices, now that nothing follows them."""
+        for _, choice in sorted(self.choices.items()):
+            if choice.frame is None and choice.end is None:
+                continue
+            if choice.frame and choice.finish_reason() == choice.native and not (self.riding or choice.calls):
+                events.append(Verbatim(choice.frame[0], False, "", choice.frame[1]))
+            else:
+                self._tell_end(choice, events)
+            choice.frame = choice.end = None
+            if self._noted[0] == choice.index and self._noted[1] != choice.finish_reason():
+                self.note(events)
+
+    def _tell_end(self, choice: Choice, events: list[Event]) -> None:
+        if choice.frame:
+            root = {**choice.frame[0], **members_in(b'{"choices":' + choice.frame[1])}
+            choice.end, choice.root = dict(objects_in(root.pop("choices"))[0]), root
+        whole = {**(choice.root or ROOT), "object": CHUNK, **self._ridden(), "choices": Raw(_encode([choice.last()]))}
+        events.append(Verbatim(whole, False, ""))
+
+    def note(self, events: list[Event]) -> None:
+        """For the record: how the answer ends, as far as that is known. It is told the client by the last chunks."""
+        *_, last = self.choices.values()
+        self._noted = (last.index, last.finish_reason())
+        events.append(Finished(last.finish_reason(), last.native or "", last.index, told=True))

@@ -1,0 +1,123 @@
+"""Streams of chat hosts that client libraries could not read, through the gateway: repaired on every definition."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from rawclient import ask, gateway, settled, words
+
+from infron.policy import deadlines
+from infron.testing import DONE, ROLE, USAGE, Pause, ScriptedProvider, Wait, delta, text
+
+TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
+
+
+def call(index: int, id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def ends(frames: list[Any]) -> list[tuple[int, str]]:
+    """(place, finish reason) of each frame that has one."""
+    reasons = [(place, choice["finish_reason"]) for place, one in enumerate(frames[:-1]) for choice in one["choices"]]
+    return [(place, reason) for place, reason in reasons if reason]
+
+
+def calls_in(frames: list[Any]) -> list[tuple[str, str, str]]:
+    """(id, name, arguments) of the calls, put together as client libraries do."""
+    calls: list[list[str]] = []
+    for one in frames[:-1]:
+        for item in one["choices"][0]["delta"].get("tool_calls", ()):
+            if item["index"] == len(calls):
+                calls.append(["", "", ""])
+            found, function = calls[item["index"]], item.get("function", {})
+            found[0] += item.get("id", "")
+            found[1] += function.get("name", "")
+            found[2] += function.get("arguments", "")
+    return [(id, name, arguments) for id, name, arguments in calls]
+
+
+@pytest.fixture
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 0.4)
+
+
+@pytest.mark.usefixtures("short_wait")
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("how", ["left open", "closed", "done"])
+async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: str, stream: bool) -> None:
+    # The wait for usage was counted from the first finish reason on, and what came after it was cut, as `completed`.
+    pieces = [step for n in range(4) for step in (text(f"w{n} "), Pause(0.2))]
+    last = {"left open": [Wait(asyncio.Event())], "closed": [], "done": [DONE]}[how]
+    script = [ROLE, delta("stop"), *pieces, *last]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, stream=stream)).head()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")
+    if stream:
+        frames = client.frames()
+        assert words(frames) == "w0 w1 w2 w3 "
+        assert ends(frames) == [(len(frames) - 2, "stop")]
+    else:
+        (choice,) = json.loads(body)["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("w0 w1 w2 w3 ", "stop")
+
+
+@pytest.mark.usefixtures("short_wait")
+async def test_end_of_an_answer_is_told_where_nothing_follows_it() -> None:
+    script = [ROLE, text("one"), delta("stop"), Wait(asyncio.Event())]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port)).head()
+        await client.rest()
+    frames = client.frames()
+    assert ends(frames) == [(len(frames) - 2, "stop")]
+    assert frames[-1] == "[DONE]"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("word", ["stop", "end_turn", "STOP", "eos", "tool_use", "function_call"])
+async def test_answer_that_calls_tools_ends_with_tool_calls(word: str, stream: bool) -> None:
+    # Agents that look at the finish reason stopped before they ran the tool, or met a word that they do not know.
+    script = [ROLE, delta(tool_calls=[call(0, "c1", "f", "{}")]), delta(word), USAGE, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    choice = client.frames()[-2]["choices"][0] if stream else json.loads(body)["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["native_finish_reason"] == word
+    assert (found["finish_reason"], found["native_finish_reason"]) == ("tool_calls", word)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+async def test_parallel_calls_at_one_index_are_two_calls(together: bool, stream: bool) -> None:
+    # Client libraries match pieces by index: one call came out, with the arguments of both.
+    made = [call(0, "c1", "f", '{"x":1}'), call(0, "c2", "g", '{"x":2}')]
+    steps = [delta(tool_calls=made)] if together else [delta(tool_calls=[one]) for one in made]
+    script = [ROLE, *steps, delta("tool_calls"), USAGE, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
+        body = await client.rest()
+    wanted = [("c1", "f", '{"x":1}'), ("c2", "g", '{"x":2}')]
+    if stream:
+        assert calls_in(client.frames()) == wanted
+    else:
+        calls = json.loads(body)["choices"][0]["message"]["tool_calls"]
+        assert [(one["id"], one["function"]["name"], one["function"]["arguments"]) for one in calls] == wanted
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("raw", [b"\x1b", b"\t", b"\x01"])
+async def test_raw_control_character_in_a_frame_arrives(raw: bytes, stream: bool) -> None:
+    # One of them, and the whole answer was lost: "not a chat completion chunk".
+    odd = text("l?o").replace(b"?", raw)
+    script = [ROLE, text("Hel"), odd, delta("stop"), USAGE, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+        client = await (await ask(running.port, stream=stream)).head()
+        body = await client.rest()
+    said = client.words() if stream else json.loads(body)["choices"][0]["message"]["content"]
+    assert said == f"Hell{raw.decode()}o"
