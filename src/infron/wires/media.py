@@ -37,13 +37,16 @@ _MIME_OF_NAME = {
     "xls": "application/vnd.ms-excel",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-_BEGINNINGS = {  # of base64
-    "/9j/": "image/jpeg",
-    "iVBOR": "image/png",
-    "R0lGOD": "image/gif",
-    "UklGR": "image/webp",
-    "JVBERi": "application/pdf",
-}
+_BEGINNINGS = (  # of the bytes; what says more than a family of formats is behind the first eight
+    (b"\xff\xd8\xff", b"", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", b"", "image/png"),
+    (b"GIF8", b"", "image/gif"),
+    (b"RIFF", b"WEBP", "image/webp"),
+    (b"RIFF", b"WAVE", "audio/wav"),
+    (b"%PDF-", b"", "application/pdf"),
+    (b"ID3", b"", "audio/mpeg"),
+    (b"fLaC", b"", "audio/flac"),
+)
 _FORMATS = {  # of sound, as `input_audio.format` names them
     "aac": "audio/aac",
     "aiff": "audio/aiff",
@@ -65,8 +68,13 @@ def mime_of_name(name: str) -> str:
 
 
 def mime_of_data(data: str) -> str:
-    """By the beginning of base64, for pictures and PDF; "" where it tells nothing."""
-    return next((mime for start, mime in _BEGINNINGS.items() if data.startswith(start)), "")
+    """By the first bytes of base64, for images, audio and PDF; "" where they tell nothing."""
+    try:
+        first = base64.b64decode(data[:24])
+    except ValueError:
+        return ""
+    found = (mime for start, inner, mime in _BEGINNINGS if first.startswith(start) and first[8:].startswith(inner))
+    return next(found, "")
 
 
 def audio_mime(format: str) -> str:

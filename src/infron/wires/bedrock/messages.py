@@ -208,7 +208,7 @@ _KNOWN = {
 
 
 def _format(media: Media) -> str | None:
-    mime = media.mime or ("text/plain" if media.text else mime_of_data(media.data))
+    mime = mime_of_data(media.data) or media.mime or ("text/plain" if media.text else "")
     subtype = mime.partition(";")[0].strip().lower().rpartition("/")[2].removeprefix("x-")
     if not subtype and media.url:
         subtype = media.url.rpartition(".")[2].lower()

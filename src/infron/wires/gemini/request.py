@@ -29,7 +29,7 @@ from infron.conversation import (
 from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
-from infron.wires.media import mime_of_name
+from infron.wires.media import mime_of_data, mime_of_name
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import for_gemini
 
@@ -372,7 +372,12 @@ _LIKELIEST = {"audio": "audio/wav", "document": "application/pdf", "image": "ima
 def _media(part: Media, place: str) -> dict[str, Any]:
     if part.text:
         return {"text": part.text}
-    mime = part.mime or mime_of_name(part.name or part.url.partition("?")[0]) or _LIKELIEST[part.kind]
+    mime = (
+        mime_of_data(part.data)
+        or part.mime
+        or mime_of_name(part.name or part.url.partition("?")[0])
+        or _LIKELIEST[part.kind]
+    )
     if part.data:
         return {"inlineData": {"mimeType": mime, "data": part.data}}
     uri = part.url or part.file_id

@@ -75,9 +75,9 @@ def _media(kind: Kind, source: dict[str, Any], cache: Cache, place: str) -> Medi
         url = where
     else:
         data = where
+    if data and mime in ("", "application/octet-stream"):
+        mime = mime_of_data(data) or ("" if kind != "document" else mime_of_name(name))
     if data and kind == "document":
-        if mime in ("", "application/octet-stream"):
-            mime = mime_of_data(data) or mime_of_name(name)
         kind = _KINDS.get(mime.partition("/")[0], kind)
         if mime.startswith("text/"):
             mime = mime.partition(";")[0]
