@@ -75,8 +75,9 @@ class GatewayProtocol(asyncio.Protocol):
         self.server.timed.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server.went(self)
+        self.write_paused = False  # nothing is waited for any more
         self._client_gone()
+        self.server.went(self)
         self.parser.close()
 
     def eof_received(self) -> bool:
