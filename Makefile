@@ -4,6 +4,7 @@ PYTHON ?= python3
 ASK ?= How would you build the tallest building ever?
 ARGS ?=
 SECONDS ?= 3600
+COUNT ?= 200
 KILLS ?= 1000
 
 bin := .venv/bin
@@ -19,7 +20,7 @@ endef
 compile = $(bin)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: help run test check fuzz kill bench lock clean
+.PHONY: help run test check fuzz kill sigterm bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## List these commands
@@ -44,6 +45,10 @@ fuzz: ## Spoil what the wires read, for SECONDS (an hour), and keep what breaks 
 kill: ## Kill the gateway KILLS times (1,000) under load, and see that its ledger is whole
 	$(call install,base local dev)
 	@nice $(bin)/python tests/kill.py --kills $(KILLS)
+
+sigterm: ## Signal the gateway COUNT times (200) at random moments of its start, run and end
+	$(call install,base local dev)
+	@nice $(bin)/python tests/sigterm.py --count $(COUNT)
 
 bench: ## Measure everything that bench/README.md publishes
 	$(call install,base local dev)

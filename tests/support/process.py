@@ -17,19 +17,38 @@ from rawclient import close_all, within
 
 from infron.testing import ScriptedProvider
 
-SERVE = (
-    "import sys; from infron import config; from infron.runtime import process as gateway\n"
-    "sys.exit(gateway.serve(config.load(sys.argv[1]), ready=lambda url: print(url, flush=True)))"
-)
+SERVE = """
+import sys
+from infron import config, errors
+from infron.runtime.process import serve
+try:
+    sys.exit(serve(config.load(sys.argv[1]), ready=lambda url: print(url, flush=True)))
+except errors.ConfigError as error:
+    sys.exit(f"infron: {error.message}")
+"""
 
 
 class Gateway:
-    """`port`: where it answers. `ledger`: its file."""
+    """`port`: where it answers, once it is `ready`. `ledger`: its file."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, ledger: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, ledger: Path, said: Path) -> None:
         self.process = process
-        self.port = port
+        self.port = 0
         self.ledger = ledger
+        self._said = said
+
+    def obeys(self) -> bool:
+        """Whether SIGTERM comes to our code, and not to the system's, which ends any process."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:"))
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+    async def ready(self) -> None:
+        """Wait until it answers."""
+        assert self.process.stdout is not None
+        url = (await within(self.process.stdout.readline(), 10)).decode().strip()
+        assert url, self.said()
+        self.port = int(url.rpartition(":")[2])
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -38,6 +57,15 @@ class Gateway:
         """The exit code."""
         code: int = await within(self.process.wait(), 10)
         return code
+
+    def said(self) -> str:
+        """What it wrote to standard error."""
+        return self._said.read_text()
+
+    def workers(self) -> list[int]:
+        """Process ids; of one that ends meanwhile, perhaps."""
+        pid = self.process.pid
+        return [int(pid) for pid in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def rows(self, columns: str = "*") -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.ledger)) as connection:
@@ -49,7 +77,18 @@ async def process(
     folder: Path, provider: ScriptedProvider, settings: str = "", row: str = ""
 ) -> AsyncIterator[Gateway]:
     """Start it, wait until it answers, and kill it at the end if it still runs. `settings`, `row`: TOML."""
-    ledger, config = folder / "infron.db", folder / "infron.toml"
+    async with starting(folder, provider, settings, row) as gateway:
+        await gateway.ready()
+        yield gateway
+    assert "Traceback" not in gateway.said(), gateway.said()
+
+
+@contextlib.asynccontextmanager
+async def starting(
+    folder: Path, provider: ScriptedProvider | None = None, settings: str = "", row: str = "", port: int = 0
+) -> AsyncIterator[Gateway]:
+    """The same, from the moment on in which the process has begun."""
+    ledger, config, said = folder / "infron.db", folder / "infron.toml", folder / "stderr"
     config.write_text(
         f"""
         {settings}
@@ -59,31 +98,28 @@ async def process(
         enabled = false
         [providers.mock]
         wire = "openai-chat"
-        base_url = "{provider.base_url}"
+        base_url = "{provider.base_url if provider else "http://127.0.0.1:9/v1"}"
         api_key = "provider-key"
         {row}
         """
     )
     environ = {name: value for name, value in os.environ.items() if not name.startswith("INFRON_")}
-    running = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        SERVE,
-        str(config),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**environ, "INFRON_SERVER_PORT": "0"},
-        start_new_session=True,
-    )
-    assert running.stdout is not None
-    assert running.stderr is not None
+    with said.open("ab") as stderr:
+        running = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            SERVE,
+            str(config),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**environ, "INFRON_SERVER_PORT": str(port)},
+            start_new_session=True,
+        )
     try:
-        url = (await within(running.stdout.readline(), 10)).decode().strip()
-        assert url, (await running.stderr.read()).decode()
-        yield Gateway(running, int(url.rpartition(":")[2]), ledger)
+        yield Gateway(running, ledger, said)
     finally:
         close_all()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)  # its workers, too
-        _, said = await running.communicate()
-        assert b"Traceback" not in said, said.decode()
+        await running.communicate()
+        print(said.read_text())  # which pytest shows where a test has failed

@@ -10,16 +10,14 @@ import contextlib
 import gc
 import logging
 import os
-import shutil
-import signal
 import socket
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 try:
     import resource
@@ -32,7 +30,6 @@ except ImportError:  # not on Windows, and not for every Python
 
 from infron.catalog.load import Catalog, load_catalog
 from infron.config import Config
-from infron.errors import ConfigError
 from infron.policy import access, deadlines, prices
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.context import Context
@@ -44,11 +41,15 @@ from infron.runtime.exchange.registry import Registry
 from infron.runtime.exchange.settlement import Settlements
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
+from infron.runtime.orders import Orders
 from infron.runtime.server.listener import Server
+from infron.runtime.signals import Signals, Stopped
+from infron.runtime.sockets import SPREADS, join, listen, shown
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
-from infron.runtime.telemetry.metrics import Metrics
+from infron.runtime.telemetry.metrics import Metrics, forget
 from infron.runtime.upstream.client import Client
+from infron.runtime.workers import Line, Workers
 from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]
@@ -63,49 +64,64 @@ logger = logging.getLogger("infron")
 def serve(config: Config, *, ready: Ready | None = None) -> int:
     """Serve until a signal says otherwise. `ready(base_url)` is called once requests are answered.
 
-    Returns the exit code. Raises ConfigError with one sentence where it cannot start.
+    Returns the exit code; by then signals are ignored, for the process is about to end. Raises ConfigError with one
+    sentence where it cannot start.
     """
-    log = Log(config.log, Lines(config.log_file()))
+    signals = Signals()
     try:
-        with Handler(log):
-            return _serve(config, log, ready)
+        log = Log(config.log, Lines(config.log_file()))
+        try:
+            with Handler(log):
+                return _serve(config, log, signals, ready)
+        finally:
+            log.close()
+    except Stopped:
+        return 0
     finally:
-        log.close()
+        signals.ignore()
 
 
-def _serve(config: Config, log: Log, ready: Ready | None) -> int:
+def _serve(config: Config, log: Log, signals: Signals, ready: Ready | None) -> int:
     rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES, path=config.path)
     for note in (*config.notes, *rows.notes):
         logger.warning(note)
     _raise_file_limit()
-    listener = listen(config.server.host, config.server.port)
-    host, port = listener.getsockname()[:2]
-    url = f"http://{_shown(config.server.host, host)}:{port}"
+    host, several = config.server.host, config.server.workers > 1
+    listener = listen(host, config.server.port, shared=several)
+    bound, port = listener.getsockname()[:2]
     local = LocalModel.prepare(config.local) if config.local.enabled else None
-    if config.server.workers == 1:
-        return _run_worker(config, rows, listener, local, log, None, (lambda: ready(url)) if ready else None)
-    return _run_parent(config, rows, listener, local, log, url, ready)
+
+    def announce() -> None:
+        if ready is not None:
+            ready(f"http://{shown(host, bound)}:{port}")
+
+    one = partial(_serve_until_told, config, rows, local, log)
+    if not several:
+        return _run(signals, None, lambda orders: one(orders, listener, announce))
+    listeners = [listener, *(join(host, port) for _ in range(1, config.server.workers if SPREADS else 1))]
+    with tempfile.TemporaryDirectory(prefix="infron-", ignore_cleanup_errors=True) as folder:
+        shared = Path(folder)
+
+        def work(line: Line, listener: socket.socket | None, signals: Signals) -> int:
+            own = listener or join(host, port)
+            return _run(signals, line, lambda orders: one(orders, own, line.ready, line.drained, shared))
+
+        workers = Workers(config.server.workers, work, listeners, signals, gone=partial(forget, shared), last=log.close)
+        try:
+            return workers.run(announce)
+        finally:
+            if local is not None:
+                local.close()
 
 
-# ---- one worker
+def _run(signals: Signals, line: Line | None, main: Callable[[Orders], Coroutine[Any, Any, int]]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
+        orders = Orders(runner.get_loop(), line)
+        signals.tell(orders.signalled)  # before the loop runs: what a signal raises while it does may be lost
+        return runner.run(main(orders))
 
 
-def _run_worker(
-    config: Config,
-    rows: Catalog,
-    listener: socket.socket,
-    local: LocalModel | None,
-    log: Log,
-    shared: Path | None,
-    ready: Callable[[], None] | None,
-    parent: int | None = None,
-) -> int:
-    """`parent`: a file descriptor that comes to its end when the parent process does."""
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-            return runner.run(_serve_until_told(config, rows, listener, local, log, shared, ready, parent))
-    finally:
-        log.close()
+# ---- one process
 
 
 @contextlib.asynccontextmanager
@@ -191,44 +207,39 @@ def compose(
 async def _serve_until_told(
     config: Config,
     rows: Catalog,
-    listener: socket.socket,
     local: LocalModel | None,
     log: Log,
-    shared: Path | None,
-    ready: Callable[[], None] | None,
-    parent: int | None,
+    orders: Orders,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    drained: Callable[[], None] = lambda: None,
+    shared: Path | None = None,
 ) -> int:
+    """`ready`, `drained`: how to say that requests are answered, and that none is running any more."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    loop = asyncio.get_running_loop()
-    stop, now = asyncio.Event(), asyncio.Event()
-
-    def signalled() -> None:
-        (now if stop.is_set() else stop).set()
-
-    # A terminal sends Ctrl-C to every process of the group; of several only the parent obeys it, and passes it on.
-    for number in (signal.SIGTERM,) if shared else (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
-    if parent is not None:
-
-        def orphaned() -> None:
-            loop.remove_reader(parent)
-            logger.error("The parent process is gone: ending now, so that the port is free for the next one.")
-            stop.set()
-            now.set()
-
-        loop.add_reader(parent, orphaned)
-    async with running(config, rows, listener, local, shared, log) as context:
-        # What lives now lives to the end: the collector need not look at it again while streams run.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        if ready is not None:
+    orders.starting = asyncio.current_task()
+    try:
+        if orders.stop.is_set():
+            return 0
+        async with running(config, rows, listener, local, shared, log) as context:
+            orders.starting = None
+            # What lives now lives to the end: the collector need not look at it again while streams run.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 50)
             ready()
-        await stop.wait()
-        await _drain(context.registry, now, config.server.grace_seconds)
-    if local is not None:
-        local.close()
-    return 1 if context.ledger.left_open else 0
+            await orders.stop.wait()
+            await _drain(context.registry, orders.now, config.server.grace_seconds)
+            drained()
+            await orders.leave.wait()
+        return 1 if context.ledger.left_open else 0
+    except asyncio.CancelledError:
+        if not orders.stop.is_set():
+            raise
+        return 0
+    finally:
+        if local is not None:
+            local.close()
 
 
 async def _drain(registry: Registry, now: asyncio.Event, seconds: float) -> None:
@@ -240,6 +251,7 @@ async def _drain(registry: Registry, now: asyncio.Event, seconds: float) -> None
     await asyncio.wait(waits, timeout=seconds, return_when="FIRST_COMPLETED")
     for wait in waits:
         wait.cancel()
+    registry.end_all()
 
 
 async def _publish(metrics: Metrics) -> None:
@@ -247,113 +259,6 @@ async def _publish(metrics: Metrics) -> None:
     while True:
         metrics.publish()
         await asyncio.sleep(1.0)
-
-
-# ---- several workers
-
-
-def _run_parent(
-    config: Config,
-    rows: Catalog,
-    listener: socket.socket,
-    local: LocalModel | None,
-    log: Log,
-    url: str,
-    ready: Ready | None,
-) -> int:
-    """Fork the workers, pass signals on, replace one that dies. The last exit code that was not 0 is ours."""
-    shared = Path(tempfile.mkdtemp(prefix="infron-"))
-    workers: set[int] = set()
-    stopping = False
-    parent_gone, alive = os.pipe()  # `alive` is open in this process only, for as long as it lives
-
-    def start() -> None:
-        pid = os.fork()
-        if pid == 0:
-            os.close(alive)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            code = 1
-            try:
-                code = _run_worker(config, rows, listener, local, log, shared, None, parent_gone)
-            except ConfigError as error:
-                print(f"infron: {error.message}", file=sys.stderr)
-                code = 3
-            finally:
-                os._exit(code)
-        workers.add(pid)
-
-    def forward(number: int, frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for pid in workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, forward)
-    signal.signal(signal.SIGINT, forward)
-    for _ in range(config.server.workers):
-        start()
-    result = 0
-    if ready is not None and _wait_ready(url, workers):
-        ready(url)
-    while workers:
-        pid, status = os.wait()
-        workers.discard(pid)
-        code = os.waitstatus_to_exitcode(status)
-        if code == 3 or (stopping and code):
-            result = code if code > 0 else 1
-        if code == 3 and not stopping:
-            forward(signal.SIGTERM, None)
-        elif not stopping:
-            logger.error("Worker %d ended with code %d; a new one takes its place.", pid, code)
-            start()
-    if local is not None:
-        local.close()
-    shutil.rmtree(shared, ignore_errors=True)
-    return result
-
-
-def _wait_ready(url: str, workers: set[int]) -> bool:
-    for _ in range(200):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
-            if answer.status == 200:
-                return True
-        time.sleep(0.05)
-        if not workers:
-            return False
-    return False
-
-
-# ---- sockets
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigError with one sentence."""
-    try:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ConfigError(f"server.host {host!r} is no address of this machine ({error.strerror}).") from error
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or server.port."
-        ) from error
-    listener.listen(4096)
-    listener.setblocking(False)
-    listener.set_inheritable(True)
-    return listener
-
-
-def _shown(configured: str, bound: str) -> str:
-    name = configured if configured in ("localhost",) else bound
-    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
-    return f"[{name}]" if ":" in name else name
 
 
 def _raise_file_limit() -> None:

@@ -25,7 +25,8 @@ from infron.catalog.load import load_catalog
 from infron.config import Config
 from infron.runtime.exchange.context import Context
 from infron.runtime.local.model import LocalModel
-from infron.runtime.process import listen, running
+from infron.runtime.process import running
+from infron.runtime.sockets import listen
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Log
 from infron.testing.scripts import (

@@ -21,6 +21,7 @@ from infron.catalog.load import load_catalog
 from infron.config import Config
 from infron.runtime import process as gateway
 from infron.runtime.credentials import sigv4
+from infron.runtime.sockets import listen
 from infron.testing import Answer, RunningGateway, ScriptedProvider, speak
 from infron.wires import PROVIDER_WIRES
 
@@ -31,7 +32,7 @@ async def running(folder: Path, **providers: dict[str, Any]) -> AsyncIterator[Ru
     url = f"sqlite:///{folder / 'infron.db'}"
     config = msgspec.convert({"providers": providers, "ledger": {"url": url}, "local": {"enabled": False}}, Config)
     rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES)
-    listener = gateway.listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     try:
         async with gateway.running(config, rows, listener, None) as context:

@@ -15,9 +15,9 @@ from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.connection import GatewayProtocol
 from infron.runtime.server.dispatch import Dispatch
 from infron.runtime.server.response import ServerHeaders
+from infron.runtime.sockets import BACKLOG
 
 LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
-BACKLOG = 4096
 
 
 class Server:

@@ -5,6 +5,7 @@ It never knows a prompt, a key or a model's words. Counting happens once an exch
 
 from __future__ import annotations
 
+import contextlib
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from infron.records import Settlement
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+GONE = ".gone"  # in the names of files of workers that have ended
 _CLOSE_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 
@@ -116,21 +118,32 @@ class Metrics:
         if self._directory is None:
             return generate_latest(self.registry)
         self.publish()
-        pages = [path.read_text() for path in sorted(self._directory.glob("*.prom"))]
+        pages = [(path.read_text(), not path.stem.endswith(GONE)) for path in sorted(self._directory.glob("*.prom"))]
         return generate_latest(_Summed(pages))
 
 
-class _Summed(CollectorRegistry):
-    """Pages of several workers as one: samples of the same name and labels are added."""
+def forget(directory: Path, pid: int) -> None:
+    """This worker has ended: what it counted stays, what it held is nobody's any more."""
+    with contextlib.suppress(FileNotFoundError):
+        (directory / f"{pid}.prom").rename(directory / f"{pid}{GONE}.prom")
 
-    def __init__(self, pages: list[str]) -> None:
+
+class _Summed(CollectorRegistry):
+    """Pages of several workers as one: samples of the same name and labels are added.
+
+    `pages`: each with whether its worker lives, else its gauges are left out.
+    """
+
+    def __init__(self, pages: list[tuple[str, bool]]) -> None:
         super().__init__()
         self._pages = pages
 
     def collect(self) -> Iterable[Metric]:
         families: dict[str, Metric] = {}
-        for page in self._pages:
+        for page, lives in self._pages:
             for family in text_string_to_metric_families(page):
+                if family.type == "gauge" and not lives:
+                    continue
                 known = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
                 known.samples.extend(family.samples)
         for family in families.values():
