@@ -41,15 +41,15 @@ from infron.runtime.exchange.registry import Registry
 from infron.runtime.exchange.settlement import Settlements
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.local.model import LocalModel
-from infron.runtime.orders import Orders
 from infron.runtime.server.listener import Server
-from infron.runtime.signals import Signals, Stopped
-from infron.runtime.sockets import SPREADS, join, listen, shown
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
 from infron.runtime.telemetry.metrics import Metrics, forget
 from infron.runtime.upstream.client import Client
-from infron.runtime.workers import Line, Workers
+from infron.runtime.workers.orders import Orders
+from infron.runtime.workers.signals import Signals, Stopped
+from infron.runtime.workers.sockets import SPREADS, join, listen, shown
+from infron.runtime.workers.supervisor import Line, Workers
 from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]

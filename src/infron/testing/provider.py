@@ -26,9 +26,9 @@ from infron.config import Config
 from infron.runtime.exchange.context import Context
 from infron.runtime.local.model import LocalModel
 from infron.runtime.process import running
-from infron.runtime.sockets import listen
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Log
+from infron.runtime.workers.sockets import listen
 from infron.testing.scripts import (
     Answer,
     Call,

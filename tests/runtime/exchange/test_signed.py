@@ -21,7 +21,7 @@ from infron.catalog.load import load_catalog
 from infron.config import Config
 from infron.runtime import process as gateway
 from infron.runtime.credentials import sigv4
-from infron.runtime.sockets import listen
+from infron.runtime.workers.sockets import listen
 from infron.testing import Answer, RunningGateway, ScriptedProvider, speak
 from infron.wires import PROVIDER_WIRES
 

@@ -30,9 +30,9 @@ from infron.policy.routing import did_you_mean
 from infron.runtime.exchange.context import Context
 from infron.runtime.local import model as local
 from infron.runtime.process import running
-from infron.runtime.sockets import listen
 from infron.runtime.upstream.client import Client, Target
 from infron.runtime.upstream.fetch import fetch
+from infron.runtime.workers.sockets import listen
 from infron.wires import PROVIDER_WIRES, sse
 
 PROMPT = (

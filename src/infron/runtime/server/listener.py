@@ -15,7 +15,7 @@ from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.connection import GatewayProtocol
 from infron.runtime.server.dispatch import Dispatch
 from infron.runtime.server.response import ServerHeaders
-from infron.runtime.sockets import BACKLOG
+from infron.runtime.workers.sockets import BACKLOG
 
 LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
 

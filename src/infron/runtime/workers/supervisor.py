@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from infron.errors import ConfigError
-from infron.runtime.signals import NUMBERS, Signals, Stopped, held
+from infron.runtime.workers.signals import NUMBERS, Signals, Stopped, held
 
 REFUSED = 3  # exit code: the start was refused, for a reason that the parent has been told
 PAUSES = (0.0, 0.1, 1.0, 2.0, 5.0, 10.0)  # seconds before the next start of a worker whose starts fail

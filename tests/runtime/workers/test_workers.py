@@ -141,8 +141,8 @@ async def test_workers_that_cannot_start_are_tried_again_with_growing_pauses(tmp
 
 CRASHING = """
 import logging, sys
-from infron.runtime.signals import Signals
-from infron.runtime.workers import Workers
+from infron.runtime.workers.signals import Signals
+from infron.runtime.workers.supervisor import Workers
 logging.basicConfig(format="%(message)s")
 generations = iter(range(100))
 def work(line, listener, signals):

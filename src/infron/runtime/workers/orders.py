@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 
-from infron.runtime.workers import Line
+from infron.runtime.workers.supervisor import Line
 
 _log = logging.getLogger("infron")
 

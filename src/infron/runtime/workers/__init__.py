@@ -1,0 +1,1 @@
+"""Several processes as one gateway, and what one process needs for it."""
