@@ -47,7 +47,7 @@ from infron.runtime.telemetry.log import Handler, Log
 from infron.runtime.telemetry.metrics import Metrics, forget
 from infron.runtime.upstream.client import Client
 from infron.runtime.workers.orders import Orders
-from infron.runtime.workers.signals import Signals, Stopped
+from infron.runtime.workers.signals import Signals
 from infron.runtime.workers.sockets import SPREADS, join, listen, shown
 from infron.runtime.workers.supervisor import Line, Workers
 from infron.wires import PROVIDER_WIRES
@@ -75,8 +75,6 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
                 return _serve(config, log, signals, ready)
         finally:
             log.close()
-    except Stopped:
-        return 0
     finally:
         signals.ignore()
 
@@ -117,7 +115,7 @@ def _serve(config: Config, log: Log, signals: Signals, ready: Ready | None) -> i
 def _run(signals: Signals, line: Line | None, main: Callable[[Orders], Coroutine[Any, Any, int]]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
         orders = Orders(runner.get_loop(), line)
-        signals.tell(orders.signalled)  # before the loop runs: what a signal raises while it does may be lost
+        signals.tell(orders.signalled)
         return runner.run(main(orders))
 
 

@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(BaseException):
-    """A signal came while nothing was there yet that could end in order."""
-
-
 class Signals:
-    """Made in the main thread, which it interrupts: until `tell` by raising Stopped, after `ignore` not at all."""
+    """Made in the main thread. A signal that comes before anybody listens is kept; after `ignore` none counts."""
 
     def __init__(self, numbers: tuple[signal.Signals, ...] = NUMBERS) -> None:
         """`numbers`: those to obey; the others of NUMBERS are ignored."""
+        self._kept = 0
         self._told: Callable[[], object] | None = None
         for number in NUMBERS:
             signal.signal(number, self._came if number in numbers else signal.SIG_IGN)
 
     def tell(self, told: Callable[[], object]) -> None:
-        """From now on a signal calls `told`, between any two steps of the main thread."""
+        """Call `told` for each signal: for those that came before now, later between any two steps of this thread."""
         self._told = told
+        kept, self._kept = self._kept, 0
+        for _ in range(kept):
+            told()
 
     def ignore(self) -> None:
         """All is over but the process: whatever comes now would only spoil its exit code."""
@@ -36,8 +36,9 @@ class Signals:
 
     def _came(self, number: int, frame: object) -> None:
         if self._told is None:
-            raise Stopped
-        self._told()
+            self._kept += 1
+        else:
+            self._told()
 
 
 @contextlib.contextmanager

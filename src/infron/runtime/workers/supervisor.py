@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from infron.errors import ConfigError
-from infron.runtime.workers.signals import NUMBERS, Signals, Stopped, held
+from infron.runtime.workers.signals import NUMBERS, Signals, held
 
 REFUSED = 3  # exit code: the start was refused, for a reason that the parent has been told
 PAUSES = (0.0, 0.1, 1.0, 2.0, 5.0, 10.0)  # seconds before the next start of a worker whose starts fail
@@ -139,7 +139,8 @@ class Workers:
         self._signals.tell(self._stop)
         own = len(self._listeners) > 1
         for listener in self._listeners if own else self._listeners * self._count:
-            self._start(listener, 0)
+            if not self._stopping:
+                self._start(listener, 0)
         if own:
             for listener in self._listeners:
                 listener.close()
@@ -163,14 +164,10 @@ class Workers:
     def _start(self, listener: socket.socket | None, failures: int) -> None:
         try:
             ours, theirs = socket.socketpair()
-            with held():
-                if self._stopping:
-                    return
+            with held():  # until the child has a handler of its own
                 pid = os.fork()
                 if pid == 0:
                     self._be_worker(theirs, ours, listener)
-                worker = _Worker(pid, ours, failures)
-                self._workers.add(worker)
         except OSError as error:
             if self._started:
                 self._start_later(f"A worker cannot be started ({error.strerror})", failures + 1)
@@ -178,7 +175,11 @@ class Workers:
                 self._refuse(f"server.workers: a worker cannot be started ({error.strerror}).")
             return
         theirs.close()
+        worker = _Worker(pid, ours, failures)
+        self._workers.add(worker)
         self._selector.register(ours, selectors.EVENT_READ, worker)
+        if self._stopping:  # told so while it was forked: another thread may have taken a signal that was held
+            worker.signal(signal.SIGTERM)
 
     def _be_worker(self, line: socket.socket, ours: socket.socket, listener: socket.socket | None) -> NoReturn:
         """In the child: let go of what is the parent's, work, and end without a step back into the parent's code."""
@@ -193,8 +194,6 @@ class Workers:
             signals = Signals((signal.SIGTERM,))  # Ctrl-C reaches all processes of a terminal: the parent passes it on
             signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)
             code = self._work(Line(line), listener, signals)
-        except Stopped:
-            code = 0
         except ConfigError as error:
             code = REFUSED
             line.sendall(_REFUSED + error.message.encode())
@@ -262,7 +261,7 @@ class Workers:
         now = time.monotonic()
         due = [failures for at, failures in self._due if at <= now]
         self._due = [(at, failures) for at, failures in self._due if at > now]
-        for failures in due:
+        for failures in due if not self._stopping else ():
             self._start(self._listeners[0] if self._listeners else None, failures)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None
