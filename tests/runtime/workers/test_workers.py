@@ -155,7 +155,7 @@ class Counting(Workers):
         global generation
         generation = next(generations)
         if generation > 2:
-            self._stop()
+            return self._stop()
         super()._start(*given)
 print(Counting(1, work, [None], Signals(), gone=lambda pid: None, last=lambda: None).run(lambda: print("ready")))
 """
