@@ -10,7 +10,7 @@ import pytest
 from rawclient import ask, gateway, settled, words
 
 from infron.policy import deadlines
-from infron.testing import DONE, ROLE, USAGE, Pause, ScriptedProvider, Wait, delta, text
+from infron.testing import DONE, ROLE, USAGE, Pause, ScriptedProvider, Wait, delta, speak, text
 
 TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": "object"}}} for name in "fg"]
 
@@ -121,3 +121,46 @@ async def test_raw_control_character_in_a_frame_arrives(raw: bytes, stream: bool
         body = await client.rest()
     said = client.words() if stream else json.loads(body)["choices"][0]["message"]["content"]
     assert said == f"Hell{raw.decode()}o"
+
+
+def gemini(parts: list[Any], finish: str = "") -> bytes:
+    candidate = {
+        "index": 0,
+        "content": {"role": "model", "parts": parts},
+        **({"finishReason": finish} if finish else {}),
+    }
+    return b"data: " + json.dumps({"candidates": [candidate], "responseId": "r1"}).encode() + b"\r\n\r\n"
+
+
+@pytest.mark.usefixtures("short_wait")
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("every", ["", "STOP"])
+async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(every: str, stream: bool) -> None:
+    # Frames with STOP and without parts came first, or STOP in every frame: the text and the call after it were lost.
+    pieces = [step for n in range(4) for step in (gemini([{"text": f"w{n} "}], every), Pause(0.2))]
+    script = [
+        gemini([], "STOP"),
+        *pieces,
+        gemini([{"functionCall": {"name": "f", "args": {}, "id": "q"}}]),
+        gemini([], "STOP"),
+    ]
+    voice = speak("gemini")
+    async with (
+        ScriptedProvider(voice.plays(script)) as provider,
+        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+    ):
+        client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["finish_reason"], found["native_finish_reason"]) == (
+        "completed",
+        "tool_calls",
+        "STOP",
+    )
+    if stream:
+        frames = client.frames()
+        assert words(frames) == "w0 w1 w2 w3 "
+        assert ends(frames) == [(len(frames) - 2, "tool_calls")]
+    else:
+        (choice,) = json.loads(body)["choices"]
+        assert (choice["message"]["content"], choice["finish_reason"]) == ("w0 w1 w2 w3 ", "tool_calls")

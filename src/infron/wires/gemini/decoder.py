@@ -113,7 +113,8 @@ class _Choice(Struct, gc=False):
     calls: int = 0
     block: int = -1
     thinking: bool = False
-    ended: bool = False
+    reason: str = ""  # why it has ended, and Google's word for it: told last, for content may come after it
+    end: str = ""
     characters: int = 0  # of its text
     ascii: bool = True
     sources: set[str] = msgspec.field(default_factory=set)
@@ -188,7 +189,11 @@ class Decoder(SseDecoder):
     def close(self) -> list[Event]:
         events: list[Event] = []
         if not self._bare or self._over:
-            return super().close()
+            events = super().close()
+            if not self._over:
+                self._tell_ends(events)
+                self._over = True
+            return events
         self._fail(self._broken("broke off in the middle of an error"), events)
         return events
 
@@ -208,6 +213,7 @@ class Decoder(SseDecoder):
         if not self._over and not self._choices:
             self._fail_with(body, events)
         elif not self._over:
+            self._tell_ends(events)
             self._over = True
             events.append(Done())
         return events
@@ -243,7 +249,7 @@ class Decoder(SseDecoder):
             if candidate.groundingMetadata is not None:
                 self._cite(choice, candidate.groundingMetadata, events)
             reason = candidate.finishReason
-            if reason.__class__ is str and reason and reason != UNSPECIFIED and not choice.ended:
+            if reason.__class__ is str and reason and reason != UNSPECIFIED:
                 ends.append((choice, reason))
         if frame.usageMetadata is not None:
             report = self._counts.add(frame.usageMetadata, frame.modelVersion, self.headers)
@@ -259,6 +265,7 @@ class Decoder(SseDecoder):
         if not payload.strip():
             return None
         if payload.startswith(DONE):  # of hosts between us and Google
+            self._tell_ends(events)
             self._over = True
             events.append(Done())
             return None
@@ -291,19 +298,28 @@ class Decoder(SseDecoder):
         if reason is None:
             self._fail(self._broken(f"ended the answer with the finish reason {self._shown(native)}"), events)
             return
-        choice.ended = True
-        self.finished = all(other.ended for other in self._choices.values())
-        if reason == "stop" and choice.calls:
-            reason = "tool_calls"
-        events.append(Finished(reason, native, choice.index))
+        if choice.reason in ("", "stop"):
+            choice.reason, choice.end = reason, native
+        self.finished = all(other.reason for other in self._choices.values())
+        events.append(self._finished(choice, told=True))
+
+    def _finished(self, choice: _Choice, told: bool) -> Finished:
+        reason = "tool_calls" if choice.reason == "stop" and choice.calls else choice.reason
+        return Finished(reason, choice.end, choice.index, told)
+
+    def _tell_ends(self, events: list[Event]) -> None:
+        """Now that nothing follows them."""
+        for _, choice in sorted(self._choices.items()):
+            if choice.reason:
+                events.append(self._finished(choice, told=False))
 
     def _refuse(self, feedback: Any, events: list[Event]) -> None:
         """The prompt was blocked, and there is no candidate."""
         blocked = feedback.get("blockReason") if isinstance(feedback, dict) else None
-        if isinstance(blocked, str) and blocked and not any(choice.ended for choice in self._choices.values()):
+        if isinstance(blocked, str) and blocked and not any(choice.reason for choice in self._choices.values()):
             choice = self._choice(0)
-            choice.ended = self.finished = True
-            events.append(Finished("content_filter", blocked))
+            choice.reason, choice.end, self.finished = "content_filter", blocked, True
+            events.append(self._finished(choice, told=True))
 
     # ---- parts
 
