@@ -60,8 +60,8 @@ class Outgoing(Struct, frozen=True, kw_only=True):
 
     `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that
     the wire has checked. `dropped`: names of what the caller sent and this provider cannot take: root members, and
-    kinds of what is inside them (`messages.thinking`). `choices`: how many answers it asks for. `delay`: seconds to
-    wait first.
+    kinds of what is inside them (`messages.thinking`). `choices`: how many answers it asks for. `names`: of tools
+    that it had to rename: the host's name -> the caller's own. `delay`: seconds to wait first.
     """
 
     body: bytes = b""
@@ -70,4 +70,5 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     dropped: tuple[str, ...] = ()
     choices: int = 1
+    names: dict[str, str] = {}
     delay: float = 0.0

@@ -107,7 +107,9 @@ class MessageQuirks(Definition, frozen=True):
     `strip`: members dropped from each message and each part of its content · `roles`: role -> the one to send instead ·
     `only`: role -> members that a message of that role may have · `plain_content`: content that is a list of text parts
     only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`: each tool
-    call id in the history is replaced, the same by the same, by so many letters and digits.
+    call id in the history is replaced, the same by the same, by so many letters and digits · `reasoning`: the member in
+    which thoughts are wanted back on every assistant message, be it empty · `system_first`: a system message may stand
+    at the beginning only, so that later ones go into it, as in any case those do that `roles` makes system messages.
     """
 
     strip: list[str] = []
@@ -115,6 +117,8 @@ class MessageQuirks(Definition, frozen=True):
     only: dict[str, list[str]] = {}
     plain_content: bool = False
     tool_id_length: int = 0
+    reasoning: str = ""
+    system_first: bool = False
 
 
 class AnswerQuirks(Definition, frozen=True):

@@ -56,19 +56,16 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         raise Unsupported(
             f"{provider_model[:100]!r} is no model of {provider.name}.", param="model", provider=provider.id
         )
-    if "response_format" in request.fields:
-        fields = {**request.fields, "response_format": _response_format(request.fields["response_format"])}
-        request = msgspec.structs.replace(request, fields=fields)
-    sent = openai_request.encode_request(request, provider, provider_model, False)
+    sent = openai_request.encode_request(request, provider, provider_model, False, _without_envelope)
     return msgspec.structs.replace(sent, url=f"/run/{quote(provider_model, safe='/@')}")
 
 
-def _response_format(raw: Raw) -> Raw:
-    value = msgspec.json.decode(raw)
+def _without_envelope(fields: dict[str, Raw]) -> dict[str, Raw]:
+    value = msgspec.json.decode(fields.get("response_format", b"null"))
     inner = value.get("json_schema") if isinstance(value, dict) else None
     if not isinstance(inner, dict) or "schema" not in inner:
-        return raw
-    return Raw(_encode({**value, "json_schema": inner["schema"]}))
+        return fields
+    return {**fields, "response_format": Raw(_encode({**value, "json_schema": inner["schema"]}))}
 
 
 # ---- from the provider
@@ -203,7 +200,7 @@ class Decoder(SseDecoder):
                     continue
                 self._calls[index] = False
                 self._ids[id] = index
-                events.append(ToolCallStarted(index, id or f"call_{index}", name))
+                events.append(ToolCallStarted(index, id or f"call_{index}", self._own_name(name)))
             if arguments:
                 self._calls[index] = True
                 events.append(ToolCallDelta(index, arguments))

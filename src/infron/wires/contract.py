@@ -6,6 +6,7 @@ values.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from infron.catalog.definitions import Provider
@@ -31,6 +32,12 @@ class Decoder(Protocol):
     finished: bool
     cancel: Outgoing | None
     headers: Headers
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """The request had to give tools other names: these -> the caller's own, by which its calls are told.
+
+        To be said before its first byte is fed.
+        """
 
     def feed(self, data: bytes) -> list[Event]:
         """What these bytes of the stream complete."""

@@ -5,7 +5,7 @@ It never knows what a frame means: each wire says so in `_take`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from infron.catalog.definitions import Provider
@@ -34,6 +34,14 @@ class AnswerDecoder:
         self.finished = False
         self.cancel: Outgoing | None = None
         self.headers: Headers = []
+        self._names: Mapping[str, str] = {}  # of tools: the host's -> the caller's own
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        self._names = names
+
+    def _own_name(self, name: str) -> str:
+        """The caller's own name of a tool."""
+        return self._names.get(name, name)
 
     def _fail(self, error: InfronError, events: list[Event]) -> None:
         self._over = True

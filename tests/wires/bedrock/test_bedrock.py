@@ -31,10 +31,12 @@ from infron.conversation import (
 from infron.errors import InfronError, ProviderError, ProviderMisconfigured, Unsupported
 from infron.events import Event, Failed
 from infron.wires.bedrock import encode_request
+from infron.wires.bedrock import request as bedrock_request
 from infron.wires.bedrock.decoder import Decoder, parse_error
 from infron.wires.bedrock.models import traits_of
-from infron.wires.bedrock.request import TAKES, encode
+from infron.wires.bedrock.request import TAKES, rules_of
 from infron.wires.json_answer import ANSWER_TOOL
+from infron.wires.session import fit
 
 ROW = msgspec.convert({"id": "amazon-bedrock", "name": "Amazon Bedrock", "wire": "bedrock"}, Provider)
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -44,6 +46,10 @@ MISTRAL = "mistral.mistral-large-3-675b-instruct"
 LLAMA = "meta.llama3-3-70b-instruct-v1:0"
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 WEATHER = Tool(name="weather", description="By city", schema={"type": "object", "properties": {"city": {}}})
+
+
+def encode(asked: Conversation, provider_model: str) -> tuple[dict[str, Any], frozenset[str]]:
+    return bedrock_request.encode(fit(asked, rules_of(provider_model)).conversation, provider_model)
 
 
 def said(*parts: Part, who: Any = "user") -> Message:
@@ -220,16 +226,16 @@ def test_arguments_that_are_no_object_are_wrapped(arguments: str):
 def test_arguments_stay_digit_for_digit():
     call = ToolCall(id="a", name="f", arguments='{"id":12345678901234567890123, "x":1.10}')
     body, _ = encode(Conversation(messages=(said(Text("x")), said(call, who="assistant")), tools=(WEATHER,)), NOVA)
-    assert b'{"id":12345678901234567890123,"x":1.10}' in msgspec.json.encode(body)
+    assert b'{"id":12345678901234567890123, "x":1.10}' in msgspec.json.encode(body)
 
 
 @pytest.mark.parametrize(
     ("provider_model", "id", "form"),
     [
         (NOVA, "tooluse_a.b:c-1", r"tooluse_a\.b:c-1"),
-        (NOVA, "call/1", r"[0-9a-f]{32}"),
-        (NOVA, "x" * 65, r"[0-9a-f]{32}"),
-        (MISTRAL, "tooluse_a", r"[0-9a-f]{9}"),
+        (NOVA, "call/1", r"[0-9a-zA-Z]{24}"),
+        (NOVA, "x" * 65, r"[0-9a-zA-Z]{24}"),
+        (MISTRAL, "tooluse_a", r"[0-9a-zA-Z]{9}"),
         (MISTRAL, "abcDEF123", r"abcDEF123"),
     ],
 )

@@ -89,7 +89,6 @@ def test_pictures_are_the_users_by_address_or_by_value() -> None:
         user({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}),
         user({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}),
         {"role": "system", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
-        {"role": "tool", "tool_call_id": "c1", "content": [{"type": "image_url", "image_url": {"url": PIXEL}}]},
     ],
 )
 def test_content_that_cohere_cannot_take_is_refused_by_its_place(message: dict[str, Any]) -> None:
@@ -117,12 +116,12 @@ def test_text_before_a_tool_call_is_its_plan_and_an_absent_content_stays_absent(
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": "I look.", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "c1", "content": "20 degrees"},
-        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": "c2"}]},
     )
     assert found[1:] == [
         {"role": "assistant", "tool_plan": "I look.", "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "c1", "content": "20 degrees"},
-        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "assistant", "tool_calls": [{**CALL, "id": "c2"}]},
     ]
 
 

@@ -202,9 +202,28 @@ def test_a_result_without_its_call_has_no_name_and_is_refused() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["[1]", "{broken", "word"])
-def test_arguments_that_are_no_object_are_refused_by_their_place(arguments: str) -> None:
-    with pytest.raises(Unsupported, match=r"messages\[1\]\.tool_calls"):
-        contents([HISTORY[0], {"role": "assistant", "tool_calls": [call("1", "f", arguments)]}])
+def test_arguments_that_are_no_object_are_wrapped(arguments: str) -> None:
+    # A session in whose history they stood could never go on.
+    (part,) = contents([HISTORY[0], {"role": "assistant", "tool_calls": [call("1", "f", arguments)]}])[1]["parts"]
+    assert part["functionCall"]["args"] == {"arguments": arguments}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"$defs": {"T": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/T"}}},
+        {"tools": [{"inputSchema": {"properties": {"a": {"$ref": "#/x"}}}}]},
+        {"paths": {"/a": {"schema": {"\u0024ref": "#/components/schemas/A"}}}},
+    ],
+)
+def test_results_that_hold_references_go_as_text(result: dict[str, Any]) -> None:
+    # Google takes them for references of its own, and answers 400.
+    text = json.dumps(result)
+    history = [HISTORY[0], {"role": "assistant", "tool_calls": [call("1")]}]
+    (part,) = contents([*history, {"role": "tool", "tool_call_id": "1", "content": text}])[2]["parts"]
+    assert part["functionResponse"]["response"] == {"output": text}
+    (part,) = contents([*history, {"role": "tool", "tool_call_id": "1", "content": '{"price": "$5"}'}])[2]["parts"]
+    assert part["functionResponse"]["response"] == {"price": "$5"}
 
 
 # ---- thoughts and signatures

@@ -159,6 +159,8 @@ class Attempt(AnswerReader):
             fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
             asked = msgspec.structs.replace(asked, fields=fields)
         outgoing = self.handle.wire.encode_request(asked, provider, self.candidate.provider_model, self.asks_usage)
+        if outgoing.names:
+            self.decoder.rename(outgoing.names)
         self._choices = outgoing.choices
         self.dropped = (*outgoing.dropped, *own, *asked.mended)
         if "service_tier" in self.dropped:

@@ -263,7 +263,7 @@ class NeutralDecoder(SseDecoder):
             case "tool_use":
                 opened = _Open("tool_use", self._calls, dict_in(block, "input"))
                 id = string_in(block, "id") or f"toolu_{self._calls}"
-                events.append(ToolCallStarted(self._calls, id, string_in(block, "name")))
+                events.append(ToolCallStarted(self._calls, id, self._own_name(string_in(block, "name"))))
                 self._calls += 1
             case _:  # tools that ran at the provider and their results, and what is yet to come
                 return

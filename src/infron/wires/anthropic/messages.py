@@ -5,17 +5,14 @@ It never knows how the answer shall be, and never changes a signed thought.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, groupby, takewhile
 from typing import Any, Literal
 
 from msgspec import Raw
 
-from infron.conversation import CLAUDE, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
+from infron.conversation import CLAUDE, CONVERSE, Media, Message, Part, Text, Thinking, ToolCall, ToolResult, turns_of
 from infron.errors import Unsupported
-from infron.wires import lenient_json
 from infron.wires.anthropic.models import Generation
 from infron.wires.media import mime_of_data, text_in
 from infron.wires.request_fields import cache_control, unsupported
@@ -78,25 +75,36 @@ def _turns(segment: list[Message], messages: tuple[Message, ...]) -> list[Block]
 
 
 def _thoughts_first(segment: list[Message]) -> Iterator[Message]:
-    """Without the thoughts that cannot be given back. Within a message their order is the model's own and must stay;
-    but a turn with thoughts has to begin with one, so that one of several messages begins with those of a later one.
+    """Within a message the order of thoughts is the model's own and must stay; but a turn with thoughts has to begin
+    with one, so that one of several messages begins with those of a later one.
     """
     for assistant, group in groupby(segment, key=lambda message: message.role == "assistant"):
         run = list(group)
-        if not assistant:
-            yield from run
-            continue
-        said = [[part for part in m.parts if not isinstance(part, Thinking) or _is_ours(part)] for m in run]
-        if not (said[0] and isinstance(said[0][0], Thinking)):
-            leading = [list(takewhile(lambda part: isinstance(part, Thinking), parts)) for parts in said]
+        said = [message.parts for message in run]
+        if assistant and not (said[0] and isinstance(said[0][0], Thinking)):
+            leading = [tuple(takewhile(lambda part: isinstance(part, Thinking), parts)) for parts in said]
             yield Message("assistant", tuple(chain(*leading)))
-            said = [parts[len(lead) :] for parts, lead in zip(said, leading, strict=True)]
-        yield from (Message("assistant", tuple(parts)) for parts in said)
+            run = [Message("assistant", parts[len(lead) :]) for parts, lead in zip(said, leading, strict=True)]
+        yield from run
 
 
-def _is_ours(thought: Thinking) -> bool:
-    """Whether this wire can give the thought back: it wants the signature, and refuses that of another."""
-    return thought.format in ("", CLAUDE) and bool(thought.signature or thought.data)
+def replayable(thought: Thinking) -> bool:
+    """Whether a thought can be given back: what is signed or encrypted for Claude, wherever it was served."""
+    return thought.format in ("", CLAUDE, CONVERSE) and bool(thought.signature or _data_of(thought))
+
+
+def _data_of(thought: Thinking) -> str:
+    """Encrypted data as Anthropic itself wrote it; Converse wraps it in base64 once more. "" for none."""
+    return text_in(thought.data) or "" if thought.format == CONVERSE else thought.data
+
+
+def calls_without_thoughts(messages: Iterable[Message]) -> bool:
+    """Whether the model is to go on after calls of its own before which no thoughts stand."""
+    turns = turns_of(messages)
+    last = next((parts for who, parts in reversed(turns) if who == "assistant"), ())
+    called = any(isinstance(part, ToolCall) for part in last)
+    first = next((part for part in last if not (isinstance(part, Text) and not part.text.strip())), None)
+    return called and not isinstance(first, Thinking)
 
 
 def _trim(blocks: list[Block]) -> None:
@@ -140,33 +148,18 @@ def _block(part: Part, who: Who) -> Block | None:
             return None
         case Thinking(data="", text=text, signature=signature):
             return {"type": "thinking", "thinking": text, "signature": signature}
-        case Thinking(data=data):
-            return {"type": "redacted_thinking", "data": data}
+        case Thinking():
+            return {"type": "redacted_thinking", "data": _data_of(part)}
         case ToolCall():
-            call = {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _arguments(part.arguments)}
+            call = {"type": "tool_use", "id": part.id, "name": part.name, "input": Raw(part.arguments.encode())}
             return {**call, **cache_control(part.cache)}
         case ToolResult():
-            block: Block = {"type": "tool_result", "tool_use_id": _id(part.call_id)}
+            block: Block = {"type": "tool_result", "tool_use_id": part.call_id}
             if inner := [item for item in (_block(inner, "user") for inner in part.parts) if item is not None]:
                 block["content"] = inner
             if part.failed:
                 block["is_error"] = True
             return {**block, **cache_control(part.cache)}
-
-
-def _id(id: str) -> str:
-    """Ids of calls are made of letters, digits, _ and -; another host's that is not gets one, always the same."""
-    if re.fullmatch(r"[A-Za-z0-9_-]+", id):
-        return id
-    return "toolu_" + hashlib.sha256(id.encode()).hexdigest()[:24]
-
-
-def _arguments(arguments: str) -> Raw:
-    """The arguments byte for byte: what is signed must not change."""
-    raw = lenient_json.object_in(arguments.strip() or "{}")
-    if raw is None:
-        raise Unsupported("The arguments of a tool call are no JSON object.")
-    return raw
 
 
 # ---- media

@@ -17,12 +17,13 @@ from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import InvalidRequest, Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.anthropic.client_request import NAME
-from infron.wires.anthropic.messages import Block, messages_of
+from infron.wires.anthropic.messages import Block, calls_without_thoughts, messages_of, replayable
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_guard import written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import NO_ARGUMENTS, for_claude
+from infron.wires.session import Ids, Names, Rules, fit
 
 # Priced otherwise than by tokens of this model: we could not bill it.
 _UNBILLED = frozenset(("fallbacks", "inference_geo", "speed"))
@@ -59,6 +60,16 @@ _MOST_MARKS = 4  # of the cache, in one request
 _encode = msgspec.json.Encoder().encode
 
 
+RULES = Rules(
+    # Anthropic, API reference of Messages, and what its errors say of ids.
+    names=Names("A-Za-z0-9_-", 128),
+    ids=Ids(r"[A-Za-z0-9_-]+"),
+    results=frozenset(("image", "document")),
+    thoughts=replayable,
+    blank=False,
+)
+
+
 class Encoded(NamedTuple):
     """`betas`: names for the header `anthropic-beta`. `refused`: root members that this model does not take."""
 
@@ -74,9 +85,10 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     """
     if request.api == NAME:
         return _as_it_came(request, provider_model)
-    body, betas, refused = encode(request.conversation, provider_model)
+    asked, names = fit(request.conversation, RULES)
+    body, betas, refused = encode(asked, provider_model)
     headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
-    return Outgoing(body=_encode(body), headers=headers, dropped=request.conversation.left_out(TAKES - refused))
+    return Outgoing(body=_encode(body), headers=headers, dropped=asked.left_out(TAKES - refused), names=names)
 
 
 def _as_it_came(request: Request, provider_model: str) -> Outgoing:
@@ -102,6 +114,8 @@ def encode(conversation: Conversation, model: str) -> Encoded:
         system.append({"type": "text", "text": JSON_ONLY})
     if (forced or by_tool) and takes.forced == "unthinking":
         refused |= {"reasoning", "thinking"} if _thinks(conversation) else set()
+    elif takes.thinking == "budget" and _thinks(conversation) and calls_without_thoughts(conversation.messages):
+        refused |= {"reasoning", "thinking"}  # with a budget it does not go on after calls without thoughts
     else:
         _think(body, conversation, takes, refused)
     _sample(body, conversation, takes, refused)

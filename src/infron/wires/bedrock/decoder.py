@@ -295,7 +295,7 @@ class Decoder(AnswerDecoder):
             self._fail(self._broken(f"made more than {MOST_BLOCKS} tool calls"), events)
             return
         # Some models send no id; whoever answers the call needs one.
-        events.append(ToolCallStarted(call, tool.toolUseId or f"call_{call}", tool.name or ""))
+        events.append(ToolCallStarted(call, tool.toolUseId or f"call_{call}", self._own_name(tool.name or "")))
 
     def _argue(self, call: int, events: list[Event]) -> None:
         if call not in self._argued:

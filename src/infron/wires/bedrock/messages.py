@@ -7,10 +7,11 @@ It never fetches what a URL names, and never looks into a picture or a document.
 from __future__ import annotations
 
 import base64
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
+
+from msgspec import Raw
 
 from infron.conversation import (
     CLAUDE,
@@ -26,7 +27,6 @@ from infron.conversation import (
     turns_of,
 )
 from infron.errors import Unsupported
-from infron.wires import lenient_json
 from infron.wires.bedrock.models import Traits
 from infron.wires.media import mime_of_data
 
@@ -104,7 +104,7 @@ class _Turn:
         if isinstance(part, Text):
             return {"text": part.text} if part.text.strip() else None
         if isinstance(part, Thinking):
-            return _thought(part) if self._who == "assistant" and replayable(part) else None
+            return _thought(part) if self._who == "assistant" else None
         if isinstance(part, ToolCall):
             return self._call(part)
         if isinstance(part, ToolResult):
@@ -116,9 +116,7 @@ class _Turn:
     def _call(self, call: ToolCall) -> Block:
         if not self._with_tools:
             return {"text": f"[Called the tool {call.name} with {call.arguments or '{}'}]"}
-        name = _NO_NAME.sub("_", call.name)[:64] or "_"
-        id = _tool_id(call.id, self._traits)
-        return {"toolUse": {"toolUseId": id, "name": name, "input": _input(call.arguments)}}
+        return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": Raw(call.arguments.encode())}}
 
     def _result(self, result: ToolResult) -> Block:
         if not self._with_tools:
@@ -131,8 +129,7 @@ class _Turn:
             else:
                 content.append(self._media(part))
         failed = {"status": "error"} if result.failed else {}
-        id = _tool_id(result.call_id, self._traits)
-        return {"toolResult": {"toolUseId": id, "content": content or [{"text": "(empty)"}], **failed}}
+        return {"toolResult": {"toolUseId": result.call_id, "content": content or [{"text": "(empty)"}], **failed}}
 
     def _media(self, media: Media) -> Block:
         place = f"{'an' if media.kind in ('image', 'audio') else 'a'} {media.kind}"
@@ -158,22 +155,7 @@ class _Turn:
 
 # ---- parts
 
-_NO_NAME = re.compile(r"[^A-Za-z0-9_-]")
 _NO_DOCUMENT = re.compile(r"[^A-Za-z0-9\-()\[\]]")
-_TOOL_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
-
-
-def _tool_id(id: str, traits: Traits) -> str:
-    """An id of the form that the service takes, always the same for the same one. Mistral wants nine characters."""
-    pattern, length = (_SHORT_ID, 9) if traits.family == "mistral" else (_TOOL_ID, 32)
-    return id if pattern.fullmatch(id) else hashlib.sha256(id.encode()).hexdigest()[:length]
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """Arguments as the object that is wanted; what a model wrote wrongly is wrapped, so that it can be told so."""
-    members = lenient_json.members_in(arguments.strip() or "{}")
-    return {"arguments": arguments} if members is None else members
 
 
 def _thought(thought: Thinking) -> Block:

@@ -9,16 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
-from infron.conversation import Conversation, NativeTool, Reasoning, Text, Thinking, Tool, ToolCall, turns_of
+from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
+from infron.wires.anthropic.messages import calls_without_thoughts
 from infron.wires.anthropic.models import budget_of, effort_of
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.schemas import NO_ARGUMENTS, for_claude
+from infron.wires.session import Ids, Names, Rules, fit
 
 # Members of Converse's own request that the caller may send by their own names.
 _NATIVE = (
@@ -57,8 +60,24 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 
     Raises Unsupported for content that Converse cannot carry.
     """
-    body, not_taken = encode(request.conversation, provider_model)
-    return Outgoing(body=_encode(body), dropped=request.conversation.left_out(TAKES - not_taken))
+    asked, names = fit(request.conversation, rules_of(provider_model))
+    body, not_taken = encode(asked, provider_model)
+    return Outgoing(body=_encode(body), dropped=asked.left_out(TAKES - not_taken), names=names)
+
+
+# Of the service model: ToolSpecification's name, ToolUseBlock's id. Mistral's template wants ids of nine characters.
+_RULES = Rules(
+    names=Names("A-Za-z0-9_-", 64),
+    ids=Ids(r"[A-Za-z0-9_.:-]{1,64}"),
+    results=frozenset(("image", "document", "video")),
+    thoughts=replayable,
+    blank=False,
+)
+_MISTRAL_RULES = replace(_RULES, ids=Ids(r"[A-Za-z0-9]{9}", 9))
+
+
+def rules_of(provider_model: str) -> Rules:
+    return _MISTRAL_RULES if traits_of(provider_model).family == "mistral" else _RULES
 
 
 def encode(conversation: Conversation, provider_model: str) -> tuple[dict[str, Any], frozenset[str]]:
@@ -171,7 +190,7 @@ class _Encoding:
             return False
         by_budget = takes.thinking == "budget" or (takes.thinking == "both" and asked.max_tokens is not None)
         # With a budget it does not go on after calls of its own before which no thoughts stand either.
-        lost = by_budget and _calls_without_thoughts(self.asked)
+        lost = by_budget and calls_without_thoughts(self.asked.messages)
         if takes.thinking == "none" or (self.forced and self._unthinking) or lost:
             self.dropped.add("reasoning")
             return False
@@ -283,12 +302,3 @@ def _thinks(asked: Conversation) -> bool:
     """Whether thoughts are asked for."""
     reasoning = asked.reasoning
     return reasoning is not None and reasoning.effort != "none" and reasoning.max_tokens != 0
-
-
-def _calls_without_thoughts(asked: Conversation) -> bool:
-    """Whether the model is to go on after calls of its own before which no thoughts stand that can be replayed."""
-    turns = turns_of(asked.messages)
-    last = next((parts for who, parts in reversed(turns) if who == "assistant"), ())
-    called = any(isinstance(part, ToolCall) for part in last)
-    first = next((part for part in last if not (isinstance(part, Text) and not part.text.strip())), None)
-    return called and not (isinstance(first, Thinking) and replayable(first))

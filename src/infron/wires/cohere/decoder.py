@@ -258,7 +258,7 @@ class Decoder(SseDecoder):
         index = self._calls
         self._calls += 1
         self._open, self._held = True, ""
-        events.append(ToolCallStarted(index, call.id or f"call_{index}", function.name or ""))
+        events.append(ToolCallStarted(index, call.id or f"call_{index}", self._own_name(function.name or "")))
         self._argue(function.arguments or "", events)
 
     def _argue(self, piece: str, events: list[Event]) -> None:

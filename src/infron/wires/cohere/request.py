@@ -29,6 +29,7 @@ from infron.wires import lenient_json
 from infron.wires.media import data_uri, text_in
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import NO_ARGUMENTS
+from infron.wires.session import ANY_ID, Names, Rules, fit
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,14 +49,23 @@ TAKES = frozenset(
 )  # fmt: skip
 
 
+RULES = Rules(
+    # Cohere, "Tool use": names are letters, digits and underscores, and do not begin with a digit.
+    names=Names("A-Za-z0-9_", 256, first="A-Za-z_"),
+    ids=ANY_ID,
+    thoughts=lambda thought: not thought.format and bool(thought.text),
+)
+
+
 def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The request as Cohere takes it: always streamed; usage comes unasked.
 
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    body = encode(request.conversation, provider_model)
+    asked, names = fit(request.conversation, RULES)
+    body = encode(asked, provider_model)
     apart = {"safety_mode", "response_format"} if "tools" in body or "documents" in body else set()
-    return Outgoing(body=_encode(body), dropped=request.conversation.left_out(TAKES - (apart - body.keys())))
+    return Outgoing(body=_encode(body), dropped=asked.left_out(TAKES - (apart - body.keys())), names=names)
 
 
 def encode(conversation: Conversation, provider_model: str) -> dict[str, Any]:

@@ -385,7 +385,7 @@ class Decoder(SseDecoder):
             known = f"{self.upstream_id} {index} {number} {name} {arguments}"
             id = "call_" + hashlib.sha256(known.encode()).hexdigest()[:24]
         signed = signature if signature.__class__ is str else ""
-        events.append(ToolCallStarted(number, id, name, signed, index))
+        events.append(ToolCallStarted(number, id, self._own_name(name), signed, index))
         events.append(ToolCallDelta(number, arguments, index))
 
     def _cite(self, choice: _Choice, metadata: Any, events: list[Event]) -> None:

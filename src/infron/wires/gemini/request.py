@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
+from msgspec import Raw
 
 from infron.catalog.definitions import Provider
 from infron.conversation import (
@@ -32,6 +33,7 @@ from infron.wires.gemini.models import Generation, generation_of, thinking_confi
 from infron.wires.media import mime_of_data, mime_of_name
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import for_gemini
+from infron.wires.session import ANY_ID, Names, Rules, fit
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,13 +83,22 @@ _TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
 UNSIGNED = "skip_thought_signature_validator"
 
 
+RULES = Rules(
+    # Google, reference of FunctionDeclaration: as Vertex AI has it, which takes less than the Gemini API.
+    names=Names("A-Za-z0-9_.:-", 64, first="A-Za-z_"),
+    ids=ANY_ID,
+    results=frozenset(("audio", "document", "image", "video")),
+    thoughts=lambda thought: thought.format == GEMINI and bool(thought.data or thought.signature),
+)
+
+
 def encode_request(request: Request, provider: Provider, provider_model: str, ask_usage: bool) -> Outgoing:
     """The request as Gemini takes it; that it streams is said by the path, and usage comes unasked.
 
     An own id may be the name alone or its whole path (`models/…`, `tunedModels/…`).
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    conversation = request.conversation
+    conversation, names = fit(request.conversation, RULES)
     generation, vertex = generation_of(provider_model), provider.quirks.request.vertex
     tier = conversation.fields.get("service_tier")
     asked = _TIERS.get(tier) if isinstance(tier, str) else None
@@ -101,7 +112,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         body=_encode(body),
         url=provider.chat_path.replace("/models/{model}", f"/{path}") if named else "",
         headers=((_TIER_HEADER, asked),) if asked and vertex else (),
-        dropped=request.conversation.left_out(takes),
+        dropped=conversation.left_out(takes),
+        names=names,
         choices=_choices(body),
     )
 
@@ -302,32 +314,32 @@ def _said(part: Part, place: str, generation: Generation, vertex: bool) -> Itera
 
 
 def _answer(parts: tuple[Part, ...], place: str, generation: Generation, vertex: bool) -> list[dict[str, Any]]:
-    """An earlier answer. Gemini reads its own signatures and nothing else of thoughts, so that others stay out.
+    """An earlier answer, in its order.
 
-    A signature that came with no words of its own was on the last piece of the answer, so it goes behind the content.
+    A signature that came with no words of its own was on the last piece of what was said. Where it stands before all of
+    that, its place is not known: it goes behind the content.
     """
     out: list[dict[str, Any]] = []
-    signatures: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
+    held: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, Thinking):
-            mark = (part.data or part.signature) if part.format == GEMINI else ""
-            if mark and part.text:
+            mark = part.data or part.signature
+            if part.text:
                 out.append({"text": part.text, "thought": True, "thoughtSignature": mark})
-            elif mark:
-                signatures.append({"text": "", "thoughtSignature": mark})
+            else:
+                said = any("thought" not in before for before in out)
+                (out if said else held).append({"text": "", "thoughtSignature": mark})
         elif isinstance(part, ToolCall):
-            calls.append(_call(part, place, vertex))
+            out += held
+            held = []
+            out.append(_call(part, vertex))
         else:
             out.extend(_said(part, place, generation, vertex))
-    return [*out, *signatures, *calls]
+    return [*out, *held]
 
 
-def _call(call: ToolCall, place: str, vertex: bool) -> dict[str, Any]:
-    arguments = lenient_json.object_in(call.arguments.strip() or "{}")
-    if arguments is None:
-        raise unsupported(f"{place}.tool_calls", f"calls {call.name} with arguments that are no JSON object")
-    function: dict[str, Any] = {"name": call.name, "args": arguments}
+def _call(call: ToolCall, vertex: bool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": call.name, "args": Raw(call.arguments.encode())}
     if not vertex and call.id:
         function["id"] = call.id
     return {"functionCall": function, **({"thoughtSignature": call.signature} if call.signature else {})}
@@ -357,9 +369,27 @@ def _result(result: ToolResult, place: str, generation: Generation, vertex: bool
 
 
 def _response(text: str, failed: bool) -> Any:
-    """An object as it is; anything else under the name that Google gives to an output, or an error."""
+    """An object as it is; anything else under the name that Google gives to an output, or an error.
+
+    A schema is no such object: in `$ref` Google sees a reference of its own.
+    """
     value = None if failed else lenient_json.object_in(text)
-    return {"error" if failed else "output": text} if value is None else value
+    if value is None or ("$" in text and _refers(lenient_json.value_of(text.encode()))):
+        return {"error" if failed else "output": text}
+    return value
+
+
+def _refers(value: Any) -> bool:
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if any(name.startswith("$") for name in item):
+                return True
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    return False
 
 
 # ---- media

@@ -10,6 +10,7 @@ that are strings; and no member that says nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -47,10 +48,14 @@ class _Call:
 
 
 class ToolCalls:
-    """Of one choice. `seed`: what makes the ids of calls that have none their own, in this answer and among others."""
+    """Of one choice. `seed`: what makes the ids of calls that have none their own, in this answer and among others.
 
-    def __init__(self, seed: str) -> None:
+    `names`: of tools that the request renamed: the host's -> the caller's own.
+    """
+
+    def __init__(self, seed: str, names: Mapping[str, str] | None = None) -> None:
         self._seed = seed
+        self._names = names or {}
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}  # by the index that the host gives, the latest of each
         self._ids: dict[str, _Call] = {}
@@ -143,7 +148,7 @@ class ToolCalls:
         if not call.id:
             call.id = f"call_{hashlib.sha256(f'{self._seed} {call.place}'.encode()).hexdigest()[:24]}"
         kind = "custom" if "custom" in first else "function"
-        part = {"name": call.name, **first[kind], _PARTS[kind]: "".join(call.said)}
+        part = {"name": self._names.get(call.name, call.name), **first[kind], _PARTS[kind]: "".join(call.said)}
         more = {key: value for key, value in first.items() if key not in ("type", kind)}
         return {"index": call.place, "id": call.id, "type": first.get("type", kind), kind: part, **more}
 

@@ -5,6 +5,7 @@ It never knows who the caller is, or what a token costs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -79,6 +80,10 @@ class VerbatimDecoder(AnswerDecoder):
         self._verbatim = not (rewrites or quirks.usage_path or quirks.error_path)  # frames of the usual form stay
         self._progress = Progress(quirks)
         self._plain = self._progress.plain
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        super().rename(names)
+        self._progress.names = names
 
     def feed(self, data: bytes) -> list[Event]:
         events: list[Event] = []

@@ -46,7 +46,8 @@ def _part(item: dict[str, Any], place: str) -> Part | None:
     type = string_of(item, "type", place, required=True)
     if type in _TEXTS:
         text = string_of(item, _TEXTS[type], place, required=True)
-        return Text(text, cache_of(item, place)) if text else None
+        cache = cache_of(item, place)
+        return Text(text, cache) if text or cache else None
     if type == "thinking":
         inner = item.get("thinking")
         pieces = inner if isinstance(inner, list) else [{"text": inner}]

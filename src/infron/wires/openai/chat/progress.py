@@ -8,6 +8,7 @@ where they have called tools. What a host says beside the choices, in a chunk wi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -34,10 +35,12 @@ def _says_nothing(choice: dict[str, Any]) -> bool:
 class Progress:
     """`plain`: the choices that have told their role. `riding`: root members that wait for a chunk with a choice.
     `finished`: every choice seen has a finish reason. `seed`: what tells this answer from others.
+    `names`: of tools that the request renamed: the host's -> the caller's own.
     """
 
     seed = ""
     finished = False
+    names: Mapping[str, str] = {}
     _noted = (-1, "")  # the choice that was noted last, and how it ended
 
     def __init__(self, quirks: AnswerQuirks) -> None:
@@ -50,7 +53,7 @@ class Progress:
     def begin(self, seed: str) -> None:
         """The first choice, which has told its role."""
         self.seed = seed
-        self.choices[0] = self.plain[0] = Choice(0, seed, role=True)
+        self.choices[0] = self.plain[0] = Choice(0, seed, role=True, names=self.names)
 
     def end(self, choice: Choice, finish: str, root: dict[str, Raw], rest: bytes, events: list[Event]) -> bool:
         """Keep a chunk that does nothing but end a choice as it came. False: its word is not OpenAI's."""
@@ -124,7 +127,7 @@ class Progress:
     def _choice(self, index: int) -> Choice | None:
         choice = self.choices.get(index)
         if choice is None and len(self.choices) < MOST_CHOICES:
-            choice = self.choices[index] = Choice(index, self.seed)
+            choice = self.choices[index] = Choice(index, self.seed, names=self.names)
             self.finished = False
         return choice
 

@@ -9,6 +9,7 @@ end that is said too early, twice, or in a word that nobody knows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -71,7 +72,7 @@ class Choice(Struct, gc=False):
 
     `role`: it was told. `legacy`: it has a function call of the older kind. `end`: the members of the choice in the
     frame that ends it, kept until the answer has ended, and the `root` of that frame; or that `frame` as it came.
-    `details`: what its reasoning details have said, by their index.
+    `details`: what its reasoning details have said, by their index. `names`: of tools that the request renamed.
     """
 
     index: int
@@ -86,6 +87,7 @@ class Choice(Struct, gc=False):
     root: dict[str, Raw] | None = None
     entries: dict[str, Entries] = {}
     details: dict[int, str] = {}
+    names: Mapping[str, str] = {}
 
     def finish_reason(self) -> str:
         """Why it has ended, in OpenAI's words."""
@@ -154,7 +156,7 @@ def repaired(choice: Choice, raw: dict[str, Any], delta: Delta, quirks: AnswerQu
     if delta.content.__class__ is list:
         split_content(delta, opened())
     if delta.tool_calls:
-        known = choice.calls = choice.calls or ToolCalls(f"{choice.seed} {choice.index}")
+        known = choice.calls = choice.calls or ToolCalls(f"{choice.seed} {choice.index}", choice.names)
         calls = known.take(delta.tool_calls if isinstance(delta.tool_calls, list) else [delta.tool_calls])
         if calls != delta.tool_calls:
             if calls:

@@ -140,6 +140,18 @@ def read_thoughts(message: dict[str, Any], place: str, signatures: dict[str, str
             yield replace(first, text=text, signature=end.signature)
 
 
+def plain_thoughts(told: dict[str, Any]) -> str:
+    """The text of the thoughts in these members of a message, told in details, or in one string, or in both alike."""
+    details = told.get("reasoning_details")
+    texts = [
+        item.get("text") or item.get("summary")
+        for item in (details if isinstance(details, list) else ())
+        if isinstance(item, dict)
+    ]
+    plain = told.get("reasoning")
+    return "".join(text for text in texts if isinstance(text, str)) or (plain if isinstance(plain, str) else "")
+
+
 def _once(format: str) -> str:
     """Libraries that put the pieces of a stream together repeat what each of them repeats."""
     return next((known for known in _FORMATS if format and format.replace(known, "") == ""), format)

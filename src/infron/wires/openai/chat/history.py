@@ -1,0 +1,318 @@
+"""Messages and tools of a chat request in the form that a host takes, where they are not in it yet.
+
+It never knows how the answer shall be. What is right already goes on byte for byte: a request without tools is only
+looked at, and of one with them only what has to be changed is written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from infron.catalog.definitions import MessageQuirks
+from infron.wires.json_guard import LARGE, items_of, members_of
+from infron.wires.openai.chat.thoughts import plain_thoughts
+from infron.wires.session import ATTACHED, CallIds, Ids, Names, Rules, as_object, renamings
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_NULL = Raw(b"null")
+
+# OpenAI, API reference of chat completions: the name of a function; what errors say of the length of an id.
+_NAMES = Names("A-Za-z0-9_-", 64)
+_IDS = Ids(r"[\s\S]{1,40}", unique=False)
+_SIGNS = (b'"tool_calls"', b'"tool"')  # of what may have to be changed on any host
+
+
+def rules_of(quirks: MessageQuirks) -> Rules:
+    """What the host takes of a session that its client told in another API."""
+    return Rules(names=_NAMES, ids=_ids_of(quirks))
+
+
+def _ids_of(quirks: MessageQuirks) -> Ids:
+    length = quirks.tool_id_length
+    return Ids(f"[A-Za-z0-9]{{{length}}}", length) if length else _IDS
+
+
+def fit(fields: dict[str, Any], quirks: MessageQuirks) -> dict[str, str]:
+    """Change `messages`, `tools` and `tool_choice` where the host would refuse them.
+
+    The answer: of the tools that had to be renamed, the host's name -> the caller's own.
+    """
+    renamed: dict[str, str] = {}
+    if _to_be_read(fields["messages"], quirks):
+        history = _History(items_of(fields["messages"]), quirks)
+        renamed = renamings((*_names_of(fields.get("tools")), *history.names()), _NAMES)
+        messages = history.fitted(renamed)
+        if messages is not None:
+            fields["messages"] = messages
+    elif "tools" in fields:
+        renamed = renamings(_names_of(fields["tools"]), _NAMES)
+    if renamed:
+        fields["tools"] = [_renamed_tool(tool, renamed) for tool in items_of(fields["tools"])]
+        if "tool_choice" in fields:
+            fields["tool_choice"] = _renamed_choice(_decode(fields["tool_choice"]), renamed)
+    return {sent: own for own, sent in renamed.items()}
+
+
+def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
+    """Whether any message may have to be changed."""
+    view = memoryview(messages)
+    if len(view) > LARGE or quirks.strip or quirks.only or quirks.plain_content:
+        return True
+    said = bytes(view)
+    signs = [*_SIGNS, *(f'"{role}"'.encode() for role in quirks.roles)]
+    signs += [b'"assistant"'] * bool(quirks.reasoning) + [b'"system"'] * quirks.system_first
+    return any(sign in said for sign in signs)
+
+
+# ---- tools
+
+
+class _Function(Struct, gc=False):
+    name: Any = None
+
+
+class _Tool(Struct, gc=False):
+    function: _Function | None = None
+
+
+_tools = msgspec.json.Decoder(list[_Tool]).decode
+
+
+def _names_of(tools: Any) -> Iterator[str]:
+    if not isinstance(tools, Raw) or tools == _NULL:
+        return
+    view = memoryview(tools)
+    try:
+        for part in [tools] if len(view) <= LARGE else [b"[%b]" % bytes(memoryview(item)) for item in items_of(tools)]:
+            for tool in _tools(part):
+                if tool.function is not None and isinstance(tool.function.name, str):
+                    yield tool.function.name
+    except msgspec.ValidationError:
+        return  # the provider says best what is wrong with it
+
+
+def _renamed_tool(raw: Raw, renamed: dict[str, str]) -> Any:
+    tool = _decode(raw)
+    _rename(tool.get("function") if isinstance(tool, dict) else None, renamed)
+    return tool
+
+
+def _renamed_choice(choice: Any, renamed: dict[str, str]) -> Any:
+    left = [choice]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            _rename(item.get("function"), renamed)
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    return choice
+
+
+def _rename(function: Any, renamed: dict[str, str]) -> bool:
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or name not in renamed:
+        return False
+    function["name"] = renamed[name]
+    return True
+
+
+# ---- messages
+
+
+class _Said:
+    """One message: its members as they came, and those that were looked into. `changed`: it has to be written anew."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+        self.members: dict[str, Any] = dict(members_of(raw))
+        self.role = str(_decode(self.members.get("role", _NULL)))
+        self.calls = self._list("tool_calls") if self.role == "assistant" else []
+        self.changed = False
+
+    def _list(self, name: str) -> list[Any]:
+        raw = self.members.get(name, _NULL)
+        value = _decode(raw) if bytes(memoryview(raw)[:1]) == b"[" else None
+        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+    def put(self, name: str, value: Any) -> None:
+        self.members[name] = value
+        self.changed = True
+
+    def written(self) -> Any:
+        return self.members if self.changed else self.raw
+
+
+class _History:
+    def __init__(self, items: list[Raw], quirks: MessageQuirks) -> None:
+        self._quirks = quirks
+        self._said = [_Said(raw) for raw in items]
+
+    def names(self) -> Iterator[str]:
+        for said in self._said:
+            for call in said.calls:
+                function = call.get("function")
+                if isinstance(function, dict) and isinstance(name := function.get("name"), str):
+                    yield name
+
+    def fitted(self, renamed: dict[str, str]) -> list[Any] | None:
+        """The messages as the host takes them; None where they are so already."""
+        quirks, ids = self._quirks, CallIds(_ids_of(self._quirks))
+        before = len(self._said)
+        for said in self._said:
+            ids.next_message()
+            _fit_calls(said, ids, renamed)
+            if quirks.reasoning and said.role == "assistant":
+                _give_thoughts(said, quirks.reasoning)
+            _fit_form(said, quirks)
+        messages = list(_shown_by_the_user(self._said))
+        if quirks.roles or quirks.system_first:
+            messages = _system_first(messages, quirks)
+        if len(messages) == before and not any(said.changed for said in messages):
+            return None
+        return [said.written() for said in messages]
+
+
+def _fit_calls(said: _Said, ids: CallIds, renamed: dict[str, str]) -> None:
+    """Ids, names and arguments of calls, and the ids and names in their results."""
+    changed = False
+    for call in said.calls:
+        if isinstance(id := call.get("id"), str) and (ours := ids.of_call(id)) != id:
+            call["id"], changed = ours, True
+        function = call.get("function")
+        if not isinstance(function, dict):
+            continue
+        changed = _rename(function, renamed) or changed
+        arguments = function.get("arguments", "")
+        whole = as_object(arguments if isinstance(arguments, str) else _encode(arguments or {}).decode())
+        if whole != arguments:
+            function["arguments"], changed = whole, True
+    if changed:
+        said.put("tool_calls", said.calls)
+    if said.role == "tool" and isinstance(id := _decode(said.members.get("tool_call_id", _NULL)), str):
+        if (ours := ids.of_result(id)) != id:
+            said.put("tool_call_id", ours)
+        if isinstance(name := _decode(said.members.get("name", _NULL)), str) and name in renamed:
+            said.put("name", renamed[name])
+
+
+def _give_thoughts(said: _Said, name: str) -> None:
+    """The thoughts in the one member in which the host wants them back, be it empty."""
+    if said.members.get(name, _NULL) != _NULL:
+        return
+    told: dict[str, Any] = {}
+    for other in ("reasoning", "reasoning_details"):
+        if other in said.members:
+            told[other] = _decode(said.members.pop(other))
+    said.put(name, plain_thoughts(told))
+
+
+def _fit_form(said: _Said, quirks: MessageQuirks) -> None:
+    """What the definition says of every message."""
+    members = said.members
+    for name in quirks.strip:
+        if name in members:
+            del members[name]
+            said.changed = True
+    if said.role in quirks.roles:
+        said.put("role", quirks.roles[said.role])
+    role = quirks.roles.get(said.role, said.role)
+    if role in quirks.only and not members.keys() <= set(quirks.only[role]):
+        said.members = members = {name: value for name, value in members.items() if name in quirks.only[role]}
+        said.changed = True
+    content = members.get("content")
+    if quirks.strip and isinstance(content, Raw) and _is_list(content):
+        parts = _stripped(_decode(content), quirks.strip)
+        if parts is not None:
+            said.put("content", parts)
+    if quirks.plain_content and isinstance(content, Raw) and (plain := _plain(content)) is not None:
+        said.put("content", plain)
+
+
+def _is_list(value: Raw) -> bool:
+    return bytes(memoryview(value)[:1]) == b"["
+
+
+def _stripped(parts: Any, names: Iterable[str]) -> Any:
+    if not any(name in part for part in parts if isinstance(part, dict) for name in names):
+        return None
+    return [{n: v for n, v in part.items() if n not in names} if isinstance(part, dict) else part for part in parts]
+
+
+def _plain(content: Raw) -> str | None:
+    if content == _NULL:
+        return ""
+    if not _is_list(content):
+        return None
+    parts = _decode(content)
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    strings = [text for text in texts if isinstance(text, str)]
+    return "\n".join(strings) if len(strings) == len(parts) else None
+
+
+def _shown_by_the_user(messages: Iterable[_Said]) -> Iterator[_Said]:
+    """Results of tools hold text alone: what else is in them the user shows, behind the last result."""
+    shown: list[Any] = []
+    for said in messages:
+        if said.role != "tool" and shown:
+            yield _shown(shown)
+            shown = []
+        content = said.members.get("content")
+        parts = _decode(content) if isinstance(content, Raw) and _is_list(content) else content
+        if said.role == "tool" and isinstance(parts, list):
+            texts = [part for part in parts if not isinstance(part, dict) or part.get("type") in _TEXTS]
+            if len(texts) < len(parts):
+                shown += [part for part in parts if isinstance(part, dict) and part.get("type") not in _TEXTS]
+                said.put("content", texts or ATTACHED)
+        yield said
+    if shown:
+        yield _shown(shown)
+
+
+_TEXTS = ("text", "input_text", "output_text", "refusal", None)
+
+
+def _shown(parts: list[Any]) -> _Said:
+    return _Said(Raw(_encode({"role": "user", "content": parts})))
+
+
+def _system_first(messages: list[_Said], quirks: MessageQuirks) -> list[_Said]:
+    """Many templates take a system message at the beginning only: what this gateway makes one goes into the first."""
+    later: list[_Said] = []
+    kept: list[_Said] = []
+    for said in messages:
+        made = said.role != "system" and quirks.roles.get(said.role) == "system"
+        if kept and (made or (quirks.system_first and said.role == "system")):
+            later.append(said)
+        else:
+            kept.append(said)
+    if not later:
+        return messages
+    first = kept[0]
+    if quirks.roles.get(first.role, first.role) != "system":
+        first = later.pop(0)
+        first.changed = True
+        kept.insert(0, first)
+    if later:
+        contents = [_content_of(said) for said in (first, *later)]
+        if all(isinstance(content, str) for content in contents):
+            first.put("content", "\n\n".join(content for content in contents if content))
+        else:
+            first.put("content", [part for content in contents for part in _as_parts(content)])
+    return kept
+
+
+def _content_of(said: _Said) -> Any:
+    content = said.members.get("content", "")
+    return (_decode(content) if isinstance(content, Raw) else content) or ""
+
+
+def _as_parts(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []

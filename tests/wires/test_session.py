@@ -1,0 +1,274 @@
+"""What clients send back of earlier turns, brought into the form that a host takes, and the names of tools back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+from asking import HI, asking
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infron.catalog.definitions import Provider
+from infron.conversation import (
+    CLAUDE,
+    Conversation,
+    Media,
+    Message,
+    Part,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from infron.request import Outgoing
+from infron.testing import speak
+from infron.wires import PROVIDER_WIRES
+from infron.wires.anthropic.request import RULES as ANTHROPIC
+from infron.wires.bedrock.request import rules_of
+from infron.wires.cohere.request import RULES as COHERE
+from infron.wires.gemini.request import RULES as GOOGLE
+from infron.wires.session import ANY_ID, ATTACHED, CallIds, Ids, Names, Rules, as_object, fit, renamings
+
+BEDROCK = rules_of("us.anthropic.claude-sonnet-4-6")
+MISTRAL = rules_of("mistral.mistral-large-2407-v1:0")
+PLAIN = Rules(names=Names("A-Za-z0-9_-", 64), ids=ANY_ID)
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n...").decode()
+SIGNED = Thinking(text="t", signature="s", format=CLAUDE)
+PICTURE = Media(kind="image", mime="image/png", data=PNG)
+
+
+def user(*parts: Part) -> Message:
+    return Message("user", parts)
+
+
+def assistant(*parts: Part) -> Message:
+    return Message("assistant", parts)
+
+
+def results(*parts: Part) -> Message:
+    return Message("tool", parts)
+
+
+def called(id: str = "c1", name: str = "f", arguments: str = "{}") -> ToolCall:
+    return ToolCall(id=id, name=name, arguments=arguments)
+
+
+def answered(id: str = "c1", *parts: Text | Media) -> ToolResult:
+    return ToolResult(call_id=id, name="f", parts=parts or (Text("r"),))
+
+
+def fitted(*messages: Message, rules: Rules = PLAIN, **fields: Any) -> Conversation:
+    return fit(Conversation(messages=messages, **fields), rules).conversation
+
+
+# ---- what is right stays
+
+
+@given(st.lists(st.sampled_from([
+    Text("a"), Text("b", "5m"), PICTURE, SIGNED, Thinking(data="d", format=CLAUDE),
+    called("c1"), called("c2", arguments='{"b": 1e3,  "a": []}'),
+]), max_size=6, unique=True))  # fmt: skip
+def test_a_session_that_is_right_stays_as_it_is(parts: list[Part]) -> None:
+    asked = Conversation(messages=(user(Text("?")), assistant(*parts), results(answered("c1"), answered("c2"))))
+    for rules in (ANTHROPIC, BEDROCK):
+        assert fit(asked, rules) == (asked, {})
+
+
+# ---- arguments
+
+
+@pytest.mark.parametrize("arguments", ['{"path": "a.txt", "text": "half', '{"a": 1 "b": 2}', "null", "[1]", '"x"', "1"])
+def test_arguments_that_are_no_object_are_wrapped_in_one(arguments: str) -> None:
+    assert json.loads(as_object(arguments)) == {"arguments": arguments}
+
+
+@pytest.mark.parametrize("arguments", ["{}", '{"b": 1e3,  "a": [1.50]}', ' {"a":1}\n'])
+def test_arguments_that_are_an_object_stay_byte_for_byte(arguments: str) -> None:
+    assert as_object(arguments) == arguments
+    assert (as_object(""), as_object("  ")) == ("{}", "{}")
+
+
+# ---- ids
+
+
+def ids_of(*messages: Message, rules: Rules) -> list[tuple[list[str], list[str]]]:
+    """(ids of calls, ids of results) of each message that has any."""
+    found = []
+    for message in fitted(*messages, rules=rules).messages:
+        calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
+        answers = [part.call_id for part in message.parts if isinstance(part, ToolResult)]
+        if calls or answers:
+            found.append((calls, answers))
+    return found
+
+
+def check_ids(found: list[tuple[list[str], list[str]]], rules: Rules) -> None:
+    calls = [id for ids, _ in found for id in ids]
+    assert len(set(calls)) == len(calls)
+    assert all(re.fullmatch(rules.ids.pattern, id) for id in calls)
+    for (asked, _), (_, answers) in zip(found[::2], found[1::2], strict=True):
+        assert answers == asked
+
+
+@pytest.mark.parametrize("id", ["call_0", "functions.f:0", "x" * 70, "ü", ""])
+@pytest.mark.parametrize("rules", [ANTHROPIC, BEDROCK, MISTRAL])
+def test_ids_that_repeat_are_told_apart_the_same_in_call_and_result(id: str, rules: Rules) -> None:
+    # Hosts number their calls anew in each answer; Anthropic refuses the session from then on.
+    turn = [assistant(called(id)), results(answered(id))]
+    check_ids(ids_of(*turn, *turn, *turn, rules=rules), rules)
+    beside = [assistant(called(id), called(id, arguments='{"x":2}')), results(answered(id), answered(id))]
+    check_ids(ids_of(*beside, *turn, rules=rules), rules)
+    # An id that another call has by nature is not taken from it.
+    first = ids_of(*turn, *turn, rules=rules)[2][0][0]
+    check_ids(ids_of(*turn, *turn, assistant(called(first)), results(answered(first)), rules=rules), rules)
+
+
+def test_a_call_that_nobody_answered_does_not_take_the_result_of_the_next() -> None:
+    turn = [assistant(called("c")), results(answered("c"))]
+    ((lost,), _), ((next_one,), _), (_, (result,)) = ids_of(turn[0], user(Text("Stop.")), *turn, rules=ANTHROPIC)
+    assert (lost, result) == ("c", next_one)
+    assert lost != next_one
+
+
+def test_results_without_a_call_keep_their_id_as_far_as_it_is_taken() -> None:
+    ids = CallIds(Ids("[a-z]+", 9))
+    assert ids.of_result("abc") == "abc"
+    assert re.fullmatch("[A-Za-z0-9]{9}", ids.of_result("a.b"))
+
+
+# ---- names of tools
+
+LONG = "mcp__plugin_office_suite_connector__batch_modify_message_labels_now"
+NAMES = [
+    LONG,
+    LONG + "_2",
+    "files.read",
+    "files read",
+    "files_read",
+    "srv/tool",
+    "Größe",
+    "9x",
+    "f",
+    "",
+    "_",
+    "-",
+    "x" * 300,
+]
+
+
+@pytest.mark.parametrize("rule", [ANTHROPIC.names, BEDROCK.names, GOOGLE.names, COHERE.names, PLAIN.names])
+@given(st.lists(st.sampled_from(NAMES) | st.text(max_size=80), max_size=8))
+def test_names_become_ones_that_are_taken_each_another_and_come_back(rule: Names, names: list[str]) -> None:
+    renamed = renamings(names, rule)
+    sent = [renamed.get(name, name) for name in dict.fromkeys(names)]
+    assert all(rule.take(name) for name in sent)
+    assert len(set(sent)) == len(sent)
+    assert all(not rule.take(name) for name in renamed)
+
+
+def test_names_stay_readable_and_the_same_from_request_to_request() -> None:
+    assert renamings(["files.read", "f"], BEDROCK.names) == {"files.read": "files_read"}
+    (short,) = renamings([LONG], BEDROCK.names).values()
+    assert short.startswith(LONG[:55])
+    assert renamings([LONG, "x.y"], BEDROCK.names)[LONG] == short
+
+
+def test_names_are_the_same_in_definition_choice_and_history() -> None:
+    tools = (Tool(name=LONG), Tool(name="files.read"), Tool(name="files_read"))
+    call, result = called(name="files.read"), ToolResult(call_id="c1", name="files.read", parts=(Text("r"),))
+    asked = Conversation(
+        messages=(user(Text("?")), assistant(call), results(result)), tools=tools, tool_choice="tool", tool_name=LONG
+    )
+    found, names = fit(asked, BEDROCK)
+    sent = [tool.name for tool in found.tools if isinstance(tool, Tool)]
+    assert {names[sent[0]], names[sent[1]]} == {LONG, "files.read"}
+    assert sent[2] == "files_read"
+    assert found.tool_name == sent[0]
+    assert [part.name for message in found.messages[1:] for part in message.parts] == [sent[1], sent[1]]  # type: ignore[union-attr]
+
+
+# ---- thoughts
+
+
+def test_thoughts_of_another_model_stay_out_and_are_named() -> None:
+    ours, foreign = (
+        Thinking(text="a", signature="s", format=CLAUDE),
+        Thinking(text="b", signature="t", format="google-gemini-v1"),
+    )
+    found = fitted(assistant(ours, Text("x"), foreign, Thinking()), rules=ANTHROPIC)
+    assert found.messages == (assistant(ours, Text("x")),)
+    assert found.lost == ("messages.thinking",)
+    assert fitted(assistant(ours), rules=ANTHROPIC).lost == ()
+
+
+# ---- media
+
+
+def test_media_in_a_result_go_into_a_message_behind_the_last_one_where_results_hold_none() -> None:
+    session = [
+        assistant(called("c1"), called("c2")),
+        results(answered("c1", Text("here"), PICTURE)),
+        results(answered("c2", PICTURE)),
+        assistant(Text("I see.")),
+    ]
+    found = fitted(*session).messages
+    assert found[1:] == (
+        results(answered("c1", Text("here"))),
+        results(answered("c2", Text(ATTACHED))),
+        user(PICTURE, PICTURE),
+        session[-1],
+    )
+    assert fitted(*session[:3]).messages[-1] == user(PICTURE, PICTURE)
+    assert fitted(*session, rules=ANTHROPIC).messages == tuple(session)
+
+
+@pytest.mark.parametrize("mime", ["image/webp", "image/jpeg", "application/octet-stream", ""])
+def test_media_are_what_their_bytes_say(mime: str) -> None:
+    wrong = Media(kind="image", mime=mime, data=PNG)
+    found = fitted(user(wrong), assistant(called()), results(answered("c1", wrong)), rules=ANTHROPIC)
+    assert found.messages[0] == user(PICTURE)
+    assert found.messages[2] == results(answered("c1", PICTURE))
+
+
+# ---- marks of the cache
+
+
+def test_marks_on_blank_texts_move_to_the_part_before() -> None:
+    marked = Text("a", "5m")
+    assert fitted(user(Text("a"), Text(" \n", "5m"), Text("b")), rules=ANTHROPIC).messages == (user(marked, Text("b")),)
+    session = [user(Text("a")), assistant(Text("", "1h"), called())]
+    assert fitted(*session, rules=BEDROCK).messages == (user(Text("a", "1h")), assistant(called()))
+    assert fitted(user(Text("", "5m")), rules=ANTHROPIC).messages == (user(),)
+    assert fitted(user(Text(" ")), rules=PLAIN).messages == (user(Text(" ")),)
+
+
+# ---- the way back
+
+
+def call_in_answer(wire: str, name: str) -> bytes:
+    voice = speak(wire)
+    return voice.start() + voice.tool_call(name, "{}") + voice.finish("tool_calls") + voice.done()
+
+
+@pytest.mark.parametrize("wire", sorted(set(PROVIDER_WIRES) - {"replicate"}))
+@pytest.mark.parametrize("name", ["files read", "Größe.lesen", "mcp__" + "x" * 300])
+def test_tools_are_called_back_by_the_callers_own_names_on_every_wire(wire: str, name: str) -> None:
+    module = PROVIDER_WIRES[wire]
+    definition = Provider(id="mock", name="Mock", wire=wire, chat_path="/models/{model}:x")
+    request = asking(messages=[HI], tools=[{"type": "function", "function": {"name": name, "parameters": {}}}])
+    outgoing: Outgoing = module.encode_request(request, definition, "m", False)
+    assert name not in json.dumps(json.loads(outgoing.body), ensure_ascii=False)
+    ((sent, own),) = outgoing.names.items()
+    assert own == name
+    for verbatim in (True, False) if wire in ("openai-chat", "anthropic") else (False,):
+        decoder = module.Decoder(definition, 1 << 20, "", verbatim)
+        decoder.rename(outgoing.names)
+        told = repr(decoder.feed(call_in_answer(wire, sent)) + decoder.close())
+        if not verbatim:
+            assert repr(name) in told
+            assert sent not in told
