@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 
 import pytest
 from ledgers import opened, running, settlement, until
+from rawclient import ask, gateway, get
 
 from infron.errors import InvalidRequest, NotFound
 from infron.runtime.ledger import sqlite
 from infron.runtime.ledger.ledger import create_key, list_keys, revoke_key, usage_rows
+from infron.testing import DONE, FINISH, ScriptedProvider, frame, text
 
 
 async def test_keys_made_and_revoked_by_another_process_are_seen_within_a_second(url: str):
@@ -114,3 +117,26 @@ async def test_a_key_ring_is_replaced_and_never_changed(url: str):
         ledger.settle(settlement("gen-3", charge=10))
         await ledger.spend(key.id)
         assert ledger.keys.exhausted == {key.id, other.id}
+
+
+async def test_a_limit_holds_for_a_charge_that_outgrows_64_bits(url: str):
+    # Its total stayed at nothing, and the key was open again as soon as another process wrote to the ledger.
+    _, secret = create_key(url, "one", 1.0)
+    key = f"authorization: Bearer {secret}"
+    usage = {"prompt_tokens": 2**40, "completion_tokens": 2**40, "total_tokens": 2**41}
+    row = {"prices": {"any": {"prompt": "100", "completion": "100"}}}
+    async with (
+        ScriptedProvider([text("Hello"), FINISH, frame(choices=[], usage=usage), DONE]) as provider,
+        gateway(providers={"mock": provider.row(**row)}, ledger={"url": url}) as running_gateway,
+    ):
+        ledger, port = running_gateway.context.ledger, running_gateway.port
+        client = await (await ask(port, key)).head()
+        await client.rest()
+        found = json.loads((await get(port, f"/v1/generation?id={client.id}", key)).received)["data"]
+        assert found["total_cost"] == 2**41 * 100 / 10**6
+        assert (await (await ask(port, key)).head()).status == 402
+        create_key(url, "another")
+        await until(lambda: len(ledger.keys.keys) == 2, 2.0)
+        assert (await (await ask(port, key)).head()).status == 402
+        spent = json.loads((await get(port, "/v1/key", key)).received)["data"]
+        assert (spent["usage"], spent["limit_remaining"]) == (2**41 * 100 / 10**6, 0)
