@@ -211,3 +211,14 @@ async def test_a_processor_that_is_too_old_is_explained(
 )
 def test_every_other_end_before_it_was_ready_gets_a_sentence(code: int, sentence: str) -> None:
     assert sentence in explain(code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_bundled_model_knows_no_secret_of_the_gateway(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native code that reads callers' prompts had every provider's key in its environment."""
+    for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "LLAMA_API_KEY", "INFRON_CONFIG", "SOME_TOKEN"):
+        monkeypatch.setenv(name, "a-secret-word")
+    await model.ensure()
+    environ = Path(f"/proc/{model.pid}/environ").read_text()
+    assert "a-secret-word" not in environ
+    assert "PATH=" in environ

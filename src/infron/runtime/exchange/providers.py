@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from infron.catalog.definitions import Model, Provider
 from infron.catalog.endpoint import ProviderEndpoint
@@ -116,9 +116,18 @@ class ProviderHandle:
         return found
 
     def _address(self, provider_model: str, outgoing: Outgoing) -> str:
-        if outgoing.url.startswith("/"):
+        """The URL. Raises NotFound for a model whose name would lead out of its place in the path."""
+        if outgoing.url and not outgoing.url.startswith("/"):
+            return outgoing.url
+        if wanders(outgoing.url or f"/{provider_model}"):
+            raise NotFound(
+                f"{self.provider.name} has no such model: `.`, `..` and nothing are no parts of a model's name.",
+                param="model",
+                provider=self.provider.id,
+            )
+        if outgoing.url:
             return self._base_url + outgoing.url
-        return outgoing.url or self._chat_url.replace("{model}", quote(provider_model, safe=""))
+        return self._chat_url.replace("{model}", quote(provider_model, safe=""))
 
     def _make(self, url: str, method: str, more: HeaderFields) -> Target:
         media = self.wire.MEDIA_TYPE.decode()
@@ -157,6 +166,12 @@ class BundledHandle(ProviderHandle):
             self._headers = (("authorization", f"Bearer {self.key}"),)
             self._one = self._make(f"{url}/chat/completions", "POST", ())
         return self._one
+
+
+def wanders(path: str) -> bool:
+    """Whether a path below a base address may lead elsewhere: hosts resolve `..`, some decode `%2F` before they do."""
+    _, *segments = unquote(path.partition("?")[0]).replace("\\", "/").split("/")
+    return any(segment in ("", ".", "..") for segment in segments)
 
 
 class Providers:

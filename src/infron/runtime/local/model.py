@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from infron.runtime.local import llama
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 START_SECONDS = 60.0
 POLL_SECONDS = 0.02
+# Of the gateway's environment: where Python, libraries and temporary files are, the language, and how to compute.
+ENVIRONMENT = frozenset({"PATH", "HOME", "TMPDIR", "TZ", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME"})
+PREFIXES = ("LC_", "DYLD_", "OMP_", "GGML_")
 
 
 class LocalModel:
@@ -156,11 +160,16 @@ class LocalModel:
                 stderr=subprocess.DEVNULL,
                 pass_fds=(self._file,),
                 start_new_session=True,  # Ctrl-C is for the gateway, whose streams this process serves to their end
-                env={**os.environ, "INFRON_LOCAL_KEY": secrets.token_urlsafe(24)},
+                env={**needed(os.environ), "INFRON_LOCAL_KEY": secrets.token_urlsafe(24)},
             )
         except OSError as error:
             raise ProviderUnavailable(f"The local model cannot be started: {error.strerror}.") from error
         return self._child
+
+
+def needed(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment native code that reads callers' prompts may know: nothing that could be a secret."""
+    return {name: value for name, value in environ.items() if name in ENVIRONMENT or name.startswith(PREFIXES)}
 
 
 def missing(settings: config.Local) -> str | None:
