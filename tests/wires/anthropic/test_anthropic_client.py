@@ -513,3 +513,28 @@ def test_no_body_breaks_the_reading_of_a_request(values: dict[str, Any]) -> None
         encode(request.conversation, "claude-opus-4-5")
     except InfronError:
         pass
+
+
+def test_thoughts_of_another_model_come_back_through_the_messages_api_to_their_own() -> None:
+    events: list[Event] = [
+        ThinkingDelta("a", format="google-gemini-v1", index=0),
+        ThinkingDelta(signature="s", format="google-gemini-v1", index=0),
+        ThinkingDelta("b", index=1),
+        TextDelta("c"),
+        Finished("stop", "end_turn"),
+    ]
+    accumulator = Accumulator("gen-1", 1, asking())
+    for event in events:
+        if isinstance(event, ClientEvent):
+            accumulator.add(event)
+    content = json.loads(accumulator.answer(billed()))["content"]
+    hi = {"role": "user", "content": "Hi"}
+    body = {"model": "m", "max_tokens": 9, "messages": [hi, {"role": "assistant", "content": content}, hi]}
+    request = parse(json.dumps(body).encode(), [])
+    signed, bare, _ = request.conversation.messages[1].parts
+    assert signed == Thinking(text="a", signature="s", format="google-gemini-v1")
+    assert bare == Thinking(text="b")
+    # Anthropic refuses a session with signatures that are not its own.
+    outgoing = encode_request(request, ROW, "claude-opus-5", False)
+    assert json.loads(outgoing.body)["messages"][1] == {"role": "assistant", "content": [{"type": "text", "text": "c"}]}
+    assert outgoing.dropped == ("messages.thinking",)

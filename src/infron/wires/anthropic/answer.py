@@ -24,7 +24,7 @@ from infron.events import (
 from infron.request import Request
 from infron.wires import lenient_json
 from infron.wires.anthropic.encoder import head_of, of_another_choice
-from infron.wires.anthropic.words import citation_of, messages_usage, stop_reason
+from infron.wires.anthropic.words import citation_of, marked, messages_usage, stop_reason
 from infron.wires.lenient_json import dict_in
 from infron.wires.usage import count_in
 
@@ -54,13 +54,13 @@ class Accumulator:
             case TextDelta(text) | RefusalDelta(text):
                 self._pieces[self._text()].append(text)
             case ThinkingDelta(data=data) if data:
-                self._open({"type": "redacted_thinking", "data": data})
+                self._open({"type": "redacted_thinking", "data": marked(data, event.format)})
             case ThinkingDelta(text, signature):
                 if not self._blocks or self._blocks[-1]["type"] != "thinking" or event.index != self._thought:
                     self._open({"type": "thinking", "thinking": "", "signature": ""})
                     self._thought = event.index
                 self._pieces[-1].append(text)
-                self._blocks[-1]["signature"] += signature
+                self._blocks[-1]["signature"] += marked(signature, event.format)
             case ToolCallStarted(index, id, name):
                 self._calls[index] = self._open({"type": "tool_use", "id": id, "name": name, "input": {}})
             case ToolCallDelta(index, arguments) if index in self._calls:

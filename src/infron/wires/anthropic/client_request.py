@@ -13,7 +13,6 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from infron.conversation import (
-    CLAUDE,
     Conversation,
     Effort,
     Media,
@@ -30,6 +29,7 @@ from infron.conversation import (
 )
 from infron.errors import InvalidRequest, Unsupported
 from infron.request import Request
+from infron.wires.anthropic.words import unmarked
 from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.request_fields import cache_of, count_of, decoded, object_of, objects_of, string_of, strings_of, wrong
@@ -288,8 +288,9 @@ _SOURCES = {
 
 
 def _thought(block: Values, place: str, names: dict[str, str], lost: set[str]) -> Thinking:
-    text, signature = string_of(block, "thinking", place), string_of(block, "signature", place)
-    return Thinking(text=text, signature=signature, data=string_of(block, "data", place), format=CLAUDE)
+    signature, signer = unmarked(string_of(block, "signature", place))
+    data, owner = unmarked(string_of(block, "data", place))
+    return Thinking(text=string_of(block, "thinking", place), signature=signature, data=data, format=signer or owner)
 
 
 def _call(block: Values, place: str, names: dict[str, str], lost: set[str]) -> ToolCall:

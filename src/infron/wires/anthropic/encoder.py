@@ -27,7 +27,7 @@ from infron.events import (
 from infron.money import Usage
 from infron.request import Request
 from infron.wires import sse
-from infron.wires.anthropic.words import citation_of, error_object, messages_usage, stop_reason
+from infron.wires.anthropic.words import citation_of, error_object, marked, messages_usage, stop_reason
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -149,7 +149,7 @@ class Encoder:
 
     def _thinking(self, event: ThinkingDelta) -> bytes:
         if event.data:
-            return self._open("redacted_thinking", {"data": event.data}) + self._shut()
+            return self._open("redacted_thinking", {"data": marked(event.data, event.format)}) + self._shut()
         out = b""
         if self._kind != "thinking" or event.index != self._thought:
             out = self._open("thinking", {"thinking": "", "signature": ""})
@@ -157,7 +157,9 @@ class Encoder:
         if event.text:
             out += self._piece(self._index, {"type": "thinking_delta", "thinking": event.text})
         if event.signature:
-            out += self._piece(self._index, {"type": "signature_delta", "signature": event.signature})
+            out += self._piece(
+                self._index, {"type": "signature_delta", "signature": marked(event.signature, event.format)}
+            )
         return out
 
     def _open(self, kind: str, block: dict[str, Any]) -> bytes:

@@ -10,17 +10,18 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from infron.catalog.definitions import Provider
-from infron.conversation import Conversation, NativeTool, Reasoning, Tool
+from infron.conversation import CLAUDE, Conversation, NativeTool, Reasoning, Tool
 from infron.errors import InvalidRequest, Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.anthropic.client_request import NAME
 from infron.wires.anthropic.messages import Block, calls_without_thoughts, messages_of, replayable
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
+from infron.wires.anthropic.words import unmarked
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
-from infron.wires.json_guard import written
+from infron.wires.json_guard import items_of, members_of, written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import NO_ARGUMENTS, for_claude
 from infron.wires.session import Ids, Names, Rules, fit
@@ -94,10 +95,49 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 def _as_it_came(request: Request, provider_model: str) -> Outgoing:
     fields = {name: raw for name, raw in request.fields.items() if name not in _UNBILLED}
     betas = fields.pop("betas", Raw(b"[]"))
+    lost = sorted(request.fields.keys() & _UNBILLED)
+    if (messages := _without_foreign_thoughts(fields["messages"])) is not None:
+        fields["messages"] = messages
+        lost.append("messages.thinking")
     body = written({**fields, "model": provider_model, "stream": True})
     names = _names(msgspec.json.decode(betas))
     headers = (("anthropic-beta", ",".join(names)),) if names else ()
-    return Outgoing(body=body, headers=headers, dropped=tuple(sorted(request.fields.keys() & _UNBILLED)))
+    return Outgoing(body=body, headers=headers, dropped=tuple(lost))
+
+
+def _without_foreign_thoughts(messages: Raw) -> Raw | None:
+    """Without thoughts of other models, with which the API refuses a session; None where there are none."""
+    items = items_of(messages)
+    kept = [_own_thoughts(item) for item in items]
+    return None if all(new is old for new, old in zip(kept, items, strict=True)) else Raw(_encode(kept))
+
+
+def _own_thoughts(raw: Raw) -> Raw:
+    if b'thinking"' not in bytes(memoryview(raw)):
+        return raw
+    message = members_of(raw)
+    try:
+        blocks = msgspec.json.decode(message.get("content", b"null"), type=list[Raw])
+        kinds = [msgspec.json.decode(block, type=_Thought) for block in blocks]
+    except msgspec.ValidationError:
+        return raw  # the API says best what is wrong with it
+    kept = [block for block, kind in zip(blocks, kinds, strict=True) if kind.is_own]
+    return raw if len(kept) == len(blocks) else Raw(_encode({**message, "content": kept}))
+
+
+class _Thought(Struct, gc=False):
+    """A block, as far as it may be a thought."""
+
+    type: Any = None
+    signature: Any = None
+    data: Any = None
+
+    @property
+    def is_own(self) -> bool:
+        if self.type not in ("thinking", "redacted_thinking"):
+            return True
+        proof = self.signature if self.type == "thinking" else self.data
+        return isinstance(proof, str) and unmarked(proof)[1] == CLAUDE
 
 
 def encode(conversation: Conversation, model: str) -> Encoded:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from infron.conversation import CLAUDE, CONVERSE, GEMINI
 from infron.errors import InfronError
 from infron.money import Usage
 from infron.wires.lenient_json import dict_in, dicts_in
@@ -34,6 +35,25 @@ _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", 
 def stop_reason(reason: str, native: str) -> str:
     """`native` where it is a word of this wire and means the same."""
     return native if REASONS.get(native) == reason else _STOPS.get(reason, "end_turn")
+
+
+# ---- thoughts of other models
+
+# The API has no place for whose thoughts they are: a signature, or encrypted data, of another model begins with that.
+_FOREIGN = (GEMINI, CONVERSE)
+
+
+def marked(proof: str, format: str) -> str:
+    """A signature or encrypted data as a client of this API gets it."""
+    return f"{format}:{proof}" if proof and format in _FOREIGN else proof
+
+
+def unmarked(proof: str) -> tuple[str, str]:
+    """The same as it was, and whose it is."""
+    for format in _FOREIGN:
+        if proof.startswith(f"{format}:"):
+            return proof[len(format) + 1 :], format
+    return proof, CLAUDE if proof else ""
 
 
 # ---- token counts
