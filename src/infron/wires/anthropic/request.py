@@ -23,7 +23,7 @@ from infron.wires.anthropic.words import unmarked
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_guard import items_of, members_of, written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
-from infron.wires.schemas import NO_ARGUMENTS, for_claude
+from infron.wires.schemas import StrictBudget, for_claude, rooted
 from infron.wires.session import Ids, Names, Rules, fit
 
 # Priced otherwise than by tokens of this model: we could not bill it.
@@ -89,7 +89,9 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     asked, names = fit(request.conversation, RULES)
     body, betas, refused = encode(asked, provider_model)
     headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
-    return Outgoing(body=_encode(body), headers=headers, dropped=asked.left_out(TAKES - refused), names=names)
+    inner = sorted(name for name in refused if "." in name)
+    dropped = (*asked.left_out(TAKES - refused), *inner)
+    return Outgoing(body=_encode(body), headers=headers, dropped=dropped, names=names)
 
 
 def _as_it_came(request: Request, provider_model: str) -> Outgoing:
@@ -166,10 +168,14 @@ def encode(conversation: Conversation, model: str) -> Encoded:
         output["format"] = {"type": "json_schema", "schema": for_claude(wanted.schema or {})}
     if not output:
         del body["output_config"]
-    tools = [_tool(tool, f"tools[{index}]", takes) for index, tool in enumerate(conversation.tools)]
+    budget = StrictBudget()
+    if "format" in output:
+        budget.take(wanted.schema or {} if wanted else {}, tools=0)
+    tools = [_tool(tool, f"tools[{index}]", takes, budget, refused) for index, tool in enumerate(conversation.tools)]
     if by_tool:
         schema = wanted.schema if wanted else None
-        tools.append(_tool(Tool(name=ANSWER_TOOL, description=ANSWER_BY_TOOL, schema=schema), "", takes))
+        answer = Tool(name=ANSWER_TOOL, description=ANSWER_BY_TOOL, schema=schema)
+        tools.append(_tool(answer, "", takes, budget, refused))
     if tools:
         body["tools"] = tools
         if choice := _choice(conversation, takes, by_tool, refused):
@@ -284,14 +290,17 @@ def _answers_by_tool(conversation: Conversation, takes: Generation) -> bool:
     return free and (takes.forced == "yes" or not _thinks(conversation))
 
 
-def _tool(tool: Tool | NativeTool, place: str, takes: Generation) -> Block:
+def _tool(tool: Tool | NativeTool, place: str, takes: Generation, budget: StrictBudget, refused: set[str]) -> Block:
     if isinstance(tool, NativeTool):
         type = tool.raw.get("type")
         if "input_schema" in tool.raw or (isinstance(type, str) and _OWN_TOOL.fullmatch(type)):
             return dict(tool.raw)
         raise unsupported(place, "is a tool of another provider's own")
+    schema = rooted(tool.schema)
     strict = tool.strict is True and takes.schema
-    schema = NO_ARGUMENTS if tool.schema is None else {"type": "object", **tool.schema}
+    if strict and not budget.take(schema):
+        strict = False
+        refused.add("tools.strict")
     block: Block = {"name": tool.name}
     if tool.description:
         block["description"] = tool.description

@@ -20,7 +20,7 @@ from infron.wires.anthropic.models import budget_of, effort_of
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
-from infron.wires.schemas import NO_ARGUMENTS, for_claude
+from infron.wires.schemas import StrictBudget, for_claude, rooted
 from infron.wires.session import Ids, Names, Rules, fit
 
 # Members of Converse's own request that the caller may send by their own names.
@@ -62,7 +62,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     """
     asked, names = fit(request.conversation, rules_of(provider_model))
     body, not_taken = encode(asked, provider_model)
-    return Outgoing(body=_encode(body), dropped=asked.left_out(TAKES - not_taken), names=names)
+    inner = sorted(name for name in not_taken if "." in name)
+    return Outgoing(body=_encode(body), dropped=(*asked.left_out(TAKES - not_taken), *inner), names=names)
 
 
 # Of the service model: ToolSpecification's name, ToolUseBlock's id. Mistral's template wants ids of nine characters.
@@ -238,8 +239,9 @@ class _Encoding:
     def _tools(self) -> dict[str, Any] | None:
         asked, traits = self.asked, self.traits
         listed: list[dict[str, Any]] = []
+        budget = StrictBudget()
         for tool in asked.tools if asked.tool_choice != "none" else ():
-            listed.append(_tool(tool, traits))
+            listed.append(_tool(tool, traits, budget, self.dropped))
             if isinstance(tool, Tool) and tool.cache and traits.caches_tools:
                 listed.append(cache_point(tool.cache, traits))
         if self.answer_tool is not None:
@@ -268,7 +270,7 @@ class _Encoding:
         return {"any": {}} if asked.tool_choice == "required" else None
 
 
-def _tool(tool: Tool | NativeTool, traits: Traits) -> dict[str, Any]:
+def _tool(tool: Tool | NativeTool, traits: Traits, budget: StrictBudget, dropped: set[str]) -> dict[str, Any]:
     if isinstance(tool, NativeTool):
         if tool.raw.keys() & {"systemTool", "toolSpec", "cachePoint"}:
             return tool.raw
@@ -276,8 +278,11 @@ def _tool(tool: Tool | NativeTool, traits: Traits) -> dict[str, Any]:
     spec: dict[str, Any] = {"name": tool.name}
     if tool.description.strip():
         spec["description"] = tool.description
-    schema = tool.schema or NO_ARGUMENTS
+    schema = rooted(tool.schema or None)
     strict = tool.strict is True and traits.strict
+    if strict and not budget.take(schema):
+        strict = False
+        dropped.add("tools.strict")
     spec["inputSchema"] = {"json": for_claude(schema) if strict else schema}
     if strict:
         spec["strict"] = True

@@ -28,7 +28,7 @@ from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.media import data_uri, text_in
 from infron.wires.request_fields import unsupported
-from infron.wires.schemas import NO_ARGUMENTS
+from infron.wires.schemas import rooted
 from infron.wires.session import ANY_ID, Names, Rules, fit
 
 _encode = msgspec.json.Encoder().encode
@@ -143,7 +143,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
-    function["parameters"] = NO_ARGUMENTS if tool.schema is None else tool.schema
+    function["parameters"] = rooted(tool.schema)
     return {"type": "function", "function": function}
 
 

@@ -32,7 +32,7 @@ from infron.wires import lenient_json
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
 from infron.wires.media import mime_of_data, mime_of_name
 from infron.wires.request_fields import unsupported
-from infron.wires.schemas import for_gemini
+from infron.wires.schemas import for_gemini, rooted
 from infron.wires.session import ANY_ID, Names, Rules, fit
 
 _encode = msgspec.json.Encoder().encode
@@ -268,7 +268,7 @@ def _declaration(tool: Tool) -> dict[str, Any]:
         function["description"] = tool.description
     schema = tool.schema
     if schema and not (schema.get("type") == "object" and not schema.get("properties") and "$ref" not in schema):
-        function["parametersJsonSchema"] = schema
+        function["parametersJsonSchema"] = rooted(schema)
     return function
 
 
