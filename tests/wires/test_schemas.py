@@ -101,3 +101,26 @@ def test_strict_tools_beyond_what_claude_compiles_go_out_without(
     assert len(listed) == len(tools)
     assert sum(tool.get("strict", False) for tool in listed) == kept
     assert ("tools.strict" in outgoing.dropped) == (kept < len(tools))
+
+
+FORMATS = [{"type": "json_object"}, {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("choice", ["auto", "none"])
+@pytest.mark.parametrize(
+    ("model", "both"), [("gemini-2.5-flash", False), ("gemini-2.5-pro", False), ("gemini-3.1-pro", True)]
+)
+def test_json_beside_tools_is_asked_for_in_words_where_gemini_refuses_both(
+    model: str, both: bool, choice: str, format: dict[str, Any]
+) -> None:
+    # Models before Gemini 3 refuse functions beside an answer of JSON's type: each such request was a 400.
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": X}}}]
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": tools, "tool_choice": choice}
+    request = openai_chat.parse(json.dumps({**asked, "response_format": format}).encode(), [])
+    outgoing = PROVIDER_WIRES["gemini"].encode_request(request, Provider(id="m", name="M", wire="gemini"), model, False)
+    body = json.loads(outgoing.body)
+    held = body.get("generationConfig", {}).get("responseMimeType") == "application/json"
+    assert (held, "tools" in body) == ((True, True) if both else (choice == "none", choice != "none"))
+    assert ("response_format" in outgoing.dropped) == (not held)
+    assert held or "JSON" in body["systemInstruction"]["parts"][-1]["text"]

@@ -24,7 +24,8 @@ class Generation(Struct, frozen=True, kw_only=True):
     `lowest`: the level nearest to no thinking · `off`, `least`, `most`: the budget that is nearest to none, and the
     bounds of others · `penalties`: whether presence and frequency penalties are taken, or at Vertex AI only ·
     `several`: more than one answer can be asked for · `signed`: a call of a function in the history needs a thought
-    signature · `system`: it takes a system instruction · `media_results`: the result of a function may hold media.
+    signature · `system`: it takes a system instruction · `media_results`: the result of a function may hold media ·
+    `json_beside_tools`: an answer can be held to JSON where there are tools.
     """
 
     thinking: Literal["none", "budget", "level", "either"] = "level"
@@ -37,6 +38,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     signed: bool = True
     system: bool = True
     media_results: bool = True
+    json_beside_tools: bool = True
 
 
 NEWEST = Generation(penalties="no", several=False)
@@ -44,7 +46,7 @@ NEWEST = Generation(penalties="no", several=False)
 _3_7 = Generation(thinking="either")
 _3 = replace(_3_7, lowest="minimal")
 _IMAGE = replace(_3, thinking="none", signed=False)
-_2_5 = Generation(thinking="budget", penalties="vertex", signed=False, media_results=False)
+_2_5 = Generation(thinking="budget", penalties="vertex", signed=False, media_results=False, json_beside_tools=False)
 _2 = replace(_2_5, thinking="none", penalties="yes")
 GEMMA = replace(_2, system=False)
 

@@ -30,6 +30,7 @@ from infron.conversation import (
 from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
+from infron.wires.json_answer import JSON_ONLY
 from infron.wires.media import mime_of_data, mime_of_name
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import for_gemini, rooted
@@ -103,6 +104,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     tier = conversation.fields.get("service_tier")
     asked = _TIERS.get(tier) if isinstance(tier, str) else None
     takes = TAKES - _refused(generation, vertex) - (set() if asked or tier in _USUAL else {"service_tier"})
+    if _asks_json(conversation, generation):
+        takes -= {"response_format"}
     body = encode(conversation, generation, vertex)
     if asked and not vertex:
         body["serviceTier"] = asked
@@ -116,6 +119,18 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         names=names,
         choices=_choices(body),
     )
+
+
+def _leaves_tools(conversation: Conversation, generation: Generation) -> bool:
+    """Whether tools that are not to be called give way to JSON."""
+    both = conversation.response_format is not None and not generation.json_beside_tools
+    return both and conversation.tool_choice == "none"
+
+
+def _asks_json(conversation: Conversation, generation: Generation) -> bool:
+    """Whether JSON can only be asked for, in words: models before Gemini 3 refuse to be held to it beside tools."""
+    both = conversation.response_format is not None and bool(conversation.tools)
+    return both and not generation.json_beside_tools and conversation.tool_choice != "none"
 
 
 def _choices(body: dict[str, Any]) -> int:
@@ -141,6 +156,12 @@ def encode(conversation: Conversation, generation: Generation, vertex: bool) -> 
     refused = _refused(generation, vertex)
     body: dict[str, Any] = {"contents": _contents(conversation.messages, generation, vertex)}
     system = [{"text": part.text} for part in system_of(conversation.messages) if part.text]
+    wanted = conversation.response_format
+    if wanted is not None and _asks_json(conversation, generation):
+        shape = (
+            "" if wanted.schema is None else f" It must be valid by this JSON Schema: {_encode(wanted.schema).decode()}"
+        )
+        system.append({"text": f"Unless you call a function: {JSON_ONLY}{shape}"})
     if system:
         # Where there is no such place, or nothing else is said, it is what the user says first.
         if generation.system and body["contents"]:
@@ -179,7 +200,7 @@ def _generation_config(conversation: Conversation, generation: Generation, refus
     if conversation.stop:
         config["stopSequences"] = conversation.stop
     wanted = conversation.response_format
-    if wanted is not None:
+    if wanted is not None and not _asks_json(conversation, generation):
         config["responseMimeType"] = "application/json"
         if wanted.schema is not None:
             config["responseJsonSchema"] = for_gemini(wanted.schema)
@@ -222,6 +243,8 @@ _OWN_TOOLS = frozenset(
 
 
 def _add_tools(conversation: Conversation, generation: Generation, vertex: bool, body: dict[str, Any]) -> None:
+    if _leaves_tools(conversation, generation):
+        return
     functions: list[Tool] = []
     tools: list[dict[str, Any]] = []
     for index, tool in enumerate(conversation.tools):
