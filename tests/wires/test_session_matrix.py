@@ -87,6 +87,7 @@ def judge_anthropic(body: dict[str, Any]) -> None:
             assert block["type"] != "thinking" or block["signature"] in ("s1", "s2")
             assert block["type"] != "tool_use" or isinstance(block["input"], dict)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]+", id) for id in calls)
+    assert len(set(calls)) == len(calls) == 4
     first = [block.get("thinking") or block["type"] for block in body["messages"][1]["content"]]
     assert first == ["a", "tool_use", "b", "tool_use"]
 

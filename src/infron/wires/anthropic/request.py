@@ -24,7 +24,7 @@ from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_guard import items_of, members_of, written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import StrictBudget, for_claude, rooted
-from infron.wires.session import Ids, Names, Rules, fit
+from infron.wires.session import CallIds, Ids, Names, Rules, fit
 
 # Priced otherwise than by tokens of this model: we could not bill it.
 _UNBILLED = frozenset(("fallbacks", "inference_geo", "speed"))
@@ -98,41 +98,61 @@ def _as_it_came(request: Request, provider_model: str) -> Outgoing:
     fields = {name: raw for name, raw in request.fields.items() if name not in _UNBILLED}
     betas = fields.pop("betas", Raw(b"[]"))
     lost = sorted(request.fields.keys() & _UNBILLED)
-    if (messages := _without_foreign_thoughts(fields["messages"])) is not None:
-        fields["messages"] = messages
-        lost.append("messages.thinking")
+    fields["messages"], thoughts_lost = _fit(fields["messages"])
+    lost += ["messages.thinking"] * thoughts_lost
     body = written({**fields, "model": provider_model, "stream": True})
     names = _names(msgspec.json.decode(betas))
     headers = (("anthropic-beta", ",".join(names)),) if names else ()
     return Outgoing(body=body, headers=headers, dropped=tuple(lost))
 
 
-def _without_foreign_thoughts(messages: Raw) -> Raw | None:
-    """Without thoughts of other models, with which the API refuses a session; None where there are none."""
-    items = items_of(messages)
-    kept = [_own_thoughts(item) for item in items]
-    return None if all(new is old for new, old in zip(kept, items, strict=True)) else Raw(_encode(kept))
+def _fit(messages: Raw) -> tuple[Raw, bool]:
+    """The messages without thoughts of other models, and each call with an id of its own: else the API refuses the
+    session. Whether thoughts were left out. What is right stays byte for byte.
+    """
+    items, ids = items_of(messages), CallIds(RULES.ids)
+    fitted = [_fit_message(item, ids) for item in items]
+    if all(new is old for (new, _), old in zip(fitted, items, strict=True)):
+        return messages, False
+    return Raw(_encode([new for new, _ in fitted])), any(lost for _, lost in fitted)
 
 
-def _own_thoughts(raw: Raw) -> Raw:
-    if b'thinking"' not in bytes(memoryview(raw)):
-        return raw
+def _fit_message(raw: Raw, ids: CallIds) -> tuple[Raw, bool]:
+    ids.next_message()
+    text = bytes(memoryview(raw))
+    if not any(sign in text for sign in (b'thinking"', b'"tool_use"', b'"tool_result"')):
+        return raw, False
     message = members_of(raw)
     try:
         blocks = msgspec.json.decode(message.get("content", b"null"), type=list[Raw])
-        kinds = [msgspec.json.decode(block, type=_Thought) for block in blocks]
+        kinds = [msgspec.json.decode(block, type=_Block) for block in blocks]
     except msgspec.ValidationError:
-        return raw  # the API says best what is wrong with it
-    kept = [block for block, kind in zip(blocks, kinds, strict=True) if kind.is_own]
-    return raw if len(kept) == len(blocks) else Raw(_encode({**message, "content": kept}))
+        return raw, False  # the API says best what is wrong with it
+    kept = [(block, kind) for block, kind in zip(blocks, kinds, strict=True) if kind.is_own]
+    content = [_with_own_id(block, kind, ids) for block, kind in kept]
+    lost = len(kept) < len(blocks)
+    if not lost and all(new is old for new, old in zip(content, blocks, strict=True)):
+        return raw, False
+    return Raw(_encode({**message, "content": content})), lost
 
 
-class _Thought(Struct, gc=False):
-    """A block, as far as it may be a thought."""
+def _with_own_id(block: Raw, kind: _Block, ids: CallIds) -> Raw:
+    name = {"tool_use": "id", "tool_result": "tool_use_id"}.get(kind.type if isinstance(kind.type, str) else "", "")
+    given = getattr(kind, name) if name else None
+    if not isinstance(given, str):
+        return block
+    ours = ids.of_call(given) if name == "id" else ids.of_result(given)
+    return block if ours == given else Raw(_encode({**members_of(block), name: ours}))
+
+
+class _Block(Struct, gc=False):
+    """A block, as far as it may be a thought or belong to a call."""
 
     type: Any = None
     signature: Any = None
     data: Any = None
+    id: Any = None
+    tool_use_id: Any = None
 
     @property
     def is_own(self) -> bool:
