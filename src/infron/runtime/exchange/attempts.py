@@ -130,11 +130,12 @@ class Attempts:
                 if delivery.comments:
                     exchange.said_again()
         elif phase is not _DRAINING:
-            if told and not delivery.take(told):
-                self.fail(attempt.unavailable("sent an answer that is too large to hold"))
-                return
-            if delivery.full:
-                self._bound(attempt)
+            if told:
+                if not delivery.take(told):
+                    self.fail(attempt.unavailable("sent an answer that is too large to hold"))
+                    return
+                if delivery.full:
+                    self._bound(attempt)
             if content and self._request.stream and not (done and attempt.ended_well):
                 exchange.take(_CONTENT)
         if not done and (attempt.first_content == now or attempt.finished_at == now):

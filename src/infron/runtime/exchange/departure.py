@@ -12,7 +12,7 @@ _OVER = (AttemptState.FINISHED, AttemptState.COMPLETE)
 
 
 class Departure:
-    """`at`: loop time, s; 0: the client is there. `said`: what was done, and why. `asked`: what the caller wants done.
+    """`at`: loop time, s; 0: the client is there. `said`: what was done, and why.
 
     `over`: the answer had ended by then, only its end or its count was awaited.
     """
@@ -20,12 +20,14 @@ class Departure:
     at = 0.0
     said: str | None = None
     over = False
+    _asked: str | None = None
+    _streams = True
+    _allow_override = False
     _stop_asked = False  # the provider is to be told to stop as soon as that is possible
 
-    def __init__(self, asked: str | None, *, streams: bool, allow_override: bool) -> None:
-        self._asked = asked
-        self._streams = streams
-        self._allow_override = allow_override
+    def prepare(self, asked: str | None, *, streams: bool, allow_override: bool) -> None:
+        """`asked`: what the caller wants done · `allow_override`: the setting `billing.allow_cancel_override`."""
+        self._asked, self._streams, self._allow_override = asked, streams, allow_override
 
     def leave(self, now: float, attempt: Attempt, why: str) -> bool:
         """The client leaves while this attempt is at hand: whether its answer is to be read on."""

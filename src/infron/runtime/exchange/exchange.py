@@ -58,10 +58,8 @@ class Exchange:
         self._opening = opening
         self._started = now = context.loop.time()
         self.pace = Pace()
-        whole = context.config.keepalive.whole if asked.keep_alive is None else asked.keep_alive
-        self._kept_alive = request.stream or whole
-        override = context.config.billing.allow_cancel_override
-        self.departure = Departure(asked.on_disconnect, streams=request.stream, allow_override=override)
+        self._asked = asked
+        self.departure = Departure()
         self.delivery = Delivery(request, opening.id, int(opening.created_at), responder, now)
         self.attempts = Attempts(context, request, candidates, opening.price, self.delivery, self)
 
@@ -99,6 +97,8 @@ class Exchange:
         if not self._watched():
             return
         self.client_resumed()
+        override = self._context.config.billing.allow_cancel_override
+        self.departure.prepare(self._asked.on_disconnect, streams=self.request.stream, allow_override=override)
         drains = self.departure.leave(self._loop.time(), self.attempts.current, why)
         self.take(Input.GONE_DRAIN if drains else Input.GONE)
         if self.state.phase is Phase.DRAINING:
@@ -174,7 +174,7 @@ class Exchange:
         attempt, delivery, pace = self.attempts.current, self.delivery, self.pace
         moments = Moments(
             phase=self.state.phase,
-            kept_alive=self._kept_alive,
+            kept_alive=self.request.stream or self._asks_for_life(),
             complete=attempt.state is AttemptState.COMPLETE,
             comments=delivery.comments,
             started=self._started,
@@ -188,6 +188,11 @@ class Exchange:
             drain_started=self.departure.at,
         )
         return deadlines.running(moments, self._context.config)
+
+    def _asks_for_life(self) -> bool:
+        """Whether signs of life come before an answer that is not streamed."""
+        asked = self._asked.keep_alive
+        return self._context.config.keepalive.whole if asked is None else asked
 
     def _do(self, kind: Due, now: float) -> None:
         config, provider = self._context.config, self.attempts.current.candidate.provider

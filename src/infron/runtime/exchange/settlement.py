@@ -98,18 +98,21 @@ class Settlements:
         """The bill of an attempt that ended so, by the rules of `billing.who_pays`, on the tier that was served."""
         if meter.served_tier is not None:
             price = self._prices.of(meter.candidate, meter.served_tier)
+        last = meter.is_last
         bases = billing.who_pays(
             outcome,
             content_delivered=meter.delivered,
             fully_sent=meter.fully_sent,
             usage=meter.usage,
             counted=meter.counted,
-            last=meter.is_last,
+            last=last,
             slow_reader=slow_reader,
             charge_failed=self._charge_failed,
             bills_on=bills_on,
         )
-        reported = meter.reported_cost if bases.cost is not None and outcome in WHOLE and meter.is_last else None
+        reported = meter.reported_cost
+        if reported is not None and (bases.cost is None or outcome not in WHOLE or not last):
+            reported = None
         cost = billing.owed(bases.cost, price, reported)
         charge = cost if bases.charge is bases.cost else billing.owed(bases.charge, price)
         known = None if bases.at_least or cost is None else cost.total
