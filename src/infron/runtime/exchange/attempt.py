@@ -162,15 +162,21 @@ class Attempt(AnswerReader):
         if outgoing.names:
             self.decoder.rename(outgoing.names)
         self._choices = outgoing.choices
-        self.dropped = (*outgoing.dropped, *own, *asked.mended)
+        if outgoing.dropped or own or asked.mended:
+            self._leave_out((*outgoing.dropped, *own))
+        return outgoing
+
+    def _leave_out(self, names: tuple[str, ...]) -> None:
+        """What the candidate cannot take of what is asked. Raises Unsupported where all is required."""
+        provider, asked = self.candidate.provider, self._asked
+        self.dropped = (*names, *asked.mended)
         if "service_tier" in self.dropped:
             self.meter.serve("default")
-        parameters = [name for name in (*outgoing.dropped, *own) if "." not in name]  # others are parts of what is said
+        parameters = [name for name in names if "." not in name]  # others are parts of what is said
         if parameters and asked.preferences.require_parameters:
-            names = ", ".join(f"`{name}`" for name in parameters)
-            what = f"{provider.name} cannot take {names} for this model, and `provider.require_parameters` is set."
+            shown = ", ".join(f"`{name}`" for name in parameters)
+            what = f"{provider.name} cannot take {shown} for this model, and `provider.require_parameters` is set."
             raise Unsupported(what, param=parameters[0], provider=provider.id)
-        return outgoing
 
     def ask_less(self) -> Question:
         """How to ask the same candidate again, which has refused this request, it seems because of how it asks.
