@@ -20,6 +20,9 @@ class Asked(Struct, frozen=True):
     on_disconnect: str | None = None
     keep_alive: bool | None = None
 
+    def signs_of_life(self, default: bool) -> bool:
+        return default if self.keep_alive is None else self.keep_alive
+
 
 NOTHING = Asked()
 

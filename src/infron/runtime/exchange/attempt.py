@@ -10,17 +10,16 @@ from collections.abc import Callable
 from enum import IntEnum, auto
 from functools import partial
 
-import msgspec
-
-from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable, Unsupported
+from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable
 from infron.events import AnyClientEvent, ClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
 from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.request import Outgoing, Request
-from infron.runtime.exchange.answer import USAGE_FIELD, AnswerListener, AnswerReader
+from infron.runtime.exchange.answer import AnswerListener, AnswerReader
 from infron.runtime.exchange.cancel_call import CancelCall
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.meter import Meter
+from infron.runtime.exchange.question import UNASKED, Question, less_than, put
 from infron.runtime.exchange.settlement import AttemptFacts
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import Target
@@ -66,24 +65,6 @@ CHANGES: dict[tuple[AttemptState, Change], AttemptState] = {
 }
 
 
-class Question(IntEnum):
-    """How a request asks for token counts, where that has to be asked for."""
-
-    WHOLE = auto()  # with what the caller says of its own under that name
-    OURS = auto()  # without that
-    NONE = auto()  # not at all
-
-
-_WHOLE, _UNASKED = Question.WHOLE, Question.NONE
-
-
-def _says_more(asked: Request) -> bool:
-    """Whether the caller says anything of its own where token counts are asked for."""
-    raw = asked.fields.get(USAGE_FIELD)
-    options = None if raw is None else msgspec.json.decode(raw)
-    return isinstance(options, dict) and bool(options.keys() - {"include_usage"})
-
-
 # What some events of an answer come to: those that the client is told of, whether any is content, what ends it if any.
 Read = tuple[list[AnyClientEvent], bool, Done | Onward | Failed | None]
 
@@ -116,7 +97,7 @@ class Attempt(AnswerReader):
     ) -> None:
         provider, now = candidate.provider, context.loop.time()
         handle, limit = context.providers.handle(provider), context.config.limits.max_frame_bytes
-        asks_usage = question is not _UNASKED and handle.asks_usage(candidate.provider_model, now)
+        asks_usage = question is not UNASKED and handle.asks_usage(candidate.provider_model, now)
         super().__init__(handle, limit, verbatim=asked.api == provider.wire, asks_usage=asks_usage)
         self._question = question
         self._listener = listener
@@ -152,38 +133,18 @@ class Attempt(AnswerReader):
             self._listener.take_failure(self, InternalError("The gateway failed; its log says where."))
 
     def _encoded(self) -> Outgoing:
-        provider, asked = self.candidate.provider, self._asked
-        own: tuple[str, ...] = ()
-        if self._question is not _WHOLE and USAGE_FIELD in asked.fields:
-            own = (USAGE_FIELD,) if _says_more(asked) else ()
-            fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
-            asked = msgspec.structs.replace(asked, fields=fields)
-        outgoing = self.handle.wire.encode_request(asked, provider, self.candidate.provider_model, self.asks_usage)
+        model = self.candidate.provider_model
+        outgoing = put(self._question, self._asked, self.handle, model, asks_usage=self.asks_usage)
         if outgoing.names:
             self.decoder.rename(outgoing.names)
-        self._choices = outgoing.choices
-        if outgoing.dropped or own or asked.mended:
-            self._leave_out((*outgoing.dropped, *own))
+        self._choices, self.dropped = outgoing.choices, outgoing.dropped
+        if self.dropped and "service_tier" in self.dropped:
+            self.meter.serve("default")
         return outgoing
 
-    def _leave_out(self, names: tuple[str, ...]) -> None:
-        """What the candidate cannot take of what is asked. Raises Unsupported where all is required."""
-        provider, asked = self.candidate.provider, self._asked
-        self.dropped = (*names, *asked.mended)
-        if "service_tier" in self.dropped:
-            self.meter.serve("default")
-        parameters = [name for name in names if "." not in name]  # others are parts of what is said
-        if parameters and asked.preferences.require_parameters:
-            shown = ", ".join(f"`{name}`" for name in parameters)
-            what = f"{provider.name} cannot take {shown} for this model, and `provider.require_parameters` is set."
-            raise Unsupported(what, param=parameters[0], provider=provider.id)
-
     def ask_less(self) -> Question:
-        """How to ask the same candidate again, which has refused this request, it seems because of how it asks.
-
-        What the caller says of its own under that name goes first. So the next refusal is our question's alone.
-        """
-        return Question.OURS if self._question is _WHOLE and _says_more(self._asked) else Question.NONE
+        """How to ask the same candidate again, which has refused this request."""
+        return less_than(self._question, self._asked)
 
     def go_on(self, onward: Outgoing) -> None:
         """Send a further request; its answer goes on with the one before."""
@@ -298,7 +259,7 @@ class Attempt(AnswerReader):
     def complete(self) -> None:
         """Nothing more of its answer is wanted."""
         self._move(_COMPLETE)
-        if self._question is _UNASKED:
+        if self._question is UNASKED:
             self.handle.learn_refusal(self.candidate.provider_model, self._context.loop.time())
         self.release()
 

@@ -14,9 +14,10 @@ from infron.policy import deadlines
 from infron.policy.lifecycle import Input, Phase, State
 from infron.policy.routing import Candidate
 from infron.request import Request
-from infron.runtime.exchange.attempt import Attempt, AttemptState, Question
+from infron.runtime.exchange.attempt import Attempt, AttemptState
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery
+from infron.runtime.exchange.question import Question
 from infron.runtime.telemetry.bugs import report_bug
 
 # An enum's member costs as much as a call to look up: these are looked up for each read.

@@ -171,10 +171,10 @@ class Exchange:
         return 0.0 if self.state.phase is _SETTLED else deadlines.next_due(self._clocks(), now)
 
     def _clocks(self) -> list[tuple[Due, float]]:
-        attempt, delivery, pace = self.attempts.current, self.delivery, self.pace
+        config, attempt, delivery, pace = self._context.config, self.attempts.current, self.delivery, self.pace
         moments = Moments(
             phase=self.state.phase,
-            kept_alive=self.request.stream or self._asks_for_life(),
+            kept_alive=self.request.stream or self._asked.signs_of_life(config.keepalive.whole),
             complete=attempt.state is AttemptState.COMPLETE,
             comments=delivery.comments,
             started=self._started,
@@ -187,12 +187,7 @@ class Exchange:
             looked_at=pace.looked_at,
             drain_started=self.departure.at,
         )
-        return deadlines.running(moments, self._context.config)
-
-    def _asks_for_life(self) -> bool:
-        """Whether signs of life come before an answer that is not streamed."""
-        asked = self._asked.keep_alive
-        return self._context.config.keepalive.whole if asked is None else asked
+        return deadlines.running(moments, config)
 
     def _do(self, kind: Due, now: float) -> None:
         config, provider = self._context.config, self.attempts.current.candidate.provider
