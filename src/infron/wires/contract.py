@@ -19,8 +19,9 @@ from infron.wires.errors import Headers
 
 
 class Decoder(Protocol):
-    """One answer of a provider to events. Raises only InfronError; nothing follows Done, Onward or Failed.
+    """One answer of a provider to events. Raises only InfronError.
 
+    Nothing follows Onward or Failed, and nothing but a late UsageReported Done.
     `choices`: how many have been seen. `finished`: each of them has ended.
     `upstream_id`: the provider's own id of the answer.
     `cancel`: what must be sent to stop the work when the client leaves (definitions with `on_disconnect = "call"`).

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from rawclient import Client, ask, gateway, receipt, settled, true, within
+from rawclient import Client, ask, gateway, receipt, send, settled, true, within
 
 from infron.policy import deadlines
 from infron.testing import DONE, FINISH, ROLE, Pause, Script, ScriptedProvider, Step, Wait, delta, speak, text
@@ -135,6 +135,65 @@ async def test_n_is_no_promise_of_a_host_that_says_that_it_is_done(n: int) -> No
         await client.rest()
         found = await settled(running, client.id)
     assert (client.words(), client.frames()[-1], found["outcome"]) == ("only", "[DONE]", "completed")
+
+
+# ---- usage after the end
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("seconds", [0, 0.02, 0.1])
+@pytest.mark.parametrize("api", ["/v1/chat/completions", "/v1/messages"])
+async def test_usage_that_comes_after_the_end_of_the_stream_is_taken(api: str, seconds: float, stream: bool) -> None:
+    """It was dropped, and the answer billed by our estimate though its host had counted it."""
+    more: Script = [DONE + COUNTS] if not seconds else [DONE, Pause(seconds), COUNTS, Wait(NEVER())]
+    async with (
+        ScriptedProvider([ROLE, text("Hello"), FINISH, *more]) as provider,
+        gateway(providers={"mock": provider.row(prices=PRICE)}) as running,
+    ):
+        fields = {
+            "model": "mock/any",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "max_tokens": 9,
+            "stream": stream,
+        }
+        body = json.dumps(fields).encode()
+        client = await (await send(running.port, "POST", api, body, "content-type: application/json")).head()
+        answer = await client.rest()
+        found = await settled(running, client.id)
+    assert b"Hello" in answer
+    assert (found["outcome"], found["tokens_completion"], found["estimated"]) == ("completed", 500, False)
+
+
+async def test_the_end_of_the_body_ends_the_wait_for_usage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 60)
+    async with (
+        ScriptedProvider([ROLE, text("Hello"), FINISH, DONE]) as provider,
+        gateway(providers={"mock": provider.row()}) as running,
+    ):
+        words, client = await read(running.port)
+        found = await settled(running, client.id)
+    assert (words, found["outcome"], found["estimated"]) == ("Hello", "completed", True)
+
+
+async def test_no_usage_is_waited_for_after_the_end_where_none_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 60)
+    async with (
+        ScriptedProvider([ROLE, text("Hello"), FINISH, DONE, Wait(NEVER())]) as provider,
+        gateway(providers={"mock": provider.row(usage="never")}) as running,
+    ):
+        words, client = await read(running.port)
+        found = await settled(running, client.id)
+    assert (words, found["outcome"]) == ("Hello", "completed")
+
+
+async def test_usage_is_waited_for_after_the_end_no_longer_than_before_it() -> None:
+    async with (
+        ScriptedProvider([ROLE, text("Hello"), FINISH, DONE, Wait(NEVER())]) as provider,
+        gateway(providers={"mock": provider.row()}) as running,
+    ):
+        words, client = await within(read(running.port), 1)
+        found = await settled(running, client.id)
+    assert (words, found["outcome"], found["estimated"]) == ("Hello", "completed", True)
 
 
 # ---- content after a finish reason

@@ -84,6 +84,7 @@ class Attempt(AnswerReader):
     bills_on = False
     _choices = 1  # that were asked for
     paused = False
+    told_end = False  # the provider said that its stream is over
     _preparing: asyncio.Task[None] | None = None
 
     def __init__(
@@ -207,7 +208,7 @@ class Attempt(AnswerReader):
         if content and not self.first_content:
             self.first_content = now
         decoder = self.decoder
-        if decoder.finished and decoder.choices >= self._choices:
+        if decoder.finished and (decoder.choices >= self._choices or type(end) is Done):
             if content or not self.finished_at:
                 self.finished_at = now  # what comes after a finish reason makes the wait begin anew
                 self._move(_FINISH)
@@ -221,6 +222,11 @@ class Attempt(AnswerReader):
         try:
             events = self.decoder.close()
         except InfronError:  # of bytes that nobody waits for
+            return []
+        except Exception:
+            report_bug("ending an answer")
+            return []
+        if not events:
             return []
         wanted: list[Event] = [event for event in events if isinstance(event, ClientEvent | UsageReported)]
         return self.read(wanted, self.last_frame)[0]
@@ -238,6 +244,12 @@ class Attempt(AnswerReader):
             self.paused = False
             if self._request is not None:
                 self._request.resume()
+
+    @property
+    def awaits_usage(self) -> bool:
+        """Its end may have been told, but its count was not, and can still come behind."""
+        counted = self.asks_usage or self.candidate.provider.usage == "always"
+        return counted and self._request is not None and not self.meter.is_reported
 
     @property
     def ended_well(self) -> bool:

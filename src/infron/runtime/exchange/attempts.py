@@ -143,6 +143,9 @@ class Attempts:
             self._look_after(attempt, now)
         if end is not None:
             self._take_end(attempt, end)
+        elif attempt.told_end:
+            if attempt.meter.is_reported:
+                self.end()
         elif phase is _DRAINING:
             exchange.drained(content)
 
@@ -154,6 +157,9 @@ class Attempts:
             attempt.release()
             if self._exchange.state.phase is not _DRAINING or self._exchange.drained(False):
                 attempt.go_on(end.request)
+        elif attempt.decoder.finished and attempt.awaits_usage:
+            attempt.told_end = True
+            self._exchange.ask_by(attempt.finished_at + deadlines.USAGE_WAIT_SECONDS)
         elif attempt.decoder.finished:
             self.end()
         else:
