@@ -207,4 +207,4 @@ async def test_it_raises_for_models_and_keys_that_are_unknown(stage, client_of):
     with pytest.raises(openai.BadRequestError):
         await client.chat.completions.create(model="mock/any", messages="no list")
     assert [model.object async for model in client.models.list()] == []
-    assert there.provider.calls == []
+    assert [call.method for call in there.provider.calls] == ["GET"]  # it was asked for its models, and nothing else

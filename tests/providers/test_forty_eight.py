@@ -64,7 +64,7 @@ GOES_ON = [
     "InferenceNet",
 ]
 ROWS = load_catalog({}, {}, {}, wires=PROVIDER_WIRES)
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/providers.md").read_text(encoding="utf-8")
 # Where a provider's own word is another one than the page's, its row follows the provider, and its notes say so.
 DEVIATES = {"Novita"}
 
@@ -116,7 +116,8 @@ def test_nothing_is_lost_by_hanging_up_where_the_page_says_that_the_model_goes_o
 
 
 @pytest.mark.parametrize("name", CANCELS + GOES_ON)
-def test_the_readme_says_what_hanging_up_does_there(name: str) -> None:
+def test_the_page_says_what_a_disconnect_does_there(name: str) -> None:
     row = row_of(name)
-    (line,) = re.findall(rf"^\| .* \| `{re.escape(row.id)}` \| .*$", README, re.MULTILINE)
+    table = PAGE.split("<!-- generated: disconnects -->")[1].split("<!-- end -->")[0]
+    (line,) = re.findall(rf"^\| .* \| `{re.escape(row.id)}` \| .*$", table, re.MULTILINE)
     assert ("closed" if row.status == "closed" else f"| {row.on_disconnect} |") in line
