@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, ScriptedProvider, delta, frame, gateway, speak, text
+from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, ScriptedProvider, Wait, delta, frame, gateway, speak, text
 
 TOOLS: Any = [
     {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}, "strict": False},
@@ -130,13 +131,16 @@ async def test_responses_of_a_session_go_on_with_signed_reasoning() -> None:
 
 
 async def test_responses_that_are_cut_fail_in_their_stream() -> None:
+    seen = asyncio.Event()
     async with (
-        ScriptedProvider([ROLE, text("Hel"), CUT]) as provider,
+        ScriptedProvider([ROLE, text("Hel"), Wait(seen), CUT]) as provider,
         gateway(providers={"mock": provider.row()}) as running,
         AsyncOpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0) as client,
     ):
-        stream = await client.responses.create(model="mock/m", input="Hi", stream=True)
-        told = [event async for event in stream]
+        told = []
+        async for event in await client.responses.create(model="mock/m", input="Hi", stream=True):
+            told.append(event)
+            seen.set()
     assert told[-1].type == "response.failed"
     assert told[-1].response.error.code == "server_error"
 

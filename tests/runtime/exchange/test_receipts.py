@@ -185,7 +185,7 @@ async def test_the_receipt_of_a_running_exchange_has_no_outcome_yet() -> None:
         # At once after [DONE], with nothing waited for.
         found = await receipt(running.port, client.id)
     assert (found["outcome"], found["id"]) == ("completed", client.id)
-    assert found["latency"] >= 20
+    assert found["latency"] > 19.9  # whole milliseconds of the loop, less what a float loses
     assert {one["id"] for one in client.frames()[:-1]} == {client.id}
 
 
