@@ -10,7 +10,21 @@ import pytest
 from rawclient import Client, ask, gateway, receipt, send, settled, true, within
 
 from infron.policy import deadlines
-from infron.testing import DONE, FINISH, ROLE, Pause, Script, ScriptedProvider, Step, Wait, delta, speak, text
+from infron.testing import (
+    CUT,
+    DONE,
+    FINISH,
+    RESET,
+    ROLE,
+    Pause,
+    Script,
+    ScriptedProvider,
+    Step,
+    Wait,
+    delta,
+    speak,
+    text,
+)
 
 NEVER = asyncio.Event
 PRICE = {"*": {"prompt": "1", "completion": "10"}}
@@ -135,6 +149,31 @@ async def test_n_is_no_promise_of_a_host_that_says_that_it_is_done(n: int) -> No
         await client.rest()
         found = await settled(running, client.id)
     assert (client.words(), client.frames()[-1], found["outcome"]) == ("only", "[DONE]", "completed")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("loss", [CUT, RESET], ids=["cut", "reset"])
+@pytest.mark.parametrize("wire", ["openai-chat", "gemini"])
+async def test_the_finish_reason_is_told_though_the_connection_is_lost_behind_it(
+    wire: str, loss: Step, stream: bool
+) -> None:
+    """The answer was called complete, and its client never told why it ended."""
+    voice, here = speak(wire), asyncio.Event()
+    steps = [step for step in (voice.start(), voice.text("Hello"), voice.finish()) if step]
+    async with (
+        ScriptedProvider(voice.plays([*steps, Wait(here), loss])) as provider,
+        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+    ):
+        client = await ask(running.port, stream=stream)
+        await within(provider.called())
+        (exchange,) = running.context.registry.running()
+        await true(lambda: exchange.attempts.current.finished_at)
+        here.set()
+        await client.head()
+        body = await client.rest()
+        found = await settled(running, client.id)
+    assert body.replace(b" ", b"").count(b'"finish_reason":"stop"') == 1
+    assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")
 
 
 # ---- usage after the end

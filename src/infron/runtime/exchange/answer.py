@@ -48,6 +48,7 @@ class AnswerReader:
 
     _listener: AnswerListener[Any]
     _request: UpstreamRequest | None = None
+    _kept: list[Event] = []  # noqa: RUF012
 
     def __init__(self, handle: ProviderHandle, limit: int, *, verbatim: bool, asks_usage: bool) -> None:
         """`limit`: bytes of a frame. `verbatim`: the client speaks the API of this wire. `asks_usage`: the request
@@ -105,21 +106,24 @@ class AnswerReader:
 
     def request_failed(self, error: InfronError) -> None:
         self._request = None  # not to be paused, aborted or released any more
-        onward = self._onward()
-        if onward:
-            self._listener.take_events(self, onward)
+        self._kept = [] if self._status != 200 or self._body is not None else self._last()
+        if any(isinstance(event, Onward) for event in self._kept):  # the answer does not depend on this connection
+            self._listener.take_events(self, self._kept)
         else:
             self._listener.take_loss(self, error)
 
-    def _onward(self) -> list[Event]:
-        """What leads on from a connection that is lost, on wires where the answer does not depend on it."""
-        if self._status != 200 or self._body is not None:
-            return []
+    def rest(self) -> list[Event]:
+        """What its decoder kept until it was known that nothing follows; to be asked once, at the end."""
+        return self._kept or self._last()
+
+    def _last(self) -> list[Event]:
         try:
-            events = self.decoder.close()
-        except InfronError:
+            return self.decoder.close()
+        except InfronError:  # of bytes that nobody waits for
             return []
-        return events if any(isinstance(event, Onward) for event in events) else []
+        except Exception:
+            report_bug("ending an answer")
+            return []
 
     def let_go(self) -> None:
         """Whatever comes is nobody's any more. It ends the circle of references: no collector has to find it."""

@@ -217,15 +217,9 @@ class Attempt(AnswerReader):
             self._move(_REOPEN)
         return told, content, end
 
-    def rest(self) -> list[AnyClientEvent]:
-        """What its decoder kept until it was known that nothing follows."""
-        try:
-            events = self.decoder.close()
-        except InfronError:  # of bytes that nobody waits for
-            return []
-        except Exception:
-            report_bug("ending an answer")
-            return []
+    def read_rest(self) -> list[AnyClientEvent]:
+        """What is still to be told, now that nothing follows."""
+        events = self.rest()
         if not events:
             return []
         wanted: list[Event] = [event for event in events if isinstance(event, ClientEvent | UsageReported)]
@@ -246,10 +240,9 @@ class Attempt(AnswerReader):
                 self._request.resume()
 
     @property
-    def awaits_usage(self) -> bool:
-        """Its end may have been told, but its count was not, and can still come behind."""
-        counted = self.asks_usage or self.candidate.provider.usage == "always"
-        return counted and self._request is not None and not self.meter.is_reported
+    def may_tell_usage(self) -> bool:
+        """Whether its count can still come behind its end."""
+        return self._request is not None and (self.asks_usage or self.candidate.provider.usage == "always")
 
     @property
     def ended_well(self) -> bool:

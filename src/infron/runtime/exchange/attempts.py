@@ -157,13 +157,13 @@ class Attempts:
             attempt.release()
             if self._exchange.state.phase is not _DRAINING or self._exchange.drained(False):
                 attempt.go_on(end.request)
-        elif attempt.decoder.finished and attempt.awaits_usage:
-            attempt.told_end = True
-            self._exchange.ask_by(attempt.finished_at + deadlines.USAGE_WAIT_SECONDS)
-        elif attempt.decoder.finished:
+        elif not attempt.decoder.finished:
+            self.fail(attempt.unavailable("ended the stream before the answer was finished"))
+        elif attempt.meter.is_reported or not attempt.may_tell_usage:
             self.end()
         else:
-            self.fail(attempt.unavailable("ended the stream before the answer was finished"))
+            attempt.told_end = True
+            self._exchange.ask_by(attempt.finished_at + deadlines.USAGE_WAIT_SECONDS)
 
     def straighten(self, phase: Phase) -> None:
         """The exchange is in this phase now."""
@@ -190,7 +190,7 @@ class Attempts:
         attempt = self.current
         if attempt.state is _COMPLETE:
             return
-        rest = attempt.rest()
+        rest = attempt.read_rest()
         if rest and self._exchange.state.phase is not _DRAINING:
             self._delivery.take(rest)
         attempt.complete()
