@@ -39,6 +39,12 @@ _THOUGHT = (
 _ROLE = b'"role":"assistant",'
 
 
+def encode_text(event: TextDelta) -> bytes:
+    """The same as `encode_delta` of a piece of text that is not its choice's first."""
+    out = b'[{"index":%d,"delta":{"content":%b},"finish_reason":null}]' % (event.choice, _encode(event.text))
+    return out if out.isascii() else sse.unbroken(out)
+
+
 def encode_delta(event: Delta | Finished, first: bool) -> bytes:
     """The JSON of `choices`, in one line. `first`: it is the first of its choice, and tells the role."""
     kind = event.__class__

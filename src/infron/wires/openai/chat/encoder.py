@@ -15,12 +15,12 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from infron.errors import InfronError
-from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
+from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, Verbatim
 from infron.request import Request
 from infron.wires import sse
 from infron.wires.errors import error_object
 from infron.wires.openai.chat.answer import usage_members
-from infron.wires.openai.chat.choices import ROOT, encode_delta
+from infron.wires.openai.chat.choices import ROOT, encode_delta, encode_text
 from infron.wires.openai.chat.thoughts import Places
 
 MEDIA_TYPE = b"text/event-stream"
@@ -49,6 +49,9 @@ class Encoder:
                 return b"%b%b\n\n" % (self._lead, event.rest)
             event.members.update(self._own)
             return b"data: %b\n\n" % _encode(event.members)
+        if isinstance(event, TextDelta) and event.choice in self._begun:  # what nearly all are
+            self._places.characters[event.choice] += len(event.text)
+            return b"%b%b}\n\n" % (self._lead, encode_text(event))
         if isinstance(event, Started) or (isinstance(event, Finished) and event.told):
             return b""
         if self._led is None:

@@ -46,24 +46,28 @@ def _place_of(thought: Thinking) -> Place | None:
 
 
 class Places:
-    """Follows an answer that is being told, and knows where each block of thoughts begins."""
+    """Follows an answer that is being told, and knows where each block of thoughts begins.
+
+    `characters`: by choice; whoever tells of text may add to them without asking.
+    """
 
     def __init__(self) -> None:
-        self._at: dict[int, Place] = {}  # by choice
+        self.characters: dict[int, int] = {}
+        self._calls: dict[int, int] = {}
         self._blocks: dict[int, int] = {}
 
     def id_for(self, event: Delta | Finished) -> str:
         """The id of a block of thoughts that begins with this event, where it needs one."""
         choice = event.choice
-        at = self._at.get(choice, Place())
+        characters, calls = self.characters.setdefault(choice, 0), self._calls.get(choice, 0)
         if isinstance(event, TextDelta | RefusalDelta):
-            self._at[choice] = Place(at.calls, at.characters + len(event.text))
+            self.characters[choice] = characters + len(event.text)
         elif isinstance(event, ToolCallStarted):
-            self._at[choice] = Place(at.calls + 1, at.characters)
+            self._calls[choice] = calls + 1
         elif isinstance(event, ThinkingDelta) and event.index != self._blocks.get(choice):
-            first = choice not in self._blocks and at == Place()
+            first = choice not in self._blocks and not (characters or calls)
             self._blocks[choice] = event.index
-            return "" if event.id or first else at.id
+            return "" if event.id or first else Place(calls, characters).id
         return ""
 
 
