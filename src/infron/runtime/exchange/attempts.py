@@ -185,14 +185,21 @@ class Attempts:
 
     # ---- how they end
 
-    def end(self) -> None:
-        """The answer is complete. Its usage is the provider's or, where it never gives a whole one, counted first."""
+    def end_here(self) -> None:
+        """Nothing more is waited for: what its decoder kept until then is still told."""
         attempt = self.current
         if attempt.state is _COMPLETE:
             return
         rest = attempt.read_rest()
         if rest and self._exchange.state.phase is not _DRAINING:
             self._delivery.take(rest)
+        self.end()
+
+    def end(self) -> None:
+        """The answer is complete. Its usage is the provider's or, where it never gives a whole one, counted first."""
+        attempt = self.current
+        if attempt.state is _COMPLETE:
+            return
         attempt.complete()
         if attempt.meter.is_reported:
             self._exchange.take(_ENDED)
@@ -204,7 +211,7 @@ class Attempts:
 
     def take_loss(self, attempt: Attempt, error: InfronError) -> None:
         if attempt is self.current and attempt.finished_at:  # the answer was complete, only its end got lost
-            self.end()
+            self.end_here()
         else:
             self.take_failure(attempt, error)
 

@@ -193,7 +193,7 @@ class Exchange:
         config, provider = self._context.config, self.attempts.current.candidate.provider
         match kind:
             case Due.END:
-                self.attempts.end()
+                self.attempts.end_here()
             case Due.DRAIN_OVER:
                 self._cut_drain(f"cut short after {config.drain.seconds:g} s")
             case Due.TOTAL_OVER:
@@ -318,7 +318,7 @@ class Exchange:
             failed=tuple([attempt.facts() for attempt in attempts.failed]) if attempts.failed else (),
             error=self.error,
             bill=self._bill,
-            slow_reader=self.pace.kept_waiting(self._loop.time()),
+            slow_reader=self.outcome is Outcome.FAILED and self.pace.kept_waiting(self._ended),
             started=self._started,
             ended=self._ended,
             left_at=self.departure.at,

@@ -56,7 +56,10 @@ class Meter:
     @property
     def is_reported(self) -> bool:
         """Whether the provider has told all that an answer which has ended is billed by."""
-        return self.usage is not None and billing.is_whole(self.usage, delivered=self.delivered, last=self.is_last)
+        if self.usage is None:
+            return False
+        pieces = len(self.text)
+        return billing.is_whole(self.usage, delivered=pieces > 0, last=self._told_at == pieces)
 
     def report(self, report: UsageReported) -> None:
         """A usage report: the last usable one wins, none is ever summed."""

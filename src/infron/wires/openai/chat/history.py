@@ -55,7 +55,7 @@ def fit(fields: dict[str, Any], quirks: MessageQuirks) -> dict[str, str]:
         fields["tools"] = [_renamed_tool(tool, renamed) for tool in items_of(fields["tools"])]
         if "tool_choice" in fields:
             fields["tool_choice"] = _renamed_choice(_decode(fields["tool_choice"]), renamed)
-    return {sent: own for own, sent in renamed.items()}
+    return {sent: own for own, sent in renamed.items()} if renamed else renamed
 
 
 def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
@@ -64,9 +64,18 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     if len(view) > LARGE or quirks.strip or quirks.only or quirks.plain_content:
         return True
     said = bytes(view)
-    signs = [*_SIGNS, *(f'"{role}"'.encode() for role in quirks.roles)]
-    signs += [b'"assistant"'] * bool(quirks.reasoning) + [b'"system"'] * quirks.system_first
-    return any(sign in said for sign in signs)
+    if _SIGNS[0] in said or _SIGNS[1] in said:
+        return True
+    return any(f'"{role}"'.encode() in said for role in _roles_of_note(quirks))
+
+
+def _roles_of_note(quirks: MessageQuirks) -> Iterable[str]:
+    """Of whose messages something may have to be changed on this host."""
+    yield from quirks.roles
+    if quirks.reasoning:
+        yield "assistant"
+    if quirks.system_first:
+        yield "system"
 
 
 # ---- tools

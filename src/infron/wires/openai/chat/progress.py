@@ -171,7 +171,8 @@ class Progress:
 
     def tell_ends(self, events: list[Event]) -> None:
         """The chunks that end the choices, now that nothing follows them."""
-        for _, choice in sorted(self.choices.items()):
+        for index in sorted(self.choices):
+            choice = self.choices[index]
             if choice.frame is None and choice.end is None:
                 continue
             if choice.frame and choice.finish_reason() == choice.native and not (self.riding or choice.calls):

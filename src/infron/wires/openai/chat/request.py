@@ -89,7 +89,7 @@ def encode_request(
     body = written(fields) if request.size > LARGE else _encode(fields)
     lost = {} if given.keys() <= fields.keys() else _lost(given, fields, quirks)
     if asked is None:
-        dropped = tuple(sorted(name for names in lost.values() for name in names))
+        dropped = tuple(sorted(name for names in lost.values() for name in names)) if lost else ()
     else:
         dropped = asked.left_out({neutral(name) for name in given} - lost.keys())
     return Outgoing(body=body, dropped=dropped, choices=_choices(fields), names=names)
