@@ -133,7 +133,7 @@ class Log:
             latency_ms=_whole(settlement.latency_ms),
             generation_ms=_whole(settlement.generation_ms),
             upstream_closed_ms=_whole(settlement.upstream_closed_ms),
-            attempts=tuple(f"{one.provider}: {one.error_type} ({one.status})" for one in settlement.attempts),
+            attempts=tuple([f"{one.provider}: {one.error_type} ({one.status})" for one in settlement.attempts]),
             dropped=settlement.dropped,
             error=error[:MOST_CHARACTERS] if error else None,
         )
