@@ -9,8 +9,6 @@ the namespace beside it: so the way back is part of the answer's encoder. (Measu
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -19,12 +17,12 @@ import msgspec
 from infron.conversation import Tool
 from infron.wires import lenient_json
 from infron.wires.request_fields import object_of, objects_of, string_of, wrong
+from infron.wires.session import Names, renamings
 
-MOST_LETTERS = 64  # of a function's name, at OpenAI and most hosts
+NAMES = Names("A-Za-z0-9_-", 64)  # of functions, at OpenAI and most hosts
 INPUT = "input"  # the one argument of the function that stands for a custom tool
 
 _encode = msgspec.json.Encoder().encode
-_ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class Offered(NamedTuple):
@@ -82,7 +80,8 @@ class Toolbox:
             return known
         name = flat_name(offered)
         if name in self._offered:  # two tools whose names differ only in what a host refuses
-            name = _short(name + "/" + offered.namespace + "/" + offered.name)
+            another = f"{name}/{offered.namespace}/{offered.name}"
+            name = renamings([*self._offered, another], NAMES)[another]
         self._names[offered.namespace, offered.name] = name
         return name
 
@@ -97,15 +96,9 @@ class Toolbox:
 
 
 def flat_name(offered: Offered) -> str:
-    """A function's name that hosts take: letters, digits, `_` and `-`, at most MOST_LETTERS."""
+    """A function's name that every host takes, also of a tool inside a namespace."""
     whole = f"{offered.namespace}__{offered.name}" if offered.namespace else offered.name
-    name = _ODD.sub("_", whole)
-    return name if 0 < len(name) <= MOST_LETTERS else _short(whole)
-
-
-def _short(whole: str) -> str:
-    digest = hashlib.sha256(whole.encode("utf-8", "replace")).hexdigest()[:8]
-    return f"{_ODD.sub('_', whole)[: MOST_LETTERS - 9]}_{digest}"
+    return renamings([whole], NAMES).get(whole, whole)
 
 
 _TEXT = {
