@@ -56,8 +56,9 @@ async def once(folder: Path, provider: ScriptedProvider, moment: str, workers: i
         code = await ended(gateway)
         await asyncio.gather(*clients)
         rows = gateway.rows("id, outcome, orphaned")
-        if {id for id, _, _ in rows} < seen or len({id for id, _, _ in rows}) < len(rows):
-            raise Broken(f"{len(seen)} clients saw content, and there are entries of {len(rows)}")
+        ids = {id for id, _, _ in rows}
+        if not seen <= ids or len(ids) < len(rows):
+            raise Broken(f"of {len(seen)} that clients saw {len(seen - ids)} have no entry; there are {len(rows)}")
         if wrong := [row for row in rows if row[1] is None or row[2]]:
             raise Broken(f"entries are not settled: {wrong}")
         return code
