@@ -41,7 +41,8 @@ def calls_in(frames: list[Any]) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 0.4)
+    # Shorter than the pauses of an answer together, longer by far than each of them, also on a busy machine.
+    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 2.0)
 
 
 @pytest.mark.usefixtures("short_wait")
@@ -49,7 +50,7 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("how", ["left open", "closed", "done"])
 async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: str, stream: bool) -> None:
     # The wait for usage was counted from the first finish reason on, and what came after it was cut, as `completed`.
-    pieces = [step for n in range(4) for step in (text(f"w{n} "), Pause(0.2))]
+    pieces = [step for n in range(4) for step in (text(f"w{n} "), Pause(0.6))]
     last = {"left open": [Wait(asyncio.Event())], "closed": [], "done": [DONE]}[how]
     script = [ROLE, delta("stop"), *pieces, *last]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
@@ -137,7 +138,7 @@ def gemini(parts: list[Any], finish: str = "") -> bytes:
 @pytest.mark.parametrize("every", ["", "STOP"])
 async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(every: str, stream: bool) -> None:
     # Frames with STOP and without parts came first, or STOP in every frame: the text and the call after it were lost.
-    pieces = [step for n in range(4) for step in (gemini([{"text": f"w{n} "}], every), Pause(0.2))]
+    pieces = [step for n in range(4) for step in (gemini([{"text": f"w{n} "}], every), Pause(0.6))]
     script = [
         gemini([], "STOP"),
         *pieces,
