@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 try:
     import uvloop
@@ -19,8 +19,10 @@ except ImportError:  # not on Windows, and not for every Python
 
 MOST_WORKERS = 8
 
-settings.register_profile("repeatable", derandomize=True)
-settings.register_profile("exploring")
+# How long an example takes says how busy the machine is.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("repeatable", patient, derandomize=True)
+settings.register_profile("exploring", patient)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
