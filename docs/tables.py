@@ -1,6 +1,6 @@
 """Writes the tables of the documentation from what they describe: `python docs/tables.py`.
 
-It never invents a sentence: what it prints stands in providers.toml, config.py or errors.py.
+It never invents a sentence: what it prints stands in providers.toml, settings.py or errors.py.
 """
 
 import re
@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
-from infron import config, errors
+from infron import errors
 from infron.catalog.definitions import Fact, Provider
 from infron.catalog.endpoint import lacking
 from infron.catalog.load import load_catalog
+from infron.settings import settings
 from infron.wires import PROVIDER_WIRES
 
 ROOT = Path(__file__).parents[1]
@@ -95,9 +96,9 @@ def wires() -> Iterator[str]:
         yield f"| `{provider.wire}` | `{provider.chat_path}` | {auth} | {', '.join(more)} |"
 
 
-def settings() -> Iterator[str]:
+def settings_table() -> Iterator[str]:
     section = ""
-    for setting in config.settings():
+    for setting in settings():
         if setting.section != section:
             section = setting.section
             yield f"\n### `[{section}]`\n"
@@ -118,7 +119,7 @@ TABLES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "disconnects": ("docs/providers.md", disconnects),
     "providers": ("docs/providers.md", providers),
     "wires": ("docs/definitions.md", wires),
-    "settings": ("docs/settings.md", settings),
+    "settings": ("docs/settings.md", settings_table),
     "errors": ("docs/api.md", error_types),
 }
 

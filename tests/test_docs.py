@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from infron import config, errors
+from infron import errors, settings
 from infron.catalog import definitions
 from infron.catalog.load import load_catalog
 from infron.runtime.ledger import receipts
@@ -40,8 +40,8 @@ def test_tables_are_as_generated(name: str):
     assert len(anew.split(f"generated: {name}")[1].split("<!-- end -->")[0].splitlines()) > 7
 
 
-@pytest.mark.parametrize("setting", list(config.settings()), ids=lambda setting: f"{setting.section}.{setting.name}")
-def test_every_setting_is_documented_and_has_a_help_text(setting: config.Setting):
+@pytest.mark.parametrize("setting", list(settings.settings()), ids=lambda setting: f"{setting.section}.{setting.name}")
+def test_every_setting_is_documented_and_has_a_help_text(setting: settings.Setting):
     assert f"`{setting.name}`" in SETTINGS
     assert setting.help.endswith(".")
 
@@ -112,7 +112,7 @@ def test_nothing_that_ships_names_a_place_of_one_machine():
 def test_the_examples_of_the_configuration_are_right():
     for page in PAGES:
         for example in re.findall(r"```toml\n(.*?)```", page, re.DOTALL):
-            loaded = msgspec.convert(tomllib.loads(example), config.Config)
+            loaded = msgspec.convert(tomllib.loads(example), settings.Config)
             providers = {"mine": {"wire": "openai-chat", "base_url": "http://host/v1"}, **loaded.providers}
             load_catalog(providers, loaded.models, {}, wires=PROVIDER_WIRES)
 

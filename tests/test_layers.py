@@ -20,6 +20,7 @@ FLOORS = {
     "printable": 0,
     "toml_lines": 0,
     "config": 1,
+    "settings": 1,
     "catalog": 1,
     "wires": 2,
     "policy": 2,

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from commands import Infron, start
 
-from infron import config
 from infron.cli import app as cli
 from infron.runtime.local import model as local
+from infron.settings import Local
 
 
-@pytest.mark.skipif(local.missing(config.Local()) is not None, reason=local.missing(config.Local()) or "")
+@pytest.mark.skipif(local.missing(Local()) is not None, reason=local.missing(Local()) or "")
 @pytest.mark.heavy
 @pytest.mark.timeout(60)  # a real model computes, beside other tests
 def test_serve_asks_its_own_api_says_how_to_go_on_and_stops_on_ctrl_c(tmp_path: Path) -> None:

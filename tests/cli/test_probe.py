@@ -13,16 +13,15 @@ from typing import Any
 
 import pytest
 
-from infron import config
 from infron.catalog.definitions import Provider
 from infron.catalog.load import load_catalog
 from infron.cli import app as cli
 from infron.cli.probe import accounts, findings
 from infron.cli.probe import experiment as probe
 from infron.cli.probe.findings import Finding, Report, Trial
-from infron.config import Config
 from infron.errors import InfronError
 from infron.runtime.local import model as local
+from infron.settings import Config, Local
 from infron.testing import DONE, ROLE, Answer, Call, Pause, Script, ScriptedProvider, delta, frame, speak, text
 from infron.wires import PROVIDER_WIRES
 
@@ -413,7 +412,7 @@ def command(*words: str, file: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.heavy
 @pytest.mark.timeout(60)  # a real model computes, beside other tests
 def test_bundled_model_really_stops(tmp_path: Path) -> None:
-    if reason := local.missing(config.Local()):
+    if reason := local.missing(Local()):
         pytest.skip(reason)
     file = tmp_path / "infron.toml"
     file.write_text("[local]\nslots = 1\ncontext_tokens = 512\n")

@@ -26,6 +26,7 @@ from infron.runtime.ledger.stores import store_of
 from infron.runtime.local import model as local
 from infron.runtime.upstream import client as upstream
 from infron.runtime.upstream.fetch import fetch
+from infron.settings import Config
 from infron.wires import PROVIDER_WIRES
 
 LIVE_SECONDS = 20.0
@@ -75,23 +76,23 @@ def _definition(providers: dict[str, Any], models: dict[str, Any], path: Path | 
     return []
 
 
-def notes(loaded: config.Config) -> list[str]:
+def notes(loaded: Config) -> list[str]:
     """A sentence for each thing that works, but has a newer name."""
     return [*loaded.notes, *_catalog(loaded).notes]
 
 
-def waiting(loaded: config.Config) -> list[str]:
+def waiting(loaded: Config) -> list[str]:
     """Why the definitions that the configuration speaks of cannot be used here and now, a sentence each."""
     catalog = _catalog(loaded)
     named = [found for name in loaded.providers if (found := catalog.find_provider(name)) is not None]
     return [why for found in named if not found.bundled and isinstance(why := catalog.usable(found), str)]
 
 
-def _catalog(loaded: config.Config) -> Catalog:
+def _catalog(loaded: Config) -> Catalog:
     return load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
 
 
-def _ledger(loaded: config.Config) -> str | None:
+def _ledger(loaded: Config) -> str | None:
     try:
         problem = store_of(loaded.ledger_url()).problem()
         keys = ledger.list_keys(loaded.ledger_url())
@@ -101,7 +102,7 @@ def _ledger(loaded: config.Config) -> str | None:
     return problem
 
 
-def _local(loaded: config.Config) -> str | None:
+def _local(loaded: Config) -> str | None:
     """Only a file that was asked for can be missing; without the bundled model the gateway works too."""
     return local.missing(loaded.local) if loaded.local.enabled and loaded.local.gguf else None
 
@@ -109,7 +110,7 @@ def _local(loaded: config.Config) -> str | None:
 # ---- live
 
 
-async def live(loaded: config.Config) -> list[ProviderCheck]:
+async def live(loaded: Config) -> list[ProviderCheck]:
     """Ask every usable provider for its list of models, all at once: each should take the key."""
     catalog = _catalog(loaded)
     client = upstream.Client(connect_seconds=loaded.timeouts.connect_seconds)
@@ -127,7 +128,7 @@ async def live(loaded: config.Config) -> list[ProviderCheck]:
         await client.close()
 
 
-async def _start(loaded: config.Config) -> ProviderCheck:
+async def _start(loaded: Config) -> ProviderCheck:
     began, model = time.monotonic(), local.LocalModel.prepare(loaded.local)
     try:
         await model.ensure()

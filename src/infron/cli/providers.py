@@ -22,6 +22,7 @@ from infron.cli.probe import experiment as probe
 from infron.cli.probe import findings
 from infron.policy.prices import price_of
 from infron.runtime.local import model as local
+from infron.settings import Config
 from infron.wires import PROVIDER_WIRES
 
 catalogue = typer.Typer(invoke_without_command=True)
@@ -115,11 +116,11 @@ def prices(model: Model, catalog: Catalog) -> dict[str, float] | None:
     return {"prompt": price.prompt / 1e6, "completion": price.completion / 1e6} if price else None
 
 
-def catalog_of(settings: config.Config) -> Catalog:
+def catalog_of(settings: Config) -> Catalog:
     return load_catalog(settings.providers, settings.models, os.environ, wires=PROVIDER_WIRES, path=settings.path)
 
 
-def why_not(provider: Provider, catalog: Catalog, settings: config.Config) -> str | None:
+def why_not(provider: Provider, catalog: Catalog, settings: Config) -> str | None:
     if provider.bundled:
         return local.missing(settings.local)
     found = catalog.usable(provider)

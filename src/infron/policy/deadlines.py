@@ -10,9 +10,9 @@ from enum import IntEnum, auto
 from msgspec import Struct
 
 from infron.catalog.definitions import Provider
-from infron.config import Config, Timeouts
 from infron.errors import DeadlineExceeded, InfronError, ProviderTimeout
 from infron.policy.lifecycle import Phase
+from infron.settings import Config, Timeouts
 
 USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
 

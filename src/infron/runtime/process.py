@@ -29,7 +29,6 @@ except ImportError:  # not on Windows, and not for every Python
     uvloop = None  # type: ignore[assignment]
 
 from infron.catalog.load import Catalog, load_catalog
-from infron.config import Config
 from infron.policy import access, deadlines, prices
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.context import Context
@@ -50,6 +49,7 @@ from infron.runtime.workers.orders import Orders
 from infron.runtime.workers.signals import Signals
 from infron.runtime.workers.sockets import SPREADS, join, listen, shown
 from infron.runtime.workers.supervisor import Line, Workers
+from infron.settings import Config
 from infron.wires import PROVIDER_WIRES
 
 Ready = Callable[[str], None]

@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from infron.catalog.load import load_catalog
-from infron.config import Config
 from infron.runtime.exchange.context import Context
 from infron.runtime.local.model import LocalModel
 from infron.runtime.process import running
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Log
 from infron.runtime.workers.sockets import listen
+from infron.settings import Config
 from infron.testing.scripts import (
     Answer,
     Call,

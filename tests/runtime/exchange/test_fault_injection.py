@@ -12,7 +12,6 @@ import pytest
 from rawclient import ask, gateway, receipt
 
 from infron.catalog.load import load_catalog
-from infron.config import Config
 from infron.errors import InternalError, ProviderTimeout, ProviderUnavailable
 from infron.policy.asked import NOTHING
 from infron.policy.lifecycle import TABLE, Action, Input, Phase, Settle
@@ -26,6 +25,7 @@ from infron.runtime.ledger.ledger import Recorded, Verdict
 from infron.runtime.telemetry.metrics import Metrics
 from infron.runtime.upstream.client import Target
 from infron.runtime.upstream.request import Reader
+from infron.settings import Config
 from infron.testing import DONE, FINISH, ROLE, Call, Script, ScriptedProvider, text
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 

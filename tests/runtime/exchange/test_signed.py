@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from rawclient import ask, close_all, failed_attempts, receipt
 
 from infron.catalog.load import load_catalog
-from infron.config import Config
 from infron.runtime import process as gateway
 from infron.runtime.credentials import sigv4
 from infron.runtime.workers.sockets import listen
+from infron.settings import Config
 from infron.testing import Answer, RunningGateway, ScriptedProvider, speak
 from infron.wires import PROVIDER_WIRES
 

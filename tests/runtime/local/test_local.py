@@ -16,9 +16,9 @@ import pytest
 from rawclient import ask as ask_gateway
 from rawclient import gateway, true
 
-from infron.config import Local
 from infron.errors import ProviderUnavailable
 from infron.runtime.local.model import LocalModel, explain
+from infron.settings import Local
 
 SMALL = Local(slots=1, context_tokens=512)
 
@@ -71,7 +71,7 @@ def another_worker(model: LocalModel) -> subprocess.Popen[bytes]:
     file, lifeline = model._file, model._lifeline
     program = (
         "import asyncio, sys\n"
-        "from infron.config import Local\n"
+        "from infron.settings import Local\n"
         "from infron.runtime.local.model import LocalModel\n"
         f"model = LocalModel(Local(slots=1, context_tokens=512), {file}, {lifeline})\n"
         "print(*asyncio.run(model.ensure()), flush=True)\n"

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from infron.config import LogSection
 from infron.money import Usage
 from infron.records import FailedAttempt, Outcome, Settlement
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
+from infron.settings import LogSection
 
 WHOLE: dict[str, Any] = {
     "id": "gen-1", "outcome": Outcome.COMPLETED, "key_id": "key_1", "model": "openai/gpt-5.4-mini",

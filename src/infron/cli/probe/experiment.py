@@ -23,7 +23,6 @@ from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog, load_catalog
 from infron.cli.probe.accounts import MOST_BYTES, SECONDS, Account, Unknowable, account_of
 from infron.cli.probe.findings import Finding, Report, Trial, find
-from infron.config import Config, LedgerSection, ServerSection
 from infron.errors import InfronError, NotFound, ProviderClosed, ProviderMisconfigured, ProviderUnavailable
 from infron.policy import prices, tokens
 from infron.policy.routing import did_you_mean
@@ -33,6 +32,7 @@ from infron.runtime.process import running
 from infron.runtime.upstream.client import Client, Target
 from infron.runtime.upstream.fetch import fetch
 from infron.runtime.workers.sockets import listen
+from infron.settings import Config, LedgerSection, ServerSection
 from infron.wires import PROVIDER_WIRES, sse
 
 PROMPT = (

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct
 
-from infron.config import Config
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.counting import Counter
 from infron.runtime.exchange.discovery import Discovery
@@ -22,6 +21,7 @@ from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.telemetry.log import Log
 from infron.runtime.telemetry.metrics import Metrics
 from infron.runtime.upstream.client import Client
+from infron.settings import Config
 
 
 class Context(Struct, frozen=True, eq=False, kw_only=True):

@@ -21,9 +21,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infron import config
 from infron.errors import ProviderUnavailable
 from infron.runtime.local import llama
+from infron.settings import Local
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 START_SECONDS = 60.0
@@ -41,7 +41,7 @@ class LocalModel:
     `lifeline`: both ends of a pipe. The process reads it, and ends when nobody is left who could write.
     """
 
-    def __init__(self, settings: config.Local, file: int, lifeline: tuple[int, int]) -> None:
+    def __init__(self, settings: Local, file: int, lifeline: tuple[int, int]) -> None:
         self._settings = settings
         self._file = file
         self._lifeline = lifeline
@@ -50,7 +50,7 @@ class LocalModel:
         self._starting: asyncio.Task[tuple[str, str]] | None = None
 
     @classmethod
-    def prepare(cls, settings: config.Local) -> LocalModel:
+    def prepare(cls, settings: Local) -> LocalModel:
         """Make the file and the pipe. To be called before workers are forked, so that all share them."""
         with tempfile.TemporaryFile() as file:
             model = cls(settings, os.dup(file.fileno()), os.pipe())
@@ -172,7 +172,7 @@ def needed(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name in ENVIRONMENT or name.startswith(PREFIXES)}
 
 
-def missing(settings: config.Local) -> str | None:
+def missing(settings: Local) -> str | None:
     """Why there is no model here, in one sentence; None if it can be started. Loads nothing."""
     if not settings.enabled:
         return "The bundled model is switched off ([local] enabled)."

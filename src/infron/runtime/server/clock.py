@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from infron.config import Timeouts
+from infron.settings import Timeouts
 
 KEEP_ALIVE_SECONDS = 75.0
 LINGER_SECONDS = 5.0  # without a byte from a client whose request was refused while it was still sending it

@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from infron.config import Limits, Timeouts
 from infron.errors import InfronError, RequestTimeout
 from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.admission import Admitted
@@ -20,6 +19,7 @@ from infron.runtime.server.dispatch import Dispatch
 from infron.runtime.server.parser import RequestParser
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response, ServerHeaders
+from infron.settings import Limits, Timeouts
 
 MAX_BACKLOG_BYTES = 64 << 10
 HEAD_SLICE = 2 << 10  # bytes parsed at a time where heads may be: they make some 80 requests at most

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 import httptools
 
-from infron.config import Limits
 from infron.errors import HeadTooLarge, InfronError, InvalidRequest, PayloadTooLarge
 from infron.request import Headers
 from infron.runtime.server.paths import Paths
 from infron.runtime.server.request import HttpRequest, target_of
+from infron.settings import Limits
 
 MAX_HEADERS = 256
 

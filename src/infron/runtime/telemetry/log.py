@@ -16,11 +16,11 @@ import msgspec
 from msgspec import Struct
 
 from infron import printable
-from infron.config import LogSection
 from infron.errors import InfronError
 from infron.money import usd
 from infron.records import Outcome, Settlement
 from infron.runtime.telemetry.lines import Lines
+from infron.settings import LogSection
 
 MOST_CHARACTERS = 1000  # of one value
 _BAD = (Outcome.FAILED, Outcome.TIMED_OUT)
