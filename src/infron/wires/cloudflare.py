@@ -35,10 +35,12 @@ from infron.wires.lenient_json import dict_in
 from infron.wires.openai.chat import request as openai_request
 from infron.wires.openai.chat.repair import REASONS
 from infron.wires.usage import report_of
+from infron.wires.whole import by_member
 
 MEDIA_TYPE = b"text/event-stream"
 DEFAULTS = {"chat_path": "/run/{model}", "usage": "always"}
 CAN_CALL = False
+whole_request = by_member
 MOST_CALLS = 1000
 
 _encode = msgspec.json.Encoder().encode

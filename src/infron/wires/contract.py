@@ -6,7 +6,7 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from infron.catalog.definitions import Provider
@@ -63,6 +63,12 @@ class ProviderWire(Protocol):
         """What to send. `provider_model`: the provider's own id of the model.
 
         Raises Unsupported for content that cannot be carried; what merely steers the answer is left out, by name.
+        """
+
+    @property
+    def whole_request(self) -> Callable[[Outgoing, Provider, str], Outgoing] | None:
+        """Turns what `encode_request` gave, for this provider and its own id of the model, into a request for a whole
+        answer, which `Decoder.whole` reads. None: this API has none.
         """
 
     def Decoder(self, provider: Provider, max_frame_bytes: int, key: str, verbatim: bool, /) -> Decoder:

@@ -1,9 +1,10 @@
-"""What hosts say in words where no code tells it: that a prompt is longer than what their model reads.
+"""What hosts say in words where no code tells it: that a prompt is too long, or that there is no stream of an answer.
 
 It never knows which wire or host an error came from, and never decides what follows from it.
 
 An agent that is told so compacts its conversation; one that is not asks the same again for ever. The wordings are those
-that the reports of pi, opencode, OpenClaw, SGLang, vLLM and LiteLLM quote (to 2026-11).
+that the reports of pi, opencode, OpenClaw, SGLang, vLLM and LiteLLM quote (to 2026-11). Those of hosts that do not
+stream are quoted in reports to gh-models, crush, LiteLLM, azure-openai-proxy, chat-ui and pi (2023-06 to 2026-04).
 """
 
 from __future__ import annotations
@@ -53,3 +54,38 @@ def says_too_long(code: str, message: str) -> bool:
         return True
     words = message[:2000].lower()
     return _IS_TOO_LONG.search(words) is not None and _TOO_MUCH_AT_ONCE.search(words) is None
+
+
+_STREAM = r"(?<!non)(?<!non[- ])\bstream(?:ing|ed|able)?(?:\b|(?=_not_))"  # not `stream_options`, nor non-streaming
+_NOT = r"(?:not|n['’]t|never|cannot)"
+_DO = r"(?:support|allow|permit|accept|offer|available|possible|enabled|implement|used)"
+
+# Each: what is said, in lower case, and who says it. `other`: wordings that are likely, and were not met.
+_NO_STREAM = (
+    (rf"when {_STREAM}\W{{0,3}}(?:=|is|:)\W{{0,3}}true", "OpenAI (formats of audio)"),
+    (r"must be verified to stream", "OpenAI (organisations that are not verified)"),
+    (rf"{_STREAM}\W{{0,3}}does not support true", "OpenAI, Azure, GitHub Models"),
+    (rf"{_NOT} (?:\w+ ){{0,2}}?{_DO}[^.;]{{0,60}}?{_STREAM}", "Bedrock (tools in streaming mode), Xinference"),
+    (rf"{_STREAM}[^.;]{{0,60}}?(?:\b|_){_NOT}(?: be)?(?: \w+){{0,2}}?[ _]{_DO}",
+     "Text Generation Inference, azure-openai-proxy, gateways"),
+    (rf"\b(?:unsupported|unavailable)\b[^.;]{{0,40}}{_STREAM}"
+     rf"|{_STREAM}\W{{0,3}}(?:\w+ ){{0,3}}?(?:unsupported|unavailable|disabled|invalid|forbidden)",
+     "Bedrock, GitHub Models"),
+    (rf"{_STREAM}[^.;]{{0,40}}?\b(?:must|should|has to|needs to|can only) be\W{{1,3}}(?:set to |only )?"
+     r"\W{0,3}(?:false|off|disabled)", "gateways"),
+    (rf"\b(?:set|setting|use|pass|with|try)\W{{1,3}}{_STREAM}\W{{0,3}}(?:=|:|to|as)?\W{{0,3}}false", "other"),
+    (rf"\b(?:disable|remove|turn off|without) \W{{0,3}}{_STREAM}", "azure-openai-proxy"),
+    (rf"(?:cannot|can['’]t|can not|unable to|may not) (?:be )?(?:use|combine|mix)?[^.;]{{0,40}}{_STREAM}", "llama.cpp"),
+    (rf"{_NOT} {_STREAM}", "other"),
+    (r"\bonly\b[^.;]{0,60}\bnon-?\s?stream", "other"),
+    (r"不(?:支持|允许|能)[^。.]{0,12}(?:流式|stream(?!_))|流式[^。.]{0,12}不(?:支持|可用|允许)", "other"),
+)  # fmt: skip
+_IS_NO_STREAM = re.compile("|".join(pattern for pattern, _ in _NO_STREAM))
+
+
+def says_no_stream(message: str) -> bool:
+    """Whether an error says that the same can be had without a stream only. `message`: as the provider has it.
+
+    Callers can have words repeated, so what this leads to must do no harm where it is wrong.
+    """
+    return _IS_NO_STREAM.search(message[:4000].lower()) is not None

@@ -14,9 +14,11 @@ from infron.runtime.exchange.providers import ProviderHandle
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import UpstreamRequest
 from infron.wires.contract import Decoder
+from infron.wires.wordings import says_no_stream
 
 MAX_ERROR_BYTES = 64 << 10
 USAGE_FIELD = "stream_options"  # by which a request asks for token counts
+_REFUSES = frozenset((400, 403, 404, 405, 406, 422, 501))  # statuses of hosts that do not stream
 
 _Reader = TypeVar("_Reader", contravariant=True)
 
@@ -30,7 +32,7 @@ class AnswerListener(Protocol[_Reader]):
         """The connection is lost; what was taken before may be a complete answer."""
 
     def take_refusal(self, reader: _Reader, /) -> None:
-        """The provider refused the request because it asks for usage."""
+        """The provider refused the request because of how it asks: for usage, or for a stream (`refuses_stream`)."""
 
 
 class _Nobody:
@@ -48,6 +50,8 @@ class AnswerReader:
 
     _listener: AnswerListener[Any]
     _request: UpstreamRequest | None = None
+    streams = True  # its request asks for a stream, where that can be asked for
+    refuses_stream = False
     _kept: list[Event] = []  # noqa: RUF012
 
     def __init__(self, handle: ProviderHandle, limit: int, *, verbatim: bool, asks_usage: bool) -> None:
@@ -154,6 +158,9 @@ class AnswerReader:
                 self._listener.take_events(self, events)
         elif self.asks_usage and self._status in (400, 422) and self._is_refusal(body):
             self._listener.take_refusal(self)
+        elif self._status in _REFUSES and self.is_without_stream(body.decode("utf-8", "replace")):
+            self.refuses_stream = True
+            self._listener.take_refusal(self)
         else:
             handle, headers = self.handle, self.decoder.headers
             failure = handle.wire.parse_error(self._status, headers, body, handle.provider, handle.key, time.time())
@@ -162,6 +169,10 @@ class AnswerReader:
     def _is_refusal(self, body: bytes) -> bool:
         """It may be. Callers can have any word repeated, so what this leads to must do no harm where it is none."""
         return self.handle.provider.usage == "try" and USAGE_FIELD.encode() in body
+
+    def is_without_stream(self, said: str) -> bool:
+        """Whether this error asks for a request for a whole answer. It may, as above."""
+        return self.streams and self.handle.wire.whole_request is not None and says_no_stream(said)
 
     def _sniffed(self, body: bytes) -> list[Event]:
         if body.lstrip()[:6].startswith((b"data:", b"event:", b":")):  # a stream under a wrong content type

@@ -19,7 +19,7 @@ from infron.runtime.exchange.answer import AnswerListener, AnswerReader
 from infron.runtime.exchange.cancel_call import CancelCall
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.meter import Meter
-from infron.runtime.exchange.question import UNASKED, Question, less_than, put
+from infron.runtime.exchange.question import FIRST, Counts, Question, first_of, learn, less_than, put
 from infron.runtime.exchange.settlement import AttemptFacts
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import Target
@@ -94,13 +94,15 @@ class Attempt(AnswerReader):
         candidate: Candidate,
         price: Price | None,
         listener: AnswerListener[Attempt],
-        question: Question = Question.WHOLE,
+        question: Question | None = None,
     ) -> None:
         provider, now = candidate.provider, context.loop.time()
         handle, limit = context.providers.handle(provider), context.config.limits.max_frame_bytes
-        asks_usage = question is not UNASKED and handle.asks_usage(candidate.provider_model, now)
+        question = question or first_of(asked, handle, candidate.provider_model, now)
+        asks_usage = question.counts is not Counts.NONE and handle.asks_usage(candidate.provider_model, now)
         super().__init__(handle, limit, verbatim=asked.api == provider.wire, asks_usage=asks_usage)
         self._question = question
+        self.streams = question.streams
         self._listener = listener
         self._context = context
         self._asked = asked
@@ -145,7 +147,7 @@ class Attempt(AnswerReader):
 
     def ask_less(self) -> Question:
         """How to ask the same candidate again, which has refused this request."""
-        return less_than(self._question, self._asked)
+        return less_than(self._question, self._asked, refuses_stream=self.refuses_stream)
 
     def go_on(self, onward: Outgoing) -> None:
         """Send a further request; its answer goes on with the one before."""
@@ -264,8 +266,9 @@ class Attempt(AnswerReader):
     def complete(self) -> None:
         """Nothing more of its answer is wanted."""
         self._move(_COMPLETE)
-        if self._question is UNASKED:
-            self.handle.learn_refusal(self.candidate.provider_model, self._context.loop.time())
+        if self._question is not FIRST:
+            now = self._context.loop.time()
+            learn(self._question, self._asked, self.handle, self.candidate.provider_model, now)
         self.release()
 
     def release(self) -> None:

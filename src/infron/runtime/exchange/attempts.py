@@ -90,12 +90,16 @@ class Attempts:
 
     def take_refusal(self, attempt: Attempt) -> None:
         """The same candidate once more. What is learned from it, is only if that is served."""
-        if attempt is self.current:
-            attempt.give_up(_unheard)
-            self.current = self._made(attempt.candidate, attempt.ask_less())
-            self.open()
+        if attempt is not self.current:
+            return
+        if self._exchange.state.phase is _DRAINING:  # nothing was begun for a client that has left, and nothing is
+            self.fail(attempt.unavailable("refused the request"))
+            return
+        attempt.give_up(_unheard)
+        self.current = self._made(attempt.candidate, attempt.ask_less())
+        self.open()
 
-    def _made(self, candidate: Candidate, question: Question = Question.WHOLE) -> Attempt:
+    def _made(self, candidate: Candidate, question: Question | None = None) -> Attempt:
         price = self._context.prices.of(candidate, self._request.service_tier)
         attempt = Attempt(self._context, self._request, candidate, price, self, question)
         if self.current.paused:
@@ -152,7 +156,12 @@ class Attempts:
     def _take_end(self, attempt: Attempt, end: Done | Onward | Failed) -> None:
         """The answer is over here, or goes on in the answer to a further request."""
         if isinstance(end, Failed):
-            self.fail(end.error)
+            if not attempt.first_content and attempt.is_without_stream(end.error.message):
+                attempt.refuses_stream = True
+                self._delivery.drop()
+                self.take_refusal(attempt)
+            else:
+                self.fail(end.error)
         elif isinstance(end, Onward):
             attempt.release()
             if self._exchange.state.phase is not _DRAINING or self._exchange.drained(False):

@@ -21,7 +21,7 @@ from infron.runtime.upstream.client import Target
 from infron.wires import PROVIDER_WIRES
 
 LOCAL_CONNECTIONS = 120  # the bundled model has 128 threads, and each connection takes one
-REFUSAL_SECONDS = 3600.0  # after which a model that did not take the question for usage is asked again
+REFUSAL_SECONDS = 3600.0  # after which a model that did not take the question for usage, or a stream, is asked again
 MOST_MODELS = 4096  # whose addresses are remembered, where the model is part of the address
 
 HeaderFields = tuple[tuple[str, str], ...]
@@ -46,6 +46,7 @@ class ProviderHandle:
         self.wire = PROVIDER_WIRES[provider.wire]
         self._has_to_be_asked = provider.usage in ("ask", "try")
         self._refusals: dict[str, float] = {}  # models that do not take the question for usage, and until when
+        self._whole: dict[tuple[str, int], float] = {}  # models that answer such requests in one piece, and until when
         self.key = ""
         self._most = provider.max_connections
         self._base_url = self._chat_url = ""
@@ -79,6 +80,21 @@ class ProviderHandle:
         if len(self._refusals) >= MOST_MODELS:
             self._refusals.clear()
         self._refusals[provider_model] = now + REFUSAL_SECONDS
+
+    @property
+    def knows_no_streams(self) -> bool:
+        """Whether anything was learned of that."""
+        return bool(self._whole)
+
+    def streams(self, provider_model: str, shape: int, now: float) -> bool:
+        """Whether a request of this kind is asked for as a stream."""
+        return self._whole.get((provider_model, shape), 0.0) <= now
+
+    def learn_no_stream(self, provider_model: str, shape: int, now: float) -> None:
+        """The stream of such a request was refused, and a whole answer to the same was served. Not held for ever."""
+        if len(self._whole) >= MOST_MODELS:
+            self._whole.clear()
+        self._whole[provider_model, shape] = now + REFUSAL_SECONDS
 
     def target(self, provider_model: str, outgoing: Outgoing) -> Target | None:
         """Where a request goes and with which head; None while something is missing that can be fetched."""

@@ -1,4 +1,5 @@
-"""How a candidate is asked: in its wire, with or without the question for token counts, and what is left out for it.
+"""How a candidate is asked: in its wire, with or without the question for token counts, for a stream or a whole answer,
+and what is left out for it.
 
 It never sends anything.
 """
@@ -6,6 +7,7 @@ It never sends anything.
 from __future__ import annotations
 
 from enum import IntEnum, auto
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from infron.runtime.exchange.answer import USAGE_FIELD
 from infron.runtime.exchange.providers import ProviderHandle
 
 
-class Question(IntEnum):
+class Counts(IntEnum):
     """How a request asks for token counts, where that has to be asked for."""
 
     WHOLE = auto()  # with what the caller says of its own under that name
@@ -24,15 +26,46 @@ class Question(IntEnum):
     NONE = auto()  # not at all
 
 
-WHOLE, UNASKED = Question.WHOLE, Question.NONE
+class Question(NamedTuple):
+    """`streams`: it asks for a stream."""
+
+    counts: Counts = Counts.WHOLE
+    streams: bool = True
 
 
-def less_than(question: Question, asked: Request) -> Question:
+FIRST = Question()
+
+
+def first_of(asked: Request, handle: ProviderHandle, provider_model: str, now: float) -> Question:
+    """How a candidate is asked first. `now`: seconds of any one clock."""
+    if handle.knows_no_streams and not handle.streams(provider_model, _shape(asked), now):
+        return Question(streams=False)
+    return FIRST
+
+
+def less_than(question: Question, asked: Request, *, refuses_stream: bool) -> Question:
     """How to ask the same candidate again, which has refused this request, it seems because of how it asks.
 
-    What the caller says of its own under that name goes first. So the next refusal is our question's alone.
+    What the caller says of its own where token counts are asked for goes first. So the next refusal is our question's
+    alone.
     """
-    return Question.OURS if question is WHOLE and _says_more(asked) else UNASKED
+    if refuses_stream:
+        return question._replace(streams=False)
+    says_more = question.counts is Counts.WHOLE and _says_more(asked)
+    return question._replace(counts=Counts.OURS if says_more else Counts.NONE)
+
+
+def learn(question: Question, asked: Request, handle: ProviderHandle, provider_model: str, now: float) -> None:
+    """A request that was put so is served: what was refused before need not be asked for again, for a while.
+
+    What one caller sends must not take the stream from others. So it is learned of requests of the same kind, and not
+    from one that says more of a stream than others do.
+    """
+    if not question.streams:
+        if not _says_more(asked):
+            handle.learn_no_stream(provider_model, _shape(asked), now)
+    elif question.counts is Counts.NONE:
+        handle.learn_refusal(provider_model, now)
 
 
 def put(
@@ -40,18 +73,20 @@ def put(
 ) -> Outgoing:
     """The request in the candidate's wire; `dropped` names all that is left out. Raises InfronError."""
     own: tuple[str, ...] = ()
-    if question is not WHOLE and USAGE_FIELD in asked.fields:
+    provider = handle.provider
+    if question.counts is not Counts.WHOLE and USAGE_FIELD in asked.fields:
         own = (USAGE_FIELD,) if _says_more(asked) else ()
         fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
         asked = replace(asked, fields=fields)
-    outgoing = handle.wire.encode_request(asked, handle.provider, provider_model, asks_usage)
+    outgoing = handle.wire.encode_request(asked, provider, provider_model, asks_usage)
+    if not question.streams and handle.wire.whole_request is not None:
+        outgoing = handle.wire.whole_request(outgoing, provider, provider_model)
     if not (outgoing.dropped or own or asked.mended):
         return outgoing
     names = (*outgoing.dropped, *own)
     parameters = [name for name in names if "." not in name]  # others are parts of what is said
     if parameters and asked.preferences.require_parameters:
         shown = ", ".join(f"`{name}`" for name in parameters)
-        provider = handle.provider
         what = f"{provider.name} cannot take {shown} for this model, and `provider.require_parameters` is set."
         raise Unsupported(what, param=parameters[0], provider=provider.id)
     return replace(outgoing, dropped=(*names, *asked.mended))
@@ -62,3 +97,14 @@ def _says_more(asked: Request) -> bool:
     raw = asked.fields.get(USAGE_FIELD)
     options = None if raw is None else msgspec.json.decode(raw)
     return isinstance(options, dict) and bool(options.keys() - {"include_usage"})
+
+
+_TELLING = ("audio", "modalities")  # fields whose values decide whether there is a stream
+
+
+def _shape(asked: Request) -> int:
+    """What a host may not stream: the fields that are there, and of some what they say."""
+    fields = asked.fields
+    kind = msgspec.json.decode(fields.get("response_format", b"null"))
+    told = tuple(bytes(fields[name]) for name in _TELLING if name in fields)
+    return hash((frozenset(fields), told, kind.get("type") if isinstance(kind, dict) else None))

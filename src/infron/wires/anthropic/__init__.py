@@ -6,6 +6,7 @@ from infron.wires.anthropic.decoder import MEDIA_TYPE, parse_error
 from infron.wires.anthropic.encoder import Encoder, render_error
 from infron.wires.anthropic.request import encode_request
 from infron.wires.anthropic.verbatim import Decoder
+from infron.wires.whole import by_member
 
 DEFAULTS = {
     "version_path": "/v1",  # Anthropic's libraries want the address without it
@@ -16,6 +17,7 @@ DEFAULTS = {
     "usage": "always",
 }
 CAN_CALL = False
+whole_request = by_member
 
 __all__ = [
     "CAN_CALL",
@@ -30,4 +32,5 @@ __all__ = [
     "parse",
     "parse_error",
     "render_error",
+    "whole_request",
 ]

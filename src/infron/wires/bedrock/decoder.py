@@ -208,10 +208,36 @@ class Decoder(AnswerDecoder):
         return []
 
     def whole(self, body: bytes) -> list[Event]:
-        """An answer that is no stream, which Converse gives to errors only."""
+        """An answer of Converse, which does not stream, or an error."""
         if body.lstrip()[:1] not in (b"{", b"["):
             raise self._broken("answered with something that is neither an event stream nor JSON")
-        return [Failed(parse_error(200, [], body, self._provider, self._key))]
+        answer = lenient_json.value_of(body)
+        message = dict_in(dict_in(answer, "output"), "message") if isinstance(answer, dict) else {}
+        if not isinstance(message.get("content"), list):
+            return [Failed(parse_error(200, [], body, self._provider, self._key))]
+        events: list[Event] = [Started()]
+        for index, block in enumerate(dicts_in(message, "content")):
+            self._block(block, index, events)
+        if "usage" in answer:
+            self._measure(dict_in(answer, "usage"), events)
+        self._end(string_in(answer, "stopReason"), events)
+        return events if self._over else [*events, Done()]
+
+    def _block(self, block: dict[str, Any], index: int, events: list[Event]) -> None:
+        """A block of content that comes in one piece."""
+        cited, thought, use = (dict_in(block, name) for name in ("citationsContent", "reasoningContent", "toolUse"))
+        said = [string_in(piece, "text") for piece in (block, *dicts_in(cited, "content"))]
+        events.extend(TextDelta(text) for text in said if text)
+        events.extend(Annotated(_annotation(citation)) for citation in dicts_in(cited, "citations"))
+        if use:
+            given = msgspec.json.encode(use.get("input") or {}).decode()
+            called = _ToolUse(*(string_in(use, name) or None for name in ("toolUseId", "name", "type")))
+            self._tool(called, index, events)
+            self._other_delta(_Delta(toolUse=_Input(given)), index, events)
+        plain = dict_in(thought, "reasoningText")
+        told = (string_in(plain, "text"), string_in(plain, "signature"), string_in(thought, "redactedContent"))
+        if any(told):
+            self._other_delta(_Delta(reasoningContent=_Thought(*told)), index, events)
 
     # ---- one message
 

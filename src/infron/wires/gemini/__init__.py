@@ -1,7 +1,10 @@
 """Gemini's wire, of AI Studio and Vertex AI."""
 
+from functools import partial
+
 from infron.wires.gemini.decoder import MEDIA_TYPE, Decoder, parse_error
 from infron.wires.gemini.request import encode_request
+from infron.wires.whole import by_address
 
 DEFAULTS = {
     "chat_path": "/models/{model}:streamGenerateContent?alt=sse",
@@ -11,5 +14,6 @@ DEFAULTS = {
     "usage": "always",
 }
 CAN_CALL = False
+whole_request = partial(by_address, streams=":streamGenerateContent?alt=sse", whole=":generateContent")
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error", "whole_request"]

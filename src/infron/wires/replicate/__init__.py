@@ -11,5 +11,6 @@ DEFAULTS = {
     "on_disconnect": "call",
 }
 CAN_CALL = True
+whole_request = None  # a prediction is made in any case, and looked at where there is no stream of it
 
-__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error"]
+__all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error", "whole_request"]

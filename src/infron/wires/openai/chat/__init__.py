@@ -6,9 +6,11 @@ from infron.wires.openai.chat.decoder import MEDIA_TYPE
 from infron.wires.openai.chat.encoder import Encoder
 from infron.wires.openai.chat.neutral import Decoder
 from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
+from infron.wires.whole import by_member
 
 DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}
 CAN_CALL = False
+whole_request = by_member
 
 __all__ = [
     "CAN_CALL",
@@ -23,4 +25,5 @@ __all__ = [
     "parse",
     "parse_error",
     "render_error",
+    "whole_request",
 ]
