@@ -187,6 +187,8 @@ class Provider(Definition, frozen=True):
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
     request is sent: `since` and `successor` say so to whoever asks. `api_key` comes from the configuration only.
     `bundled`: a process of the gateway serves it, which says itself where it listens.
+    `retry_unanswered`: a request that crosses with the closing of the kept connection it is written to, so that nothing
+    at all comes back, is sent once more.
     `price_list`: the provider's id in genai-prices; `prices`: its own id of a model ("*": any) -> what it costs.
     """
 
@@ -219,6 +221,7 @@ class Provider(Definition, frozen=True):
     price_list: str = ""
     prices: dict[str, Rate] = {}
     max_connections: int = 10_000
+    retry_unanswered: bool = True
     quirks: Quirks = Quirks()
     notes: str = ""
     source: str = ""

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from scripted import CHUNKED, HELLO, OK, Host, Notes, Peer, chunk, counts, emptied, fetch, send, true
 
-from infron.errors import ProviderUnavailable
 from infron.runtime.upstream import client as upstream
 from infron.runtime.upstream import connection
 from infron.runtime.upstream.client import Client, Target
@@ -241,24 +240,6 @@ async def test_a_pooled_connection_closed_unseen_is_found_out_before_a_byte_is_w
     assert second.ended
     accepted.close()
     blind.listener.close()
-
-
-async def test_a_pooled_connection_lost_after_the_request_was_written_is_not_tried_again(
-    client: Client, host: Start
-) -> None:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(HELLO)
-        await peer.request()
-
-    there = await host(script)
-    await fetch(client, there.endpoint())
-    request, notes = send(client, there.endpoint())
-    assert request.sent
-    await notes.over.wait()
-    assert isinstance(notes.error, ProviderUnavailable)
-    assert "closed the connection before it answered" in notes.error.message
-    assert len(there.peers) == 1
 
 
 # ---- release

@@ -151,7 +151,7 @@ class ProviderHandle:
         given = {name.lower() for name, _ in more}
         headers = (*self._headers, *content, ("accept", media))
         kept = tuple(header for header in headers if header[0].lower() not in given)
-        return Target(url, (*kept, *more), method, self._most)
+        return Target(url, (*kept, *more), method, self._most, self.provider.retry_unanswered)
 
 
 class BundledHandle(ProviderHandle):

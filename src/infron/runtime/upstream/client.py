@@ -24,6 +24,7 @@ __all__ = ["Client", "OriginStats", "Reader", "Target", "UpstreamRequest"]
 
 _SWEEP_SECONDS = 0.5
 _CLOSE_SECONDS = 2.0
+_RACE_SECONDS = 5.0  # a close that crosses a request is seen within one way there and back
 _MAX_TARGETS = 4096  # endpoints whose head is remembered; where every request is signed anew none is seen twice
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})  # these announce no length where there is no body
 
@@ -32,13 +33,15 @@ class Target(Struct, frozen=True, cache_hash=True):
     """Where a request goes and with which head. The same value serves thousands of requests: its head is made once.
 
     `headers`: host, content-length, accept-encoding and what frames or upgrades the connection are the client's own
-    and dropped. `max_connections`: to the URL's origin, over all its endpoints.
+    and dropped. `max_connections`: to the URL's origin, over all its endpoints. `again`: a request that crosses with
+    the closing of the connection it was written to is written once more, on a new one.
     """
 
     url: str  # http(s)://host[:port]/path?query
     headers: tuple[tuple[str, str], ...]
     method: str = "POST"
     max_connections: int = 10_000
+    again: bool = True
 
 
 class OriginStats(Struct, frozen=True):
@@ -58,6 +61,7 @@ class _Target(Struct, frozen=True):
     bodiless: bool
     length_needed: bool
     limit: int
+    again: bool
 
 
 class Client:
@@ -94,7 +98,7 @@ class Client:
                 asyncio.get_running_loop().call_soon(request.fail, error)
                 return request
         length = b"content-length: %d\r\n\r\n" % len(body) if body or target.length_needed else b"\r\n"
-        request = UpstreamRequest(reader, target.head + length, body, bodiless=target.bodiless)
+        request = UpstreamRequest(reader, target.head + length, body, bodiless=target.bodiless, again=target.again)
         target.pool.place(request, target.limit)
         return request
 
@@ -125,9 +129,8 @@ class Client:
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = _Pool(self, origin)
-        target = _Target(
-            pool, head, endpoint.method == "HEAD", endpoint.method not in _WITHOUT_BODY, endpoint.max_connections
-        )
+        bodiless, length_needed = endpoint.method == "HEAD", endpoint.method not in _WITHOUT_BODY
+        target = _Target(pool, head, bodiless, length_needed, endpoint.max_connections, endpoint.again)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
         self._targets[endpoint] = target
@@ -184,6 +187,7 @@ class _Pool:
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.usable(now):
+                connection.since = now
                 connection.start(request)
                 return
             connection.abort()  # found closed before a byte was written: trying another one is safe
@@ -254,13 +258,23 @@ class _Pool:
         self._lingering.pop(connection, None)
         if self._client.closed:
             connection.abort()
-        elif self._waiting:
+            return
+        connection.since = self._loop.time()
+        if self._waiting:
             request, _ = self._waiting.popitem(last=False)
             connection.start(request)
         else:
-            connection.idle_since = self._loop.time()
             self._idle[connection] = None
             self._client.watch()
+
+    def unanswered(self, connection: Connection, request: UpstreamRequest) -> bool:
+        if self._client.closed or self._loop.time() - connection.since > _RACE_SECONDS:
+            return False
+        connection.abort()
+        self._connections.discard(connection)  # so that the limit has room for the new one
+        request.again = request.fully_sent = False
+        self._dial(request)
+        return True
 
     def lingers(self, connection: Connection) -> None:
         self._lingering[connection] = self._loop.time() + LINGER_SECONDS
@@ -279,7 +293,7 @@ class _Pool:
         """Close what was idle or lingered for too long. Returns whether there is something left to watch."""
         now = self._loop.time()
         oldest = now - self._client.idle_seconds
-        for connection in [*takewhile(lambda idle: idle.idle_since <= oldest, self._idle)]:
+        for connection in [*takewhile(lambda idle: idle.since <= oldest, self._idle)]:
             del self._idle[connection]
             connection.abort()
         for connection, _until in [*takewhile(lambda item: item[1] <= now, self._lingering.items())]:

@@ -32,6 +32,11 @@ class Owner(Protocol):
 
     def lost(self, connection: Connection) -> None: ...
 
+    def unanswered(self, connection: Connection, request: UpstreamRequest) -> bool:
+        """The peer closed an already used connection without a word to this request, which may be written again: was
+        it taken over?
+        """
+
 
 class Connection(asyncio.Protocol):
     """Carries one request at a time. It is idle, or has a request, or is closing; `lost` tells the owner the end."""
@@ -53,7 +58,8 @@ class Connection(asyncio.Protocol):
         "_stuck",
         "_transport",
         "_unsent",
-        "idle_since",
+        "_used",
+        "since",
     )
 
     _transport: asyncio.Transport
@@ -65,7 +71,7 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._host = host
         self._max_header_bytes = max_header_bytes
-        self.idle_since = 0.0  # loop time; the owner's to set and to read
+        self.since = 0.0  # it has been idle, or busy, since then; loop time; the owner's to set
         self._fileno = -1
         self._request: UpstreamRequest | None = None
         self._reader = None
@@ -73,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._unsent: memoryview | None = None
         self._stuck = False  # the transport's write buffer is full
         self._started = False  # the reader knows the answer's head
+        self._used = False  # it has carried an answer before
         self._allowance = 0  # bytes that may still come for nobody
         self._answer = ResponseParser(max_header_bytes)
         self._feed = self._answer.feed_raw
@@ -90,7 +97,7 @@ class Connection(asyncio.Protocol):
         """Whether an idle connection, to all that can be known without writing, is still open. `now`: loop time."""
         if self._transport.is_closing():
             return False
-        if now - self.idle_since < _FRESH_SECONDS or _POLL is None:
+        if now - self.since < _FRESH_SECONDS or _POLL is None:
             return True
         poll = _POLL()
         poll.register(self._fileno, select.POLLIN)
@@ -113,7 +120,8 @@ class Connection(asyncio.Protocol):
             self._unsent = view[SLICE_BYTES:]
             self._transport.write(b"".join((request.head, view[:SLICE_BYTES])))
             self._push()
-        request.head = request.body = b""
+        if not (self._used and request.again):
+            request.head = request.body = b""
         if request.paused:
             self._raw.pause_reading()
 
@@ -202,6 +210,8 @@ class Connection(asyncio.Protocol):
             return
         if self._started != answer.answered:
             self._started = True
+            if self._request is not None and self._request.head:  # written to a used connection
+                self._request.head = self._request.body = b""
             reader.response_started(answer.status, answer.headers)
         if parts:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -257,6 +267,7 @@ class Connection(asyncio.Protocol):
         self._allowance = 0
         self._answer.begin()
         if keep:
+            self._used = True
             self._owner.reusable(self)
         else:
             self.abort()
@@ -269,10 +280,17 @@ class Connection(asyncio.Protocol):
         elif exc is None and self._answer.answered and not self._answer.framed:
             self._answer.keep = False
             self._finish()
-        else:
+        elif not self._asks_again():
             how = "closed" if exc is None else "reset" if isinstance(exc, ConnectionError) else "broke"
             when = "in the middle of the answer" if self._answer.answered else "before it answered"
             self.fail(self._unavailable(f"{how} the connection {when}"))
+
+    def _asks_again(self) -> bool:
+        """The peer closed the connection: has it crossed with a request that can be written once more?"""
+        request, answer = self._request, self._answer
+        if request is None or not request.head or answer.answered or answer.quiet:
+            return False
+        return self._owner.unanswered(self, request)
 
     def _unavailable(self, problem: str) -> ProviderUnavailable:
         return ProviderUnavailable(f"{self._host} {problem}.")

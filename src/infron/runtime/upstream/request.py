@@ -43,13 +43,15 @@ class Carrier(Protocol):
 
 
 class UpstreamRequest:
-    """One request on its way. Its `head` and `body` are let go once they are written.
+    """One request on its way. Its `head` and `body` are let go once they are written, or, where it may be written
+    `again`, once something of an answer is here.
 
     `sent`: bytes of it were handed to a connected transport, so the provider may have seen it. `fully_sent`: all of
     it was, and the transport's own buffer was never full or is empty again.
     """
 
     __slots__ = (
+        "again",
         "bodiless",
         "body",
         "closed",
@@ -62,12 +64,15 @@ class UpstreamRequest:
         "sent",
     )
 
-    def __init__(self, reader: Reader, head: bytes, body: bytes, *, bodiless: bool = False) -> None:
+    def __init__(
+        self, reader: Reader, head: bytes, body: bytes, *, bodiless: bool = False, again: bool = False
+    ) -> None:
         """`bodiless`: the answer has no body whatever its head says, as with HEAD."""
         self.reader: Reader | None = reader
         self.head = head
         self.body = body
         self.bodiless = bodiless
+        self.again = again
         self.sent = False
         self.fully_sent = False
         self.paused = False

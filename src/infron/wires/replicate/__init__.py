@@ -9,6 +9,7 @@ DEFAULTS = {
     "version_path": "/v1",
     "usage": "always",
     "on_disconnect": "call",
+    "retry_unanswered": False,  # a prediction that was made goes on, and is billed, whoever hears of it
 }
 CAN_CALL = True
 whole_request = None  # a prediction is made in any case, and looked at where there is no stream of it
