@@ -40,7 +40,7 @@ check: ## Run the checks alone: ruff and mypy
 
 fuzz: ## Spoil what the wires read, for SECONDS (an hour), and keep what breaks a promise in fuzz-broken/
 	$(call install,base local dev)
-	@nice $(bin)/python tests/fuzz.py --seconds $(SECONDS)
+	@PYTHONPATH=tests nice $(bin)/python -m fuzz --seconds $(SECONDS)
 
 kill: ## Kill the gateway KILLS times (1,000) under load, and see that its ledger is whole
 	$(call install,base local dev)

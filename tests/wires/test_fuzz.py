@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from fuzz import runner
+from fuzz.promises import KEY, Broken, Case, check_error
 from infron.errors import ProviderUnavailable
 from infron.events import TextDelta
 from infron.wires import PROVIDER_WIRES
 
 
-@pytest.fixture(scope="module")
-def fuzz() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz", Path(__file__).parents[1] / "fuzz.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fuzz"] = module  # for its annotations
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_first_cases_of_a_fixed_seed_keep_every_promise(
-    fuzz: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_cases_of_a_fixed_seed_keep_every_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Floods take a second each.
-    targets = {name: target._replace(flood=False) for name, target in fuzz.targets().items()}
-    monkeypatch.setattr(fuzz, "targets", lambda: targets)
-    assert fuzz.fuzz(60, 2, tmp_path, most=400) == {}
+    targets = {name: target._replace(flood=False) for name, target in runner.targets().items()}
+    monkeypatch.setattr(runner, "targets", lambda: targets)
+    assert runner.fuzz(60, 2, tmp_path, most=400) == {}
     assert set(PROVIDER_WIRES) < set(targets)
 
 
@@ -73,26 +59,26 @@ FOUND: dict[str, tuple[str, bytes, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("what", FOUND)
 @pytest.mark.parametrize("cut", ["a", "b", "c"])
-def test_what_was_found_once_keeps_every_promise(fuzz: ModuleType, what: str, cut: str) -> None:
+def test_what_was_found_once_keeps_every_promise(what: str, cut: str) -> None:
     name, data, about = FOUND[what]
-    fuzz.targets()[name].check(fuzz.Case(what, data, about), random.Random(cut))
+    runner.targets()[name].check(Case(what, data, about), random.Random(cut))
 
 
 def test_a_broken_promise_is_kept_in_few_bytes_and_can_be_tried_again(
-    fuzz: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Talkative(PROVIDER_WIRES["cohere"].Decoder):  # type: ignore[name-defined,misc]
         def close(self) -> list[object]:
             return [*super().close(), TextDelta("one more")]
 
     monkeypatch.setattr(PROVIDER_WIRES["cohere"], "Decoder", Talkative)
-    found = fuzz.fuzz(60, 1, tmp_path, only="cohere", most=20)
+    found = runner.fuzz(60, 1, tmp_path, only="cohere", most=20)
     (path,) = [path for what, path in found.items() if "followed the end" in what]
-    with pytest.raises(fuzz.Broken, match="something followed the end"):
-        fuzz.replay(path)
+    with pytest.raises(Broken, match="something followed the end"):
+        runner.replay(path)
     assert len(path.with_suffix(".bytes").read_bytes()) < 100
 
 
-def test_what_a_provider_told_of_our_key_is_never_in_an_error(fuzz: ModuleType) -> None:
-    with pytest.raises(fuzz.Broken, match="repeats the key"):
-        fuzz.check_error(ProviderUnavailable(f"wrong key {fuzz.KEY}", provider="mock"))
+def test_what_a_provider_told_of_our_key_is_never_in_an_error() -> None:
+    with pytest.raises(Broken, match="repeats the key"):
+        check_error(ProviderUnavailable(f"wrong key {KEY}", provider="mock"))
