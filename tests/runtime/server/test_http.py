@@ -139,6 +139,14 @@ async def test_a_wrong_method_is_told_the_right_one(running, method, path, allow
         assert (await connection.reply()).status == 200
 
 
+async def test_a_tunnel_is_not_made_and_what_was_for_it_is_no_request(running):
+    """What followed CONNECT was answered as the next request, though a proxy in front may take it for a body."""
+    async with connected(running.port) as connection:
+        connection.send(request("CONNECT", CHAT, body=request()), request())
+        assert (await connection.reply()).status == 405
+        assert await connection.ended() == b""
+
+
 @pytest.mark.parametrize(
     "path",
     ["/", "/v1", "/v1/", "//", "/v2/models", "/%ff%00", "/v1/x/../key", "/v1/chat", CHAT + CHAT, "/api/api/v1/models"],

@@ -114,11 +114,12 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         read, self._unparsed = self._unparsed, 0
-        version = self._parser.get_http_version()
+        version, method = self._parser.get_http_version(), self._parser.get_method()
+        tunnel = method == b"CONNECT"  # never made; what follows is for it, and no request of ours
         request = self.request = HttpRequest(
-            self._parser.get_method(),
+            method,
             self._headers,
-            keep_alive=version == "1.1" and self._parser.should_keep_alive(),
+            keep_alive=version == "1.1" and not tunnel and self._parser.should_keep_alive(),
             chunked=version == "1.1",
         )
         self._receiver.request_begun(request)
@@ -139,7 +140,7 @@ class RequestParser:
         request.keeps_body = place.api is not None or place.takes_body(request.method)
         if b"expect" in named:
             request.expects = version == "1.1" and named[b"expect"].lower() == b"100-continue"
-        if b"upgrade" in named and self._parser.should_upgrade() and request.method != b"CONNECT":
+        if b"upgrade" in named and not tunnel and self._parser.should_upgrade():
             self._raw_left = request.length  # the parser believes that there is no body
 
     def _head_is_large(self) -> bool:
