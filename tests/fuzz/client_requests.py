@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -12,36 +12,113 @@ import msgspec
 from fuzz.corpus import whole_of
 from fuzz.promises import Case, Target, promise, valid
 from infron.catalog.definitions import Provider
+from infron.catalog.load import load_catalog
 from infron.errors import InfronError
-from infron.wires import PROVIDER_WIRES, anthropic
-from infron.wires.openai import chat as openai_chat
+from infron.events import Billed, Event, Finished, Started, TextDelta, ToolCallDelta, ToolCallStarted
+from infron.money import Usage
+from infron.policy.routing import Candidate, check_names
+from infron.request import Request
+from infron.runtime.exchange.meter import Meter
+from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
+from infron.wires.contract import ClientWire
+from infron.wires.json_guard import LARGE
+
+MOST_GROWN = 200_000  # bytes that a provider's request may have beyond eight times those of the client's
+PADDING = b" " * (LARGE + 1)  # a body with that is read as a large one
 
 
-def check_request(parse: Callable[[bytes], Any], case: Case, chance: random.Random) -> None:
-    try:
-        request = parse(case.data)
-    except InfronError as error:
-        promise(error.blame == "caller", f"the caller's fault is told as {error.blame}")
-        valid(openai_chat.render_error(error), "an error")
+def check_request(api: ClientWire, case: Case, chance: random.Random) -> None:
+    request = read(api, case.data)
+    if chance.random() < 0.2:
+        check_large(request, read(api, PADDING + case.data))
+    if request is None:
         return
-    for wire, module in PROVIDER_WIRES.items():
-        quirks = {"request": {"vertex": chance.random() < 0.5}} if wire == "gemini" else {}
-        row = msgspec.convert({"id": "mock", "name": "Mock", "wire": wire, "quirks": quirks}, Provider)
-        try:
-            outgoing = module.encode_request(request, row, chance.choice(MODELS[wire]), chance.random() < 0.5)
-        except InfronError as error:
-            promise(error.blame == "caller", f"{wire}: the caller's fault is told as {error.blame}")
-            valid(openai_chat.render_error(error), "an error")
-            continue
-        valid(outgoing.body, f"the body for {wire}")
-        lost = {name.partition(".")[0] for name in outgoing.dropped}
-        promise(lost <= request.fields.keys(), f"{wire}: dropped what was not there")
-        promise(outgoing.url.isascii() and outgoing.url.isprintable(), f"{wire}: a URL {outgoing.url!r}")
-        promise(all(value.isprintable() for _, value in outgoing.headers), f"{wire}: a header that ends its line")
+    try:
+        check_names(request)
+    except InfronError as error:
+        check_refusal(api, error)
+        return
+    for wire in PROVIDER_WIRES:
+        provider = chance.choice(providers(wire))
+        check_written(api, request, Candidate(provider, chance.choice(MODELS[wire]), "m"), chance.random() < 0.5)
+    check_answered(api, request)
+
+
+def read(api: ClientWire, body: bytes) -> Request | None:
+    try:
+        return api.parse(body, [])
+    except InfronError as error:
+        check_refusal(api, error)
+        return None
+
+
+def check_refusal(api: ClientWire, error: InfronError) -> None:
+    promise(error.blame == "caller", f"the caller's fault is told as {error.blame}")
+    valid(api.render_error(error), "an error")
+
+
+def check_large(small: Request | None, large: Request | None) -> None:
+    """Whatever is large is read in another way, and must mean the same."""
+    if small is None or large is None:
+        promise(large is None, "a large body is taken that is refused where it is small")
+        return
+    for name in Request.__struct_fields__:
+        if name not in ("size", "fields"):
+            promise(getattr(small, name) == getattr(large, name), f"a large body has another `{name}`")
+    told = [{name: json.loads(bytes(raw)) for name, raw in request.fields.items()} for request in (small, large)]
+    promise(told[0] == told[1], "a large body has other fields")
+
+
+def check_written(api: ClientWire, request: Request, candidate: Candidate, ask_usage: bool) -> None:
+    provider, wire = candidate.provider, candidate.provider.wire
+    counted = Meter(request, candidate).guess()
+    promise(counted.prompt >= 0 and counted.completion == 0, "tokens below zero")
+    try:
+        outgoing = PROVIDER_WIRES[wire].encode_request(request, provider, candidate.provider_model, ask_usage)
+    except InfronError as error:
+        check_refusal(api, error)
+        return
+    valid(outgoing.body, f"the body for {wire}")
+    promise(len(outgoing.body) < 8 * request.size + MOST_GROWN, f"{wire}: a body that grew")
+    lost = {name.partition(".")[0] for name in outgoing.dropped}
+    promise(lost <= {*request.fields, "messages"}, f"{wire}: dropped what was not there")  # what they say, in any API
+    promise(outgoing.url.isascii() and outgoing.url.isprintable(), f"{wire}: a URL {outgoing.url!r}")
+    promise(all(value.isprintable() for _, value in outgoing.headers), f"{wire}: a header that ends its line")
+
+
+CALLS = (ToolCallStarted(0, "call_1", "look"), ToolCallDelta(0, '{"a":1}'))
+ANSWER: tuple[Event, ...] = (Started("x"), TextDelta("hi"), *CALLS, Finished("tool_calls", "tool_calls"))
+
+
+def check_answered(api: ClientWire, request: Request) -> None:
+    """Answers repeat what was asked, in some APIs."""
+    try:
+        _ = request.conversation
+    except InfronError:
+        return
+    billed = Billed(usage=Usage(prompt=1), charge=None, estimated=False, provider="mock")
+    encoder, accumulator = api.Encoder("gen-1", 1, request), api.Accumulator("gen-1", 1, request)
+    frames = []
+    for event in ANSWER:
+        frames.append(encoder.encode(event))
+        accumulator.add(event)
+    frames += [encoder.usage(billed), encoder.close()]
+    valid(accumulator.answer(billed), "the whole answer")
+    for line in b"".join(frames).split(b"\n"):
+        if line.startswith(b"data: {"):
+            valid(line[6:], "a frame of the answer")
+
+
+@cache
+def providers(wire: str) -> list[Provider]:
+    """All definitions that ship, and a plain one."""
+    plain = {"id": "mock", "name": "Mock", "wire": wire}
+    shipped = load_catalog({}, {}, {}, wires=PROVIDER_WIRES).providers.values()
+    return [msgspec.convert(plain, Provider), *(provider for provider in shipped if provider.wire == wire)]
 
 
 MODELS = {
-    "openai-chat": ("gpt-5.2",),
+    "openai-chat": ("gpt-5.2", "o3", "x/deepseek-reasoner", "mistral-large-latest", "kimi-k2", "sonar"),
     "anthropic": ("claude-opus-4-5", "claude-sonnet-5-5", "claude-3-5-haiku-20241022"),
     "bedrock": ("us.anthropic.claude-opus-4-5-20251101-v1:0", "amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
     "cloudflare": ("@cf/meta/llama-3.1-8b-instruct",),
@@ -95,15 +172,44 @@ MESSAGES = {
     "output_config": {"effort": "high", "format": {"type": "json_schema", "schema": SCHEMA}},
     "stop_sequences": ["a"], "temperature": 1, "metadata": {"user_id": "ann"}, "service_tier": "auto",
 }  # fmt: skip
+FUNCTION = {"type": "function", "name": "look", "description": "Look.", "parameters": SCHEMA, "strict": False}
+CUSTOM = {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "start: x"}}
+RESPONSES = {
+    "model": "a/b", "stream": True, "instructions": "Be brief.", "store": False, "include": ["x"],
+    "input": [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "message", "role": "user", "content": [
+            {"type": "input_text", "text": "hi"},
+            {"type": "input_image", "image_url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"},
+            {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="},
+        ]},
+        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "hm"}],
+         "encrypted_content": "c2ln"},
+        {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "ok", "annotations": []}]},
+        {"type": "function_call", "call_id": "call 1", "name": "look", "arguments": '{"a":1}', "namespace": "n"},
+        {"type": "function_call_output", "call_id": "call 1", "output": [{"type": "input_text", "text": "2"}]},
+        {"type": "custom_tool_call", "call_id": "call 2", "name": "patch", "input": "x"},
+        {"type": "custom_tool_call_output", "call_id": "call 2", "output": "done", "status": "incomplete"},
+        {"type": "additional_tools", "tools": [FUNCTION]}, {"type": "web_search_call", "id": "ws_1"},
+    ],
+    "tools": [FUNCTION, CUSTOM, {"type": "namespace", "name": "n", "tools": [FUNCTION]}, {"type": "web_search"}],
+    "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "look"}]},
+    "text": {"format": {"type": "json_schema", "name": "x", "schema": SCHEMA, "strict": True}, "verbosity": "low"},
+    "reasoning": {"effort": "high", "summary": "auto"}, "max_output_tokens": 100, "temperature": 0.5, "top_p": 0.9,
+    "parallel_tool_calls": False, "metadata": {"a": "b"}, "user": "ann", "service_tier": "flex", "truncation": "auto",
+    "prompt_cache_key": "x", "safety_identifier": "x", "top_logprobs": 0, "max_tool_calls": 3,
+    "provider": {"order": ["x"]}, "models": ["c/d"],
+}  # fmt: skip
+SIMPLE = {"model": "a/b", "input": "Hi", "instructions": [{"role": "user", "content": "x"}], "tool_choice": "required"}
+BODIES: dict[str, tuple[Any, ...]] = {
+    "openai-chat": (CHAT,), "anthropic": (MESSAGES,), "openai-responses": (RESPONSES, SIMPLE)
+}  # fmt: skip
 
 
 def targets() -> dict[str, Target]:
-    bodies = {
-        "chat requests": (CHAT, lambda body: openai_chat.parse(body, [])),
-        "messages requests": (MESSAGES, lambda body: anthropic.parse(body, [])),
-    }
     found: dict[str, Target] = {}
-    for name, (body, parse) in bodies.items():
-        corpus = [Case(name, json.dumps(body).encode(), {})]
-        found[name] = Target(corpus, whole_of, lambda case, chance, parse=parse: check_request(parse, case, chance))
+    for name, api in CLIENT_WIRES.items():
+        corpus = [Case(name, json.dumps(body).encode(), {}) for body in BODIES[name]]
+        check = lambda case, chance, api=api: check_request(api, case, chance)  # noqa: E731
+        found[f"{name} requests"] = Target(corpus, whole_of, check)
     return found

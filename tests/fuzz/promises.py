@@ -63,8 +63,8 @@ def valid(text: bytes, what: str) -> Any:
         raise Broken(f"{what} is no JSON: {error}") from None
 
 
-def check_error(error: InfronError) -> None:
-    promise(error.provider == "mock", "an error does not name its provider")
+def check_error(error: InfronError, provider: str = "mock") -> None:
+    promise(error.provider == provider, "an error does not name its provider")
     told = f"{error.message} {error.metadata}"
     promise(KEY not in told, "an error repeats the key")
     promise(400 <= error.status < 600, f"an error has the status {error.status}")

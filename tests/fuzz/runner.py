@@ -15,7 +15,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from fuzz import answers, client_requests, framing
+from fuzz import answers, client_requests, framing, heads, usage_reports
 from fuzz.mutation import mutated
 from fuzz.promises import Broken, Case, Target
 
@@ -23,7 +23,10 @@ SLOW = 20.0  # seconds that one case may take: a megabyte byte by byte, on a bus
 
 
 def targets() -> dict[str, Target]:
-    return answers.targets() | framing.targets() | client_requests.targets()
+    found: dict[str, Target] = {}
+    for kind in (answers, framing, client_requests, usage_reports, heads):
+        found |= kind.targets()
+    return found
 
 
 def broken_by(target: Target, case: Case, token: str) -> str:

@@ -43,17 +43,36 @@ FOUND: dict[str, tuple[str, bytes, dict[str, Any]]] = {
     "Google's status repeated the key": ("gemini", b'{"error":{"code":503,"status":"sk-never-told"}}', {"whole": True}),
     "how a prediction ended repeated it": ("replicate", b'event: done\ndata: {"reason":"sk-never-told"}\n\n', {}),
     "a document of which no base64 can be": (
-        "chat requests",
+        "openai-chat requests",
         '{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":'
         '{"file_data":"data:text/plain;base64,é"}}]}]}'.encode(),
         {},
     ),
     "a format of a schema that is no word": (
-        "chat requests",
+        "openai-chat requests",
         b'{"model":"m","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema",'
         b'"json_schema":{"name":"x","schema":{"type":"object","properties":{"a":{"format":[]}}}}}}',
         {},
     ),
+    "usage after a frame that failed the answer": (
+        "openai-chat",
+        b'data:{"choices":[{"finish_reason":"p"}]}\n\ndata:]\n\ndata:{"usage":{"completion_tokens":3}}\n\n',
+        {},
+    ),
+    "a list of allowed tools that is none": (
+        "openai-responses requests",
+        b'{"model":"a","input":"x","tool_choice":{"type":"allowed_tools","tools":true}}',
+        {},
+    ),
+    **{
+        f"a number that no float can hold, {number[:9].decode()}, {wire}": (
+            f"{wire} usage",
+            b'{"input_tokens":1,"prompt_tokens":1,"completion_tokens":%b}' % number,
+            {},
+        )
+        for wire in PROVIDER_WIRES
+        for number in (b"1e400", b"1" + b"0" * 400, b"-1.5E+999", b"1" * 310 + b".5")
+    },
 }
 
 

@@ -29,6 +29,7 @@ class AnswerDecoder:
         self._provider = provider
         self._key = key
         self._over = False
+        self._failed = False
         self.upstream_id: str | None = None
         self.choices = 1
         self.finished = False
@@ -44,7 +45,7 @@ class AnswerDecoder:
         return self._names.get(name, name)
 
     def _fail(self, error: InfronError, events: list[Event]) -> None:
-        self._over = True
+        self._over = self._failed = True
         events.append(Failed(error))
 
     def _fail_with(self, body: bytes, events: list[Event]) -> None:

@@ -6,6 +6,7 @@ It never knows what the JSON means.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -50,8 +51,10 @@ def json_in(payload: bytes) -> bytes:
 
 
 _BOM = b"\xef\xbb\xbf"
-# A string, also one that the text ends in; or what some writers take for a number.
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|-?\b(?:Infinity|NaN)\b', re.DOTALL)
+# A string, also one that the text ends in; what some writers take for a number; a number that may be too large for one.
+_TOKEN = re.compile(
+    rb'"(?:[^"\\]|\\.)*+"?|-?\b(?:Infinity|NaN)\b|-?\b\d++(?:\.\d*+)?[eE]\+?\d{3,}+|-?\b\d{300,}+(?:\.\d*+)?', re.DOTALL
+)
 # In a string: a character that must be escaped, an escape, a pair of halves first.
 _ODD = re.compile(
     rb"[\x00-\x1f]|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)?", re.DOTALL
@@ -60,8 +63,8 @@ _ODD = re.compile(
 
 def repaired(payload: bytes) -> bytes:
     """The JSON that was meant: control characters in strings escaped, U+FFFD for bytes that are no UTF-8 and for halves
-    of surrogate pairs, a backslash that escapes nothing as itself, null for NaN and infinities. What is right stays as
-    it is, byte for byte. It may still be no JSON.
+    of surrogate pairs, a backslash that escapes nothing as itself, null for NaN, infinities and numbers that no float
+    can hold. What is right stays as it is, byte for byte. It may still be no JSON.
     """
     if not payload.isascii():
         payload = payload.decode("utf-8", "replace").encode()
@@ -70,7 +73,9 @@ def repaired(payload: bytes) -> bytes:
 
 def _repaired_token(match: re.Match[bytes]) -> bytes:
     token = match[0]
-    return _ODD.sub(_repaired_character, token) if token[:1] == b'"' else b"null"
+    if token[:1] == b'"':
+        return _ODD.sub(_repaired_character, token)
+    return token if token[-1:].isdigit() and math.isfinite(float(token)) else b"null"
 
 
 def _repaired_character(match: re.Match[bytes]) -> bytes:

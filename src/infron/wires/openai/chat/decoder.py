@@ -345,7 +345,7 @@ class VerbatimDecoder(AnswerDecoder):
 
     def _take_late(self, payload: bytes, events: list[Event]) -> None:
         """Counts that come after the end: all that is taken there."""
-        if self._counted or not (self.finished and b"usage" in payload):
+        if self._counted or self._failed or not (self.finished and b"usage" in payload):
             return
         try:
             usage, members = facts_in(payload).usage, members_in(payload)

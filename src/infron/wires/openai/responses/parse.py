@@ -32,7 +32,7 @@ from infron.wires.openai.chat.parts import parts_of
 from infron.wires.openai.chat.steering import reasoning_of
 from infron.wires.openai.responses.reasoning import opened, texts_of
 from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments
-from infron.wires.request_fields import count_of, decoded, object_of, string_of, wrong
+from infron.wires.request_fields import count_of, decoded, object_of, objects_of, string_of, wrong
 
 NAME = "openai-responses"
 PATHS = ("/v1/responses",)
@@ -151,7 +151,7 @@ def _choice(value: Any, toolbox: Toolbox) -> tuple[str | None, str, set[str] | N
             name = string_of(choice, "name", "tool_choice", required=True)
             return "tool", toolbox.name_of(name, string_of(choice, "namespace", "tool_choice")), None
         case "allowed_tools":
-            allowed = [item for item in choice.get("tools") or () if isinstance(item, dict)]
+            allowed = [item for _, item in objects_of(choice.get("tools"), "tool_choice.tools")]
             names = {toolbox.name_of(str(item.get("name")), str(item.get("namespace") or "")) for item in allowed}
             return ("required" if choice.get("mode") == "required" else "auto"), "", names
     return "auto", "", None  # one of OpenAI's own tools, which is not offered
