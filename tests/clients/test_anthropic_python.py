@@ -24,6 +24,9 @@ from infron.testing import (
 )
 
 QUESTION = {"model": "mock/any", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
+PICTURE = (
+    b'data: {"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}}]}\r\n\r\n'
+)
 OFTEN = {"first_seconds": 0.1, "every_seconds": 0.1}
 
 
@@ -126,3 +129,26 @@ async def test_anthropic_reads_frames_that_a_host_of_its_api_sent(client_of):
         assert (thought.thinking, thought.signature, said.text) == ("Hm.", "c2ln", "So:")
         assert (call.id, call.name, call.input) == ("t1", "add", {"a": 1})
         assert (found.model, found.stop_reason, found.usage.output_tokens) == ("mock/any", "tool_use", 5)
+
+
+@pytest.mark.parametrize(
+    ("wire", "silent"),
+    [
+        ("openai-chat", [delta(index=1, content="of another choice"), delta("stop", index=1)]),
+        ("gemini", [PICTURE]),
+    ],
+)
+async def test_messages_stream_goes_on_behind_content_that_the_api_has_no_place_for(stage, client_of, wire, silent):
+    # It was written as a chunk of no bytes, which ends the body: all that followed was lost, or taken for more answers.
+    voice = speak(wire)
+    steps = [voice.start(), *silent, voice.text("one"), Pause(0.05), *silent, Pause(0.05), voice.text(" two")]
+    steps += [voice.usage(7, 3), voice.finish(), voice.done()]
+    async with (
+        ScriptedProvider(voice.plays([step for step in steps if step])) as provider,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
+    ):
+        client = client_of(SimpleNamespace(running=running))
+        for _ in range(2):
+            async with client.messages.stream(**QUESTION) as stream:
+                message = await stream.get_final_message()
+            assert [block.text for block in message.content] == ["one two"]

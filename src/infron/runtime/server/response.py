@@ -109,6 +109,8 @@ class Response:
         self.started, self.status = True, 200
 
     def write(self, data: bytes) -> None:
+        if not data:
+            return  # an empty chunk would end the body
         head = self._pending
         if head:
             self._pending = b""
