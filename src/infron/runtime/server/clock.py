@@ -17,25 +17,22 @@ Wait = Literal["", "head", "body", "idle", "taken", "linger", "close"]
 
 
 class ConnectionClock:
-    """`waits_for`: what, or nothing. All moments are loop time; a timeout of 0 s never comes.
+    """`waits_for`: what, or nothing. `closing`: the connection comes to its end, and nothing else is waited for any
+    more. All moments are loop time; a timeout of 0 s never comes.
 
     head, body: the rest of a request · idle: the next one · taken: the client takes what is written · linger: it stops
     sending what was refused · close: it takes the rest, and the connection ends.
     """
 
-    __slots__ = ("_timeouts", "_unsent", "_until", "due", "waits_for")
+    __slots__ = ("_timeouts", "_unsent", "_until", "closing", "due", "waits_for")
 
     def __init__(self, timeouts: Timeouts) -> None:
         self.waits_for: Wait = ""
+        self.closing = False
         self.due = math.inf
         self._timeouts = timeouts
         self._until = math.inf  # that nothing puts off
         self._unsent = 0  # bytes that the client had not taken at the last look
-
-    @property
-    def closing(self) -> bool:
-        """The connection comes to its end: nothing else is waited for any more."""
-        return self.waits_for in ("linger", "close")
 
     def stop(self) -> None:
         self.waits_for, self.due = "", math.inf
@@ -54,13 +51,13 @@ class ConnectionClock:
     def wait_for_taking(self, what: Literal["taken", "close"], unsent: int, now: float) -> None:
         """The client has `client_stall_seconds` for each byte that it takes."""
         if self.waits_for != what:
-            self.waits_for, self._unsent = what, -1
+            self.waits_for, self._unsent, self.closing = what, -1, what == "close"
             self.look(unsent, now)
 
     def linger(self, now: float) -> None:
         """The client still sends; each call puts the end off."""
         if self.waits_for != "linger":
-            self.waits_for, self._until = "linger", now + LINGER_TOTAL_SECONDS
+            self.waits_for, self._until, self.closing = "linger", now + LINGER_TOTAL_SECONDS, True
         self.due = min(now + LINGER_SECONDS, self._until)
 
     def look(self, unsent: int, now: float) -> None:

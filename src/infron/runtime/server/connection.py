@@ -97,7 +97,8 @@ class GatewayProtocol(asyncio.Protocol):
         if response is None:
             return
         response.cut = True
-        self._record(response)
+        if self.server.access is not None:
+            self._record(response, self.server.access)
         if response.producer is not None:
             producer, response.producer = response.producer, None
             producer.client_gone()
@@ -195,9 +196,6 @@ class GatewayProtocol(asyncio.Protocol):
     def request_begun(self, request: HttpRequest) -> None:
         self.waiting.append(request)
 
-    def request_complete(self) -> None:
-        self.clock.stop()
-
     # ---- one answer after the other
 
     def _advance(self) -> None:
@@ -234,6 +232,7 @@ class GatewayProtocol(asyncio.Protocol):
         if request.error is None and not request.complete:
             return False
         self.waiting.popleft()
+        self.clock.stop()  # it is here; from now on an exchange has clocks of its own
         self.current = Response(self, request)
         if self.server.access is not None:
             self.current.began = self.loop.time()
@@ -261,26 +260,22 @@ class GatewayProtocol(asyncio.Protocol):
         if self.current is not response:
             return
         self.current = None
-        self._record(response)
+        if self.server.access is not None:
+            self._record(response, self.server.access)
         if not response.keep_alive:
             self._turn_deaf()
             self._close() if response.request.complete else self._linger(response.request)
         self._advance()
 
-    def _record(self, response: Response) -> None:
-        if self.server.access is not None:
-            seconds = self.loop.time() - response.began
-            self.server.access.record(response, self.transport.get_extra_info("peername"), seconds)
+    def _record(self, response: Response, log: AccessLog) -> None:
+        log.record(response, self.transport.get_extra_info("peername"), self.loop.time() - response.began)
 
     # ---- clocks and closing
 
     def _set_clock(self) -> None:
         """Start the clock of what should come next. That of a body starts anew with each piece of it."""
         clock, current = self.clock, self.current
-        if current is not None and current.request.place.api is not None:
-            clock.stop()  # an exchange has clocks of its own
-            return
-        if clock.closing:
+        if clock.closing or (current is not None and current.request.place.api is not None):
             return
         now = self.loop.time()
         if self.write_paused:

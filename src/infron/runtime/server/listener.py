@@ -29,7 +29,7 @@ class Server:
         self.limits = config.limits
         self.timeouts = config.timeouts
         self.dispatch = Dispatch(context)
-        self.headers = ServerHeaders(config.server.cors_origins, lambda: context.registry.closing)
+        self.headers = ServerHeaders(config.server.cors_origins, context.registry)
         self.access = AccessLog(context.log) if context.log is not None and config.log.access else None
         self.connections: set[GatewayProtocol] = set()
         self._empty = asyncio.Event()

@@ -24,9 +24,6 @@ class Receiver(Protocol):
     def request_begun(self, request: HttpRequest) -> None:
         """Its head is here; what is wrong with it may still be raised."""
 
-    def request_complete(self) -> None:
-        """The one that was begun is here as a whole."""
-
 
 class RequestParser:
     """`request`: the one that is being received, once its head is here. `begun`: a first byte of one is here."""
@@ -40,7 +37,6 @@ class RequestParser:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: Headers = []
-        self._trailers = 0
         self._unparsed = 0  # bytes received since the parser last made something of them
         self._raw_left = 0  # bytes of a body that the parser must not see
 
@@ -97,33 +93,30 @@ class RequestParser:
     # ---- the parser's callbacks; an error raised in one ends the parsing
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._trailers, self.begun = b"", [], 0, True
+        self._url, self._headers, self.begun = b"", [], True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
-        if self.request is not None:  # a trailer: nothing that could count once the head was judged
-            self._trailers += 1
-        elif len(headers) < MAX_HEADERS:
-            headers.append((name.lower(), value))
-            return
-        if len(headers) + self._trailers >= MAX_HEADERS:  # now: strangers would have each one kept to the head's end
+        if len(headers) >= MAX_HEADERS:  # now: strangers would have each one kept to the head's end
             raise self._too_much_head()
+        headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         read, self._unparsed = self._unparsed, 0
+        headers, self._headers = self._headers, []  # what follows are trailers: the head is judged, they do not count
         version, method = self._parser.get_http_version(), self._parser.get_method()
         tunnel = method == b"CONNECT"  # never made; what follows is for it, and no request of ours
         request = self.request = HttpRequest(
             method,
-            self._headers,
+            headers,
             keep_alive=version == "1.1" and not tunnel and self._parser.should_keep_alive(),
             chunked=version == "1.1",
         )
         self._receiver.request_begun(request)
-        if read > self._limits.max_header_bytes and self._head_is_large():
+        if read > self._limits.max_header_bytes and self._is_large(headers):
             raise self._too_much_head()
         self._check_framing(request, version)
         named = request.named
@@ -143,8 +136,8 @@ class RequestParser:
         if b"upgrade" in named and not tunnel and self._parser.should_upgrade():
             self._raw_left = request.length  # the parser believes that there is no body
 
-    def _head_is_large(self) -> bool:
-        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in self._headers)
+    def _is_large(self, headers: Headers) -> bool:
+        size = len(self._url) + sum(len(name) + len(value) + 4 for name, value in headers)
         return size > self._limits.max_header_bytes
 
     def _check_framing(self, request: HttpRequest, version: str) -> None:
@@ -186,4 +179,3 @@ class RequestParser:
         request, self.request = self.request, None
         assert request is not None
         request.complete = True
-        self._receiver.request_complete()

@@ -62,8 +62,10 @@ class HttpRequest:
 
     def take_body(self) -> bytes:
         """The same in one."""
-        pieces = self.give_pieces()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces = self.body
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return body
 
 
 def target_of(url: bytes) -> tuple[bytes, bytes, bytes]:

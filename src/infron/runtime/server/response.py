@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections.abc import Callable
 from typing import Protocol
 
 from infron.request import Headers
@@ -28,17 +27,23 @@ _BODILESS = (204, 304)
 _NONE: Headers = []
 
 
+class Running(Protocol):
+    """`closing`: the process is about to end."""
+
+    closing: bool
+
+
 class ServerHeaders:
     """The headers that every answer of a process carries. `date`: the line of this second."""
 
-    def __init__(self, cors_origins: list[str], closing: Callable[[], bool]) -> None:
+    def __init__(self, cors_origins: list[str], running: Running) -> None:
         self.cors_origins = cors_origins
-        self.closing = closing
+        self._running = running
         self.date = b""
 
     def end_head(self, response: Response, headers: Headers) -> bytes:
         """The rest of a head: these headers, ours, and the empty line."""
-        if self.closing():  # the next request should find another gateway
+        if self._running.closing:  # the next request should find another gateway
             response.keep_alive = False
         if response.keep_alive and not self.cors_origins and not headers:
             return self.date + b"\r\n"
