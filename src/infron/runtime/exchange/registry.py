@@ -54,7 +54,8 @@ class Registry:
         of it each.
         """
         seconds = int(now)
-        return f"gen-{seconds}-{int((now - seconds) * 4096):03x}{self._random.getrandbits(68):017x}"
+        digits = int((now - seconds) * 4096) << 68 | self._random.getrandbits(68)
+        return f"gen-{seconds}-{digits.to_bytes(10, 'big').hex()}"
 
     def add(self, exchange: Running) -> None:
         self._running[exchange.id] = exchange
