@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from infron.money import Price, Usage
+from infron.money import Charge, Price, Usage
 
 
 class Outcome(StrEnum):
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
 
 
-class Opening(Struct, frozen=True, kw_only=True):
+class Opening(Struct, frozen=True, kw_only=True, gc=False):
     """What the ledger writes before the first byte goes to the client."""
 
     id: str  # gen-…
@@ -35,6 +35,21 @@ class Opening(Struct, frozen=True, kw_only=True):
     price: Price | None
     user: str | None = None
     session_id: str | None = None
+
+
+class Bill(Struct, frozen=True, kw_only=True, gc=False):
+    """What is recorded and shown of an exchange's money, in picodollars. None: no price is known.
+
+    `cost`: what the provider bills us, by its own word where it gave one · `charge`: what the caller owes, `parts`: of
+    what that is made up · `estimated`: by our count, not the provider's.
+    """
+
+    usage: Usage
+    estimated: bool = False
+    price: Price | None
+    cost: int | None = None
+    charge: int | None = None
+    parts: Charge | None = None
 
 
 class FailedAttempt(Struct, frozen=True, kw_only=True):
@@ -55,12 +70,11 @@ class FailedAttempt(Struct, frozen=True, kw_only=True):
     cost: int | None = 0
 
 
-class Settlement(Struct, frozen=True, kw_only=True):
+class Settlement(Struct, frozen=True, kw_only=True, gc=False):
     """What is told of an exchange when it is over: exactly once. The ledger keeps it.
 
-    `key_id`, `model`: as in its opening. `cost` is what the provider bills us, `charge` what the caller owes; None
-    where no price is known. Times are milliseconds since the request arrived, `upstream_closed_ms` since we noticed
-    that the client left.
+    `key_id`, `model`: as in its opening. Times are milliseconds since the request arrived, `upstream_closed_ms` since
+    we noticed that the client left.
     """
 
     id: str
@@ -69,11 +83,7 @@ class Settlement(Struct, frozen=True, kw_only=True):
     model: str = ""
     provider: str
     provider_model: str
-    price: Price | None
-    usage: Usage
-    estimated: bool = False
-    cost: int | None = None
-    charge: int | None = None
+    bill: Bill
     finish_reason: str | None = None
     native_finish_reason: str | None = None  # the provider's own word for it
     error_type: str | None = None

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from infron.money import Price, Usage
-from infron.records import FailedAttempt, Opening, Outcome, Settlement
+from infron.records import Bill, FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import sqlite
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.ledger import Ledger
@@ -40,16 +40,17 @@ def opening(id: str, **more: Any) -> Opening:
 
 
 def settlement(id: str, **more: Any) -> Settlement:
-    values: dict[str, Any] = {
-        "outcome": Outcome.COMPLETED,
-        "provider": "host",
-        "provider_model": "model-1",
+    """`more`: fields of it, and of its bill."""
+    money: dict[str, Any] = {
         "price": PRICE,
         "usage": Usage(prompt=10, completion=20, cached=3, reasoning=4),
         "cost": 5,
         "charge": 7,
     }
-    return Settlement(id=id, **(values | more))
+    values: dict[str, Any] = {"outcome": Outcome.COMPLETED, "provider": "host", "provider_model": "model-1"}
+    for name, value in more.items():
+        (money if name in Bill.__struct_fields__ else values)[name] = value
+    return Settlement(id=id, bill=Bill(**money), **values)
 
 
 @contextlib.asynccontextmanager
@@ -104,8 +105,8 @@ def opening(id, key_id=None):
     return Opening(id=id, key_id=key_id, model="m", provider="p", provider_model="m", streamed=True,
                    created_at=time.time(), price=None)
 def settlement(id, charge=7):
-    return Settlement(id=id, outcome=Outcome.COMPLETED, provider="p", provider_model="m", price=None,
-                      usage=Usage(prompt=1, completion=1), cost=charge, charge=charge)
+    bill = Bill(price=None, usage=Usage(prompt=1, completion=1), cost=charge, charge=charge)
+    return Settlement(id=id, outcome=Outcome.COMPLETED, provider="p", provider_model="m", bill=bill)
 async def opened(ledger, id, key_id=None):
     future = asyncio.get_running_loop().create_future()
     ledger.open(opening(id, key_id), future.set_result)

@@ -188,7 +188,7 @@ async def test_an_exchange_is_settled_whichever_action_raises(
     assert ends.count("finish") + ends.count("answer") <= 1
     if broken is not Action.ABORT and not left:
         assert settlement.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
-        assert settlement.charge in (0, None)
+        assert settlement.bill.charge in (0, None)
     assert stage.exchange.bucket == 0, "its clock runs on"
 
 
@@ -207,7 +207,7 @@ async def test_an_exchange_is_settled_though_its_bill_cannot_be_made(
     stage.exchange.take(Input.FAILED, FAILURES[Input.FAILED])
     await stage.idle()
     (settlement,) = stage.ledger.settlements
-    assert (settlement.outcome, settlement.charge) == (Outcome.FAILED, None)
+    assert (settlement.outcome, settlement.bill.charge) == (Outcome.FAILED, None)
     assert stage.client.got[-1] == "finish"
 
 

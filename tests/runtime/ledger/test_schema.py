@@ -10,7 +10,7 @@ import pytest
 
 from infron.errors import ConfigError
 from infron.money import Usage
-from infron.records import FailedAttempt, Opening, Outcome, Settlement
+from infron.records import Bill, FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import schema
 from infron.runtime.ledger.keys import create_key, list_keys
 from infron.runtime.ledger.ledger import Ledger, usage_rows
@@ -124,8 +124,8 @@ async def test_schema_as_of_now_takes_failed_attempts_as_objects(tmp_path: Path)
             cost=2**70,
         )
         ended = Settlement(
-            id="gen-3", outcome=Outcome.FAILED, provider="host", provider_model="m", price=None, usage=Usage(),
-            attempts=(failed,),
+            id="gen-3", outcome=Outcome.FAILED, provider="host", provider_model="m", attempts=(failed,),
+            bill=Bill(price=None, usage=Usage()),
         )  # fmt: skip
         began = Opening(
             id="gen-3", key_id=None, model="m", provider="host", provider_model="m", streamed=True,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infron.money import Usage
-from infron.records import FailedAttempt, Outcome, Settlement
+from infron.records import Bill, FailedAttempt, Outcome, Settlement
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
@@ -19,12 +19,13 @@ from infron.settings import LogSection
 
 WHOLE: dict[str, Any] = {
     "id": "gen-1", "outcome": Outcome.COMPLETED, "key_id": "key_1", "model": "openai/gpt-5.4-mini",
-    "provider": "openai", "provider_model": "gpt-5.4-mini", "price": None,
-    "usage": Usage(prompt=7, completion=3), "finish_reason": "stop", "cost": 12_000_000, "charge": 12_000_000,
+    "provider": "openai", "provider_model": "gpt-5.4-mini", "finish_reason": "stop",
+    "bill": Bill(usage=Usage(prompt=7, completion=3), price=None, cost=12_000_000, charge=12_000_000),
     "latency_ms": 120.4, "generation_ms": 900.6,
 }  # fmt: skip
 CUT: dict[str, Any] = {
-    **WHOLE, "outcome": Outcome.CANCELLED, "estimated": True, "upstream_closed_ms": 1.7, "charge": None, "cost": None,
+    **WHOLE, "outcome": Outcome.CANCELLED, "upstream_closed_ms": 1.7,
+    "bill": Bill(usage=Usage(prompt=7, completion=3), price=None, estimated=True),
     "on_disconnect": "cancel: closing the connection stops openai", "dropped": ("top_k", "seed"),
     "attempts": (
         FailedAttempt(provider="groq", provider_model="m", status=429, error_type="rate_limit_exceeded", started_ms=0,
@@ -33,7 +34,8 @@ CUT: dict[str, Any] = {
 }  # fmt: skip
 FAILED: dict[str, Any] = {
     **WHOLE, "outcome": Outcome.FAILED, "error_type": "provider_unavailable", "error": "It broke\x1b[2J\noff.",
-    "latency_ms": None, "generation_ms": None, "charge": 0, "cost": 0, "provider_model": 'a "model"',
+    "bill": Bill(usage=Usage(prompt=7, completion=3), price=None, cost=0, charge=0),
+    "latency_ms": None, "generation_ms": None, "provider_model": 'a "model"',
 }  # fmt: skip
 
 

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Verbatim
+from infron.records import Bill
 from infron.request import Headers, Request
-from infron.runtime.exchange.settlement import Bill
 from infron.runtime.telemetry.bugs import report_bug
 from infron.wires import CLIENT_WIRES
 from infron.wires.contract import Accumulator, ClientWire, Encoder
@@ -194,7 +194,7 @@ class Delivery:
 
 
 def _billed(bill: Bill, raw: dict[str, Any] | None, provider: str) -> Billed:
-    return Billed(usage=bill.usage, charge=bill.charge, estimated=bill.estimated, provider=provider, raw=raw)
+    return Billed(usage=bill.usage, charge=bill.parts, estimated=bill.estimated, provider=provider, raw=raw)
 
 
 def error_answer(error: InfronError, wire: ClientWire, id: str | None = None) -> tuple[int, Headers, bytes]:

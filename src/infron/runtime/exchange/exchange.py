@@ -11,7 +11,7 @@ from infron.policy.asked import Asked
 from infron.policy.deadlines import Due, Moments
 from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
-from infron.records import Opening, Outcome
+from infron.records import Bill, Opening, Outcome
 from infron.request import Request
 from infron.runtime.exchange.attempt import AttemptState
 from infron.runtime.exchange.attempts import Attempts
@@ -19,7 +19,7 @@ from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery, Responder
 from infron.runtime.exchange.departure import Departure
 from infron.runtime.exchange.pace import Pace
-from infron.runtime.exchange.settlement import Bill, Facts
+from infron.runtime.exchange.settlement import Facts
 from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
 from infron.runtime.telemetry.bugs import report_bug
 

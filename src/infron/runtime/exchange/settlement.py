@@ -10,12 +10,13 @@ from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from infron.errors import InfronError, ProviderError, ProviderTimeout
-from infron.money import Charge, Price, Usage
+from infron.money import Price, Usage
 from infron.policy import billing
 from infron.policy.routing import Candidate
-from infron.records import FailedAttempt, Opening, Outcome, Settlement
+from infron.records import Bill, FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.exchange.counting import Counter
 from infron.runtime.exchange.meter import WHOLE, Meter
 from infron.runtime.exchange.prices import Prices
@@ -27,20 +28,6 @@ class SettlementListener(Protocol):
 
     def settled(self, settlement: Settlement) -> None:
         """Must not wait. What it raises is logged, and the next listener is told all the same."""
-
-
-class Bill(Struct, frozen=True):
-    """What is recorded and shown of an exchange's money.
-
-    `cost`: the provider's to us, picodollars, by its own word where it gave one; None where that is not known.
-    `charge`: ours to the caller.
-    """
-
-    usage: Usage
-    estimated: bool
-    price: Price | None
-    cost: int | None
-    charge: Charge | None
 
 
 class AttemptFacts(Struct, frozen=True, kw_only=True):
@@ -113,11 +100,15 @@ class Settlements:
         reported = meter.reported_cost
         if reported is not None and (bases.cost is None or outcome not in WHOLE or not last):
             reported = None
-        cost = billing.owed(bases.cost, price, reported)
-        charge = cost if bases.charge is bases.cost else billing.owed(bases.charge, price)
-        known = None if bases.at_least or cost is None else cost.total
-        known = known if reported is None else reported
-        return Bill(usage=bases.usage, estimated=bases.estimated, price=price, cost=known, charge=charge)
+        costs = billing.owed(bases.cost, price, reported)
+        parts = costs if bases.charge is bases.cost else billing.owed(bases.charge, price)
+        cost = None if costs is None else costs.total
+        charge = cost if parts is costs else None if parts is None else parts.total
+        if reported is not None:
+            cost = reported
+        elif bases.at_least:
+            cost = None
+        return Bill(usage=bases.usage, estimated=bases.estimated, price=price, cost=cost, charge=charge, parts=parts)
 
     def settle(self, facts: Facts) -> None:
         """Settle, once what has to be counted first is. To be called once for an exchange."""
@@ -149,34 +140,38 @@ class Settlements:
         bill = facts.bill or self.bill(
             facts.outcome, meter, last.price, slow_reader=facts.slow_reader, bills_on=last.bills_on
         )
-        if facts.outcome in WHOLE:
-            error = None
-        failed = facts.failed if last.error is None else (*facts.failed, last)
-        closed = last.closed_at - facts.left_at if last.closed_at and facts.left_at else None
-        return Settlement(
+        settlement = Settlement(
             id=facts.opening.id,
             outcome=facts.outcome,
             key_id=facts.opening.key_id,
             model=facts.opening.model,
             provider=last.candidate.provider.id,
             provider_model=last.candidate.provider_model,
-            price=bill.price,
-            usage=bill.usage,
-            estimated=bill.estimated,
-            cost=bill.cost,
-            charge=None if bill.charge is None else bill.charge.total,
+            bill=bill,
             finish_reason=meter.finish_reason,
             native_finish_reason=meter.native_finish_reason,
-            error_type=error.error_type if error else None,
-            # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
-            error=None if error is None else _kept(error),
             upstream_id=last.upstream_id,
             latency_ms=(first - facts.started) * 1000 if first else None,
             generation_ms=(facts.ended - first) * 1000 if first else None,
-            upstream_closed_ms=None if closed is None else max(0.0, closed * 1000),
             frames=meter.frames,
+        )
+        if facts.failed or error or last.error or last.dropped or facts.on_disconnect:
+            return self._with_mishaps(settlement, facts)
+        return settlement
+
+    def _with_mishaps(self, settlement: Settlement, facts: Facts) -> Settlement:
+        """With what most exchanges have nothing of: failures, a client that left, what the provider could not take."""
+        last, error = facts.attempt, None if facts.outcome in WHOLE else facts.error
+        failed = facts.failed if last.error is None else (*facts.failed, last)
+        closed = last.closed_at - facts.left_at if last.closed_at and facts.left_at else None
+        return replace(
+            settlement,
+            error_type=error.error_type if error else None,
+            # A provider's own words may repeat the prompt, so they are told to the caller and not kept.
+            error=None if error is None else _kept(error),
+            upstream_closed_ms=None if closed is None else max(0.0, closed * 1000),
             on_disconnect=facts.on_disconnect,
-            attempts=tuple([self._failed(attempt, facts.started) for attempt in failed]) if failed else (),
+            attempts=tuple([self._failed(attempt, facts.started) for attempt in failed]),
             dropped=last.dropped,
         )
 
@@ -205,9 +200,7 @@ def _bare(facts: Facts) -> Settlement:
         outcome=facts.outcome,
         provider=candidate.provider.id,
         provider_model=candidate.provider_model,
-        price=None,
-        usage=Usage(),
-        estimated=True,
+        bill=Bill(usage=Usage(), estimated=True, price=None),
         on_disconnect=facts.on_disconnect,
     )
 

@@ -127,13 +127,14 @@ def _settling(settlement: Settlement, opening: Opening | None, now: int) -> Chan
 
 
 def _posted(settlement: Settlement, opening: Opening) -> Posted:
-    return Posted(opening.key_id, _EPOCH + int(opening.created_at // 86400), settlement.charge or 0)
+    return Posted(opening.key_id, _EPOCH + int(opening.created_at // 86400), settlement.bill.charge or 0)
 
 
 def _as_opened(settlement: Settlement, opening: Opening) -> bool:
     """Whether the row holds all of `statements.CHANGED` already."""
+    bill = settlement.bill
     return (
-        settlement.price is opening.price
+        bill.price is opening.price
         and settlement.provider == opening.provider
         and settlement.provider_model == opening.provider_model
         and settlement.error_type is None
@@ -142,8 +143,8 @@ def _as_opened(settlement: Settlement, opening: Opening) -> bool:
         and settlement.on_disconnect is None
         and not settlement.attempts
         and not settlement.dropped
-        and (settlement.cost or 0) < MILLION
-        and (settlement.charge or 0) < MILLION
+        and (bill.cost or 0) < MILLION
+        and (bill.charge or 0) < MILLION
     )
 
 
@@ -165,7 +166,7 @@ def _opened(opening: Opening, owner: str) -> tuple[Value, ...]:
 
 
 def _settled(settlement: Settlement, now: int) -> tuple[Value, ...]:
-    usage = settlement.usage
+    bill, usage = settlement.bill, settlement.bill.usage
     return (
         settlement.outcome.value,
         usage.prompt,
@@ -173,9 +174,9 @@ def _settled(settlement: Settlement, now: int) -> tuple[Value, ...]:
         usage.cached,
         usage.cache_write,
         usage.reasoning,
-        1 if settlement.estimated else 0,
-        None if settlement.cost is None else settlement.cost % MILLION,
-        None if settlement.charge is None else settlement.charge % MILLION,
+        1 if bill.estimated else 0,
+        None if bill.cost is None else bill.cost % MILLION,
+        None if bill.charge is None else bill.charge % MILLION,
         settlement.finish_reason,
         settlement.native_finish_reason,
         settlement.upstream_id,
@@ -187,12 +188,13 @@ def _settled(settlement: Settlement, now: int) -> tuple[Value, ...]:
 
 
 def _changed(settlement: Settlement) -> tuple[Value, ...]:
+    bill = settlement.bill
     return (
         settlement.provider,
         settlement.provider_model,
-        None if settlement.price is None else _json.encode(settlement.price).decode(),
-        (settlement.cost or 0) // MILLION,
-        (settlement.charge or 0) // MILLION,
+        None if bill.price is None else _json.encode(bill.price).decode(),
+        (bill.cost or 0) // MILLION,
+        (bill.charge or 0) // MILLION,
         settlement.error_type,
         settlement.error,
         settlement.upstream_closed_ms,
@@ -213,5 +215,5 @@ def _opened_elsewhere(rows: Rows, settlement: Settlement, now: int) -> Opening:
         provider_model=settlement.provider_model,
         streamed=False,
         created_at=created / 1000,
-        price=settlement.price,
+        price=settlement.bill.price,
     )

@@ -114,7 +114,7 @@ class Log:
         bad = settlement.outcome in _BAD
         if (logging.WARNING if bad else logging.INFO) < self.level:
             return
-        usage, error = settlement.usage, settlement.error
+        bill, error = settlement.bill, settlement.error
         line = ExchangeLine(
             time=self._time(time.time()),
             level="warning" if bad else "info",
@@ -125,11 +125,11 @@ class Log:
             model=settlement.model,
             provider=settlement.provider,
             provider_model=settlement.provider_model,
-            prompt_tokens=usage.prompt,
-            completion_tokens=usage.completion,
-            estimated=settlement.estimated,
-            charge=usd(settlement.charge),
-            cost=usd(settlement.cost),
+            prompt_tokens=bill.usage.prompt,
+            completion_tokens=bill.usage.completion,
+            estimated=bill.estimated,
+            charge=usd(bill.charge),
+            cost=usd(bill.cost),
             latency_ms=_whole(settlement.latency_ms),
             generation_ms=_whole(settlement.generation_ms),
             upstream_closed_ms=_whole(settlement.upstream_closed_ms),

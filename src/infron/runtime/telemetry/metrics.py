@@ -90,7 +90,7 @@ class Metrics:
 
     def settled(self, settlement: Settlement) -> None:
         """Count one exchange."""
-        exchanges, usage = self._exchanges, settlement.usage
+        exchanges, usage = self._exchanges, settlement.bill.usage
         name = (settlement.outcome, settlement.provider)
         sums = exchanges.sums.get(name)
         if sums is None:
