@@ -24,6 +24,7 @@ from infron.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    turns_of,
 )
 from infron.request import Outgoing
 from infron.testing import speak
@@ -32,7 +33,21 @@ from infron.wires.anthropic.request import RULES as ANTHROPIC
 from infron.wires.bedrock.request import rules_of
 from infron.wires.cohere.request import RULES as COHERE
 from infron.wires.gemini.request import RULES as GOOGLE
-from infron.wires.session import ANY_ID, ATTACHED, CallIds, Ids, Names, Rules, as_object, fit, renamings
+from infron.wires.pairing import NOT_RUN, answered_before
+from infron.wires.session import (
+    ANY_ID,
+    ATTACHED,
+    CUT_OFF,
+    GO_ON,
+    MADE,
+    CallIds,
+    Ids,
+    Names,
+    Rules,
+    as_object,
+    fit,
+    renamings,
+)
 
 BEDROCK = rules_of("us.anthropic.claude-sonnet-4-6")
 MISTRAL = rules_of("mistral.mistral-large-2407-v1:0")
@@ -70,11 +85,16 @@ def fitted(*messages: Message, rules: Rules = PLAIN, **fields: Any) -> Conversat
 
 
 @given(st.lists(st.sampled_from([
-    Text("a"), Text("b", "5m"), PICTURE, SIGNED, Thinking(data="d", format=CLAUDE),
+    Text("a"), Text("b", "5m"), SIGNED, Thinking(data="d", format=CLAUDE),
     called("c1"), called("c2", arguments='{"b": 1e3,  "a": []}'),
 ]), max_size=6, unique=True))  # fmt: skip
 def test_a_session_that_is_right_stays_as_it_is(parts: list[Part]) -> None:
-    asked = Conversation(messages=(user(Text("?")), assistant(*parts), results(answered("c1"), answered("c2"))))
+    calls = [part.id for part in parts if isinstance(part, ToolCall)]
+    said = [assistant(*parts, *([] if calls else [Text(".")]))]
+    if calls:
+        last = max(place for place, part in enumerate(parts) if isinstance(part, ToolCall))
+        said = [assistant(*parts[: last + 1]), results(*map(answered, calls))]
+    asked = Conversation(messages=(user(Text("?"), PICTURE), *said, user(Text("!"))))
     for rules in (ANTHROPIC, BEDROCK):
         assert fit(asked, rules) == (asked, {})
 
@@ -130,8 +150,10 @@ def test_ids_that_repeat_are_told_apart_the_same_in_call_and_result(id: str, rul
 
 def test_a_call_that_nobody_answered_does_not_take_the_result_of_the_next() -> None:
     turn = [assistant(called("c")), results(answered("c"))]
-    ((lost,), _), ((next_one,), _), (_, (result,)) = ids_of(turn[0], user(Text("Stop.")), *turn, rules=ANTHROPIC)
-    assert (lost, result) == ("c", next_one)
+    ((lost,), _), (_, (made,)), ((next_one,), _), (_, (result,)) = ids_of(
+        turn[0], user(Text("Stop.")), *turn, rules=ANTHROPIC
+    )
+    assert (lost, made, result) == ("c", "c", next_one)
     assert lost != next_one
 
 
@@ -200,10 +222,130 @@ def test_thoughts_of_another_model_stay_out_and_are_named() -> None:
         Thinking(text="a", signature="s", format=CLAUDE),
         Thinking(text="b", signature="t", format="google-gemini-v1"),
     )
-    found = fitted(assistant(ours, Text("x"), foreign, Thinking()), rules=ANTHROPIC)
-    assert found.messages == (assistant(ours, Text("x")),)
+    asked = user(Text("?"))
+    found = fitted(asked, assistant(ours, Text("x"), foreign, Thinking()), rules=ANTHROPIC)
+    assert found.messages == (asked, assistant(ours, Text("x")))
     assert found.lost == ("messages.thinking",)
-    assert fitted(assistant(ours), rules=ANTHROPIC).lost == ()
+    assert fitted(asked, assistant(ours, Text("x")), rules=ANTHROPIC).lost == ()
+
+
+def test_turn_that_was_broken_off_in_a_thought_does_not_end_with_it() -> None:
+    # "The final block in an assistant message cannot be `thinking`."
+    asked, further = user(Text("?")), user(Text("Go on."))
+    for said in ([], [Text("a")]):
+        found = fitted(asked, assistant(*said, SIGNED), further, rules=ANTHROPIC)
+        assert found.messages == (asked, *([assistant(*said)] if said else []), further)
+        assert found.lost == ("messages.thinking",)
+    split = (asked, assistant(SIGNED), assistant(called()), results(answered()))
+    assert fitted(*split, rules=ANTHROPIC).messages == split
+
+
+# ---- calls and their results
+
+RIGHT = (user(Text("?")), assistant(called("a"), called("b")), results(answered("a"), answered("b")))
+STOP = user(Text("Stop."))
+
+
+@pytest.mark.parametrize("arranged", [
+    (results(answered("b"), answered("a")),),
+    (results(answered("b")), results(answered("a"))),
+    (STOP, results(answered("a"), answered("b"))),
+    (results(answered("a")), STOP, results(answered("b"))),
+    (Message("system", (Text("Note."),)), results(answered("b"), answered("a"))),
+])  # fmt: skip
+def test_results_stand_behind_their_calls_in_the_order_of_these(arranged: tuple[Message, ...]) -> None:
+    others = tuple(message for message in arranged if message.role != "tool")
+    for rules in (ANTHROPIC, BEDROCK, GOOGLE, COHERE, PLAIN):
+        found = fitted(*RIGHT[:2], *arranged, rules=rules)
+        assert found.messages == (*RIGHT, *others)
+        assert found.lost == ()
+
+
+def test_call_without_a_result_is_answered_and_named() -> None:
+    for rules in (ANTHROPIC, BEDROCK, GOOGLE, COHERE, PLAIN):
+        found = fitted(*RIGHT[:2], results(answered("b")), STOP, rules=rules)
+        (made, given) = found.messages[2].parts
+        assert made == ToolResult(call_id="a", name="f", parts=(Text(NOT_RUN),), failed=True)
+        assert given == answered("b")
+        assert found.messages[3] == STOP
+        assert found.lost == ("messages.tool_calls",)
+        none = fitted(*RIGHT[:2], rules=rules)
+        assert [part.call_id for part in none.messages[2].parts] == ["a", "b"]  # type: ignore[union-attr]
+
+
+def test_result_without_a_call_becomes_text_and_is_named() -> None:
+    for rules in (ANTHROPIC, BEDROCK, GOOGLE, COHERE, PLAIN):
+        found = fitted(RIGHT[0], results(answered("x", Text("r"), PICTURE)), STOP, rules=rules)
+        assert found.messages == (RIGHT[0], user(Text(answered_before("f")), Text("r"), PICTURE), STOP)
+        assert found.lost == ("messages.tool_results",)
+        twice = fitted(*RIGHT, results(answered("a", Text("later"))), rules=rules)
+        assert twice.messages == (*RIGHT, user(Text(answered_before("f")), Text("later")))
+
+
+def test_calls_in_messages_that_follow_each_other_are_one_turn() -> None:
+    split = (RIGHT[0], assistant(SIGNED, called("a")), assistant(called("b")), RIGHT[2])
+    assert fitted(*split, rules=ANTHROPIC).messages == split
+
+
+@given(st.lists(st.sampled_from([
+    user(Text("u")), Message("system", (Text("s"),)), assistant(Text("t")), assistant(called("a")), assistant(),
+    assistant(called("a"), called("b")), results(answered("a")), results(answered("b"), answered("a")),
+    assistant(SIGNED), user(Text(" ")),
+]), min_size=1, max_size=8))  # fmt: skip
+def test_whatever_is_left_of_a_session_is_brought_into_a_form_that_hosts_take(messages: list[Message]) -> None:
+    for rules in (ANTHROPIC, BEDROCK, GOOGLE):
+        found = fitted(*messages, rules=rules).messages
+        turns = turns_of(found)
+        if not any(part != Text(" ") for message in messages for part in message.parts if part != SIGNED):
+            continue  # nothing was said
+        assert turns[0][0] == "user"
+        assert turns[-1][0] == "user" or rules.prefill
+        due: list[str] = []
+        for who, parts in turns:
+            assert [part.call_id for part in parts if isinstance(part, ToolResult)] == due
+            due = [part.id for part in parts if isinstance(part, ToolCall)]
+            assert who == "user" or not isinstance(parts[-1], Thinking) or rules.thoughts_last
+        assert due == []
+
+
+# ---- who speaks first and last
+
+
+def test_session_whose_beginning_was_cut_off_begins_with_the_user() -> None:
+    said = assistant(Text("a")), STOP
+    system = Message("system", (Text("s"),))
+    for rules in (ANTHROPIC, BEDROCK, GOOGLE):
+        assert fitted(*said, rules=rules).messages == (user(Text(CUT_OFF)), *said)
+        assert fitted(system, *said, rules=rules).messages == (system, user(Text(CUT_OFF)), *said)
+        assert fitted(system, rules=rules).messages == (user(Text("s")),)
+    assert fitted(*said).messages == said
+
+
+def test_beginning_of_an_answer_is_asked_to_go_on_where_the_host_does_not_by_itself() -> None:
+    said = user(Text("?")), assistant(Text("It is"))
+    found = fitted(*said, rules=GOOGLE)
+    assert found.messages == (*said, user(Text(GO_ON)))
+    assert found.lost == ("messages.prefill",)
+    assert fitted(*said, rules=ANTHROPIC).messages == said
+
+
+def test_messages_that_say_nothing_stay_out() -> None:
+    said = user(Text("?")), assistant(), user(), STOP
+    assert fitted(*said).messages == (said[0], STOP)
+
+
+def test_what_the_model_made_is_shown_by_the_user_where_answers_hold_no_media() -> None:
+    # A session in which another model had painted could not go on.
+    said = user(Text("?")), assistant(Text("Here."), PICTURE), STOP
+    for rules in (ANTHROPIC, BEDROCK, PLAIN):
+        assert fitted(*said, rules=rules).messages == (said[0], assistant(Text("Here.")), user(PICTURE), STOP)
+        alone = fitted(said[0], assistant(PICTURE), STOP, rules=rules).messages
+        assert alone == (said[0], assistant(Text(MADE)), user(PICTURE), STOP)
+    assert fitted(*said, rules=GOOGLE).messages == said
+    sound = Media(kind="audio", file_id="audio_1")
+    found = fitted(said[0], assistant(Text("Hi."), sound), STOP, rules=ANTHROPIC)
+    assert found.messages == (said[0], assistant(Text("Hi.")), STOP)
+    assert found.lost == ("messages.audio",)
 
 
 # ---- media
@@ -211,19 +353,20 @@ def test_thoughts_of_another_model_stay_out_and_are_named() -> None:
 
 def test_media_in_a_result_go_into_a_message_behind_the_last_one_where_results_hold_none() -> None:
     session = [
+        user(Text("?")),
         assistant(called("c1"), called("c2")),
         results(answered("c1", Text("here"), PICTURE)),
         results(answered("c2", PICTURE)),
         assistant(Text("I see.")),
     ]
     found = fitted(*session).messages
-    assert found[1:] == (
+    assert found[2:] == (
         results(answered("c1", Text("here"))),
         results(answered("c2", Text(ATTACHED))),
         user(PICTURE, PICTURE),
         session[-1],
     )
-    assert fitted(*session[:3]).messages[-1] == user(PICTURE, PICTURE)
+    assert fitted(*session[:4]).messages[-1] == user(PICTURE, PICTURE)
     assert fitted(*session, rules=ANTHROPIC).messages == tuple(session)
 
 
@@ -241,8 +384,8 @@ def test_media_are_what_their_bytes_say(mime: str) -> None:
 def test_marks_on_blank_texts_move_to_the_part_before() -> None:
     marked = Text("a", "5m")
     assert fitted(user(Text("a"), Text(" \n", "5m"), Text("b")), rules=ANTHROPIC).messages == (user(marked, Text("b")),)
-    session = [user(Text("a")), assistant(Text("", "1h"), called())]
-    assert fitted(*session, rules=BEDROCK).messages == (user(Text("a", "1h")), assistant(called()))
+    session = [user(Text("a")), assistant(Text("", "1h"), called()), results(answered())]
+    assert fitted(*session, rules=BEDROCK).messages == (user(Text("a", "1h")), assistant(called()), session[2])
     assert fitted(user(Text("", "5m")), rules=ANTHROPIC).messages == (user(),)
     assert fitted(user(Text(" ")), rules=PLAIN).messages == (user(Text(" ")),)
 

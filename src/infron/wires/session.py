@@ -10,7 +10,7 @@ import hashlib
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec import Struct, json
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from infron.conversation import Conversation, Media, Message, Part, Text, Thinking, Tool, ToolCall, ToolResult
 from infron.wires import lenient_json
 from infron.wires.media import mime_of_data
+from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged
 
 # ---- what a host takes
 
@@ -46,16 +47,24 @@ class Ids(Struct, frozen=True):
 
 
 class Rules(Struct, frozen=True, kw_only=True):
-    """`results`: the kinds of media that the result of a tool may hold. `thoughts`: whether one can be given back.
+    """`results`: the kinds of media that the result of a tool may hold, `made`: that an answer of the model may.
 
-    `blank`: a text of nothing but white space is taken.
+    `thoughts`: whether one can be given back.
+
+    `blank`: a text of nothing but white space is taken. `thoughts_last`: a turn of the model may end with thoughts.
+    `opens`: whether anybody may have the first turn, or the user alone. `prefill`: the last message may be the
+    beginning of the answer.
     """
 
     names: Names
     ids: Ids
     results: frozenset[str] = frozenset()
+    made: frozenset[str] = frozenset()
     thoughts: Callable[[Thinking], bool] = lambda thought: True
     blank: bool = True
+    thoughts_last: bool = True
+    opens: Literal["any", "user"] = "any"
+    prefill: bool = True
 
 
 ANY_ID = Ids(r"[\s\S]+")
@@ -161,7 +170,7 @@ def _calls(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
 
 
 def _results(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
-    """Media that the result of a tool cannot hold: the user shows them, behind the last result."""
+    """Media that the result of a tool, or the model, cannot hold: the user shows them, behind the last result."""
     out: list[Message] = []
     shown: list[Part] = []
     for message in messages:
@@ -170,23 +179,135 @@ def _results(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Seque
             shown = []
         parts = []
         for part in message.parts:
-            if isinstance(part, ToolResult) and not all(_fits(inner, rules) for inner in part.parts):
-                shown += [inner for inner in part.parts if not _fits(inner, rules)]
-                told = [inner for inner in part.parts if _fits(inner, rules)]
+            if isinstance(part, ToolResult) and not all(_fits(inner, rules.results) for inner in part.parts):
+                shown += [inner for inner in part.parts if not _fits(inner, rules.results)]
+                told = [inner for inner in part.parts if _fits(inner, rules.results)]
                 part = replace(part, parts=tuple(told) or (Text(ATTACHED),))
-            parts.append(part)
-        out.append(replace(message, parts=tuple(parts)))
+            if message.role != "assistant" or not isinstance(part, Media) or part.kind in rules.made:
+                parts.append(part)
+            elif part.file_id:  # it is kept where it was made, and nowhere else
+                lost.add(f"messages.{part.kind}")
+            else:
+                shown.append(part)
+        said = tuple(parts) if parts or not message.parts else (Text(MADE),)
+        out.append(message if said == message.parts else replace(message, parts=said))
     return [*out, Message("user", tuple(shown))] if shown else out
 
 
 ATTACHED = "(what the tool answered is attached to the next message)"
+MADE = "(what I made is attached to the next message)"
 
 
-def _fits(part: Part, rules: Rules) -> bool:
-    return not isinstance(part, Media) or part.kind in rules.results
+def _fits(part: Part, kinds: frozenset[str]) -> bool:
+    return not isinstance(part, Media) or part.kind in kinds
 
 
-_STEPS = (_marks, _media, _thoughts, _calls, _results)
+def _pairs(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
+    """Behind each turn's calls their results, in the order of the calls, and nothing else between them."""
+    if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):
+        return messages
+    calls = [[part for part in message.parts if isinstance(part, ToolCall)] for message in messages]
+    results = [[part for part in message.parts if isinstance(part, ToolResult)] for message in messages]
+    said = [
+        Said(
+            message.role == "assistant",
+            [part.id for part in calls[place]],
+            [part.call_id for part in results[place]],
+            more=len(message.parts) > len(results[place]),
+            before=not all(isinstance(part, ToolResult) for part in message.parts[: len(results[place])]),
+        )
+        for place, message in enumerate(messages)
+    ]
+    plan = arranged(said, ordered=True, merged=True)
+    if plan is None:
+        return messages
+    out: list[Message] = []
+    for step in plan:
+        if isinstance(step, Answered):
+            if any(answer is None for _, answer in step.calls):
+                lost.add("messages.tool_calls")
+            told = (_answer(calls[m][c], answer and results[answer[0]][answer[1]]) for (m, c), answer in step.calls)
+            out.append(Message("tool", tuple(told)))
+        elif step.moved or step.orphans:
+            if step.orphans:
+                lost.add("messages.tool_results")
+            out += _rest(messages[step.message], step)
+        else:
+            out.append(messages[step.message])
+    return out
+
+
+def _answer(call: ToolCall, result: ToolResult | None) -> ToolResult:
+    if result is None:
+        return ToolResult(call_id=call.id, name=call.name, parts=(Text(NOT_RUN),), failed=True)
+    return result if result.name == call.name else replace(result, name=call.name)
+
+
+def _rest(message: Message, step: Kept) -> Iterator[Message]:
+    """What stays of a message some of whose results stand elsewhere, or belong to no call."""
+    stay: list[Part] = []
+    told: list[Part] = []
+    number = -1
+    for part in message.parts:
+        if not isinstance(part, ToolResult):
+            stay.append(part)
+            continue
+        number += 1
+        if number in step.orphans:
+            told += (Text(answered_before(part.name)), *part.parts)
+        elif number not in step.moved:
+            stay.append(part)
+    if stay:
+        yield replace(message, parts=tuple(stay))
+    if told:
+        yield Message("user", tuple(told))
+
+
+def _turns(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
+    """Without messages that say nothing; with a user's at the beginning and at the end, where the host wants that."""
+    spoken = [message for message in messages if message.parts]
+    if not rules.thoughts_last:
+        spoken = _without_last_thoughts(spoken, lost)
+    if not any(message.role != "system" for message in spoken):  # at least one turn is due
+        if rules.opens == "any" or not spoken:
+            return messages
+        return [replace(message, role="user") for message in spoken]
+    if rules.opens == "user" and _role(spoken) == "assistant":
+        place = next(index for index, message in enumerate(spoken) if message.role != "system")
+        spoken.insert(place, Message("user", (Text(CUT_OFF),)))
+    if not rules.prefill and _role(reversed(spoken)) == "assistant":
+        spoken.append(Message("user", (Text(GO_ON),)))
+        lost.add("messages.prefill")
+    return messages if len(spoken) == len(messages) and spoken == messages else spoken
+
+
+CUT_OFF = "(The beginning of this conversation is not here any more.)"
+GO_ON = "(Go on exactly where you stopped, and repeat nothing.)"
+
+
+def _role(messages: Iterable[Message]) -> str:
+    """Of the first of these that is not the system's."""
+    return next((message.role for message in messages if message.role != "system"), "")
+
+
+def _without_last_thoughts(messages: Sequence[Message], lost: set[str]) -> list[Message]:
+    """An answer that was broken off while the model thought: a turn must not end so."""
+    kept: list[Message] = []  # from the end
+    for message in reversed(messages):
+        end = len(message.parts)
+        if message.role == "assistant" and not (kept and kept[-1].role == "assistant"):
+            while end and isinstance(message.parts[end - 1], Thinking):
+                end -= 1
+        if end < len(message.parts):
+            lost.add("messages.thinking")
+            message = replace(message, parts=message.parts[:end])
+        if message.parts:
+            kept.append(message)
+    kept.reverse()
+    return kept
+
+
+_STEPS = (_marks, _media, _thoughts, _calls, _pairs, _results, _turns)
 
 
 # ---- arguments

@@ -42,6 +42,7 @@ from infron.wires.anthropic.words import counts_of, tier_served
 from infron.wires.json_answer import ANSWER_TOOL
 from infron.wires.openai.chat import request as openai_request
 from infron.wires.schemas import for_claude
+from infron.wires.session import GO_ON
 
 ROW = load_catalog(environ={}, wires=PROVIDER_WIRES).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
@@ -159,8 +160,7 @@ def test_empty_texts_are_not_sent_and_turns_of_one_side_are_joined() -> None:
         {"role": "user", "content": "And?"},
     )
     assert said == [
-        ("user", [{"type": "text", "text": "Hello"}, {"type": "text", "text": "More"}]),
-        ("user", [{"type": "text", "text": "And?"}]),
+        ("user", [{"type": "text", "text": text} for text in ("Hello", "More", "And?")]),
     ]
 
 
@@ -337,13 +337,16 @@ def test_a_request_of_a_system_message_alone_becomes_the_user() -> None:
     assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Say hi."}]}]
 
 
-def test_the_beginning_of_an_answer_is_trimmed_or_refused() -> None:
+def test_the_beginning_of_an_answer_is_trimmed_or_asked_to_go_on() -> None:
     begun = [HELLO, {"role": "assistant", "content": "It is \n"}]
     assert sent("claude-opus-4-5", messages=begun)["messages"][1]["content"] == [{"type": "text", "text": "It is"}]
-    for model in ("claude-opus-4-6", "claude-haiku-5-5"):
-        with pytest.raises(Unsupported) as caught:
-            sent(model, messages=begun)
-        assert caught.value.param == "messages[1]"
+    for model in ("claude-opus-4-6", "claude-haiku-5-5"):  # which refuse it with HTTP 400
+        assert sent(model, messages=begun)["messages"][2] == {
+            "role": "user",
+            "content": [{"type": "text", "text": GO_ON}],
+        }
+    thinking = sent("claude-opus-4-5", messages=begun, reasoning={"max_tokens": 2000})
+    assert thinking["messages"][-1]["role"] == "user"
 
 
 def test_several_answers_are_refused() -> None:

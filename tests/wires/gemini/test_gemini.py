@@ -16,6 +16,7 @@ from infron.request import Outgoing
 from infron.wires import gemini
 from infron.wires.gemini.models import generation_of
 from infron.wires.openai.chat.choices import delta_of
+from infron.wires.pairing import answered_before
 
 STUDIO = msgspec.convert({"id": "studio", "name": "Studio", "chat_path": "/models/{model}:stream?alt=sse"}, Provider)
 VERTEX = msgspec.structs.replace(STUDIO, id="vertex", quirks=Quirks(request=RequestQuirks(vertex=True)))
@@ -145,8 +146,8 @@ def test_calls_and_results_carry_names_and_ids_and_results_come_in_one_turn() ->
         {
             "role": "user",
             "parts": [
-                {"functionResponse": {"id": "2", "name": "g", "response": {"rain": [1, 2.5]}}},
                 {"functionResponse": {"id": "1", "name": "f", "response": {"output": "sunny"}}},
+                {"functionResponse": {"id": "2", "name": "g", "response": {"rain": [1, 2.5]}}},
                 {"text": "And?"},
             ],
         },
@@ -189,16 +190,18 @@ def test_media_in_a_result_are_inside_it_where_the_model_knows_that() -> None:
         {"type": "text", "text": "a map"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
     ]
-    messages = [*HISTORY[:2], {"role": "tool", "tool_call_id": "1", "content": content}]
+    called = {"role": "assistant", "tool_calls": [call("1", "f")]}
+    messages = [HISTORY[0], called, {"role": "tool", "tool_call_id": "1", "content": content}]
     picture = {"inlineData": {"mimeType": "image/png", "data": "AAAA"}}
     result = {"id": "1", "name": "f", "response": {"output": "a map"}}
     assert contents(messages, OLD)[2]["parts"] == [{"functionResponse": result}, picture]
     assert contents(messages, NEW)[2]["parts"] == [{"functionResponse": {**result, "parts": [picture]}}]
 
 
-def test_a_result_without_its_call_has_no_name_and_is_refused() -> None:
-    with pytest.raises(Unsupported, match=r"messages\[1\]"):
-        contents([HISTORY[0], {"role": "tool", "tool_call_id": "9", "content": "x"}])
+def test_a_result_without_its_call_is_told_as_text() -> None:
+    # Google wants its name, which nobody knows.
+    (found,) = contents([HISTORY[0], {"role": "tool", "tool_call_id": "9", "content": "x"}])
+    assert found["parts"][1:] == [{"text": answered_before("")}, {"text": "x"}]
 
 
 @pytest.mark.parametrize("arguments", ["[1]", "{broken", "word"])

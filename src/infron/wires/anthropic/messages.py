@@ -15,7 +15,7 @@ from infron.conversation import CLAUDE, CONVERSE, Media, Message, Part, Text, Th
 from infron.errors import Unsupported
 from infron.wires.anthropic.models import Generation
 from infron.wires.media import mime_of_data, text_in
-from infron.wires.request_fields import cache_control, unsupported
+from infron.wires.request_fields import cache_control
 
 Block = dict[str, Any]
 
@@ -26,8 +26,6 @@ def messages_of(messages: tuple[Message, ...], takes: Generation) -> tuple[list[
     A later system message stays where it is only where the model allows that: behind the user's turn, and before the
     model's or at the end. Another would change the prompt's beginning, and with it what is cached, but is not lost.
     """
-    if not takes.prefill:
-        _refuse_prefill(messages)
     system: list[Block] = []
     result: list[Block] = []
     segment: list[Message] = []
@@ -45,8 +43,6 @@ def messages_of(messages: tuple[Message, ...], takes: Generation) -> tuple[list[
         else:
             system += blocks
     result += _turns(segment, messages)
-    if system and not result:  # at least one message is due
-        result, system = [{"role": "user", "content": system}], []
     if result and result[-1]["role"] == "assistant":
         _trim(result[-1]["content"])
     return system, result
@@ -55,15 +51,6 @@ def messages_of(messages: tuple[Message, ...], takes: Generation) -> tuple[list[
 def _ends_turn(messages: tuple[Message, ...], index: int) -> bool:
     following = next((message.role for message in messages[index:] if message.role != "system"), "assistant")
     return following == "assistant"
-
-
-def _refuse_prefill(messages: tuple[Message, ...]) -> None:
-    index = next((i for i in range(len(messages) - 1, -1, -1) if messages[i].role != "system"), None)
-    if index is None or messages[index].role != "assistant":
-        return
-    parts = messages[index].parts
-    if any(isinstance(part, Text) and part.text for part in parts) and not any(isinstance(p, ToolCall) for p in parts):
-        raise unsupported(f"messages[{index}]", "is the beginning of an answer, and this model does not go on from one")
 
 
 def _turns(segment: list[Message], messages: tuple[Message, ...]) -> list[Block]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.conversation import CLAUDE, Conversation, NativeTool, Reasoning, Tool
@@ -68,7 +69,14 @@ RULES = Rules(
     results=frozenset(("image", "document")),
     thoughts=replayable,
     blank=False,
+    thoughts_last=False,
+    opens="user",
 )
+
+
+def rules_of(asked: Conversation, takes: Generation) -> Rules:
+    """A model that thinks never goes on from the beginning of an answer."""
+    return RULES if takes.prefill and not _thinks(asked) else replace(RULES, prefill=False)
 
 
 class Encoded(NamedTuple):
@@ -86,7 +94,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     """
     if request.api == NAME:
         return _as_it_came(request, provider_model)
-    asked, names = fit(request.conversation, RULES)
+    asked, names = fit(request.conversation, rules_of(request.conversation, generation_of(provider_model)))
     body, betas, refused = encode(asked, provider_model)
     headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
     inner = sorted(name for name in refused if "." in name)

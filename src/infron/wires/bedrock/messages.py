@@ -52,13 +52,8 @@ def messages_of(messages: Iterable[Message], traits: Traits, with_tools: bool) -
 
     Raises Unsupported for what Converse or the model cannot carry.
     """
-    given = turns_of(messages)
-    if given and given[-1][0] == "assistant" and traits.family == "claude" and not traits.claude.prefill:
-        raise Unsupported(
-            "`messages` ends with the beginning of an answer, and this model does not go on from one.", param="messages"
-        )
     turns: list[tuple[str, list[Block]]] = []
-    for who, parts in given:
+    for who, parts in turns_of(messages):
         blocks = _Turn(who, traits, with_tools).blocks(parts)
         if blocks and turns and turns[-1][0] == who:  # the turn between them came to nothing
             turns[-1][1].extend(blocks)

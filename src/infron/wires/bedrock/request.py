@@ -60,7 +60,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 
     Raises Unsupported for content that Converse cannot carry.
     """
-    asked, names = fit(request.conversation, rules_of(provider_model))
+    asked, names = fit(request.conversation, rules_of(provider_model, _thinks(request.conversation)))
     body, not_taken = encode(asked, provider_model)
     inner = sorted(name for name in not_taken if "." in name)
     return Outgoing(body=_encode(body), dropped=(*asked.left_out(TAKES - not_taken), *inner), names=names)
@@ -73,12 +73,19 @@ _RULES = Rules(
     results=frozenset(("image", "document", "video")),
     thoughts=replayable,
     blank=False,
+    thoughts_last=False,
+    opens="user",
 )
 _MISTRAL_RULES = replace(_RULES, ids=Ids(r"[A-Za-z0-9]{9}", 9))
 
 
-def rules_of(provider_model: str) -> Rules:
-    return _MISTRAL_RULES if traits_of(provider_model).family == "mistral" else _RULES
+def rules_of(provider_model: str, thinks: bool = False) -> Rules:
+    """`thinks`: thoughts are asked for; Claude never goes on from the beginning of an answer then."""
+    traits = traits_of(provider_model)
+    if traits.family == "mistral":
+        return _MISTRAL_RULES
+    goes_on = traits.family != "claude" or (traits.claude.prefill and not thinks)
+    return _RULES if goes_on else replace(_RULES, prefill=False)
 
 
 def encode(conversation: Conversation, provider_model: str) -> tuple[dict[str, Any], frozenset[str]]:

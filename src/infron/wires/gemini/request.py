@@ -83,13 +83,17 @@ _TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
 # What Google documents for a call of a function in the history that other models, or nobody, made.
 UNSIGNED = "skip_thought_signature_validator"
 
+_ALL_MEDIA = frozenset(("audio", "document", "image", "video"))
 
 RULES = Rules(
     # Google, reference of FunctionDeclaration: as Vertex AI has it, which takes less than the Gemini API.
     names=Names("A-Za-z0-9_.:-", 64, first="A-Za-z_"),
     ids=ANY_ID,
-    results=frozenset(("audio", "document", "image", "video")),
+    results=_ALL_MEDIA,
+    made=_ALL_MEDIA,
     thoughts=lambda thought: thought.format == GEMINI and bool(thought.data or thought.signature),
+    opens="user",
+    prefill=False,  # "Please ensure that multiturn requests end with a user role or a function response."
 )
 
 
