@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.catalog.definitions import MessageQuirks
-from infron.wires.json_guard import LARGE, items_of, members_of
+from infron.wires.json_guard import LARGE, items_of
+from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
 from infron.wires.openai.chat.thoughts import plain_thoughts
 from infron.wires.session import ATTACHED, CallIds, Ids, Names, Rules, as_object, renamings
 
@@ -134,33 +135,10 @@ def _rename(function: Any, renamed: dict[str, str]) -> bool:
 # ---- messages
 
 
-class _Said:
-    """One message: its members as they came, and those that were looked into. `changed`: it has to be written anew."""
-
-    def __init__(self, raw: Raw) -> None:
-        self.raw = raw
-        self.members: dict[str, Any] = dict(members_of(raw))
-        self.role = str(_decode(self.members.get("role", _NULL)))
-        self.calls = self._list("tool_calls") if self.role == "assistant" else []
-        self.changed = False
-
-    def _list(self, name: str) -> list[Any]:
-        raw = self.members.get(name, _NULL)
-        value = _decode(raw) if bytes(memoryview(raw)[:1]) == b"[" else None
-        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-    def put(self, name: str, value: Any) -> None:
-        self.members[name] = value
-        self.changed = True
-
-    def written(self) -> Any:
-        return self.members if self.changed else self.raw
-
-
 class _History:
     def __init__(self, items: list[Raw], quirks: MessageQuirks) -> None:
         self._quirks = quirks
-        self._said = [_Said(raw) for raw in items]
+        self._said = [Said(raw) for raw in items]
 
     def names(self) -> Iterator[str]:
         for said in self._said:
@@ -187,7 +165,7 @@ class _History:
         return [said.written() for said in messages]
 
 
-def _fit_calls(said: _Said, ids: CallIds, renamed: dict[str, str]) -> None:
+def _fit_calls(said: Said, ids: CallIds, renamed: dict[str, str]) -> None:
     """Ids, names and arguments of calls, and the ids and names in their results."""
     changed = False
     for call in said.calls:
@@ -210,7 +188,7 @@ def _fit_calls(said: _Said, ids: CallIds, renamed: dict[str, str]) -> None:
             said.put("name", renamed[name])
 
 
-def _give_thoughts(said: _Said, name: str) -> None:
+def _give_thoughts(said: Said, name: str) -> None:
     """The thoughts in the one member in which the host wants them back, be it empty."""
     if said.members.get(name, _NULL) != _NULL:
         return
@@ -221,7 +199,7 @@ def _give_thoughts(said: _Said, name: str) -> None:
     said.put(name, plain_thoughts(told))
 
 
-def _fit_form(said: _Said, quirks: MessageQuirks) -> None:
+def _fit_form(said: Said, quirks: MessageQuirks) -> None:
     """What the definition says of every message."""
     members = said.members
     for name in quirks.strip:
@@ -235,16 +213,12 @@ def _fit_form(said: _Said, quirks: MessageQuirks) -> None:
         said.members = members = {name: value for name, value in members.items() if name in quirks.only[role]}
         said.changed = True
     content = members.get("content")
-    if quirks.strip and isinstance(content, Raw) and _is_list(content):
+    if quirks.strip and isinstance(content, Raw) and is_list(content):
         parts = _stripped(_decode(content), quirks.strip)
         if parts is not None:
             said.put("content", parts)
     if quirks.plain_content and isinstance(content, Raw) and (plain := _plain(content)) is not None:
         said.put("content", plain)
-
-
-def _is_list(value: Raw) -> bool:
-    return bytes(memoryview(value)[:1]) == b"["
 
 
 def _stripped(parts: Any, names: Iterable[str]) -> Any:
@@ -256,7 +230,7 @@ def _stripped(parts: Any, names: Iterable[str]) -> Any:
 def _plain(content: Raw) -> str | None:
     if content == _NULL:
         return ""
-    if not _is_list(content):
+    if not is_list(content):
         return None
     parts = _decode(content)
     texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
@@ -264,7 +238,7 @@ def _plain(content: Raw) -> str | None:
     return "\n".join(strings) if len(strings) == len(parts) else None
 
 
-def _shown_by_the_user(messages: Iterable[_Said]) -> Iterator[_Said]:
+def _shown_by_the_user(messages: Iterable[Said]) -> Iterator[Said]:
     """Results of tools hold text alone: what else is in them the user shows, behind the last result."""
     shown: list[Any] = []
     for said in messages:
@@ -272,7 +246,7 @@ def _shown_by_the_user(messages: Iterable[_Said]) -> Iterator[_Said]:
             yield _shown(shown)
             shown = []
         content = said.members.get("content")
-        parts = _decode(content) if isinstance(content, Raw) and _is_list(content) else content
+        parts = _decode(content) if isinstance(content, Raw) and is_list(content) else content
         if said.role == "tool" and isinstance(parts, list):
             texts = [part for part in parts if not isinstance(part, dict) or part.get("type") in _TEXTS]
             if len(texts) < len(parts):
@@ -286,14 +260,14 @@ def _shown_by_the_user(messages: Iterable[_Said]) -> Iterator[_Said]:
 _TEXTS = ("text", "input_text", "output_text", "refusal", None)
 
 
-def _shown(parts: list[Any]) -> _Said:
-    return _Said(Raw(_encode({"role": "user", "content": parts})))
+def _shown(parts: list[Any]) -> Said:
+    return Said(Raw(_encode({"role": "user", "content": parts})))
 
 
-def _system_first(messages: list[_Said], quirks: MessageQuirks) -> list[_Said]:
+def _system_first(messages: list[Said], quirks: MessageQuirks) -> list[Said]:
     """Many templates take a system message at the beginning only: what this gateway makes one goes into the first."""
-    later: list[_Said] = []
-    kept: list[_Said] = []
+    later: list[Said] = []
+    kept: list[Said] = []
     for said in messages:
         made = said.role != "system" and quirks.roles.get(said.role) == "system"
         if kept and (made or (quirks.system_first and said.role == "system")):
@@ -308,20 +282,9 @@ def _system_first(messages: list[_Said], quirks: MessageQuirks) -> list[_Said]:
         first.changed = True
         kept.insert(0, first)
     if later:
-        contents = [_content_of(said) for said in (first, *later)]
+        contents = [content_of(said) for said in (first, *later)]
         if all(isinstance(content, str) for content in contents):
             first.put("content", "\n\n".join(content for content in contents if content))
         else:
-            first.put("content", [part for content in contents for part in _as_parts(content)])
+            first.put("content", [part for content in contents for part in parts_in(content)])
     return kept
-
-
-def _content_of(said: _Said) -> Any:
-    content = said.members.get("content", "")
-    return (_decode(content) if isinstance(content, Raw) else content) or ""
-
-
-def _as_parts(content: Any) -> list[Any]:
-    if isinstance(content, list):
-        return content
-    return [{"type": "text", "text": content}] if content else []

@@ -1,0 +1,61 @@
+"""One message of a chat history, looked into no further than it has to be, and written anew only where it was changed.
+
+It never knows what a host takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from infron.wires.json_guard import members_of
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+_NULL = Raw(b"null")
+
+
+class Said:
+    """One message: its members as they came, and those that were looked into. `changed`: it has to be written anew."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+        self.members: dict[str, Any] = dict(members_of(raw))
+        self.role = str(_decode(self.members.get("role", _NULL)))
+        self.calls = self._list("tool_calls") if self.role == "assistant" else []
+        self.changed = False
+
+    def _list(self, name: str) -> list[Any]:
+        raw = self.members.get(name, _NULL)
+        value = _decode(raw) if bytes(memoryview(raw)[:1]) == b"[" else None
+        return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+    def put(self, name: str, value: Any) -> None:
+        self.members[name] = value
+        self.changed = True
+
+    def written(self) -> Any:
+        return self.members if self.changed else self.raw
+
+
+def made(role: str, **members: Any) -> Said:
+    """A message of ours."""
+    return Said(Raw(_encode({"role": role, **members})))
+
+
+def is_list(value: Raw) -> bool:
+    return bytes(memoryview(value)[:1]) == b"["
+
+
+def content_of(said: Said) -> Any:
+    """The content, decoded; "" for none."""
+    content = said.members.get("content", "")
+    return (_decode(content) if isinstance(content, Raw) else content) or ""
+
+
+def parts_in(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
