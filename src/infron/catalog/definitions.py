@@ -109,7 +109,11 @@ class MessageQuirks(Definition, frozen=True):
     only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`: each tool
     call id in the history is replaced, the same by the same, by so many letters and digits · `reasoning`: the member in
     which thoughts are wanted back on every assistant message, be it empty · `system_first`: a system message may stand
-    at the beginning only, so that later ones go into it, as in any case those do that `roles` makes system messages.
+    at the beginning only, so that later ones go into it, as in any case those do that `roles` makes system messages ·
+    `no_empty`: messages that say nothing are refused, so they are left out · `alternate`: after the system's the turns
+    of the user and the model take turns, the user's first, so messages of one side are joined ·
+    `speaks_after_results`: the model speaks between results of tools and the user's next message · `prefill`: an
+    assistant message at the end is refused (`no`: the user asks to go on), or wants `prefix: true` (`prefix`).
     """
 
     strip: list[str] = []
@@ -119,6 +123,10 @@ class MessageQuirks(Definition, frozen=True):
     tool_id_length: int = 0
     reasoning: str = ""
     system_first: bool = False
+    no_empty: bool = False
+    alternate: bool = False
+    speaks_after_results: bool = False
+    prefill: Literal["", "no", "prefix"] = ""
 
 
 class AnswerQuirks(Definition, frozen=True):

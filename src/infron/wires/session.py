@@ -283,6 +283,7 @@ def _turns(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
 
 CUT_OFF = "(The beginning of this conversation is not here any more.)"
 GO_ON = "(Go on exactly where you stopped, and repeat nothing.)"
+HEARD = "(I have the results.)"  # the model, where it has to speak between results and the user
 
 
 def _role(messages: Iterable[Message]) -> str:

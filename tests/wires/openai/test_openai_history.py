@@ -136,7 +136,6 @@ def test_names_are_brought_within_the_rule_everywhere_and_back(name: str, size: 
 def test_what_a_host_refuses_by_itself_is_left_to_it() -> None:
     for messages in (
         [HI, calling("x", {"id": 1}, {"function": []})],
-        [{"role": "tool", "content": None}],
         [{"role": "x"}],
     ):
         assert sent(*messages) == messages

@@ -342,8 +342,8 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ),
     (
         {"only": {"user": ["role", "content"]}},
-        {"role": "tool", "content": "x", "name": "n"},
-        {"role": "tool", "content": "x", "name": "n"},
+        {"role": "assistant", "content": "x", "name": "n"},
+        {"role": "assistant", "content": "x", "name": "n"},
     ),
     (
         {"only": {"system": ["role", "content"]}, "roles": {"developer": "system"}},
@@ -360,7 +360,8 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"role": "user", "content": [*TEXTS, IMAGE]},
     ),
     ({"plain_content": True}, {"role": "user", "content": ["a", 7]}, {"role": "user", "content": ["a", 7]}),
-    ({"tool_id_length": 9}, {"role": "assistant", "tool_calls": None}, {"role": "assistant", "tool_calls": None}),
+    ({}, {"role": "assistant", "content": "x", "tool_calls": None}, {"role": "assistant", "content": "x"}),
+    ({}, {"role": "assistant", "content": "x", "tool_calls": []}, {"role": "assistant", "content": "x"}),
     ({"tool_id_length": 9}, {"role": "assistant", "tool_calls": [7]}, {"role": "assistant", "tool_calls": [7]}),
     (
         {"tool_id_length": 9},
@@ -371,8 +372,12 @@ MESSAGE: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 
 
 def message_sent(message: dict[str, Any], quirks: dict[str, Any]) -> Any:
-    request = parsed(json.dumps({"model": "a/b", "messages": [message]}).encode())
-    return json.loads(encode_request(request, row(quirks={"message": quirks}), "own-id", True).body)["messages"][0]
+    return messages_sent([message], quirks)[0]
+
+
+def messages_sent(messages: list[dict[str, Any]], quirks: dict[str, Any]) -> Any:
+    request = parsed(json.dumps({"model": "a/b", "messages": messages}).encode())
+    return json.loads(encode_request(request, row(quirks={"message": quirks}), "own-id", True).body)["messages"]
 
 
 @pytest.mark.parametrize(("quirks", "given", "expected"), MESSAGE)
@@ -383,8 +388,9 @@ def test_a_quirk_changes_a_message(quirks: dict[str, Any], given: dict[str, Any]
 def test_tool_call_ids_become_short_and_stay_the_same_for_the_same_call() -> None:
     quirks = {"tool_id_length": 9}
     calls = [{"id": "call_8fa0e1-long", **CALL}, {"id": "call_other", **CALL}]
-    first, second = message_sent({"role": "assistant", "tool_calls": calls}, quirks)["tool_calls"]
-    answer = message_sent({"role": "tool", "tool_call_id": "call_8fa0e1-long", "content": "x"}, quirks)
+    result = {"role": "tool", "tool_call_id": "call_8fa0e1-long", "content": "x"}
+    said, answer, _ = messages_sent([{"role": "assistant", "tool_calls": calls}, result], quirks)
+    first, second = said["tool_calls"]
     assert answer["tool_call_id"] == first["id"]
     assert first["id"] != second["id"]
     for id in (first["id"], second["id"]):

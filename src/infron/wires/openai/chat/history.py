@@ -7,7 +7,7 @@ looked at, and of one with them only what has to be changed is written anew.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,7 +16,8 @@ from infron.catalog.definitions import MessageQuirks
 from infron.wires.json_guard import LARGE, items_of
 from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
 from infron.wires.openai.chat.thoughts import plain_thoughts
-from infron.wires.session import ATTACHED, CallIds, Ids, Names, Rules, as_object, renamings
+from infron.wires.openai.chat.turns import in_turns, shown_by_the_user, that_say_something, with_results
+from infron.wires.session import CallIds, Ids, Names, Rules, as_object, renamings
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -25,7 +26,8 @@ _NULL = Raw(b"null")
 # OpenAI, API reference of chat completions: the name of a function; what errors say of the length of an id.
 _NAMES = Names("A-Za-z0-9_-", 64)
 _IDS = Ids(r"[\s\S]{1,40}", unique=False)
-_SIGNS = (b'"tool_calls"', b'"tool"')  # of what may have to be changed on any host
+# Of what may have to be changed on any host.
+_SIGNS = (b'"tool_calls"', b'"tool"', b":null", b": null", b"[]", b'thinking"', b'"reasoning"')
 
 
 def rules_of(quirks: MessageQuirks) -> Rules:
@@ -38,16 +40,21 @@ def _ids_of(quirks: MessageQuirks) -> Ids:
     return Ids(f"[A-Za-z0-9]{{{length}}}", length) if length else _IDS
 
 
-def fit(fields: dict[str, Any], quirks: MessageQuirks) -> dict[str, str]:
-    """Change `messages`, `tools` and `tool_choice` where the host would refuse them.
+class Fitted(NamedTuple):
+    """`names`: of the tools that had to be renamed: the host's name -> the caller's own. `lost`: for the receipt."""
 
-    The answer: of the tools that had to be renamed, the host's name -> the caller's own.
-    """
+    names: dict[str, str]
+    lost: set[str]
+
+
+def fit(fields: dict[str, Any], quirks: MessageQuirks) -> Fitted:
+    """Change `messages`, `tools` and `tool_choice` where the host would refuse them."""
     renamed: dict[str, str] = {}
+    lost: set[str] = set()
     if _to_be_read(fields["messages"], quirks):
         history = _History(items_of(fields["messages"]), quirks)
         renamed = renamings((*_names_of(fields.get("tools")), *history.names()), _NAMES)
-        messages = history.fitted(renamed)
+        messages = history.fitted(renamed, lost)
         if messages is not None:
             fields["messages"] = messages
     elif "tools" in fields:
@@ -56,18 +63,25 @@ def fit(fields: dict[str, Any], quirks: MessageQuirks) -> dict[str, str]:
         fields["tools"] = [_renamed_tool(tool, renamed) for tool in items_of(fields["tools"])]
         if "tool_choice" in fields:
             fields["tool_choice"] = _renamed_choice(_decode(fields["tool_choice"]), renamed)
-    return {sent: own for own, sent in renamed.items()} if renamed else renamed
+    return Fitted({sent: own for own, sent in renamed.items()} if renamed else renamed, lost)
 
 
 def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     """Whether any message may have to be changed."""
     view = memoryview(messages)
-    if len(view) > LARGE or quirks.strip or quirks.only or quirks.plain_content:
+    if (
+        len(view) > LARGE
+        or quirks.only
+        or quirks.plain_content
+        or quirks.alternate
+        or quirks.prefill
+        or quirks.no_empty
+    ):
         return True
     said = bytes(view)
-    if _SIGNS[0] in said or _SIGNS[1] in said:
+    if any(sign in said for sign in _SIGNS):
         return True
-    return any(f'"{role}"'.encode() in said for role in _roles_of_note(quirks))
+    return any(f'"{name}"'.encode() in said for name in (*quirks.strip, *_roles_of_note(quirks)))
 
 
 def _roles_of_note(quirks: MessageQuirks) -> Iterable[str]:
@@ -147,20 +161,21 @@ class _History:
                 if isinstance(function, dict) and isinstance(name := function.get("name"), str):
                     yield name
 
-    def fitted(self, renamed: dict[str, str]) -> list[Any] | None:
+    def fitted(self, renamed: dict[str, str], lost: set[str]) -> list[Any] | None:
         """The messages as the host takes them; None where they are so already."""
         quirks, ids = self._quirks, CallIds(_ids_of(self._quirks))
-        before = len(self._said)
         for said in self._said:
             ids.next_message()
             _fit_calls(said, ids, renamed)
             if quirks.reasoning and said.role == "assistant":
                 _give_thoughts(said, quirks.reasoning)
             _fit_form(said, quirks)
-        messages = list(_shown_by_the_user(self._said))
+        messages = with_results(self._said, lost)
+        messages = that_say_something(list(shown_by_the_user(messages)), quirks)
         if quirks.roles or quirks.system_first:
             messages = _system_first(messages, quirks)
-        if len(messages) == before and not any(said.changed for said in messages):
+        messages = in_turns(messages, quirks, lost)
+        if messages == self._said and not any(said.changed for said in messages):
             return None
         return [said.written() for said in messages]
 
@@ -213,12 +228,27 @@ def _fit_form(said: Said, quirks: MessageQuirks) -> None:
         said.members = members = {name: value for name, value in members.items() if name in quirks.only[role]}
         said.changed = True
     content = members.get("content")
+    if said.role == "assistant" and isinstance(content, Raw) and is_list(content):
+        parts = _decode(content)
+        kept = [part for part in parts if not _is_thought(part)]
+        if len(kept) < len(parts):
+            said.put("content", kept)
+            content = Raw(_encode(kept))
     if quirks.strip and isinstance(content, Raw) and is_list(content):
         parts = _stripped(_decode(content), quirks.strip)
         if parts is not None:
             said.put("content", parts)
     if quirks.plain_content and isinstance(content, Raw) and (plain := _plain(content)) is not None:
         said.put("content", plain)
+
+
+def _is_thought(part: Any) -> bool:
+    """Parts of other APIs in an answer, as libraries keep them; Mistral's own thoughts are lists."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return kind in _THOUGHTS or (kind == "thinking" and not isinstance(part.get("thinking"), list))
+
+
+_THOUGHTS = ("reasoning", "reasoning_content", "redacted_thinking", "tool_use")
 
 
 def _stripped(parts: Any, names: Iterable[str]) -> Any:
@@ -236,32 +266,6 @@ def _plain(content: Raw) -> str | None:
     texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
     strings = [text for text in texts if isinstance(text, str)]
     return "\n".join(strings) if len(strings) == len(parts) else None
-
-
-def _shown_by_the_user(messages: Iterable[Said]) -> Iterator[Said]:
-    """Results of tools hold text alone: what else is in them the user shows, behind the last result."""
-    shown: list[Any] = []
-    for said in messages:
-        if said.role != "tool" and shown:
-            yield _shown(shown)
-            shown = []
-        content = said.members.get("content")
-        parts = _decode(content) if isinstance(content, Raw) and is_list(content) else content
-        if said.role == "tool" and isinstance(parts, list):
-            texts = [part for part in parts if not isinstance(part, dict) or part.get("type") in _TEXTS]
-            if len(texts) < len(parts):
-                shown += [part for part in parts if isinstance(part, dict) and part.get("type") not in _TEXTS]
-                said.put("content", texts or ATTACHED)
-        yield said
-    if shown:
-        yield _shown(shown)
-
-
-_TEXTS = ("text", "input_text", "output_text", "refusal", None)
-
-
-def _shown(parts: list[Any]) -> Said:
-    return Said(Raw(_encode({"role": "user", "content": parts})))
 
 
 def _system_first(messages: list[Said], quirks: MessageQuirks) -> list[Said]:

@@ -85,13 +85,16 @@ def encode_request(
         fields = {name: value for name, value in fields.items() if name in quirks.only}
     if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
         fields["tools"] = Raw(_encode([_tool(tool, quirks.strip_tool) for tool in items_of(fields["tools"])]))
-    names |= history.fit(fields, provider.quirks.message)
+    fitted = history.fit(fields, provider.quirks.message)
+    names |= fitted.names
     body = written(fields) if request.size > LARGE else _encode(fields)
     lost = {} if given.keys() <= fields.keys() else _lost(given, fields, quirks)
     if asked is None:
         dropped = tuple(sorted(name for names in lost.values() for name in names)) if lost else ()
     else:
         dropped = asked.left_out({neutral(name) for name in given} - lost.keys())
+    if fitted.lost:
+        dropped = (*dropped, *sorted(fitted.lost))
     return Outgoing(body=body, dropped=dropped, choices=_choices(fields), names=names)
 
 
