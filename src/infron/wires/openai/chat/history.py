@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from infron.catalog.definitions import MessageQuirks
 from infron.wires.json_guard import LARGE, items_of
 from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
 from infron.wires.openai.chat.thoughts import plain_thoughts
+from infron.wires.openai.chat.tools import names_of, rename, renamed_choice, renamed_tool
 from infron.wires.openai.chat.turns import in_turns, shown_by_the_user, that_say_something, with_results
 from infron.wires.session import CallIds, Ids, Names, Rules, as_object, renamings
 
@@ -53,16 +54,16 @@ def fit(fields: dict[str, Any], quirks: MessageQuirks) -> Fitted:
     lost: set[str] = set()
     if _to_be_read(fields["messages"], quirks):
         history = _History(items_of(fields["messages"]), quirks)
-        renamed = renamings((*_names_of(fields.get("tools")), *history.names()), _NAMES)
+        renamed = renamings((*names_of(fields.get("tools")), *history.names()), _NAMES)
         messages = history.fitted(renamed, lost)
         if messages is not None:
             fields["messages"] = messages
     elif "tools" in fields:
-        renamed = renamings(_names_of(fields["tools"]), _NAMES)
+        renamed = renamings(names_of(fields["tools"]), _NAMES)
     if renamed:
-        fields["tools"] = [_renamed_tool(tool, renamed) for tool in items_of(fields["tools"])]
+        fields["tools"] = [renamed_tool(tool, renamed) for tool in items_of(fields["tools"])]
         if "tool_choice" in fields:
-            fields["tool_choice"] = _renamed_choice(_decode(fields["tool_choice"]), renamed)
+            fields["tool_choice"] = renamed_choice(_decode(fields["tool_choice"]), renamed)
     return Fitted({sent: own for own, sent in renamed.items()} if renamed else renamed, lost)
 
 
@@ -91,59 +92,6 @@ def _roles_of_note(quirks: MessageQuirks) -> Iterable[str]:
         yield "assistant"
     if quirks.system_first:
         yield "system"
-
-
-# ---- tools
-
-
-class _Function(Struct, gc=False):
-    name: Any = None
-
-
-class _Tool(Struct, gc=False):
-    function: _Function | None = None
-
-
-_tools = msgspec.json.Decoder(list[_Tool]).decode
-
-
-def _names_of(tools: Any) -> Iterator[str]:
-    if not isinstance(tools, Raw) or tools == _NULL:
-        return
-    view = memoryview(tools)
-    try:
-        for part in [tools] if len(view) <= LARGE else [b"[%b]" % bytes(memoryview(item)) for item in items_of(tools)]:
-            for tool in _tools(part):
-                if tool.function is not None and isinstance(tool.function.name, str):
-                    yield tool.function.name
-    except msgspec.ValidationError:
-        return  # the provider says best what is wrong with it
-
-
-def _renamed_tool(raw: Raw, renamed: dict[str, str]) -> Any:
-    tool = _decode(raw)
-    _rename(tool.get("function") if isinstance(tool, dict) else None, renamed)
-    return tool
-
-
-def _renamed_choice(choice: Any, renamed: dict[str, str]) -> Any:
-    left = [choice]
-    while left:
-        item = left.pop()
-        if isinstance(item, dict):
-            _rename(item.get("function"), renamed)
-            left.extend(item.values())
-        elif isinstance(item, list):
-            left.extend(item)
-    return choice
-
-
-def _rename(function: Any, renamed: dict[str, str]) -> bool:
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str) or name not in renamed:
-        return False
-    function["name"] = renamed[name]
-    return True
 
 
 # ---- messages
@@ -189,7 +137,7 @@ def _fit_calls(said: Said, ids: CallIds, renamed: dict[str, str]) -> None:
         function = call.get("function")
         if not isinstance(function, dict):
             continue
-        changed = _rename(function, renamed) or changed
+        changed = rename(function, renamed) or changed
         arguments = function.get("arguments", "")
         whole = as_object(arguments if isinstance(arguments, str) else _encode(arguments or {}).decode())
         if whole != arguments:
