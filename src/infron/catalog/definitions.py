@@ -83,7 +83,10 @@ class RequestQuirks(Definition, frozen=True):
     number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `drop`, `defaults` (where
     absent): root members · `whole_for`: root members beside which it does not stream, each with the `type` of it that
     this holds for ("" = any): a whole answer is asked for then · `only`: the only root members (empty = all) ·
-    `strip_tool`: members dropped from each tool function.
+    `strip_tool`: members dropped from each tool function · `json_beside_tools`: `response_format` is taken where there
+    are tools, else it is asked for in words there · `json_schema`: an answer can be held to a schema, else to JSON
+    alone, and the schema is told in words · `closed_strict`: `strict` is taken only with a schema whose objects are
+    closed, with every property required.
 
     On the Gemini wire: `vertex`: the host is Vertex AI, where calls of functions have no ids, requests have labels, and
     a service tier is asked for by a header.
@@ -98,6 +101,9 @@ class RequestQuirks(Definition, frozen=True):
     whole_for: dict[str, str] = {}
     only: list[str] = []
     strip_tool: list[str] = []
+    json_beside_tools: bool = True
+    json_schema: bool = True
+    closed_strict: bool = False
     vertex: bool = False
 
 
@@ -167,8 +173,9 @@ class Quirks(Definition, frozen=True):
 
 
 # Where the quirks stand that a configuration may still name without their table.
+_NEVER_FLAT = ("only", "drop", "json_beside_tools", "json_schema", "closed_strict")
 FLAT_QUIRKS: dict[str, tuple[str, str]] = {
-    **{name: ("request", name) for name in RequestQuirks.__struct_fields__ if name not in ("only", "drop")},
+    **{name: ("request", name) for name in RequestQuirks.__struct_fields__ if name not in _NEVER_FLAT},
     **{name: ("message", name) for name in ("roles", "plain_content", "tool_id_length")},
     **{name: ("answer", name) for name in AnswerQuirks.__struct_fields__},
     "drop": ("request", "drop"),

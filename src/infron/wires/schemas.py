@@ -17,7 +17,7 @@ NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}  # of a tool
 # ---- the root of a tool's schema
 
 _COMPOSED = ("allOf", "anyOf", "oneOf")
-_NOT_AT_THE_ROOT = frozenset((*_COMPOSED, "$ref", "not", "enum", "const", "if", "then", "else"))
+NOT_AT_THE_ROOT = frozenset((*_COMPOSED, "$ref", "not", "enum", "const", "if", "then", "else"))
 _DEEPEST = 8  # references and alternatives inside each other that are followed
 _MOST = 1000  # of them in one schema
 
@@ -28,14 +28,14 @@ def rooted(schema: dict[str, Any] | None) -> dict[str, Any]:
     """
     if schema is None:
         return NO_ARGUMENTS
-    if schema.get("type") == "object" and not schema.keys() & _NOT_AT_THE_ROOT:
+    if schema.get("type") == "object" and not schema.keys() & NOT_AT_THE_ROOT:
         return schema
     properties, required = _merged(schema, schema, 0, [_MOST])
-    root = {name: value for name, value in schema.items() if name not in _NOT_AT_THE_ROOT}
+    root = {name: value for name, value in schema.items() if name not in NOT_AT_THE_ROOT}
     root |= {"type": "object", "properties": properties}
     if required:
         root["required"] = required
-    lost = {name: schema[name] for name in schema if name in _NOT_AT_THE_ROOT and name not in ("allOf", "$ref")}
+    lost = {name: schema[name] for name in schema if name in NOT_AT_THE_ROOT and name not in ("allOf", "$ref")}
     if lost:
         before, words = schema.get("description"), msgspec.json.encode(lost).decode()[:2000]
         root["description"] = f"{before}\n\n{words}" if isinstance(before, str) and before else words
@@ -77,6 +77,34 @@ def _target(reference: Any, whole: dict[str, Any]) -> Any:
     for name in reference.removeprefix("#").strip("/").split("/") if isinstance(reference, str) else ():
         found = found.get(name) if isinstance(found, dict) else None
     return found
+
+
+# ---- OpenAI
+
+
+def closed(schema: Any) -> bool:
+    """Whether OpenAI holds an answer strictly to this: every property of an object is required, and no further one is
+    allowed. Source: OpenAI, "Structured outputs", supported schemas.
+    """
+    left = [schema]
+    while left:
+        item = left.pop()
+        if isinstance(item, list):
+            left.extend(item)
+        if not isinstance(item, dict):
+            continue
+        properties, required = item.get("properties"), item.get("required")
+        if isinstance(properties, dict) or item.get("type") == "object":
+            names = set(properties) if isinstance(properties, dict) else set()
+            listed = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+            if item.get("additionalProperties") is not False or names != listed:
+                return False
+        for name, value in item.items():
+            if name in _MAPS and isinstance(value, dict):
+                left.extend(value.values())
+            elif name not in ("const", "default", "enum", "examples"):
+                left.append(value)
+    return isinstance(schema, dict)
 
 
 # ---- Claude

@@ -86,6 +86,7 @@ def fit(asked: Conversation, rules: Rules) -> Fitted:
     messages: Sequence[Message] = asked.messages
     for step in _STEPS:
         messages = step(messages, rules, lost)
+    asked = _without_twins(asked, lost)
     renamed = renamings(_names_in(asked), rules.names)
     if renamed:
         messages = [replace(message, parts=_renamed(message.parts, renamed)) for message in messages]
@@ -93,6 +94,17 @@ def fit(asked: Conversation, rules: Rules) -> Fitted:
         asked = replace(asked, tools=tuple(tools), tool_name=renamed.get(asked.tool_name, asked.tool_name))
     fitted = replace(asked, messages=tuple(messages), lost=tuple(sorted(lost)))
     return Fitted(fitted, {sent: own for own, sent in renamed.items()})
+
+
+def _without_twins(asked: Conversation, lost: set[str]) -> Conversation:
+    """Of tools that share a name the first: hosts refuse the others, and nobody could tell their calls apart."""
+    first: dict[str, Tool] = {}
+    for tool in asked.tools:
+        if isinstance(tool, Tool) and first.setdefault(tool.name, tool) != tool:
+            lost.add("tools.duplicates")
+    if len(first) == sum(isinstance(tool, Tool) for tool in asked.tools):
+        return asked
+    return replace(asked, tools=tuple(t for t in asked.tools if not isinstance(t, Tool) or first[t.name] is t))
 
 
 def _each(messages: Sequence[Message], change: Callable[[Message], Iterable[Part]]) -> list[Message]:

@@ -231,6 +231,7 @@ def test_a_rows_own_stream_options_go_with_ours_and_the_callers_win() -> None:
     assert "stream_options" not in sent(b"", provider, ask_usage=False)
 
 
+STRICT = {"type": "object", "strict": 1}  # no flag here
 # Each: the quirks -> the members given -> the members sent, beside model, messages and the streaming ones.
 ROOT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({}, {"max_tokens": 5, "max_completion_tokens": 6}, {"max_tokens": 5, "max_completion_tokens": 6}),
@@ -255,8 +256,15 @@ ROOT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"integer_logprobs": True}, {"n": 1}, {"n": 1}),
     (
         {"strip_tool": ["strict"]},
-        {"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"strict": 1}}}]},
-        {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"strict": 1}}}]},
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {"name": "f", "strict": True, "parameters": {"type": "object", "strict": 1}},
+                }
+            ]
+        },
+        {"tools": [{"type": "function", "function": {"name": "f", "parameters": STRICT}}]},
     ),
     ({"strip_tool": ["strict"]}, {"tools": [{"type": "web"}, 7]}, {"tools": [{"type": "web"}, 7]}),
     ({"strip_tool": ["strict"]}, {"tools": None}, {"tools": None}),

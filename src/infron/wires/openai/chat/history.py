@@ -28,7 +28,8 @@ _NULL = Raw(b"null")
 _NAMES = Names("A-Za-z0-9_-", 64)
 _IDS = Ids(r"[\s\S]{1,40}", unique=False)
 # Of what may have to be changed on any host.
-_SIGNS = (b'"tool_calls"', b'"tool"', b":null", b": null", b"[]", b'thinking"', b'"reasoning"')
+_SIGNS = (b'"tool_calls"', b'"tool"', b":null", b": null", b"[]", b'thinking"', b'"reasoning"', b'"tool_use"')
+_SIGNS_OF_MEDIA = (b'_url"', b'"input_', b'"file"')  # which an answer cannot hold
 
 
 def rules_of(quirks: MessageQuirks) -> Rules:
@@ -81,6 +82,8 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
         return True
     said = bytes(view)
     if any(sign in said for sign in _SIGNS):
+        return True
+    if any(sign in said for sign in _SIGNS_OF_MEDIA) and b'"assistant"' in said:
         return True
     return any(f'"{name}"'.encode() in said for name in (*quirks.strip, *_roles_of_note(quirks)))
 

@@ -5,7 +5,7 @@ It never knows who the caller is, and never chooses the provider.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,9 +17,10 @@ from infron.request import Outgoing, Request
 from infron.wires import session
 from infron.wires.body import read
 from infron.wires.errors import Headers
-from infron.wires.json_guard import LARGE, items_of, written
+from infron.wires.json_guard import LARGE, written
 from infron.wires.openai.chat import history
 from infron.wires.openai.chat.messages import asked_in, conversation_of, fields_of, neutral
+from infron.wires.openai.chat.tools import fit_format, fit_tools
 
 NAME = "openai-chat"
 PATHS = ("/v1/chat/completions",)
@@ -65,6 +66,8 @@ def encode_request(
     fields: dict[str, Any] = dict(given)
     fields["model"] = provider_model
     fields["stream"] = True
+    unheld: set[str] = set()
+    fit_format(fields, quirks, unheld)
     _set_stream_options(fields, provider, ask_usage)
     if quirks.max_tokens:
         other = "max_tokens" if quirks.max_tokens == "max_completion_tokens" else "max_completion_tokens"
@@ -83,18 +86,18 @@ def encode_request(
         fields.pop("stream_options", None)
     if quirks.only:
         fields = {name: value for name, value in fields.items() if name in quirks.only}
-    if quirks.strip_tool and fields.get("tools", _NULL) != _NULL:
-        fields["tools"] = Raw(_encode([_tool(tool, quirks.strip_tool) for tool in items_of(fields["tools"])]))
+    fit_tools(fields, quirks, unheld)
     fitted = history.fit(fields, provider.quirks.message)
     names |= fitted.names
+    unheld |= fitted.lost
     body = written(fields) if request.size > LARGE else _encode(fields)
     lost = {} if given.keys() <= fields.keys() else _lost(given, fields, quirks)
     if asked is None:
         dropped = tuple(sorted(name for names in lost.values() for name in names)) if lost else ()
     else:
         dropped = asked.left_out({neutral(name) for name in given} - lost.keys())
-    if fitted.lost:
-        dropped = (*dropped, *sorted(fitted.lost))
+    if unheld:
+        dropped = tuple(sorted({*dropped, *unheld}))
     return Outgoing(body=body, dropped=dropped, choices=_choices(fields), names=names)
 
 
@@ -154,12 +157,3 @@ def _set_integer_logprobs(fields: dict[str, Any]) -> None:
         fields["logprobs"] = 1 if top in (b"null", b"0") else Raw(top)
     elif wanted[:1].isdigit():
         fields["logprobs"] = Raw(wanted)
-
-
-def _tool(raw: Raw, names: Iterable[str]) -> Any:
-    try:
-        tool: dict[str, Any] = _members(raw)
-        tool["function"] = {name: value for name, value in _members(tool["function"]).items() if name not in names}
-    except (msgspec.ValidationError, KeyError):
-        return raw
-    return tool
