@@ -104,3 +104,15 @@ class SseDecoder(AnswerDecoder):
 
 def _is_whole(data: bytes) -> bool:
     return data.startswith(DONE) or (data.lstrip()[:1] == b"{" and lenient_json.value_of(data) is not None)
+
+
+def one_line(payload: bytes) -> bytes:
+    """The JSON of a frame in one line, also for clients that break it where Unicode does."""
+    if b"\n" in payload:
+        payload = payload.replace(b"\n", b" ")
+    if payload.isascii():
+        return payload
+    try:
+        return sse.unbroken(payload)
+    except UnicodeDecodeError:
+        return sse.unbroken(lenient_json.repaired(payload))

@@ -14,8 +14,9 @@ from msgspec import Raw
 
 from infron.catalog.definitions import Provider
 from infron.events import ClientEvent, Event, Finished, ToolCallStarted, Verbatim
-from infron.wires import lenient_json, sse
+from infron.wires import sse
 from infron.wires.anthropic.decoder import Frame, NeutralDecoder, frame_of
+from infron.wires.decoding import one_line
 from infron.wires.lenient_json import dict_in, dicts_in, string_in
 from infron.wires.usage import count_in
 
@@ -67,7 +68,7 @@ class VerbatimDecoder(NeutralDecoder):
         self, kind: str, facts: Frame, payload: bytes, content: bool, text: str, told: list[Event]
     ) -> Verbatim:
         if kind == "content_block_delta" and facts.type == kind:
-            return Verbatim(_DELTA, content, text, _line(payload))
+            return Verbatim(_DELTA, content, text, one_line(payload))
         if kind == "message_start" and isinstance(facts.message, dict):
             members = _members(payload)
             return Verbatim({**members, "type": _START, "message": _message(members["message"])}, content, text)
@@ -81,7 +82,7 @@ class VerbatimDecoder(NeutralDecoder):
         members = _MEMBERS.get(kind) or {"type": Raw(_encode(kind))}
         if facts.type != kind:
             payload = _encode({**members, **_members(payload), **members})
-        return Verbatim(members, content, text, _line(payload))
+        return Verbatim(members, content, text, one_line(payload))
 
     def _end(self, facts: Frame, payload: bytes) -> bytes:
         """The frame that tells the reason of the end and the counts, as libraries need it."""
@@ -93,18 +94,6 @@ class VerbatimDecoder(NeutralDecoder):
         frame["usage"] = {**dict_in(frame, "usage"), "output_tokens": self._usage.get("output_tokens", 0)}
         frame["delta"] = {"stop_sequence": None, **dict_in(frame, "delta"), "stop_reason": self._stop}
         return _encode(frame)
-
-
-def _line(payload: bytes) -> bytes:
-    """In one line, also for clients that break it where Unicode does."""
-    if b"\n" in payload:
-        payload = payload.replace(b"\n", b" ")
-    if payload.isascii():
-        return payload
-    try:
-        return sse.unbroken(payload)
-    except UnicodeDecodeError:
-        return sse.unbroken(lenient_json.repaired(payload))
 
 
 _EMPTY = {"type": Raw(b'"message"'), "role": Raw(b'"assistant"'), "content": Raw(b"[]")}
