@@ -55,6 +55,7 @@ def test_every_error_type_is_documented(kind: type[errors.InfronError]):
     "kind",
     [
         definitions.Provider,
+        definitions.Also,
         definitions.Auth,
         definitions.RequestQuirks,
         definitions.MessageQuirks,

@@ -48,6 +48,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     user: str | None = None
     session_id: str | None = None
     service_tier: str | None = None  # it changes the price
+    kinds: frozenset[str] = frozenset()  # types of tools in it, which not every host of its own API takes
 
     @cached_property
     def conversation(self) -> Conversation:

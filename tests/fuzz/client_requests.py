@@ -123,6 +123,7 @@ MODELS = {
     "bedrock": ("us.anthropic.claude-opus-4-5-20251101-v1:0", "amazon.nova-2-lite-v1:0", "openai.gpt-oss-120b-1:0"),
     "cloudflare": ("@cf/meta/llama-3.1-8b-instruct",),
     "cohere": ("command-a-03-2025",),
+    "openai-responses": ("gpt-5.2",),
     "gemini": ("gemini-3-pro-preview", "gemini-2.5-flash", "gemma-3-27b-it"),
     "replicate": ("openai/gpt-5", "meta/meta-llama-3-70b-instruct", "deployments/a/b"),
 }

@@ -131,6 +131,24 @@ def judge_cohere(body: dict[str, Any]) -> None:
     assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", tool["function"]["name"]) for tool in body["tools"])
 
 
+def judge_responses(body: dict[str, Any]) -> None:
+    due: list[str] = []
+    calls: list[str] = []
+    for item in body["input"]:
+        assert item["type"] != "reasoning"  # of the models here none is OpenAI's
+        if item["type"] == "function_call_output":
+            assert item["call_id"] == due.pop(0)
+        elif item["type"] == "function_call":
+            due.append(item["call_id"])
+            calls.append(item["call_id"])
+            assert isinstance(json.loads(item["arguments"]), dict)
+            assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", item["name"])
+        else:
+            assert due == []
+    assert len(set(calls)) == len(calls) == 4
+    assert PICTURE.data in json.dumps(body["input"])
+
+
 JUDGES = {
     "anthropic": judge_anthropic,
     "bedrock": judge_bedrock,
@@ -138,6 +156,7 @@ JUDGES = {
     "openai-chat": judge_chat,
     "cloudflare": judge_chat,
     "cohere": judge_cohere,
+    "openai-responses": judge_responses,
 }
 MODELS = {"anthropic": "claude-opus-5", "bedrock": "us.anthropic.claude-sonnet-4-6", "gemini": "gemini-3.1-pro"}
 

@@ -189,6 +189,18 @@ FLAT_QUIRKS: dict[str, tuple[str, str]] = {
 NEEDLESS_QUIRKS = frozenset(("loose_tool_calls", "split_content"))
 
 
+class Also(Definition, frozen=True):
+    """A further wire that it speaks, at the same address and with the same key. `path`: empty where it does not.
+
+    `takes`: the types of tools that it knows there (empty = all): requests with others are put in its own wire.
+    `quirks`: where it differs from that wire; those of its own wire do not count there.
+    """
+
+    path: str
+    takes: list[str] = []
+    quirks: Quirks = Quirks()
+
+
 class Provider(Definition, frozen=True):
     """Who serves, where, on which wire, and what hanging up does there.
 
@@ -201,6 +213,7 @@ class Provider(Definition, frozen=True):
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
     request is sent: `since` and `successor` say so to whoever asks. `api_key` comes from the configuration only.
+    `also`: wire -> how it is asked there: what clients of that API send goes on as it came.
     `bundled`: a process of the gateway serves it, which says itself where it listens.
     `retry_unanswered`: a request that crosses with the closing of the kept connection it is written to, so that nothing
     at all comes back, is sent once more.
@@ -215,6 +228,7 @@ class Provider(Definition, frozen=True):
     version_path: str = ""
     chat_path: str = "/chat/completions"
     models_path: str | None = "/models"
+    also: dict[str, Also] = {}
     auth: Auth = Auth()
     api_key: str | None = None
     headers: dict[str, str] = {}

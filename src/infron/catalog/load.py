@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -47,12 +47,15 @@ class Catalog:
         alias: dict[str, str],
         environ: Mapping[str, str],
         notes: tuple[str, ...] = (),
+        also: Mapping[tuple[str, str], Provider] | None = None,
     ) -> None:
+        """`also`: of each provider, the definition by which it is asked on a further wire."""
         self.notes = notes
         self.providers = providers
         self.models = models
         self.alias = alias
         self._environ = environ
+        self._also = also or {}
         self._endpoints = {provider.id: endpoint(provider, environ) for provider in providers.values()}
         offers = ((offer, f"models.toml, {model.id}") for model in models.values() for offer in model.served_by)
         self._prices = {(o.provider, o.id): price_from(o.price, source) for o, source in offers if o.price}
@@ -63,6 +66,14 @@ class Catalog:
     def find_provider(self, name: str) -> Provider | None:
         """The provider with this id, alias or display name, in any case."""
         return self.providers.get(self.alias.get(name.lower(), ""))
+
+    def speaking(self, provider: Provider, wire: str, kinds: Set[str]) -> Provider:
+        """The definition by which a client of this wire's API is served: that of a further wire of the provider, if it
+        has it and takes these types of tools there; else its own.
+        """
+        also = self._also.get((provider.id, wire))
+        takes = provider.also[wire].takes if also else []
+        return also if also and (not takes or kinds <= set(takes)) else provider
 
     def usable(self, provider: Provider) -> ProviderEndpoint | str:
         """Where to send requests for this provider, or the sentence that says why there is nowhere."""
@@ -156,7 +167,27 @@ def load_catalog(
         if "/" not in key:
             raise _wrong(where, keys, 'a model id is "author/slug"', path)
         checked[key] = _model(key, _merged(models.get(key, {}), own), alias, where, keys, path)
-    return Catalog(providers, checked, alias, environ, tuple(notes))
+    also = {
+        (provider.id, wire): _speaking(provider, wire, wires)
+        for provider in providers.values()
+        for wire in provider.also
+        if provider.also[wire].path
+    }
+    return Catalog(providers, checked, alias, environ, tuple(notes), also)
+
+
+def _speaking(provider: Provider, wire: str, wires: Mapping[str, Spoken]) -> Provider:
+    """How it is asked on a further wire: by its address and its key, in that one's form."""
+    defaults, also = wires[wire].DEFAULTS, provider.also[wire]
+    return msgspec.structs.replace(
+        provider,
+        wire=wire,
+        chat_path=also.path,
+        headers={**defaults.get("headers", {}), **provider.headers},
+        usage=defaults.get("usage", provider.usage),
+        quirks=also.quirks,
+        also={},
+    )
 
 
 def _shipped(name: str) -> dict[str, Table]:
@@ -257,6 +288,11 @@ def _check_provider(
         url = urlsplit(base or "http://host")
         if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment or "@" in url.netloc:
             raise _wrong(where, [*keys, field], "expected http(s)://host/path, without a key or a query", path)
+    for wire, also in provider.also.items():
+        if wire not in wires:
+            raise _wrong(where, [*keys, "also"], f"expected {any_of(sorted(wires))}, got {wire!r}", path)
+        if also.path and not also.path.startswith("/"):
+            raise _wrong(where, [*keys, "also", wire], 'expected a path that starts with "/"', path)
     for field, template in (
         ("base_url", provider.base_url or ""),
         ("chat_path", provider.chat_path.replace("{model}", "")),

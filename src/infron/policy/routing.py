@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog
@@ -79,6 +80,18 @@ def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str 
     if not found:
         raise first_error or _unknown(request.model, catalog)
     return _preferred(request, catalog, list(found.values()))
+
+
+def spoken(candidates: tuple[Candidate, ...], request: Request, catalog: Catalog) -> tuple[Candidate, ...]:
+    """The same, each on the wire of the request's own API where its provider has that too."""
+    return tuple([_speaking(candidate, request, catalog) for candidate in candidates])
+
+
+def _speaking(candidate: Candidate, request: Request, catalog: Catalog) -> Candidate:
+    provider = candidate.provider
+    if request.api not in provider.also:
+        return candidate
+    return replace(candidate, provider=catalog.speaking(provider, request.api, request.kinds))
 
 
 def _of_model(

@@ -11,6 +11,7 @@ from infron.testing.cloudflare import CloudflareVoice
 from infron.testing.cohere import CohereVoice
 from infron.testing.gemini import GeminiVoice
 from infron.testing.openai_chat import OpenAIVoice
+from infron.testing.openai_responses import ResponsesVoice
 from infron.testing.replicate import ReplicateVoice
 from infron.testing.scripts import Voice
 
@@ -22,6 +23,7 @@ _VOICES: tuple[type[Voice], ...] = (
     CohereVoice,
     CloudflareVoice,
     ReplicateVoice,
+    ResponsesVoice,
 )
 SCRIPTS: dict[str, type[Voice]] = {voice.wire: voice for voice in _VOICES}
 

@@ -12,6 +12,7 @@ from infron.wires.openai import responses as openai_responses
 
 PROVIDER_WIRES: dict[str, ProviderWire] = {
     "openai-chat": openai_chat,
+    "openai-responses": openai_responses,
     "anthropic": anthropic,
     "bedrock": bedrock,
     "cloudflare": cloudflare,

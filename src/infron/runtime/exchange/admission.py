@@ -82,4 +82,4 @@ class ExchangeAdmission:
                 if len(self._routes) > MOST_ROUTES:
                     self._routes.clear()
                 self._routes[request.model] = known
-        return known
+        return routing.spoken(known, request, self._context.providers.catalog)

@@ -196,12 +196,13 @@ class Providers:
     def __init__(self, catalog: Catalog, bundled: LocalModel | None) -> None:
         self.catalog = catalog
         self.bundled = bundled
-        self._handles: dict[str, ProviderHandle] = {}
+        self._handles: dict[tuple[str, str], ProviderHandle] = {}
 
     def handle(self, provider: Provider) -> ProviderHandle:
-        found = self._handles.get(provider.id)
+        key = provider.id, provider.wire
+        found = self._handles.get(key)
         if found is None:
-            found = self._handles[provider.id] = self._made(provider)
+            found = self._handles[key] = self._made(provider)
         return found
 
     def _made(self, provider: Provider) -> ProviderHandle:

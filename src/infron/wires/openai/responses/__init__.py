@@ -1,15 +1,26 @@
-"""OpenAI's Responses API, the client's side."""
+"""OpenAI's Responses API, both sides."""
 
 from infron.wires.errors import render_error
-from infron.wires.openai.responses.encoder import MEDIA_TYPE, Accumulator, Encoder
+from infron.wires.openai.responses.decoder import MEDIA_TYPE, parse_error
+from infron.wires.openai.responses.encoder import Accumulator, Encoder
 from infron.wires.openai.responses.parse import NAME, PATHS, parse
+from infron.wires.openai.responses.request import encode_request
+from infron.wires.openai.responses.verbatim import Decoder
+
+DEFAULTS = {"chat_path": "/responses", "usage": "always"}
+CAN_CALL = False
 
 __all__ = [
+    "CAN_CALL",
+    "DEFAULTS",
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
     "Accumulator",
+    "Decoder",
     "Encoder",
+    "encode_request",
     "parse",
+    "parse_error",
     "render_error",
 ]

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from infron.errors import InfronError
-from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta
+from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, Verbatim
 from infron.request import Request
 from infron.wires import sse
 from infron.wires.openai.chat.answer import cost_members
+from infron.wires.openai.responses.handed_on import HandedOn
 from infron.wires.openai.responses.items import Items, Told
 from infron.wires.openai.responses.tools import Toolbox, additional_tools
 
@@ -58,12 +59,13 @@ _CODES = ("rate_limit_exceeded", "server_error", "context_length_exceeded", "ins
 
 
 class Response:
-    """The response object of one answer: what encoder and accumulator have in common."""
+    """The response object of one answer: what encoder and accumulator have in common. `_host`: one handed on."""
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._id, self._created, self._request = id, created, request
         self._reason = ""
         self._billed: Billed | None = None
+        self._host = HandedOn()
         self._given = {name: msgspec.json.decode(request.fields[name]) for name in _ECHOED if name in request.fields}
         include = request.fields.get("include")
         encrypted = include is not None and b"reasoning.encrypted_content" in bytes(include)
@@ -80,13 +82,11 @@ class Response:
             name: default if self._given.get(name) is None else self._given[name] for name, default in _ECHOED.items()
         }
         billed = self._billed
-        more: dict[str, Any] = {}
-        if billed is not None:
-            more = {"provider": billed.provider, **cost_members(billed.charge)}
         return {
             "id": self._id,
             "object": "response",
             "created_at": self._created,
+            "completed_at": None,
             "status": status,
             "error": error,
             "incomplete_details": None if incomplete is None else {"reason": incomplete},
@@ -94,11 +94,28 @@ class Response:
             "output": self._items.output if status != "in_progress" else [],
             "usage": None if billed is None else usage_of(billed),
             **echoed,
-            **more,
+            **_shown(billed),
         }
+
+    def _own(self) -> dict[str, Any]:
+        """What is ours in a response of a host's own."""
+        return {"id": self._id, "model": self._request.model}
+
+    def _final(self) -> dict[str, Any]:
+        """The response that ends an answer which came to its end."""
+        if self._host.ended:
+            billed = self._billed
+            counts = {} if billed is None else usage_of(billed)
+            return {**self._host.final(counts), **self._own(), **_shown(billed)}
+        return self._object(self._status())
 
     def _status(self) -> str:
         return "incomplete" if self._reason in _INCOMPLETE else "completed"
+
+
+def _shown(billed: Billed | None) -> dict[str, Any]:
+    """Who answered, and what that costs."""
+    return {} if billed is None else {"provider": billed.provider, **cost_members(billed.charge)}
 
 
 def usage_of(billed: Billed) -> dict[str, Any]:
@@ -126,6 +143,8 @@ class Encoder(Response):
             self._items.grow(event.text)
             self._number += 1
             return _DELTA % (self._number - 1, self._lead) + sse.unbroken(_encode(event.text)) + b"}\n\n"
+        if isinstance(event, Verbatim):
+            return self._hand_on(event)
         if isinstance(event, Started):
             return b""  # another provider may still have to answer
         if isinstance(event, Finished) and not event.choice:
@@ -134,6 +153,18 @@ class Encoder(Response):
         where = self._items.growing()
         self._lead = _encode({**where, "logprobs": []})[1:-1] if where else b""
         return out
+
+    def _hand_on(self, event: Verbatim) -> bytes:
+        """An event as it came, but for what is ours in a response; the last one waits for the billed counts."""
+        kind, response = self._host.take(event)
+        if response is None:
+            begun = b"" if self._begun else self._start()  # its host forgot to say that it begins
+            self._number += 1
+            return b"%bevent: %b\ndata: %b\n\n" % (begun, kind, event.rest)
+        if self._host.ended:
+            return b"" if self._begun else self._start()
+        self._begun = True
+        return self._event(kind.decode(), {"response": {**response, **self._own()}})
 
     def usage(self, billed: Billed) -> bytes:
         """The counts that are billed; they are told with the end."""
@@ -151,8 +182,8 @@ class Encoder(Response):
 
     def close(self) -> bytes:
         out = self._start() + self._events(self._items.finish())
-        status = self._status()
-        return out + self._event(f"response.{status}", {"response": self._object(status)})
+        kind = self._host.ended or f"response.{self._status()}"
+        return out + self._event(kind, {"response": self._final()})
 
     def _start(self) -> bytes:
         if self._begun:
@@ -175,6 +206,9 @@ class Accumulator(Response):
     """The same events to the one JSON of an answer that is not streamed."""
 
     def add(self, event: AnyClientEvent) -> None:
+        if isinstance(event, Verbatim):
+            self._host.take(event)
+            return
         if isinstance(event, Finished) and not event.choice:
             self._reason = event.reason
         for _ in self._items.take(event):
@@ -184,4 +218,4 @@ class Accumulator(Response):
         self._billed = billed
         for _ in self._items.finish():
             pass
-        return _encode(self._object(self._status()))
+        return _encode(self._final())

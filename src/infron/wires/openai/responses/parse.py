@@ -31,7 +31,7 @@ from infron.wires.errors import Headers
 from infron.wires.openai.chat.parts import parts_of
 from infron.wires.openai.chat.steering import reasoning_of
 from infron.wires.openai.responses.reasoning import opened, texts_of
-from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments
+from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments, kinds_in
 from infron.wires.request_fields import count_of, decoded, object_of, objects_of, string_of, wrong
 
 NAME = "openai-responses"
@@ -89,7 +89,7 @@ def parse(body: bytes, headers: Headers) -> Request:
                 param=name,
                 code="previous_response_not_found",
             )
-    return replace(request, include_usage=True)
+    return replace(request, include_usage=True, kinds=kinds_in(request.fields))
 
 
 def conversation_of(fields: Mapping[str, Raw]) -> Conversation:

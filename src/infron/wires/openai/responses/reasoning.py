@@ -41,6 +41,11 @@ def sealed(format: str, signature: str, data: str, id: str = "") -> str | None:
     return _MARK + base64.urlsafe_b64encode(_encode(envelope)).decode().rstrip("=")
 
 
+def is_ours(content: str) -> bool:
+    """Whether only this gateway can read it."""
+    return content.startswith(_MARK)
+
+
 def opened(content: str, summary: str, id: str) -> Thinking:
     """The thought of a reasoning item; a bare one where `content` is none that can be read."""
     if not content.startswith(_MARK):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import Raw, Struct
 
 from infron.conversation import Tool
 from infron.wires import lenient_json
@@ -138,6 +139,33 @@ def as_input(arguments: str) -> str:
         return value
     texts = [text for text in read.values() if isinstance(text, str)]
     return texts[0] if len(texts) == 1 else arguments
+
+
+# ---- what not every host of this API knows
+
+_SIGNS = {
+    b'"additional_tools"': "additional_tools",
+    b'"custom_tool_call': "custom",
+    b'"namespace"': "namespace",
+    b'"tool_search_': "tool_search",
+}
+
+
+class _Tool(Struct, gc=False):
+    type: Any = None
+
+
+_tools = msgspec.json.Decoder(list[_Tool]).decode
+
+
+def kinds_in(fields: Mapping[str, Raw]) -> frozenset[str]:
+    """The types of the tools in a request, and of those that its history speaks of."""
+    try:
+        kinds = {tool.type for tool in _tools(fields.get("tools") or b"[]") if isinstance(tool.type, str)}
+    except msgspec.DecodeError:  # whoever reads them says what is wrong
+        kinds = set()
+    said = bytes(memoryview(fields["input"]))
+    return frozenset(kinds.union(kind for sign, kind in _SIGNS.items() if sign in said))
 
 
 def additional_tools(items: Any) -> Iterator[Any]:

@@ -1,0 +1,95 @@
+"""An answer of a host of the Responses API to a client that speaks it too: its events go on as they came.
+
+It never knows the client, nor what a token costs. What client libraries would break on is put right: events without a
+number, and the events of an answer that came in one piece.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw
+
+from infron.catalog.definitions import Provider
+from infron.events import ClientEvent, Event, Finished, Verbatim
+from infron.wires import sse
+from infron.wires.decoding import one_line
+from infron.wires.lenient_json import string_in
+from infron.wires.openai.responses.decoder import BEGINNINGS, ENDS, Frame, NeutralDecoder, place_of
+
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+_ARGUMENTS = frozenset(("response.custom_tool_call_input.delta", "response.function_call_arguments.delta"))
+_TEXTS = frozenset(
+    (
+        "response.output_text.delta",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_text.delta",
+        "response.refusal.delta",
+    )
+)
+_SILENT = ("message", "reasoning")  # items that say nothing as they begin
+MOST_KINDS = 100
+
+
+class VerbatimDecoder(NeutralDecoder):
+    """One answer to its own events: of each the neutral reading says what it commits to and counts.
+
+    Of a Verbatim `members` holds its `type`; and `response`, where a whole response stands in it: then `rest` is empty.
+    """
+
+    def __init__(
+        self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = True
+    ) -> None:
+        super().__init__(provider, max_frame_bytes, key)
+        self._number = 0
+        self._kinds: dict[str, dict[str, Raw]] = {}
+
+    def _tell(self, kind: str, frame: Frame, payload: bytes, events: list[Event]) -> None:
+        if (kind in _TEXTS or kind in _ARGUMENTS) and isinstance(frame.delta, str):
+            (self._told if kind in _TEXTS else self._argued).add(place_of(frame))
+            content = frame.delta != ""
+            events.append(Verbatim(self._named(kind), content, frame.delta, self._line(kind, frame, payload)))
+            return
+        told: list[Event] = []
+        super()._tell(kind, frame, payload, told)
+        if kind.startswith("response.") and not (self._over and not self.finished):
+            said = [event for event in told if isinstance(event, ClientEvent)]
+            content, text = any([event.content for event in said]), "".join([event.text for event in said])
+            events.append(self._handed_on(kind, frame, payload, content, text))
+        for event in told:
+            if isinstance(event, Finished):
+                events.append(Finished(event.reason, event.native, told=True))
+            elif not isinstance(event, ClientEvent):
+                events.append(event)
+
+    def _handed_on(self, kind: str, frame: Frame, payload: bytes, content: bool, text: str) -> Verbatim:
+        members = self._named(kind)
+        if (kind in BEGINNINGS or kind in ENDS) and isinstance(frame.response, dict):
+            self._number += 1
+            return Verbatim({**members, "response": _members(payload)["response"]}, content, text)
+        if kind == "response.output_item.added" and isinstance(frame.item, dict):
+            content = content or string_in(frame.item, "type") not in _SILENT  # the host's own tools begin to work
+        return Verbatim(members, content, text, self._line(kind, frame, payload))
+
+    def _named(self, kind: str) -> dict[str, Raw]:
+        """The members of each event of this kind."""
+        known = self._kinds.get(kind)
+        if known is None:
+            known = {"type": Raw(_encode(kind))}
+            if len(self._kinds) < MOST_KINDS:
+                self._kinds[kind] = known
+        return known
+
+    def _line(self, kind: str, frame: Frame, payload: bytes) -> bytes:
+        number, self._number = self._number, self._number + 1
+        if type(frame.sequence_number) is int and frame.type == kind:
+            return one_line(payload)
+        return one_line(_encode({"sequence_number": number, **_members(payload), "type": kind}))
+
+
+def Decoder(
+    provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "", verbatim: bool = False
+) -> NeutralDecoder:
+    """As the contract says."""
+    return (VerbatimDecoder if verbatim else NeutralDecoder)(provider, max_frame_bytes, key)
