@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -167,13 +167,13 @@ def load_catalog(
         if "/" not in key:
             raise _wrong(where, keys, 'a model id is "author/slug"', path)
         checked[key] = _model(key, _merged(models.get(key, {}), own), alias, where, keys, path)
-    also = {
-        (provider.id, wire): _speaking(provider, wire, wires)
-        for provider in providers.values()
-        for wire in provider.also
-        if provider.also[wire].path
-    }
-    return Catalog(providers, checked, alias, environ, tuple(notes), also)
+    return Catalog(providers, checked, alias, environ, tuple(notes), _also(providers.values(), wires))
+
+
+def _also(providers: Iterable[Provider], wires: Mapping[str, Spoken]) -> dict[tuple[str, str], Provider]:
+    """By id and wire, how providers are asked on their further wires."""
+    spoken = ((provider, wire) for provider in providers for wire, also in provider.also.items() if also.path)
+    return {(provider.id, wire): _speaking(provider, wire, wires) for provider, wire in spoken}
 
 
 def _speaking(provider: Provider, wire: str, wires: Mapping[str, Spoken]) -> Provider:

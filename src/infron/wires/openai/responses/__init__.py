@@ -6,9 +6,11 @@ from infron.wires.openai.responses.encoder import Accumulator, Encoder
 from infron.wires.openai.responses.parse import NAME, PATHS, parse
 from infron.wires.openai.responses.request import encode_request
 from infron.wires.openai.responses.verbatim import Decoder
+from infron.wires.whole import by_member
 
 DEFAULTS = {"chat_path": "/responses", "usage": "always"}
 CAN_CALL = False
+whole_request = by_member
 
 __all__ = [
     "CAN_CALL",
@@ -23,4 +25,5 @@ __all__ = [
     "parse",
     "parse_error",
     "render_error",
+    "whole_request",
 ]
