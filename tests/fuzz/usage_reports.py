@@ -163,6 +163,10 @@ STREAMS: dict[str, tuple[bytes, ...]] = {
     ),
     "cloudflare": (b'data: {"response":"hi"}\n\ndata: {"response":"","usage":@}\n\n', b"data: [DONE]\n\n"),
     "replicate": (b'{"id":"p1","status":"succeeded","output":["hi"],"metrics":@}',),
+    "openai-responses": (
+        b'data: {"type":"response.output_text.delta","output_index":0,"delta":"hi"}\n\n',
+        b'data: {"type":"response.completed","response":{"status":"completed","usage":@}}\n\n',
+    ),
 }
 
 
@@ -201,9 +205,14 @@ BEDROCK = {
 }  # fmt: skip
 COUNTS = {"input_tokens": 100, "output_tokens": 50}
 COHERE = {"billed_units": COUNTS, "tokens": {"input_tokens": 170, "output_tokens": 50}, "cached_tokens": 16}
+RESPONSES = {
+    **COUNTS, "total_tokens": 150, "input_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 5},
+    "output_tokens_details": {"reasoning_tokens": 50}, "cost": 0.001,
+}  # fmt: skip
 REPORTS: dict[str, Any] = {
     "openai-chat": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI, "bedrock": BEDROCK, "cohere": COHERE,
     "cloudflare": OPENAI, "replicate": {"input_token_count": 100, "output_token_count": 50, "predict_time": 1.5},
+    "openai-responses": RESPONSES,
 }  # fmt: skip
 NUMBERS = b'1e400 NaN -Infinity 1.5 50.0 -1 1099511627777 1e12 0 true null [] "50" 1%b'.replace(
     b"%b", b"0" * 400
