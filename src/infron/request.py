@@ -31,6 +31,7 @@ NO_WISHES = Preferences()
 class Request(Struct, frozen=True, kw_only=True, dict=True):
     """What the caller wants, said in one client API, which `api` names.
 
+    `include_usage`: counts at the end of a stream; None: neither asked for nor declined.
     `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to be replaced in
     them, as a receipt names it. `conversation_of`: reads them. `size`: of the client's body, in bytes.
     """
@@ -38,7 +39,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     api: str
     model: str
     stream: bool
-    include_usage: bool
+    include_usage: bool | None
     fields: dict[str, Raw]
     conversation_of: Callable[[Mapping[str, Raw]], Conversation]
     size: int = 0

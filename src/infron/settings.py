@@ -78,6 +78,16 @@ class KeepAlive(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = False
 
 
+class Chat(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    usage: Annotated[
+        Literal["always", "asked"],
+        Meta(
+            description="Counts and cost at the end of a stream: unless a request declines them, or only if it asks "
+            "for them with stream_options.include_usage."
+        ),
+    ] = "always"
+
+
 class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_body_bytes: Annotated[Count, Meta(description="Largest request body; a larger one is answered 413.")] = 32 << 20
     max_header_bytes: Annotated[
@@ -199,6 +209,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     server: ServerSection = ServerSection()
     ledger: LedgerSection = LedgerSection()
     keepalive: KeepAlive = KeepAlive()
+    chat: Chat = Chat()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     drain: Drain = Drain()
@@ -252,7 +263,7 @@ _DISCOVER = Setting(
 )
 # (section, old name) -> its name of today.
 OLD_NAMES = {("server", "drain_seconds"): "grace_seconds"}
-SECTIONS = ("server", "ledger", "keepalive", "limits", "timeouts", "drain", "billing", "log", "local")
+SECTIONS = ("server", "ledger", "keepalive", "chat", "limits", "timeouts", "drain", "billing", "log", "local")
 
 
 def settings() -> Iterator[Setting]:

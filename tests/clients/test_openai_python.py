@@ -35,10 +35,11 @@ async def test_it_streams_text_with_one_id(stage, client_of):
     stream = await client_of(there).chat.completions.create(**QUESTION, stream=True)
     chunks = [chunk async for chunk in stream]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Höher, 高い 🏗️"
-    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert chunks[-2].choices[0].finish_reason == "stop"
+    assert (chunks[-1].choices[0].delta.content, chunks[-1].usage.completion_tokens > 0) == (None, True)  # unasked
     assert {chunk.id for chunk in chunks} == {stream.response.headers["x-generation-id"]}
     assert {chunk.model for chunk in chunks} == {"mock/any"}
-    assert all(chunk.usage is None for chunk in chunks)
+    assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
 async def test_it_shows_usage_once_and_last_where_it_asked(stage, client_of):

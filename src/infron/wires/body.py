@@ -84,7 +84,7 @@ def read(
         api=api,
         model=given.model,
         stream=given.stream or False,
-        include_usage=options.get("include_usage") is True or usage.get("include") is True,
+        include_usage=_include_usage(options.get("include_usage"), usage.get("include")),
         fields=fields,
         conversation_of=conversation_of,
         size=len(body),
@@ -95,6 +95,12 @@ def read(
         session_id=given.session_id,
         service_tier=given.service_tier,
     )
+
+
+def _include_usage(*said: Any) -> bool | None:
+    """What OpenAI's field and OpenRouter's say: whichever asks is heard, then whichever declines."""
+    answers = [value for value in said if value.__class__ is bool]
+    return any(answers) if answers else None
 
 
 def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:

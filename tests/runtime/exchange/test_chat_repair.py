@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from rawclient import ask, gateway, settled, words
+from rawclient import Client, ask, gateway, settled, words
 
 from infron.policy import deadlines
 from infron.testing import DONE, ROLE, USAGE, Pause, ScriptedProvider, Wait, delta, speak, text
@@ -17,6 +17,11 @@ TOOLS = [{"type": "function", "function": {"name": name, "parameters": {"type": 
 
 def call(index: int, id: str, name: str, arguments: str) -> dict[str, Any]:
     return {"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def told(client: Client) -> list[Any]:
+    """What it received of the answer itself, without the counts."""
+    return [one for one in client.frames() if "usage" not in one]
 
 
 def ends(frames: list[Any]) -> list[tuple[int, str]]:
@@ -59,7 +64,7 @@ async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: st
         found = await settled(running, client.id)
     assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")
     if stream:
-        frames = client.frames()
+        frames = told(client)
         assert words(frames) == "w0 w1 w2 w3 "
         assert ends(frames) == [(len(frames) - 2, "stop")]
     else:
@@ -73,7 +78,7 @@ async def test_end_of_an_answer_is_told_where_nothing_follows_it() -> None:
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
         client = await (await ask(running.port)).head()
         await client.rest()
-    frames = client.frames()
+    frames = told(client)
     assert ends(frames) == [(len(frames) - 2, "stop")]
     assert frames[-1] == "[DONE]"
 
@@ -87,7 +92,7 @@ async def test_answer_that_calls_tools_ends_with_tool_calls(word: str, stream: b
         client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
         body = await client.rest()
         found = await settled(running, client.id)
-    choice = client.frames()[-2]["choices"][0] if stream else json.loads(body)["choices"][0]
+    choice = told(client)[-2]["choices"][0] if stream else json.loads(body)["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["native_finish_reason"] == word
     assert (found["finish_reason"], found["native_finish_reason"]) == ("tool_calls", word)
@@ -105,7 +110,7 @@ async def test_parallel_calls_at_one_index_are_two_calls(together: bool, stream:
         body = await client.rest()
     wanted = [("c1", "f", '{"x":1}'), ("c2", "g", '{"x":2}')]
     if stream:
-        assert calls_in(client.frames()) == wanted
+        assert calls_in(told(client)) == wanted
     else:
         calls = json.loads(body)["choices"][0]["message"]["tool_calls"]
         assert [(one["id"], one["function"]["name"], one["function"]["arguments"]) for one in calls] == wanted
@@ -159,7 +164,7 @@ async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(
         "STOP",
     )
     if stream:
-        frames = client.frames()
+        frames = told(client)
         assert words(frames) == "w0 w1 w2 w3 "
         assert ends(frames) == [(len(frames) - 2, "tool_calls")]
     else:

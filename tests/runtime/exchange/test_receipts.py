@@ -72,13 +72,44 @@ async def test_usage_is_metered_wherever_it_comes_and_shown_once_and_last(script
 
 
 @pytest.mark.parametrize("script", PLACES.values(), ids=PLACES)
-async def test_usage_is_not_shown_in_a_stream_unless_asked_for_and_metered_all_the_same(script: Script) -> None:
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+async def test_usage_that_nobody_asked_for_comes_with_a_choice_that_says_nothing(script: Script) -> None:
+    # Ten client libraries never ask, and show no counts; loops without care read the choice of every frame.
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+    ):
         client = await (await ask(running.port)).head()
         await client.rest()
+    (usage,) = usages(client)
+    last = client.frames()[-2]
+    assert last["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
+    assert {name: usage[name] for name in COUNTS} == COUNTS
+    assert (last["usage"], last["cost"]) == (usage, pytest.approx(37e-6))
+
+
+@pytest.mark.parametrize("script", PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(
+    ("setting", "fields"),
+    [
+        ("always", {"stream_options": {"include_usage": False}}),
+        ("always", {"usage": {"include": False}}),
+        ("asked", {}),
+        ("asked", {"stream_options": {"include_obfuscation": False}}),
+    ],
+)
+async def test_usage_that_is_declined_is_metered_all_the_same(
+    script: Script, setting: str, fields: dict[str, Any]
+) -> None:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row()}, chat={"usage": setting}) as running,
+    ):
+        client = await (await ask(running.port, **fields)).head()
+        await client.rest()
         found = await settled(running, client.id)
-        assert provider.calls[0].json["stream_options"] == {"include_usage": True}
+        assert provider.calls[0].json["stream_options"]["include_usage"] is True
     assert usages(client) == []
+    assert not any("usage" in one for one in client.frames())
     assert (found["tokens_prompt"], found["tokens_completion"]) == (7, 3)
 
 

@@ -243,7 +243,7 @@ def test_the_frames_that_are_ours() -> None:
         },
     }
     usage = json.loads(encoder.usage(billed(prompt=1)).removeprefix(b"data: "))
-    assert usage["choices"] == []
+    assert usage["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
     assert (usage["usage"]["prompt_tokens"], usage["cost"], usage["provider"]) == (1, None, "mock")
 
 

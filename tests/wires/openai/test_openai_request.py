@@ -28,7 +28,7 @@ def body(members: bytes = b"") -> bytes:
 
 def test_a_plain_request_is_read() -> None:
     request = parsed(body(b'"stream":true,"user":"u","session_id":"s","service_tier":"flex"'))
-    assert (request.model, request.stream, request.include_usage) == ("a/b", True, False)
+    assert (request.model, request.stream, request.include_usage) == ("a/b", True, None)
     assert (request.user, request.session_id, request.service_tier) == ("u", "s", "flex")
     assert not parsed(body()).stream
     assert not parsed(body(b'"stream":null')).stream
@@ -36,9 +36,10 @@ def test_a_plain_request_is_read() -> None:
 
 @pytest.mark.parametrize("asked", [b'"stream_options":{"include_usage":true}', b'"usage":{"include":true}'])
 def test_usage_is_asked_for_in_either_way(asked: bytes) -> None:
-    assert parsed(body(asked)).include_usage
-    assert not parsed(body(asked.replace(b"true", b"false"))).include_usage
-    assert not parsed(body(asked.replace(b"true", b"1"))).include_usage
+    assert parsed(body(asked)).include_usage is True
+    assert parsed(body(asked.replace(b"true", b"false"))).include_usage is False
+    assert parsed(body(asked.replace(b"true", b"null"))).include_usage is None
+    assert parsed(body(asked.replace(b"true", b'"yes"'))).include_usage is None
 
 
 def test_preferences_and_fallbacks_are_read() -> None:

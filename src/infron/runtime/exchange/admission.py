@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 
+from msgspec.structs import replace
+
 from infron.errors import Overloaded, RateLimited, ShuttingDown
 from infron.policy import access, routing
 from infron.policy.access import Key
@@ -30,6 +32,8 @@ class ExchangeAdmission:
     def begin(self, request: Request, key: Key | None, responder: Responder, asked: Asked) -> Exchange:
         """The exchange, to be begun. Raises InfronError where the request can be served by nobody, or not now."""
         context, running = self._context, len(self._context.registry)
+        if request.include_usage is None and context.config.chat.usage == "asked":
+            request = replace(request, include_usage=False)
         if context.registry.closing:
             raise ShuttingDown("The gateway is shutting down; try again in a moment.", retry_after=5)
         if running >= context.config.server.max_streams:

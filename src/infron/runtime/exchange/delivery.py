@@ -147,7 +147,7 @@ class Delivery:
             else:
                 self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
             return
-        if self._request.include_usage:
+        if self._request.include_usage is not False:
             self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
         self.held.append(self.encoder.close())
         self._end()

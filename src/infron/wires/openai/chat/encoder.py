@@ -29,12 +29,15 @@ DONE = sse.encode(b"[DONE]")
 
 _encode = msgspec.json.Encoder().encode
 
+_NOTHING_SAID = {"index": 0, "delta": {}, "finish_reason": None}
+
 
 class Encoder:
     """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(request.model))}
+        self._asked = request.include_usage
         self._lead = b""  # how a frame with the root members `_led` begins
         self._led: dict[str, Raw] | None = None
         self._begun: set[int] = set()  # choices of another API's answer that have told their role
@@ -71,8 +74,12 @@ class Encoder:
         return KEEP_ALIVE
 
     def usage(self, billed: Billed) -> bytes:
-        """The usage frame: counts, and `cost` and `cost_details` at the root (USD)."""
-        whole = {**self._head(), "provider": billed.provider, "choices": [], **usage_members(billed)}
+        """The usage frame: counts, and `cost` and `cost_details` at the root (USD).
+
+        To a client that did not ask for it, with a choice that says nothing: such read the choice of every frame.
+        """
+        choices = [] if self._asked else [_NOTHING_SAID]
+        whole = {**self._head(), "provider": billed.provider, "choices": choices, **usage_members(billed)}
         return sse.encode(sse.unbroken(_encode(whole)))
 
     def fail(self, error: InfronError) -> bytes:
