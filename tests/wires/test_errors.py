@@ -6,6 +6,7 @@ The bodies in `cases/errors` are what hosts were reported to send.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,14 @@ from infron.errors import (
     PaymentRequired,
     ProviderError,
     ProviderMisconfigured,
+    ProviderTimeout,
     ProviderUnavailable,
     RateLimited,
+    ShuttingDown,
     Unauthenticated,
 )
 from infron.wires import PROVIDER_WIRES
+from infron.wires.errors import error_object, message_in_stream
 from infron.wires.openai.chat import parse_error, render_error
 
 ROW = Provider(id="mock", name="Mock")
@@ -300,3 +304,43 @@ def test_any_body_becomes_an_error_that_can_be_shown(body: bytes, status: int) -
     shown = json.loads(render_error(error))["error"]
     assert 400 <= shown["metadata"]["status"] < 600
     assert all(isinstance(shown[name], str) and shown[name] for name in ("code", "type", "message"))
+
+
+# ---- in a stream
+
+
+LISTS = {  # by what agents see that a failed stream is worth another try; of their source, 2026-11
+    "pi": re.compile("server.?error|ended without|overloaded|timed? ?out", re.I),
+    "Continue": re.compile("connection reset|overloaded|server_error"),
+}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderUnavailable("mock.example closed the connection in the middle of the answer."),
+        ProviderTimeout("Mock sent nothing for 120 s."),
+        ProviderError("Overloaded", status=529, error_type="provider_overloaded", safe_to_retry=True),
+        ShuttingDown("The gateway is shutting down."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_message_in_stream_is_in_the_words_by_which_agents_try_again(error: InfronError) -> None:
+    # pi and Continue ended the turn where they try again when the bare connection is cut.
+    told = error_object(error, message_in_stream(error, True))
+    assert error.message in told["message"]
+    assert LISTS["pi"].search(told["message"])
+    assert LISTS["Continue"].search(told["message"].lower()) or told["type"] == "server_error"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimited("Slow down."),
+        ProviderMisconfigured("Mock refused the gateway's API key.", provider_status=401),
+        ProviderError("the model fell over", status=500, error_type="server", safe_to_retry=True),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_message_in_stream_stays_as_it_is(error: InfronError) -> None:
+    assert message_in_stream(error, True) == error.message

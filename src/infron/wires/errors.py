@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from infron.catalog.definitions import Provider
-from infron.errors import InfronError, ProviderError, ProviderMisconfigured
+from infron.errors import InfronError, ProviderError, ProviderMisconfigured, ProviderUnavailable
 from infron.request import Headers as Headers
 from infron.wires.wordings import says_too_long
 
@@ -249,8 +249,21 @@ def _openai_type(error: InfronError) -> str:
     return _OPENAI_TYPES.get(error.status) or ("invalid_request_error" if error.status < 500 else "server_error")
 
 
-def error_object(error: InfronError) -> dict[str, Any]:
-    """The `error` member of a body or a frame."""
+def message_in_stream(error: InfronError, begun: bool) -> str:
+    """What is told of an error that ends a stream. `begun`: after a part of the answer.
+
+    A frame has no status by which agents could see that it is worth another try: they go by words. Those here are in
+    the lists of pi, Continue, Copilot, opencode, Vibe and aider (2026-11). A provider's own words stay as they are.
+    """
+    if error.status < 500 or error.should_retry is False or isinstance(error, ProviderError):
+        return error.message
+    if begun and isinstance(error, ProviderUnavailable):
+        return f"Server error: connection reset; the answer ended without a finish. {error.message}"
+    return f"Server error: {error.message}"
+
+
+def error_object(error: InfronError, message: str = "") -> dict[str, Any]:
+    """The `error` member of a body or a frame. `message`: another one than the error's own."""
     metadata = {"error_type": error.error_type, "status": error.status, **error.metadata}
     if error.provider:
         metadata["provider"] = error.provider
@@ -258,7 +271,7 @@ def error_object(error: InfronError) -> dict[str, Any]:
         metadata["retry_after"] = error.retry_after
     return {
         "code": error.code or error.error_type,
-        "message": error.message,
+        "message": message or error.message,
         "type": _openai_type(error),
         "param": error.param,
         "metadata": metadata,

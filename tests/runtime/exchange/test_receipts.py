@@ -122,6 +122,7 @@ async def test_a_whole_answer_always_has_its_usage(script: Script) -> None:
         client = await (await ask(running.port, stream=False)).head()
         answer = json.loads(await client.rest())
         found = await settled(running, client.id)
+    assert answer["system_fingerprint"] is None  # OpenRouter's libraries refuse an answer without it
     assert (answer["object"], answer["id"], answer["model"]) == ("chat.completion", client.id, "mock/any")
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "One two three"}
     assert answer["choices"][0]["finish_reason"] == "stop"

@@ -234,7 +234,7 @@ def test_pings_keep_a_stream_alive_and_an_error_ends_it() -> None:
     data = encoder.keep_alive() + encoder.encode(TextDelta("a")) + encoder.keep_alive()
     failed = decoded(data + encoder.fail(Overloaded("Full.")))
     assert isinstance(failed[-1], Failed)
-    assert (failed[-1].error.status, failed[-1].error.message) == (503, "Full.")
+    assert (failed[-1].error.status, failed[-1].error.message) == (503, "Server error: Full.")
     assert [event for event in failed if isinstance(event, TextDelta)] == [TextDelta("a")]
 
 

@@ -124,6 +124,7 @@ def test_reasoning_is_continued_and_its_details_are_merged_by_index() -> None:
         "role": "assistant",
         "content": "Yes",
         "reasoning": "Hm.",
+        "reasoning_content": "Hm.",
         "reasoning_details": [
             {"type": "reasoning.text", "index": 0, "text": "Hm."},
             {"type": "reasoning.encrypted", "index": 1, "data": "AA"},

@@ -236,7 +236,7 @@ def test_the_frames_that_are_ours() -> None:
         "model": 'a"b',
         "error": {
             "code": "provider_unavailable",
-            "message": "It broke.\nNow.",
+            "message": "Server error: It broke.\nNow.",
             "type": "server_error",
             "param": None,
             "metadata": {"error_type": "provider_unavailable", "status": 502, "provider": "mock"},
@@ -375,3 +375,31 @@ def test_the_tier_is_the_one_that_the_frames_say_was_served() -> None:
     for last in (frame + b'],"usage":' + counts + b"}\n\n", b'data: {"choices":[],"usage":' + counts + b"}\n\n"):
         events = decoded([frame + word, frame + word, frame + end, last], Provider(id="mock", name="Mock"))
         assert [event.tier for event in events if isinstance(event, UsageReported)] == ["flex"]
+
+
+# ---- thoughts
+
+
+THOUGHTS = {
+    "one name": b'{"role":"assistant","reasoning_content":"a \\"delta\\":{ \\u00e9"}',
+    "the other": b'{"reasoning":"a \\"delta\\":{ \\u00e9"}',
+    "beside null": b'{"content":null,"reasoning_content":"a \\"delta\\":{ \\u00e9","reasoning":null}',
+    "with spaces": b'{ "reasoning" : "a \\"delta\\":{ \\u00e9" }',
+    "both": b'{"reasoning":"a \\"delta\\":{ \\u00e9","reasoning_content":"a \\"delta\\":{ \\u00e9"}',
+}
+
+
+@pytest.mark.parametrize("delta", THOUGHTS.values(), ids=THOUGHTS)
+@pytest.mark.parametrize("between", [b'"delta":', b'"delta": '])
+def test_thought_stands_under_both_names(delta: bytes, between: bytes) -> None:
+    # aider and Vibe read `reasoning_content` alone, opencode, Qwen Code, Cline and pi `reasoning` alone.
+    root = b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,'
+    frame = root + between + delta + b',"finish_reason":null}]}\n\n'
+    deltas = [
+        msgspec.json.decode(frame["choices"])[0]["delta"]
+        for frame in encoded(decoded([frame, frame, frame], provider({})))
+    ]
+    thoughts = [told for told in deltas if told != {"role": "assistant", "content": ""}]  # a first role, supplied
+    assert len(thoughts) == 3
+    for told in thoughts:
+        assert (told["reasoning"], told["reasoning_content"]) == ('a "delta":{ \u00e9',) * 2

@@ -73,6 +73,7 @@ CASES: list[tuple[Neutral, dict[str, Any]]] = [
             "index": 0,
             "delta": {
                 "reasoning": "hm",
+                "reasoning_content": "hm",
                 "reasoning_details": [{"type": "reasoning.text", "text": "hm", "format": "f", "index": 3}],
             },
             "finish_reason": None,
@@ -84,6 +85,7 @@ CASES: list[tuple[Neutral, dict[str, Any]]] = [
             "index": 0,
             "delta": {
                 "reasoning": "hm",
+                "reasoning_content": "hm",
                 "reasoning_details": [
                     {"type": "reasoning.summary", "summary": "hm", "format": None, "id": "rs", "index": 0}
                 ],
@@ -171,7 +173,7 @@ def test_the_first_delta_of_a_choice_tells_the_role(event: Neutral, choice: dict
 def test_line_ends_that_naive_clients_break_at_are_escaped(kind: Any) -> None:
     out = encode_delta(kind("a\u2028b\u2029c\u0085d\ne\u00e9"), first=False)
     assert len(out.decode().splitlines()) == 1
-    assert out.count(b"a\\u2028b\\u2029c\\u0085d\\ne\xc3\xa9") == (2 if kind is ThinkingDelta else 1)
+    assert out.count(b"a\\u2028b\\u2029c\\u0085d\\ne\xc3\xa9") == (3 if kind is ThinkingDelta else 1)
 
 
 # ---- there and back
@@ -301,6 +303,7 @@ def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
             "role": "assistant",
             "content": "Yes!",
             "reasoning": "Let me.In short",
+            "reasoning_content": "Let me.In short",
             "reasoning_details": [
                 {
                     "type": "reasoning.text",
@@ -524,6 +527,7 @@ def test_a_whole_completion_is_read_like_a_stream() -> None:
         "role": "assistant",
         "content": "Hi",
         "reasoning": "hm",
+        "reasoning_content": "hm",
         "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
         "annotations": [{"type": "url_citation"}],
     }

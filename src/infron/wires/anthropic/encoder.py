@@ -28,6 +28,7 @@ from infron.money import Usage
 from infron.request import Request
 from infron.wires import sse
 from infron.wires.anthropic.words import citation_of, error_object, marked, messages_usage, stop_reason
+from infron.wires.errors import message_in_stream
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -113,7 +114,9 @@ class Encoder:
 
     def fail(self, error: InfronError) -> bytes:
         """The last frame of a stream that failed."""
-        return b"event: error\ndata: %b\n\n" % sse.unbroken(render_error(error))
+        return b"event: error\ndata: %b\n\n" % sse.unbroken(
+            _encode(error_object(error, message_in_stream(error, self._begun or self._handed_on)))
+        )
 
     def close(self) -> bytes:
         if self._handed_on:

@@ -177,10 +177,10 @@ _ERROR_TYPES = {
 _TOO_LONG = "prompt is too long"  # the words by which clients of this API know it: it has no code
 
 
-def error_object(error: InfronError) -> dict[str, Any]:
-    """The body of an HTTP error, and the data of an `error` event."""
+def error_object(error: InfronError, message: str = "") -> dict[str, Any]:
+    """The body of an HTTP error, and the data of an `error` event. `message`: another one than the error's own."""
     other = "invalid_request_error" if error.status < 500 else "api_error"
-    message = error.message
+    message = message or error.message
     if error.error_type == "context_length_exceeded" and _TOO_LONG not in message.lower():
         message = f"{_TOO_LONG}: {message}"
     return {"type": "error", "error": {"type": _ERROR_TYPES.get(error.error_type, other), "message": message}}

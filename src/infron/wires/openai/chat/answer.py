@@ -89,6 +89,7 @@ class Accumulator:
             if isinstance(message.get("audio"), dict):
                 _finish_sound(message["audio"])
         own = {**self._own, "provider": billed.provider}
+        self._members.setdefault("system_fingerprint", None)  # OpenRouter's libraries refuse an answer without it
         rest = {name: value for name, value in self._members.items() if name not in own}
         return _encode({**own, **rest, "choices": choices, **usage_members(billed)})
 

@@ -33,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 _TEXT = b'[{"index":%d,"delta":{%b"content":%b},"finish_reason":null}]'
 _ARGUMENTS = b'[{"index":%d,"delta":{%b"tool_calls":[{"index":%d,"function":{"arguments":%b}}]},"finish_reason":null}]'
 _THOUGHT = (
-    b'[{"index":%d,"delta":{%b"reasoning":%b,"reasoning_details":[{"type":"reasoning.text","text":%b,"format":%b,'
+    b'[{"index":%d,"delta":{%b"reasoning":%b,"reasoning_content":%b,"reasoning_details":[{"type":"reasoning.text","text":%b,"format":%b,'
     b'"index":%d}]},"finish_reason":null}]'
 )
 _ROLE = b'"role":"assistant",'
@@ -56,7 +56,7 @@ def encode_delta(event: Delta | Finished, first: bool) -> bytes:
         out = _ARGUMENTS % (event.choice, _ROLE if first else b"", event.index, text)  # type: ignore[union-attr]
     elif isinstance(event, ThinkingDelta) and not (event.signature or event.data or event.summary or event.id):
         text, format = _encode(event.text), _encode(event.format or None)
-        out = _THOUGHT % (event.choice, _ROLE if first else b"", text, text, format, event.index)
+        out = _THOUGHT % (event.choice, _ROLE if first else b"", text, text, text, format, event.index)
     else:
         choice = delta_of(event)
         if first:
@@ -80,8 +80,8 @@ def _said(event: Delta) -> dict[str, Any]:
         case RefusalDelta():
             return {"refusal": event.text}
         case ThinkingDelta():
-            detail = _detail(event)
-            return {**({"reasoning": event.text} if event.text else {}), "reasoning_details": [detail]}
+            plain = {"reasoning": event.text, "reasoning_content": event.text} if event.text else {}
+            return {**plain, "reasoning_details": [_detail(event)]}
         case ToolCallStarted():
             function = {"name": event.name, "arguments": ""}
             call = {"index": event.index, "id": event.id, "type": "function", "function": function}

@@ -18,7 +18,7 @@ from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import parse_error
 from infron.wires.openai.chat.choices import CHUNK
-from infron.wires.openai.chat.delta import Delta, as_delta, content_of
+from infron.wires.openai.chat.delta import Delta, as_delta, content_of, once_named
 from infron.wires.openai.chat.frame import (
     BROKEN,
     NO_MESSAGE,
@@ -30,6 +30,7 @@ from infron.wires.openai.chat.frame import (
     is_frame,
     members_in,
     members_or_repaired,
+    named_twice,
     objects_in,
     one_line,
     read_leniently,
@@ -132,10 +133,7 @@ class VerbatimDecoder(AnswerDecoder):
         try:
             body = (body if body.isascii() else clean(body)).replace(b"\r", b" ")
             answer: dict[str, Any] = members_or_repaired(body)
-            choices: list[dict[str, Any]] = objects_in(answer["choices"]) if "choices" in answer else []
-            for choice in choices:
-                if "message" in choice and "delta" not in choice:
-                    choice["delta"] = as_delta(choice.pop("message"))
+            choices = _whole_choices(answer)
         except BROKEN:
             if body.lstrip()[:1] in (b"{", b"["):
                 return [Failed(parse_error(200, [], body, self._provider, self._key))]
@@ -260,7 +258,12 @@ class VerbatimDecoder(AnswerDecoder):
                 events.append(Verbatim(self._led, True, arguments, rest))
                 return True
             return False
-        if not is_plain(delta, known):
+        return is_plain(delta, known) and self._said(delta, rest, events)
+
+    def _said(self, delta: Delta, rest: bytes, events: list[Event]) -> bool:
+        """Take a frame that is fit to be handed on, but that its thought may need its other name."""
+        thought = once_named(delta)
+        if thought and not (rest := named_twice(rest, thought)):
             return False
         found, text = content_of(delta)
         events.append(Verbatim(self._led, found, text, rest))
@@ -273,10 +276,10 @@ class VerbatimDecoder(AnswerDecoder):
         begins = choice.index == 0 and not self._progress.choices and choice.finish_reason is None
         if not begins or delta.role != "assistant" or delta.reasoning_details or not is_plain(delta):
             return False
+        if not self._said(delta, rest, events):
+            return False
         self._name(facts)
         self._progress.begin(self.upstream_id or "")
-        found, text = content_of(delta)
-        events.append(Verbatim(self._led, found, text, rest))
         return True
 
     def _learn(self, payload: bytes) -> bool:
@@ -319,16 +322,11 @@ class VerbatimDecoder(AnswerDecoder):
             events.append(report)
 
     def _report(self, usage: Any, members: dict[str, Raw]) -> UsageReported | None:
-        return None if usage is None else report_of(usage, self._provider, self.headers, self._tier(members))
+        return None if usage is None else report_of(usage, self._provider, self.headers, _tier(members, self._led))
 
     def _name(self, facts: Frame) -> None:
         if self.upstream_id is None and isinstance(facts.id, str) and facts.id:
             self.upstream_id = facts.id[:200]
-
-    def _tier(self, members: dict[str, Raw]) -> Any:
-        """The service tier that this frame, or the frames before it, say was served."""
-        raw = members.get("service_tier") or self._led.get("service_tier")
-        return None if raw is None else msgspec.json.decode(raw)
 
     # ---- the end
 
@@ -354,6 +352,21 @@ class VerbatimDecoder(AnswerDecoder):
         if report := self._report(None if usage is UNSET else usage, members):
             self._counted = True
             events.insert(len(events) - 1 if events and isinstance(events[-1], Done) else len(events), report)
+
+
+def _whole_choices(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choices of a whole answer, each as if it were told in one delta."""
+    choices: list[dict[str, Any]] = objects_in(answer["choices"]) if "choices" in answer else []
+    for choice in choices:
+        if "message" in choice and "delta" not in choice:
+            choice["delta"] = as_delta(choice.pop("message"))
+    return choices
+
+
+def _tier(members: dict[str, Raw], led: dict[str, Raw]) -> Any:
+    """The service tier that this frame, or the frames before it, say was served."""
+    raw = members.get("service_tier") or led.get("service_tier")
+    return None if raw is None else msgspec.json.decode(raw)
 
 
 def _only_complains(members: dict[str, Raw]) -> bool:

@@ -72,6 +72,14 @@ def content_of(delta: Delta) -> tuple[bool, str]:
     return found or bool(text), text
 
 
+def once_named(delta: Delta) -> str | None:
+    """A thought that stands under one of its two names only: clients read the one or the other."""
+    one, other = delta.reasoning_content, delta.reasoning
+    if one.__class__ is str and one and not other:
+        return one
+    return other if other.__class__ is str and other and not one else None
+
+
 _TEXTS = ("text", "thinking", "summary")
 MOST_CHOICES = 128
 MOST_BLOCKS = 1000  # of thoughts of one choice that are remembered

@@ -18,7 +18,7 @@ from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, Verbatim
 from infron.request import Request
 from infron.wires import sse
-from infron.wires.errors import error_object
+from infron.wires.errors import error_object, message_in_stream
 from infron.wires.openai.chat.answer import usage_members
 from infron.wires.openai.chat.choices import ROOT, encode_delta, encode_text
 from infron.wires.openai.chat.thoughts import Places
@@ -84,7 +84,8 @@ class Encoder:
 
     def fail(self, error: InfronError) -> bytes:
         """The last frame of a stream that failed, and its end. No `choices`: some clients stay silent beside them."""
-        return sse.encode(sse.unbroken(_encode({**self._head(), "error": error_object(error)}))) + DONE
+        told = error_object(error, message_in_stream(error, self._led is not None))
+        return sse.encode(sse.unbroken(_encode({**self._head(), "error": told}))) + DONE
 
     def close(self) -> bytes:
         return DONE

@@ -90,6 +90,19 @@ def silenced(rest: bytes, role: Any, finish: Any, empty_ends: bool) -> bytes:
     return b""
 
 
+_DELTAS = (b'"delta":{', b'"delta": {')
+
+
+def named_twice(rest: bytes, thought: str) -> bytes:
+    """What follows the beginning, its thought under the other name too; b"" where that cannot be done in its bytes."""
+    said = next((said for said in _DELTAS if rest.count(said) == 1), None)
+    held = [name for name in (b'"reasoning"', b'"reasoning_content"') if name in rest]
+    if said is None or len(held) != 1:
+        return b""
+    other = b'"reasoning_content"' if held == [b'"reasoning"'] else b'"reasoning"'
+    return rest.replace(said, b"%b%b:%b," % (said, other, _encode(thought)))
+
+
 # ---- frames as they come
 
 

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct
 
 from infron.catalog.definitions import AnswerQuirks
 from infron.wires.openai.chat.calls import ToolCalls
-from infron.wires.openai.chat.delta import Delta, cut_details, split_content
+from infron.wires.openai.chat.delta import Delta, cut_details, once_named, split_content
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -166,6 +166,9 @@ def repaired(choice: Choice, raw: dict[str, Any], delta: Delta, quirks: AnswerQu
             delta.tool_calls = calls or None
     if quirks.cumulative_details and isinstance(delta.reasoning_details, list):
         cut_details(delta, opened(), choice.details)
+    if thought := once_named(delta):
+        delta.reasoning = delta.reasoning_content = thought
+        opened().update(reasoning=thought, reasoning_content=thought)
     for name in _LISTS:
         entries = getattr(delta, name)
         if isinstance(entries, list) and _number(entries, choice.entries.setdefault(name, Entries())):

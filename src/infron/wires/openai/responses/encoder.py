@@ -15,6 +15,7 @@ from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, Verbatim
 from infron.request import Request
 from infron.wires import sse
+from infron.wires.errors import message_in_stream
 from infron.wires.openai.chat.answer import cost_members
 from infron.wires.openai.responses.handed_on import HandedOn
 from infron.wires.openai.responses.items import Items, Told
@@ -177,7 +178,7 @@ class Encoder(Response):
 
     def fail(self, error: InfronError) -> bytes:
         code = error.code if error.code in _CODES else "rate_limit_exceeded" if error.status == 429 else "server_error"
-        told = {"code": code, "message": error.message}
+        told = {"code": code, "message": message_in_stream(error, self._begun)}
         return self._start() + self._event("response.failed", {"response": self._object("failed", told)})
 
     def close(self) -> bytes:
