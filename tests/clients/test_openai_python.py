@@ -142,12 +142,15 @@ async def test_a_timeout_of_its_own_before_the_first_token_stops_the_provider(st
     ],
 )
 async def test_a_stream_that_fails_in_the_middle_raises(stage, client_of, last, said):
-    there = await stage([ROLE, text("half"), Pause(0.05), *last])
+    read = asyncio.Event()
+    there = await stage([ROLE, text("half"), Wait(read), *last])
     stream = await client_of(there).chat.completions.create(**QUESTION, stream=True)
     seen = ""
     with pytest.raises(openai.APIError, match=said):  # noqa: PT012
         async for chunk in stream:
             seen += chunk.choices[0].delta.content or ""
+            if seen:
+                read.set()
     assert seen == "half"
 
 
