@@ -109,7 +109,7 @@ def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
     if not isinstance(values, dict):
         raise InvalidRequest("The body must be a JSON object.")
     mended: tuple[str, ...] = ()
-    if b"\\u" in body and (clean := _without_surrogates(values)):
+    if body.find(b"\\u") >= 0 and (clean := _without_surrogates(values)):
         body, mended = clean
     return _members(body), _checked(body, values, holds), mended
 

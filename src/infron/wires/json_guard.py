@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple, cast
 
@@ -45,6 +45,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
+
+
+def says_any(text: bytes, words: Iterable[bytes]) -> bool:
+    """Whether one of these stands anywhere in it. `in` tries each as a number first, and takes ten times as long."""
+    return max(map(text.find, words)) >= 0
 
 
 # ---- what is small

@@ -214,7 +214,7 @@ def unbroken(text: bytes) -> bytes:
 def encode(data: bytes, event: str = "") -> bytes:
     """One event. `data` may hold line ends of any kind; each becomes a data line of its own."""
     head = b"event: " + event.encode() + b"\n" if event else b""
-    if b"\n" in data or b"\r" in data:
+    if LF in data or CR in data:
         return head + b"".join(b"data: " + line + b"\n" for line in _LINE_END.split(data)) + b"\n"
     return b"%bdata: %b\n\n" % (head, data)
 

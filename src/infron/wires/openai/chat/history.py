@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from infron.catalog.definitions import MessageQuirks
-from infron.wires.json_guard import LARGE, items_of
+from infron.wires.json_guard import LARGE, items_of, says_any
 from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
 from infron.wires.openai.chat.thoughts import plain_thoughts
 from infron.wires.openai.chat.tools import names_of, rename, renamed_choice, renamed_tool
@@ -28,8 +28,9 @@ _NULL = Raw(b"null")
 _NAMES = Names("A-Za-z0-9_-", 64)
 _IDS = Ids(r"[\s\S]{1,40}", unique=False)
 # Of what may have to be changed on any host.
-_SIGNS = (b'"tool_calls"', b'"tool"', b":null", b": null", b"[]", b'thinking"', b'"reasoning"', b'"tool_use"')
+_SIGNS = (b'"tool', b":null", b": null", b"[]", b'thinking"', b'"reasoning"')
 _SIGNS_OF_MEDIA = (b'_url"', b'"input_', b'"file"')  # which an answer cannot hold
+_ASSISTANT, _SYSTEM = (b'"assistant"',), (b'"system"',)
 
 
 def rules_of(quirks: MessageQuirks) -> Rules:
@@ -81,20 +82,11 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     ):
         return True
     said = bytes(view)
-    if any(sign in said for sign in _SIGNS):
+    if says_any(said, _SIGNS) or (says_any(said, _SIGNS_OF_MEDIA) and says_any(said, _ASSISTANT)):
         return True
-    if any(sign in said for sign in _SIGNS_OF_MEDIA) and b'"assistant"' in said:
+    if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
         return True
-    return any(f'"{name}"'.encode() in said for name in (*quirks.strip, *_roles_of_note(quirks)))
-
-
-def _roles_of_note(quirks: MessageQuirks) -> Iterable[str]:
-    """Of whose messages something may have to be changed on this host."""
-    yield from quirks.roles
-    if quirks.reasoning:
-        yield "assistant"
-    if quirks.system_first:
-        yield "system"
+    return any(says_any(said, [f'"{name}"'.encode()]) for names in (quirks.strip, quirks.roles) for name in names)
 
 
 # ---- messages
