@@ -18,9 +18,9 @@ from infron.events import Billed, ClientEvent, Event, Failed, UsageReported
 from infron.money import MEDIA, Price, Usage
 from infron.policy.prices import price_of
 from infron.policy.routing import Candidate
-from infron.records import Outcome
+from infron.records import Bill, Outcome
 from infron.runtime.exchange.meter import WHOLE, Meter
-from infron.runtime.exchange.settlement import Bill, Settlements
+from infron.runtime.exchange.settlement import Settlements
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 from infron.wires.bedrock import eventstream
 
@@ -58,7 +58,7 @@ def check_usage(wire: str, case: Case, chance: random.Random) -> None:
         check_bill(bill, outcome, meter)
         for name, api in CLIENT_WIRES.items():
             billed = Billed(
-                usage=bill.usage, charge=bill.charge, estimated=bill.estimated, provider="mock", raw=meter.raw
+                usage=bill.usage, charge=bill.parts, estimated=bill.estimated, provider="mock", raw=meter.raw
             )
             valid(api.Accumulator("gen-1", 1, asked[name]).answer(billed), "the whole answer")
             for line in api.Encoder("gen-1", 1, asked[name]).usage(billed).split(b"\n"):
@@ -80,9 +80,10 @@ def take(meter: Meter, events: list[Event], case: Case) -> None:
 def check_bill(bill: Bill, outcome: Outcome, meter: Meter) -> None:
     check_counts(bill.usage)
     promise(bill.cost is None or (type(bill.cost) is int and bill.cost >= 0), f"a cost of {bill.cost!r}")
-    if bill.charge is not None:
-        parts = msgspec.structs.asdict(bill.charge).values()
-        promise(all(type(part) is int and part >= 0 for part in parts), f"a charge of {bill.charge!r}")
+    if bill.parts is not None:
+        parts = msgspec.structs.asdict(bill.parts).values()
+        promise(all(type(part) is int and part >= 0 for part in parts), f"a charge of {bill.parts!r}")
+    promise(bill.charge == (None if bill.parts is None else bill.parts.total), "a charge is not the sum of its parts")
     if outcome in WHOLE and meter.delivered:
         half = bool(bill.usage.prompt) != bool(bill.usage.completion)
         promise(not half, "half a report is taken for a whole one")
