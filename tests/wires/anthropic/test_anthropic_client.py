@@ -66,9 +66,10 @@ from infron.wires import PROVIDER_WIRES, anthropic
 from infron.wires.anthropic.answer import Accumulator
 from infron.wires.anthropic.client_request import parse
 from infron.wires.anthropic.encoder import Encoder, render_error
-from infron.wires.anthropic.request import encode, encode_request
+from infron.wires.anthropic.request import RULES, encode, encode_request
 from infron.wires.anthropic.words import REASONS, counts_of, messages_usage
 from infron.wires.openai import chat as openai_chat
+from infron.wires.session import fit
 
 ROW = load_catalog(environ={}, wires=PROVIDER_WIRES).providers["anthropic"]
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
@@ -358,7 +359,8 @@ def test_a_conversation_survives_the_way_to_the_wire_and_back(conversation: Conv
 
 @settings(max_examples=50)
 @given(conversations())
-def test_messages_request_goes_to_anthropic_as_it_came(conversation: Conversation) -> None:
+def test_messages_request_that_is_right_goes_to_anthropic_as_it_came(conversation: Conversation) -> None:
+    conversation = fit(conversation, msgspec.structs.replace(RULES, prefill=False)).conversation
     body = msgspec.json.encode(encode(conversation, "claude-opus-5").body)
     again = encode_request(parse(body, []), ROW, "claude-opus-5", False)
     assert again.body == body

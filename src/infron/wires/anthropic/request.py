@@ -10,25 +10,22 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
-from infron.conversation import CLAUDE, Conversation, NativeTool, Reasoning, Tool
-from infron.errors import InvalidRequest, Unsupported
+from infron.conversation import Conversation, NativeTool, Reasoning, Tool
+from infron.errors import Unsupported
 from infron.request import Outgoing, Request
+from infron.wires.anthropic import own_request
 from infron.wires.anthropic.client_request import NAME
 from infron.wires.anthropic.messages import Block, calls_without_thoughts, messages_of, replayable
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
-from infron.wires.anthropic.words import unmarked
+from infron.wires.anthropic.own_request import MOST_MARKS, beta_names
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
-from infron.wires.json_guard import items_of, members_of, written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import StrictBudget, for_claude, rooted
-from infron.wires.session import CallIds, Ids, Names, Rules, fit
+from infron.wires.session import Ids, Names, Rules, fit
 
-# Priced otherwise than by tokens of this model: we could not bill it.
-_UNBILLED = frozenset(("fallbacks", "inference_geo", "speed"))
 # Root members of a client of another API that go on as they are.
 OWN = ("cache_control", "container", "context_management", "mcp_servers")
 TAKES = frozenset(
@@ -57,7 +54,6 @@ TAKES = frozenset(
 _BETA_OF = {"context_management": "context-management-2025-06-27", "mcp_servers": "mcp-client-2025-11-20"}
 _FILES_BETA = "files-api-2025-04-14"
 _TIERS = {"auto": "auto", "default": "standard_only", "priority": "auto", "standard_only": "standard_only"}
-_MOST_MARKS = 4  # of the cache, in one request
 
 _encode = msgspec.json.Encoder().encode
 
@@ -93,81 +89,17 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     That of a client of this API goes on as it came. `ask_usage` changes nothing: token counts always come.
     """
     if request.api == NAME:
-        return _as_it_came(request, provider_model)
+        own = own_request.fitted(request, provider_model, RULES)
+        return _outgoing(own.body, own.betas, own.lost, own.names)
     asked, names = fit(request.conversation, rules_of(request.conversation, generation_of(provider_model)))
     body, betas, refused = encode(asked, provider_model)
-    headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
     inner = sorted(name for name in refused if "." in name)
-    dropped = (*asked.left_out(TAKES - refused), *inner)
-    return Outgoing(body=_encode(body), headers=headers, dropped=dropped, names=names)
+    return _outgoing(_encode(body), betas, (*asked.left_out(TAKES - refused), *inner), names)
 
 
-def _as_it_came(request: Request, provider_model: str) -> Outgoing:
-    fields = {name: raw for name, raw in request.fields.items() if name not in _UNBILLED}
-    betas = fields.pop("betas", Raw(b"[]"))
-    lost = sorted(request.fields.keys() & _UNBILLED)
-    fields["messages"], thoughts_lost = _fit(fields["messages"])
-    lost += ["messages.thinking"] * thoughts_lost
-    body = written({**fields, "model": provider_model, "stream": True})
-    names = _names(msgspec.json.decode(betas))
-    headers = (("anthropic-beta", ",".join(names)),) if names else ()
-    return Outgoing(body=body, headers=headers, dropped=tuple(lost))
-
-
-def _fit(messages: Raw) -> tuple[Raw, bool]:
-    """The messages without thoughts of other models, and each call with an id of its own: else the API refuses the
-    session. Whether thoughts were left out. What is right stays byte for byte.
-    """
-    items, ids = items_of(messages), CallIds(RULES.ids)
-    fitted = [_fit_message(item, ids) for item in items]
-    if all(new is old for (new, _), old in zip(fitted, items, strict=True)):
-        return messages, False
-    return Raw(_encode([new for new, _ in fitted])), any(lost for _, lost in fitted)
-
-
-def _fit_message(raw: Raw, ids: CallIds) -> tuple[Raw, bool]:
-    ids.next_message()
-    text = bytes(memoryview(raw))
-    if not any(sign in text for sign in (b'thinking"', b'"tool_use"', b'"tool_result"')):
-        return raw, False
-    message = members_of(raw)
-    try:
-        blocks = msgspec.json.decode(message.get("content", b"null"), type=list[Raw])
-        kinds = [msgspec.json.decode(block, type=_Block) for block in blocks]
-    except msgspec.ValidationError:
-        return raw, False  # the API says best what is wrong with it
-    kept = [(block, kind) for block, kind in zip(blocks, kinds, strict=True) if kind.is_own]
-    content = [_with_own_id(block, kind, ids) for block, kind in kept]
-    lost = len(kept) < len(blocks)
-    if not lost and all(new is old for new, old in zip(content, blocks, strict=True)):
-        return raw, False
-    return Raw(_encode({**message, "content": content})), lost
-
-
-def _with_own_id(block: Raw, kind: _Block, ids: CallIds) -> Raw:
-    name = {"tool_use": "id", "tool_result": "tool_use_id"}.get(kind.type if isinstance(kind.type, str) else "", "")
-    given = getattr(kind, name) if name else None
-    if not isinstance(given, str):
-        return block
-    ours = ids.of_call(given) if name == "id" else ids.of_result(given)
-    return block if ours == given else Raw(_encode({**members_of(block), name: ours}))
-
-
-class _Block(Struct, gc=False):
-    """A block, as far as it may be a thought or belong to a call."""
-
-    type: Any = None
-    signature: Any = None
-    data: Any = None
-    id: Any = None
-    tool_use_id: Any = None
-
-    @property
-    def is_own(self) -> bool:
-        if self.type not in ("thinking", "redacted_thinking"):
-            return True
-        proof = self.signature if self.type == "thinking" else self.data
-        return isinstance(proof, str) and unmarked(proof)[1] == CLAUDE
+def _outgoing(body: bytes, betas: list[str], dropped: tuple[str, ...], names: dict[str, str]) -> Outgoing:
+    headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
+    return Outgoing(body=body, headers=headers, dropped=dropped, names=names)
 
 
 def encode(conversation: Conversation, model: str) -> Encoded:
@@ -375,17 +307,8 @@ def _identify(body: Block, fields: dict[str, Any], refused: set[str]) -> None:
         refused.add("service_tier")
 
 
-_BETA = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-def _names(given: Any) -> list[str]:
-    if not isinstance(given, list) or not all(isinstance(item, str) and _BETA.fullmatch(item) for item in given):
-        raise InvalidRequest("`betas` must be an array of names.", param="betas")
-    return list(dict.fromkeys(given))
-
-
 def _betas(body: Block, fields: dict[str, Any]) -> list[str]:
-    given = _names(fields.get("betas") or [])
+    given = beta_names(fields.get("betas") or [])
     needed = [beta for name, beta in _BETA_OF.items() if name in body]
     if any(_has_file(message["content"]) for message in body["messages"]):
         needed.append(_FILES_BETA)
@@ -404,7 +327,7 @@ def _limit_marks(body: Block) -> None:
     """Leave the last four marks, in the order of the prompt: they keep the most. One is the root's own, if given."""
     said = [inner for message in body["messages"] for block in message["content"] for inner in _inside(block)]
     bearing = [block for block in (*body.get("tools", ()), *body.get("system", ()), *said) if "cache_control" in block]
-    most = _MOST_MARKS - ("cache_control" in body)
+    most = MOST_MARKS - ("cache_control" in body)
     for block in bearing[: max(len(bearing) - most, 0)]:
         del block["cache_control"]
 

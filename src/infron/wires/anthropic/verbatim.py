@@ -113,8 +113,9 @@ def _block(block: dict[str, Any], told: list[Event]) -> dict[str, Any] | None:
     """The block with what it lacks; None where it lacks nothing."""
     lacks = {name: value for name, value in _BEGINNINGS.get(str(block.get("type")), {}).items() if name not in block}
     for event in told:
-        if isinstance(event, ToolCallStarted) and block.get("id") != event.id:
-            lacks["id"] = event.id
+        if isinstance(event, ToolCallStarted):
+            told_so = {"id": event.id, "name": event.name}
+            lacks.update({name: value for name, value in told_so.items() if block.get(name) != value})
     return {**block, **lacks} if lacks else None
 
 
