@@ -5,15 +5,17 @@ It never knows a wire format: each wire builds it from a request, or a request f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 # Whose thoughts are whose, as `reasoning_details` of the chat API names it. Thoughts that are signed or encrypted mean
 # nothing to another model family.
 CLAUDE = "anthropic-claude-v1"
 GEMINI = "google-gemini-v1"  # also the format of the signature of a tool call
+GEMINI_CALL = "google-gemini-v1:call"  # a thought that is none: the signature of the call behind it
 CONVERSE = "bedrock-converse-v1"  # encrypted thoughts of Claude as Converse wraps them, in base64 once more
 
 Cache = Literal["", "5m", "1h"]  # keep everything up to here in the provider's cache, for so long
@@ -149,6 +151,19 @@ class Conversation(Struct, frozen=True, kw_only=True):
         """What a provider that takes these neutral names is not told, as the caller called it, sorted."""
         names = {name for neutral, names in self.asked.items() if neutral not in takes for name in names}
         return tuple(sorted(names.union(self.lost)))
+
+
+def signed_calls(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts with each signature on its call, where the API has no place for it there: it stood before it."""
+    signature = ""
+    for part in parts:
+        if isinstance(part, Thinking) and part.format == GEMINI_CALL:
+            signature = part.data
+        elif isinstance(part, ToolCall) and signature:
+            yield replace(part, signature=signature)
+            signature = ""
+        else:
+            yield part
 
 
 Turn = tuple[Literal["user", "assistant"], tuple[Part, ...]]

@@ -59,7 +59,7 @@ def arranged(history: Sequence[Said], *, ordered: bool, merged: bool) -> Plan | 
     `ordered`: results stand in the order of their calls. `merged`: messages of the model that follow each other are one
     turn of its.
     """
-    answers, orphans = _matched(history)
+    answers, orphans = matched(history)
     moved: dict[int, set[int]] = {}
     behind: dict[int, Answered] = {}
     for first, end in _turns(history, merged):
@@ -82,7 +82,7 @@ def arranged(history: Sequence[Said], *, ordered: bool, merged: bool) -> Plan | 
     return plan
 
 
-def _matched(history: Sequence[Said]) -> tuple[dict[Place, Place], dict[int, set[int]]]:
+def matched(history: Sequence[Said]) -> tuple[dict[Place, Place], dict[int, set[int]]]:
     """Each call's result, and the results of no call. Of an id that repeats the latest call has the next result."""
     answers: dict[Place, Place] = {}
     orphans: dict[int, set[int]] = {}

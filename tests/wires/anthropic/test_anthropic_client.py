@@ -540,3 +540,34 @@ def test_thoughts_of_another_model_come_back_through_the_messages_api_to_their_o
     outgoing = encode_request(request, ROW, "claude-opus-5", False)
     assert json.loads(outgoing.body)["messages"][1] == {"role": "assistant", "content": [{"type": "text", "text": "c"}]}
     assert outgoing.dropped == ("messages.thinking",)
+
+
+def test_signature_of_a_call_comes_back_through_the_messages_api_and_never_reaches_claude() -> None:
+    # The API has no place for it; Gemini 3 then answers worse, or refuses the session.
+    events: list[ClientEvent] = [
+        ThinkingDelta("a", format="google-gemini-v1", index=0),
+        ToolCallStarted(0, "c0", "f", "sig"),
+        ToolCallDelta(0, "{}"),
+        ToolCallStarted(1, "c1", "f"),
+        ToolCallDelta(1, "{}"),
+        Finished("tool_calls", "STOP"),
+    ]
+    accumulator, encoder = Accumulator("gen-1", 1, asking()), Encoder("gen-1", 1, asking())
+    frames = []
+    for event in events:
+        accumulator.add(event)
+        frames.append(encoder.encode(event))
+    content = json.loads(accumulator.answer(billed()))["content"]
+    assert [block["type"] for block in content] == ["thinking", "redacted_thinking", "tool_use", "tool_use"]
+    assert content[1]["data"].encode() in b"".join(frames)
+    hi = {"role": "user", "content": "Hi"}
+    results = [{"type": "tool_result", "tool_use_id": id, "content": "r"} for id in ("c0", "c1")]
+    turns = [hi, {"role": "assistant", "content": content}, {"role": "user", "content": results}]
+    request = parse(json.dumps({"model": "m", "max_tokens": 9, "messages": turns}).encode(), [])
+    calls = [part for part in request.conversation.messages[1].parts if isinstance(part, ToolCall)]
+    assert [call.signature for call in calls] == ["sig", ""]
+    for wire, model in (("anthropic", "claude-opus-5"), ("bedrock", "anthropic.claude-opus-4-5"), ("openai-chat", "m")):
+        definition = Provider(id="mock", name="Mock", wire=wire)
+        body = PROVIDER_WIRES[wire].encode_request(request, definition, model, False).body
+        assert (b"sig" in body) == (wire == "openai-chat")
+        assert b"redacted" not in body

@@ -11,12 +11,16 @@ from asking import asking
 
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog, load_catalog
+from infron.conversation import GEMINI_CALL, ToolCall
 from infron.errors import Unsupported
+from infron.events import Billed, Finished, ToolCallDelta, ToolCallStarted
+from infron.money import Usage
 from infron.request import Outgoing
 from infron.wires import PROVIDER_WIRES
-from infron.wires.openai.responses import parse
+from infron.wires.openai.responses import Accumulator, parse
 from infron.wires.openai.responses.reasoning import OPENAI, sealed
 from infron.wires.openai.responses.request import encode_request
+from infron.wires.pairing import NOT_RUN, answered_before
 
 
 def host(**fields: Any) -> Provider:
@@ -127,7 +131,7 @@ def test_chat_request_is_written_as_items() -> None:
         {"type": "function_call_output", "call_id": "call_1", "output": "42"},
     ]  # fmt: skip
     assert body["text"] == {
-        "format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True},
+        "format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": False},
         "verbosity": "high",
     }
     assert body["reasoning"] == {"effort": "low", "summary": "auto"}
@@ -211,3 +215,69 @@ def test_further_wire_of_a_definition_can_be_switched_off() -> None:
     catalog = load_catalog(off, {}, {}, wires=PROVIDER_WIRES)
     own = catalog.providers["openai"]
     assert catalog.speaking(own, "openai-responses", frozenset()) is own
+
+
+# ---- what is left of a session
+
+
+def items_sent(*items: Any, **fields: Any) -> tuple[list[Any], tuple[str, ...]]:
+    body = {"model": "m", "input": list(items), **fields}
+    outgoing = as_it_came(json.dumps(body).encode())
+    return sent(outgoing)["input"], outgoing.dropped
+
+
+def called(id: str, type: str = "function_call", **more: Any) -> dict[str, Any]:
+    return {"type": type, "call_id": id, "name": "f", "arguments": "{}", **more}
+
+
+def output(id: str, type: str = "function_call_output") -> dict[str, Any]:
+    return {"type": type, "call_id": id, "output": "r"}
+
+
+ASKED = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+
+
+@pytest.mark.parametrize("type", ["function_call", "custom_tool_call"])
+def test_call_without_an_output_gets_one_that_says_so(type: str) -> None:
+    # "No tool output found for function call a."
+    made = {"type": f"{type}_output", "call_id": "a", "output": NOT_RUN}
+    found = items_sent(ASKED, called("a", type), called("b"), output("b"), ASKED)
+    assert found == ([ASKED, called("a", type), called("b"), made, output("b"), ASKED], ("messages.tool_calls",))
+    assert items_sent(ASKED, called("a", type))[0] == [ASKED, called("a", type), made]
+    right = [ASKED, called("a", type), called("b"), output("b"), output("a", f"{type}_output")]
+    assert items_sent(*right) == (right, ())
+
+
+def test_output_without_a_call_becomes_text() -> None:
+    # "No tool call found for function call output with call_id x."
+    text = [{"type": "input_text", "text": said} for said in (answered_before(""), "r")]
+    assert items_sent(ASKED, output("x"))[0] == [ASKED, {"type": "message", "role": "user", "content": text}]
+    assert items_sent({"type": "item_reference", "id": "fc_1"}, output("x"))[0][1] == output("x")
+
+
+def test_call_signed_by_another_model_goes_out_without_its_signature() -> None:
+    signed = called("a", extra_content={"google": {"thought_signature": "s"}})
+    assert items_sent(ASKED, signed, output("a"))[0] == [ASKED, called("a"), output("a")]
+    thought = {"type": "reasoning", "id": "x", "summary": [], "encrypted_content": sealed(GEMINI_CALL, "", "s")}
+    assert items_sent(ASKED, thought, called("a"), output("a"))[0] == [ASKED, called("a"), output("a")]
+
+
+@pytest.mark.parametrize("include", [[], ["reasoning.encrypted_content"]])
+def test_signature_of_a_call_comes_back_through_the_responses_api(include: list[str]) -> None:
+    accumulator = Accumulator("gen-1", 1, asking("openai-responses", input="Hi", include=include))
+    accumulator.add(ToolCallStarted(0, "a", "f", "sig"))
+    accumulator.add(ToolCallDelta(0, "{}"))
+    accumulator.add(Finished("tool_calls"))
+    items = json.loads(accumulator.answer(Billed(usage=Usage(), charge=None, estimated=False, provider="p")))["output"]
+    again = parse(json.dumps({"model": "m", "input": [ASKED, *items, output("a")]}).encode(), [])
+    (call,) = again.conversation.messages[1].parts
+    assert isinstance(call, ToolCall)
+    assert call.signature == "sig"
+
+
+def test_strict_ones_with_open_schemas_are_not_strict_and_named() -> None:
+    schema = {"type": "object", "properties": {"a": {}}}
+    tool = {"type": "function", "function": {"name": "f", "strict": True, "parameters": schema}}
+    outgoing = encode_request(asking(tools=[tool]), host(), "own-id", False)
+    assert sent(outgoing)["tools"][0]["strict"] is False
+    assert outgoing.dropped == ("tools.strict",)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from infron.conversation import GEMINI_CALL
 from infron.events import (
     Annotated,
     Billed,
@@ -61,7 +62,9 @@ class Accumulator:
                     self._thought = event.index
                 self._pieces[-1].append(text)
                 self._blocks[-1]["signature"] += marked(signature, event.format)
-            case ToolCallStarted(index, id, name):
+            case ToolCallStarted(index, id, name, signature):
+                if signature:
+                    self._open({"type": "redacted_thinking", "data": marked(signature, GEMINI_CALL)})
                 self._calls[index] = self._open({"type": "tool_use", "id": id, "name": name, "input": {}})
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._pieces[self._calls[index]].append(arguments)

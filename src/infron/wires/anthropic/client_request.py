@@ -26,6 +26,7 @@ from infron.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    signed_calls,
 )
 from infron.errors import InvalidRequest, Unsupported
 from infron.request import Request
@@ -217,7 +218,7 @@ def _messages(value: Any, lost: set[str]) -> Iterator[Message]:
         role = item.get("role")
         if role not in _ROLES:
             raise wrong(f"{place}.role", "user, assistant or system")
-        parts = list(_parts(item.get("content"), f"{place}.content", names, lost))
+        parts = list(signed_calls(_parts(item.get("content"), f"{place}.content", names, lost)))
         results = tuple(part for part in parts if isinstance(part, ToolResult))
         if results:
             yield Message("tool", results)

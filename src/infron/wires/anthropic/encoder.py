@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from infron.conversation import GEMINI_CALL
 from infron.errors import InfronError
 from infron.events import (
     Annotated,
@@ -136,8 +137,10 @@ class Encoder:
                 return self._text() + self._lead + sse.unbroken(_encode(text)) + b"}}\n\n"
             case ThinkingDelta():
                 return self._thinking(event)
-            case ToolCallStarted(index, id, name):
-                head = self._open("tool_use", {"id": id, "name": name, "input": {}})
+            case ToolCallStarted(index, id, name, signature):
+                signed = {"data": marked(signature, GEMINI_CALL)}  # a call has no place for it
+                head = self._open("redacted_thinking", signed) if signature else b""
+                head += self._open("tool_use", {"id": id, "name": name, "input": {}})
                 self._calls[index] = self._index
                 return head
             case ToolCallDelta(index, arguments) if index in self._calls:

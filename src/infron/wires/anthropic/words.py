@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from infron.conversation import CLAUDE, CONVERSE, GEMINI
+from infron.conversation import CLAUDE, CONVERSE, GEMINI, GEMINI_CALL
 from infron.errors import InfronError
 from infron.money import Usage
 from infron.wires.lenient_json import dict_in, dicts_in
@@ -40,7 +40,7 @@ def stop_reason(reason: str, native: str) -> str:
 # ---- thoughts of other models
 
 # The API has no place for whose thoughts they are: a signature, or encrypted data, of another model begins with that.
-_FOREIGN = (GEMINI, CONVERSE)
+_FOREIGN = (GEMINI_CALL, GEMINI, CONVERSE)
 
 
 def marked(proof: str, format: str) -> str:

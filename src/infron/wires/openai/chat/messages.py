@@ -35,7 +35,7 @@ from infron.wires.openai.chat.steering import (
     tool_choice_of,
     tools_of,
 )
-from infron.wires.openai.chat.thoughts import in_order, read_thoughts, reasoning_members
+from infron.wires.openai.chat.thoughts import google_signature, in_order, read_thoughts, reasoning_members
 from infron.wires.request_fields import (
     cache_control,
     cache_of,
@@ -224,14 +224,11 @@ def _tool_calls(message: dict[str, Any], index: int, place: str) -> Iterator[Too
     for inner, item in objects_of(message.get("tool_calls"), f"{place}.tool_calls"):
         if item.get("type") not in ("function", None):
             raise Unsupported(f"`{inner}` is no call of a function.", param=inner)
-        signature = item.get("extra_content")
-        for name in ("google", "thought_signature"):  # as Google's own chat endpoint writes it
-            signature = signature.get(name) if isinstance(signature, dict) else None
         yield _call(
             string_of(item, "id", inner, required=True),
             item.get("function"),
             f"{inner}.function",
-            signature if isinstance(signature, str) else "",
+            google_signature(item),
             cache_of(item, inner),
         )
     if message.get("function_call") is not None:

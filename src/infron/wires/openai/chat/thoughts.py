@@ -144,6 +144,14 @@ def read_thoughts(message: dict[str, Any], place: str, signatures: dict[str, str
             yield replace(first, text=text, signature=end.signature)
 
 
+def google_signature(call: dict[str, Any]) -> str:
+    """The signature of a tool call where Google's own chat endpoint writes it; "" for none."""
+    found: Any = call.get("extra_content")
+    for name in ("google", "thought_signature"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 def plain_thoughts(told: dict[str, Any]) -> str:
     """The text of the thoughts in these members of a message, told in details, or in one string, or in both alike."""
     details = told.get("reasoning_details")

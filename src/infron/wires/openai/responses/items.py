@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from infron.conversation import GEMINI_CALL
 from infron.events import (
     Annotated,
     AnyClientEvent,
@@ -70,8 +71,11 @@ class Items:
                 yield from self._text("refusal", text)
             case ThinkingDelta():
                 yield from self._think(event)
-            case ToolCallStarted(index, id, name):
-                yield from self._start_call(index, id, name)
+            case ToolCallStarted(index, id, name, signature):
+                if signature and self._encrypted:
+                    signed = ThinkingDelta(data=signature, format=GEMINI_CALL, index=_NO_THOUGHT)
+                    yield from self._think(signed)
+                yield from self._start_call(index, id, name, "" if self._encrypted else signature)
             case ToolCallDelta(index, arguments) if index in self._calls and arguments:
                 yield from self._argue(self._calls[index], arguments)
             case Annotated(raw) if annotation := annotation_of(raw):
@@ -176,7 +180,8 @@ class Items:
 
     # ---- calls and images
 
-    def _start_call(self, index: int, id: str, name: str) -> Iterator[Told]:
+    def _start_call(self, index: int, id: str, name: str, signature: str) -> Iterator[Told]:
+        """`signature`: to be given back with the call, by clients that ask for no encrypted reasoning."""
         yield from self._shut()
         if self._toolbox is None:
             self._toolbox = self._make_toolbox()
@@ -192,6 +197,8 @@ class Items:
         }
         if namespace:
             item["namespace"] = namespace
+        if signature:
+            item["extra_content"] = {"google": {"thought_signature": signature}}
         call = self._calls[index] = _Call(len(self.output), item)
         self.output.append(item)
         yield "output_item.added", {"output_index": call.place, "item": dict(item)}
@@ -253,6 +260,7 @@ class Items:
         yield "output_item.done", {"output_index": self._place, "item": item}
 
 
+_NO_THOUGHT = -2  # the index of a block that none of the answer has
 _LOGPROBS: dict[str, dict[str, Any]] = {"output_text": {"logprobs": []}}
 
 

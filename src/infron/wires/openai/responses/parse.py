@@ -23,6 +23,7 @@ from infron.conversation import (
     Tool,
     ToolCall,
     ToolResult,
+    signed_calls,
 )
 from infron.errors import InvalidRequest
 from infron.request import Request
@@ -30,6 +31,7 @@ from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.openai.chat.parts import parts_of
 from infron.wires.openai.chat.steering import reasoning_of
+from infron.wires.openai.chat.thoughts import google_signature
 from infron.wires.openai.responses.reasoning import opened, texts_of
 from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments, kinds_in
 from infron.wires.request_fields import count_of, decoded, object_of, objects_of, string_of, wrong
@@ -214,11 +216,11 @@ def _messages(value: Any, toolbox: Toolbox, place: str = "input") -> Iterator[Me
             said += read
             continue
         if said:
-            yield Message("assistant", tuple(said))
+            yield Message("assistant", tuple(signed_calls(said)))
             said = []
         yield read
     if said:
-        yield Message("assistant", tuple(said))
+        yield Message("assistant", tuple(signed_calls(said)))
 
 
 def _item(item: Values, place: str, toolbox: Toolbox, names: dict[str, str]) -> Message | list[Part]:
@@ -267,7 +269,7 @@ def _call(item: Values, place: str, toolbox: Toolbox, names: dict[str, str]) -> 
         arguments = as_arguments(string_of(item, "input", place))
     else:
         arguments = string_of(item, "arguments", place) or "{}"
-    return [ToolCall(id=id, name=name, arguments=arguments)]
+    return [ToolCall(id=id, name=name, arguments=arguments, signature=google_signature(item))]
 
 
 def _result(item: Values, place: str, names: dict[str, str]) -> ToolResult:

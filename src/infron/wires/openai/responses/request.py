@@ -33,7 +33,7 @@ from infron.wires.openai.responses.parse import NAME
 from infron.wires.openai.responses.reasoning import OPENAI
 from infron.wires.openai.responses.tools import NAMES
 from infron.wires.request_fields import unsupported
-from infron.wires.schemas import rooted
+from infron.wires.schemas import NO_ARGUMENTS, closed, rooted
 from infron.wires.session import Ids, Rules, fit
 
 Item = dict[str, Any]
@@ -87,13 +87,13 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     body = body_of(asked, provider_model)
     sent = _quirked(body, quirks)
     taken = TAKES - {name for name in body.keys() - sent.keys() if name in TAKES}
-    return Outgoing(body=_encode(sent), dropped=asked.left_out(taken), names=names)
+    return Outgoing(body=_encode(sent), dropped=(*asked.left_out(taken), *_unheld(asked)), names=names)
 
 
 def _as_it_came(request: Request, provider_model: str, quirks: RequestQuirks) -> Outgoing:
     """What refers to an earlier answer was replaced by that, so it goes no further."""
     given = {name: raw for name, raw in request.fields.items() if name != "previous_response_id"}
-    given["input"], lost = fit_items(given["input"])
+    given["input"], lost = fit_items(given["input"], alone="conversation" not in given)
     fields = _quirked({**given, "model": provider_model, "stream": True}, quirks)
     dropped = sorted(name for name in given.keys() - fields.keys() if name not in quirks.rename)
     body = written(fields) if request.size > LARGE else _encode(fields)
@@ -151,7 +151,8 @@ _HOSTED = re.compile(r"(code_interpreter|file_search|image_generation|mcp|web_se
 def _tool(tool: Tool | NativeTool, place: str) -> Item:
     if isinstance(tool, Tool):
         described = {"description": tool.description} if tool.description else {}
-        schema = {"parameters": rooted(tool.schema), "strict": tool.strict is True}  # which it is where nobody says
+        parameters = _CLOSED if tool.schema is None and tool.strict else rooted(tool.schema)
+        schema = {"parameters": parameters, "strict": _is_held(tool)}  # which it is where nobody says
         return {"type": "function", "name": tool.name, **described, **schema}
     kind = tool.raw.get("type")
     custom = tool.raw.get("custom")
@@ -160,6 +161,23 @@ def _tool(tool: Tool | NativeTool, place: str) -> Item:
     if isinstance(kind, str) and _HOSTED.fullmatch(kind):
         return tool.raw
     raise unsupported(place, "is a tool of another provider's own")
+
+
+_CLOSED = {**NO_ARGUMENTS, "required": [], "additionalProperties": False}
+
+
+def _is_held(tool: Tool) -> bool:
+    """Whether calls can be held to the tool's schema."""
+    return tool.strict is True and (tool.schema is None or closed(rooted(tool.schema)))
+
+
+def _unheld(asked: Conversation) -> Iterator[str]:
+    """What is asked for strictly, but with a schema that this API cannot hold an answer to."""
+    if any(isinstance(tool, Tool) and tool.strict and not _is_held(tool) for tool in asked.tools):
+        yield "tools.strict"
+    wanted = asked.response_format
+    if wanted is not None and wanted.strict and not closed(wanted.schema):
+        yield "response_format.strict"
 
 
 def _reasoning(conversation: Conversation) -> Item:
@@ -177,7 +195,8 @@ def _text(conversation: Conversation) -> Item:
         text["format"] = {"type": "json_object"}
     elif wanted is not None:
         format = {"type": "json_schema", "name": wanted.name or "answer", "schema": wanted.schema or {}}
-        text["format"] = format if wanted.strict is None else {**format, "strict": wanted.strict}
+        strict = {} if wanted.strict is None else {"strict": wanted.strict and closed(wanted.schema)}
+        text["format"] = {**format, **strict}
     if verbosity := conversation.fields.get("verbosity"):
         text["verbosity"] = verbosity
     return text
