@@ -59,6 +59,31 @@ FOUND: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         b'data:{"choices":[{"finish_reason":"p"}]}\n\ndata:]\n\ndata:{"usage":{"completion_tokens":3}}\n\n',
         {},
     ),
+    "a block whose type is no word": (
+        "anthropic",
+        b'data:{"type":"content_block_start","content_block":{"type":{}}}\n\n',
+        {},
+    ),
+    "an end with a name that is no UTF-8": (
+        "anthropic",
+        b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"\xff":0}\n\n',
+        {},
+    ),
+    "a beginning with a name that is no UTF-8": (
+        "anthropic",
+        b'event: message_start\ndata: {"\xff":"","message":{"":"","content":[],"usage":{"input_tokens":1e999}}}\n\n',
+        {},
+    ),
+    "an end for which nobody has a word but a line end": (
+        "openai-chat",
+        'data:{"choices":[{"delta":{},"finish_reason":"\u2028"}]}\n\n'.encode(),
+        {},
+    ),
+    "an end with a number that no float can hold": (
+        "anthropic",
+        b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"x":1e999}\n\n',
+        {},
+    ),
     "a list of allowed tools that is none": (
         "openai-responses requests",
         b'{"model":"a","input":"x","tool_choice":{"type":"allowed_tools","tools":true}}',

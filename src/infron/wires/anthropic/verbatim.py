@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from infron.catalog.definitions import Provider
 from infron.events import ClientEvent, Event, Finished, ToolCallStarted, Verbatim
-from infron.wires import sse
+from infron.wires import lenient_json, sse
 from infron.wires.anthropic.decoder import Frame, NeutralDecoder, frame_of
 from infron.wires.decoding import one_line
 from infron.wires.lenient_json import dict_in, dicts_in, string_in
@@ -69,12 +69,15 @@ class VerbatimDecoder(NeutralDecoder):
     ) -> Verbatim:
         if kind == "content_block_delta" and facts.type == kind:
             return Verbatim(_DELTA, content, text, one_line(payload))
+        payload = one_line(payload)  # and UTF-8
         if kind == "message_start" and isinstance(facts.message, dict):
             members = _members(payload)
             return Verbatim({**members, "type": _START, "message": _message(members["message"])}, content, text)
         if kind == "content_block_start" and isinstance(facts.content_block, dict):
             block = facts.content_block
-            content = content or block.get("type") not in _BEGINNINGS  # the provider's own tools have begun to work
+            content = (
+                content or str(block.get("type")) not in _BEGINNINGS
+            )  # the provider's own tools have begun to work
             if mended := _block(block, told):
                 payload = _encode({**_members(payload), "content_block": mended})
         elif kind == "message_delta":
@@ -90,7 +93,7 @@ class VerbatimDecoder(NeutralDecoder):
         counted = isinstance(usage, dict) and isinstance(usage.get("output_tokens"), int)
         if counted and (reason is None or reason == self._stop):
             return payload
-        frame = msgspec.json.decode(payload)
+        frame = lenient_json.value_of(payload) or {}
         frame["usage"] = {**dict_in(frame, "usage"), "output_tokens": self._usage.get("output_tokens", 0)}
         frame["delta"] = {"stop_sequence": None, **dict_in(frame, "delta"), "stop_reason": self._stop}
         return _encode(frame)
@@ -102,7 +105,7 @@ _EMPTY = {"type": Raw(b'"message"'), "role": Raw(b'"assistant"'), "content": Raw
 def _message(raw: Raw) -> Raw:
     """The message that begins, with what libraries read of it without looking."""
     message = _members(raw)
-    usage = dict_in(msgspec.json.decode(raw), "usage")
+    usage = dict_in(lenient_json.value_of(bytes(raw)) or {}, "usage")
     lacks = {name: value for name, value in _EMPTY.items() if message.get(name, _NULL) == _NULL}
     if not all(isinstance(usage.get(name), int) for name in _COUNTS):
         lacks["usage"] = Raw(_encode({**usage, **{name: count_in(usage, name) for name in _COUNTS}}))

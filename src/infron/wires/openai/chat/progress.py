@@ -16,20 +16,26 @@ from msgspec import Raw
 
 from infron.catalog.definitions import AnswerQuirks
 from infron.events import Event, Finished, Verbatim
+from infron.wires import sse
 from infron.wires.openai.chat.choices import CHUNK, ROOT
 from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta, content_of
 from infron.wires.openai.chat.frame import ChoiceFacts, delta_in, members_in, objects_in
 from infron.wires.openai.chat.repair import NO_REASON, NOTHING, Choice, repaired
 
-_encode = msgspec.json.Encoder().encode
+_plain = msgspec.json.Encoder().encode
 _NULL = Raw(b"null")
 _USUAL = frozenset(("stop", "length", "tool_calls", "content_filter"))  # OpenAI's own
 # Finish reasons that are failures, at whichever host.
 _FAILURES = frozenset(("abort", "aborted", "cancelled", "canceled", "error", "failed", "network_error"))
 
 
+def _encode(value: Any) -> bytes:
+    """Without the line ends of Unicode, which strings that were read hold again."""
+    return sse.unbroken(_plain(value))
+
+
 def _says_nothing(choice: dict[str, Any]) -> bool:
-    return all(name == "index" or _encode(value) in (b"{}", b"null") for name, value in choice.items())
+    return all(name == "index" or _plain(value) in (b"{}", b"null") for name, value in choice.items())
 
 
 class Progress:
