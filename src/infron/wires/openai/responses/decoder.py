@@ -300,6 +300,8 @@ class NeutralDecoder(SseDecoder):
 def _read(payload: bytes) -> tuple[Frame | None, bytes]:
     """A frame and its JSON, repaired where it is nearly right; None for what is none. Raises ProviderUnavailable."""
     try:
+        if not payload.isascii():
+            payload.decode()  # what is not read of a frame may be no UTF-8 either
         return _frame.decode(payload), payload
     except lenient_json.BROKEN:
         payload = lenient_json.json_in(payload)
