@@ -121,6 +121,12 @@ class HeadTooLarge(InfronError):
     status, error_type, blame = 431, "head_too_large", "caller"
 
 
+class UpgradeRequired(InfronError):
+    """A WebSocket was asked for, and there is none: the same request goes by POST."""
+
+    status, error_type, blame = 426, "upgrade_required", "caller"
+
+
 class RateLimited(InfronError):
     """Too many answers that the caller disconnected from are still being read to their end; wait for them."""
 

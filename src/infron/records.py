@@ -22,6 +22,16 @@ class Outcome(StrEnum):
     TIMED_OUT = "timed_out"
 
 
+class Kept(Struct, frozen=True, gc=False):
+    """An answer that its client may refer to later.
+
+    `response`: its JSON as it was told. `sealed`: id of an item of it -> what its model needs again and was not told.
+    """
+
+    response: bytes
+    sealed: dict[str, str] = {}
+
+
 class Opening(Struct, frozen=True, kw_only=True, gc=False):
     """What the ledger writes before the first byte goes to the client."""
 

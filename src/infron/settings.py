@@ -171,6 +171,20 @@ class Billing(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = False
 
 
+class Memory(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long answers of the Responses API can be referred to (`previous_response_id`, "
+            "`item_reference`), unless `store` is false. Each process keeps its own, in memory alone. 0: not at all."
+        ),
+    ] = 3600.0
+    max_bytes: Annotated[
+        Count, Meta(description="Of all that one process keeps; then the oldest go of the key that has most.")
+    ] = 256 << 20
+    max_bytes_per_key: Annotated[Count, Meta(description="Of what is kept for one key; then its oldest go.")] = 32 << 20
+
+
 class LogSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     format: Annotated[
         Literal["text", "json"],
@@ -214,6 +228,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     timeouts: Timeouts = Timeouts()
     drain: Drain = Drain()
     billing: Billing = Billing()
+    memory: Memory = Memory()
     log: LogSection = LogSection()
     local: Local = Local()
     providers: dict[str, dict[str, Any]] = {}
@@ -263,7 +278,7 @@ _DISCOVER = Setting(
 )
 # (section, old name) -> its name of today.
 OLD_NAMES = {("server", "drain_seconds"): "grace_seconds"}
-SECTIONS = ("server", "ledger", "keepalive", "chat", "limits", "timeouts", "drain", "billing", "log", "local")
+SECTIONS = ("server", "ledger", "keepalive", "chat", "limits", "timeouts", "drain", "billing", "memory", "log", "local")
 
 
 def settings() -> Iterator[Setting]:

@@ -34,6 +34,7 @@ from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.counting import Counter
 from infron.runtime.exchange.discovery import Discovery
+from infron.runtime.exchange.memory import Memory
 from infron.runtime.exchange.prices import Prices
 from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
@@ -167,6 +168,7 @@ async def running(
             await context.discovery.close()
             await context.upstream.close()
             context.counter.close()
+            context.memory.close()
             context.readers.shutdown(wait=False, cancel_futures=True)
             metrics.publish()
     finally:
@@ -197,6 +199,7 @@ def compose(
         counter=counter,
         readers=ThreadPoolExecutor(READERS, thread_name_prefix="read"),
         registry=registry,
+        memory=Memory(config.memory, loop),
         settlements=Settlements(counter, listed, listeners, charge_failed=config.billing.charge_failed),
         first_look=deadlines.first_look(config),
     )

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Event
+from infron.records import Kept
 from infron.request import Outgoing, Request
 from infron.wires.errors import Headers
 
@@ -90,6 +91,8 @@ class ProviderWire(Protocol):
 class Encoder(Protocol):
     """Events to the bytes of one client's stream, frame by frame."""
 
+    kept: Kept | None  # what of a complete answer its client may refer to; set by `close`
+
     def encode(self, event: AnyClientEvent, /) -> bytes:
         """The frames that tell of an event; nothing where the client needs none."""
 
@@ -108,6 +111,8 @@ class Encoder(Protocol):
 
 class Accumulator(Protocol):
     """The same events to the one JSON of an answer that is not streamed."""
+
+    kept: Kept | None  # the same; set by `answer`
 
     def add(self, event: AnyClientEvent, /) -> None: ...
     def answer(self, billed: Billed, /) -> bytes:

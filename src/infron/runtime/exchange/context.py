@@ -13,6 +13,7 @@ from msgspec import Struct
 from infron.runtime.exchange.clock import Clock
 from infron.runtime.exchange.counting import Counter
 from infron.runtime.exchange.discovery import Discovery
+from infron.runtime.exchange.memory import Memory
 from infron.runtime.exchange.prices import Prices
 from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
@@ -43,5 +44,6 @@ class Context(Struct, frozen=True, eq=False, kw_only=True):
     counter: Counter
     readers: ThreadPoolExecutor
     registry: Registry
+    memory: Memory
     settlements: Settlements
     first_look: float

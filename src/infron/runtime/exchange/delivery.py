@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Verbatim
-from infron.records import Bill
+from infron.records import Bill, Kept
 from infron.request import Headers, Request
 from infron.runtime.telemetry.bugs import report_bug
 from infron.wires import CLIENT_WIRES
@@ -151,6 +151,11 @@ class Delivery:
             self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
         self.held.append(self.encoder.close())
         self._end()
+
+    @property
+    def kept(self) -> Kept | None:
+        """What of the finished answer its client may refer to."""
+        return (self._accumulator or self.encoder).kept
 
     def answer(self, error: InfronError) -> None:
         answer = error_answer(error, self._wire, self._id)

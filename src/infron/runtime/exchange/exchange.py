@@ -275,6 +275,8 @@ class Exchange:
         meter = attempt.meter
         self._bill = self._context.settlements.bill(_COMPLETED, meter, attempt.price)
         self.delivery.finish(self._bill, meter.raw, attempt.candidate.provider.id)
+        if (kept := self.delivery.kept) is not None:
+            self._context.memory.keep(self._opening.key_id, self.id, kept, self.request)
 
     def _answer(self) -> None:
         assert self.error is not None

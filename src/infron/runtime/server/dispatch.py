@@ -47,7 +47,7 @@ class Dispatch:
         if place.api is None or method != b"POST":
             if self._preflight(request) is not None:
                 return
-            if refusal := place.refusal(method, request.path):
+            if refusal := place.refusal(method, request.path, upgrades=b"upgrade" in request.named):
                 raise refusal
             endpoint = place.endpoints[method]
         if endpoint is None or not endpoint.open:
@@ -81,7 +81,7 @@ class Dispatch:
             self._run(self._read_then_begin(request, api, response))
             return
         try:
-            self._start(api.parse(request.take_body(), request.headers), request, response)
+            self._start(self._read(api, request.take_body(), request), request, response)
         except Exception as error:
             self._fail(response, self._told(error, "reading a request"))
 
@@ -91,9 +91,9 @@ class Dispatch:
         def read() -> Request:
             body = whole(pieces, request.coding, self._context.config.limits.max_body_bytes)
             pieces.clear()  # else a body would be held twice
-            return api.parse(body, headers)
+            return self._read(api, body, request)
 
-        pieces, headers = request.give_pieces(), request.headers
+        pieces = request.give_pieces()
         try:
             wanted = await self._context.loop.run_in_executor(self._context.readers, read)
             if response.cut:
@@ -105,6 +105,11 @@ class Dispatch:
         except Exception as error:
             if not response.cut:
                 self._fail(response, self._told(error, "reading a request"))
+
+    def _read(self, api: ClientWire, body: bytes, request: HttpRequest) -> Request:
+        """The request in a body, with what it refers to of earlier answers. Raises InfronError."""
+        wanted = api.parse(body, request.headers)
+        return self._context.memory.recall(wanted, request.key.id if request.key else None)
 
     def _start(self, wanted: Request, request: HttpRequest, response: Response) -> None:
         exchange: Exchange | None = None

@@ -6,7 +6,8 @@ It never answers anything itself.
 from __future__ import annotations
 
 from infron.runtime.exchange.context import Context
-from infron.runtime.server.api import health, keys, models, receipts
+from infron.runtime.exchange.prompt import count_prompt
+from infron.runtime.server.api import health, keys, models, receipts, responses
 from infron.runtime.server.api.endpoint import Endpoint
 
 
@@ -17,6 +18,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         *models.endpoints(context.providers.catalog, context.discovery),
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
+        *responses.endpoints(context.memory, lambda request: count_prompt(context, request)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from starlette.convertors import Convertor
 from starlette.routing import compile_path
 
-from infron.errors import InfronError, MethodNotAllowed, NotFound
+from infron.errors import InfronError, MethodNotAllowed, NotFound, UpgradeRequired
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.wires import CLIENT_PATHS, CLIENT_WIRES
 from infron.wires.contract import ClientWire
@@ -33,8 +33,11 @@ class Place(Struct, frozen=True):
         endpoint = self.endpoints.get(method)
         return endpoint is not None and endpoint.takes_body
 
-    def refusal(self, method: bytes, path: bytes) -> InfronError | None:
-        """The error for a method that is not taken here."""
+    def refusal(self, method: bytes, path: bytes, *, upgrades: bool = False) -> InfronError | None:
+        """The error for a method that is not taken here. `upgrades`: it asks for a WebSocket."""
+        if upgrades and self.api:
+            what = f"{_shown(path)} offers no WebSocket: send each request by POST, over HTTP."
+            return UpgradeRequired(what, headers={"Upgrade": "HTTP/1.1"})
         taken = (b"POST",) if self.api else tuple(self.endpoints)
         if method in taken:
             return None

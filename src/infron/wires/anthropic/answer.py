@@ -36,6 +36,8 @@ _decode = msgspec.json.Decoder().decode
 class Accumulator:
     """Events to the one JSON of an answer that is not streamed."""
 
+    kept = None  # this API has no way to refer to an answer
+
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._id, self._model = id, request.model
         self._handed_on = _Frames()

@@ -69,6 +69,8 @@ class Encoder:
     several choices the first is told. A refusal is text.
     """
 
+    kept = None  # this API has no way to refer to an answer
+
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._id, self._model = id, request.model
         self._begun = False

@@ -43,6 +43,8 @@ _SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signat
 class Accumulator:
     """What a client is told, event by event, to the one JSON of an answer that is not streamed."""
 
+    kept = None  # this API has no way to refer to an answer
+
     def __init__(self, id: str, created: int, request: Request) -> None:
         """`created`: unix s."""
         self._own = {"id": id, "object": "chat.completion", "created": created, "model": request.model}

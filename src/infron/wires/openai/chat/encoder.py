@@ -35,6 +35,8 @@ _NOTHING_SAID = {"index": 0, "delta": {}, "finish_reason": None}
 class Encoder:
     """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
 
+    kept = None  # this API has no way to refer to an answer
+
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(request.model))}
         self._asked = request.include_usage

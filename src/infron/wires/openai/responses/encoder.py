@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, Verbatim
+from infron.records import Kept
 from infron.request import Request
 from infron.wires import sse
 from infron.wires.errors import message_in_stream
@@ -44,7 +46,7 @@ _ECHOED: dict[str, Any] = {
     "reasoning": None,
     "safety_identifier": None,
     "service_tier": None,
-    "store": False,
+    "store": True,
     "temperature": None,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",
@@ -54,6 +56,7 @@ _ECHOED: dict[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
+_FALSE = Raw(b"false")
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # Words on which agents act: Codex tries again after these, shortens its history after the third.
 _CODES = ("rate_limit_exceeded", "server_error", "context_length_exceeded", "insufficient_quota", "invalid_prompt")
@@ -61,6 +64,8 @@ _CODES = ("rate_limit_exceeded", "server_error", "context_length_exceeded", "ins
 
 class Response:
     """The response object of one answer: what encoder and accumulator have in common. `_host`: one handed on."""
+
+    kept: Kept | None = None
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._id, self._created, self._request = id, created, request
@@ -100,15 +105,21 @@ class Response:
 
     def _own(self) -> dict[str, Any]:
         """What is ours in a response of a host's own."""
-        return {"id": self._id, "model": self._request.model}
+        before = self._given.get("previous_response_id")  # which the host was not told
+        return {"id": self._id, "model": self._request.model, **({"previous_response_id": before} if before else {})}
 
-    def _final(self) -> dict[str, Any]:
-        """The response that ends an answer which came to its end."""
+    def _final(self) -> bytes:
+        """The response that ends an answer which came to its end, and is kept unless its client wants otherwise."""
         if self._host.ended:
             billed = self._billed
             counts = {} if billed is None else usage_of(billed)
-            return {**self._host.final(counts), **self._own(), **_shown(billed)}
-        return self._object(self._status())
+            response = {**self._host.final(counts), **self._own(), **_shown(billed)}
+        else:
+            response = self._object(self._status())
+        told = _encode(response)
+        if self._request.fields.get("store") != _FALSE:
+            self.kept = Kept(told, self._items.sealed)
+        return told
 
     def _status(self) -> str:
         return "incomplete" if self._reason in _INCOMPLETE else "completed"
@@ -184,7 +195,7 @@ class Encoder(Response):
     def close(self) -> bytes:
         out = self._start() + self._events(self._items.finish())
         kind = self._host.ended or f"response.{self._status()}"
-        return out + self._event(kind, {"response": self._final()})
+        return out + self._event(kind, {"response": Raw(self._final())})
 
     def _start(self) -> bytes:
         if self._begun:
@@ -219,4 +230,4 @@ class Accumulator(Response):
         self._billed = billed
         for _ in self._items.finish():
             pass
-        return _encode(self._final())
+        return self._final()

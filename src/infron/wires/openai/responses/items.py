@@ -45,6 +45,7 @@ class Items:
     def __init__(self, suffix: str, toolbox: Callable[[], Toolbox], encrypted: bool) -> None:
         """`toolbox`: that of the request, asked for with the first call. `encrypted`: thoughts are told sealed, too."""
         self.output: list[Item] = []
+        self.sealed: dict[str, str] = {}  # id of a thought that is told open -> itself sealed
         self._suffix = suffix
         self._make_toolbox = toolbox
         self._toolbox: Toolbox | None = None
@@ -174,8 +175,11 @@ class Items:
             item["summary"][0] = _summary(text)
             yield "reasoning_summary_text.done", self._at(summary_index=0, text=text)
             yield "reasoning_summary_part.done", self._at(summary_index=0, part=_summary(text))
+        content = sealed(self._format, self._signature, self._data, self._own_id)
         if self._encrypted:
-            item["encrypted_content"] = sealed(self._format, self._signature, self._data, self._own_id)
+            item["encrypted_content"] = content
+        elif content:
+            self.sealed[item["id"]] = content
         self._format = self._signature = self._data = self._own_id = ""
 
     # ---- calls and images

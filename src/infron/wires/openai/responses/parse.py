@@ -1,7 +1,8 @@
 """A client's request on OpenAI's Responses API: its items as a conversation.
 
-It never knows which provider will take it, and nothing is kept: what refers to earlier answers (`item_reference`,
-`previous_response_id`, `conversation`) is refused, for without it a model would answer another question.
+It never knows which provider will take it. What refers to earlier answers (`item_reference`, `previous_response_id`)
+has been replaced by them where they are kept (`recall`); the rest is refused, for without it a model would answer
+another question.
 """
 
 from __future__ import annotations
@@ -38,10 +39,21 @@ from infron.wires.request_fields import count_of, decoded, object_of, objects_of
 
 NAME = "openai-responses"
 PATHS = ("/v1/responses",)
+# Why an earlier answer may not be found, and what helps.
+NOT_KEPT = (
+    "is not kept here (any more): answers are kept for a while by the process that gave them, for their own key, "
+    "unless `store` is false. Send the items themselves as `input`, which clients do with `store: false`."
+)
 
 Values = dict[str, Any]
 
-_NULL = Raw(b"null")
+_NULL, _FALSE = Raw(b"null"), Raw(b"false")
+# What is kept at a provider could be seen by all who share its account.
+_REFUSED = {
+    "background": "is not offered: send the request without it, and read the stream or wait for the answer.",
+    "conversation": "is not kept here: send `previous_response_id`, or the whole history as `input`.",
+    "prompt": "is kept at the provider, whose account is not yours: send its text as `instructions` and `input`.",
+}
 # Root fields that ask a model for nothing: they are about the exchange, or about what OpenAI's own servers keep.
 _ASIDE = frozenset(
     (
@@ -83,14 +95,9 @@ def parse(body: bytes, headers: Headers) -> Request:
     `headers`: none matters; a client's are never passed on.
     """
     request = read(body, NAME, conversation_of, holds="input")
-    for name in ("previous_response_id", "conversation"):
-        if request.fields.get(name, _NULL) != _NULL:
-            raise InvalidRequest(
-                f"`{name}` refers to what is not kept here: send the whole history as `input`, "
-                "which clients do with `store: false`.",
-                param=name,
-                code="previous_response_not_found",
-            )
+    for name, why in _REFUSED.items():
+        if request.fields.get(name, _FALSE) not in (_NULL, _FALSE):
+            raise InvalidRequest(f"`{name}` {why}", param=name, code="unsupported_parameter")
     return replace(request, include_usage=True, kinds=kinds_in(request.fields))
 
 
@@ -235,8 +242,7 @@ def _item(item: Values, place: str, toolbox: Toolbox, names: dict[str, str]) -> 
         return read(item, place, toolbox, names)
     if kind == "item_reference":
         raise InvalidRequest(
-            f"`{place}` refers to an item that is not kept here (any more): send the items themselves, "
-            "which clients do with `store: false`.",
+            f"`{place}` refers to an item that {NOT_KEPT}",
             param=f"{place}.id",
             code="item_not_found",
         )

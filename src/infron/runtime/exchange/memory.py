@@ -1,0 +1,135 @@
+"""Answers of the Responses API that their clients may refer to: kept for a while, in this process alone.
+
+It never gives one key's to another, and never writes any of it anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
+
+from msgspec import Raw, Struct
+
+from infron.records import Kept
+from infron.request import Request
+from infron.settings import Memory as Settings
+from infron.wires.openai.responses.recall import input_items, items_in, recalled, refers
+
+Owner = str | None  # the id of a key; None on a gateway without keys
+_OVERHEAD = 1000  # bytes of an answer beside what it says, about
+
+
+class Answer(Struct, frozen=True, eq=False):
+    """`given`: the input that it answers, with all that was before. `items`: its own, with their ids. `until`: loop
+    time.
+    """
+
+    id: str
+    owner: Owner
+    response: bytes
+    given: Raw
+    items: tuple[tuple[str, Raw], ...]
+    size: int
+    until: float
+
+
+class _Shelf:
+    """What is kept for one key, oldest first."""
+
+    def __init__(self) -> None:
+        self.answers: OrderedDict[str, Answer] = OrderedDict()
+        self.items: dict[str, tuple[str, Raw]] = {}  # id -> the answer's, and the item
+        self.size = 0
+
+
+class Memory:
+    """Bounded in bytes, of a key and of all, and in time. Safe to be asked on any thread, changed on the loop alone."""
+
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._shelves: dict[Owner, _Shelf] = {}
+        self._order: OrderedDict[str, Answer] = OrderedDict()  # of all, oldest first
+        self._size = 0
+        self._clearing: asyncio.TimerHandle | None = None
+
+    # ---- what is kept
+
+    def keep(self, owner: Owner, id: str, kept: Kept, asked: Request) -> None:
+        """An answer to this request, with the request's input. One that is too large for its key is let go."""
+        settings, given = self._settings, asked.fields["input"]
+        size = _OVERHEAD + 2 * len(kept.response) + len(memoryview(given))
+        if not settings.seconds or size > min(settings.max_bytes_per_key, settings.max_bytes):
+            return
+        until = self._loop.time() + settings.seconds
+        answer = Answer(id, owner, kept.response, given.copy(), tuple(items_in(kept)), size, until)
+        shelf = self._shelves.setdefault(owner, _Shelf())
+        shelf.answers[id] = self._order[id] = answer
+        shelf.items.update({name: (id, item) for name, item in answer.items if name})
+        shelf.size += size
+        self._size += size
+        while shelf.size > settings.max_bytes_per_key:
+            self._drop(next(iter(shelf.answers.values())))
+        while self._size > settings.max_bytes:
+            fullest = max(self._shelves.values(), key=lambda shelf: shelf.size)
+            self._drop(next(iter(fullest.answers.values())))
+        if self._clearing is None:
+            self._clearing = self._loop.call_at(until, self._clear)
+
+    def forget(self, owner: Owner, id: str) -> bool:
+        """Whether there was such an answer of this key."""
+        answer = self.find(owner, id)
+        if answer is not None:
+            self._drop(answer)
+        return answer is not None
+
+    def _drop(self, answer: Answer) -> None:
+        shelf = self._shelves[answer.owner]
+        del shelf.answers[answer.id], self._order[answer.id]
+        for name, _ in answer.items:
+            if shelf.items.get(name, ("",))[0] == answer.id:
+                del shelf.items[name]
+        shelf.size -= answer.size
+        self._size -= answer.size
+        if not shelf.answers:
+            del self._shelves[answer.owner]
+
+    def _clear(self) -> None:
+        """Drop what is too old, and look again when the next one will be."""
+        self._clearing = None
+        now = self._loop.time()
+        while self._order:
+            oldest = next(iter(self._order.values()))
+            if oldest.until > now:
+                self._clearing = self._loop.call_at(oldest.until, self._clear)
+                return
+            self._drop(oldest)
+
+    # ---- what is asked for
+
+    def find(self, owner: Owner, id: str) -> Answer | None:
+        """An answer of this key."""
+        shelf = self._shelves.get(owner)
+        answer = shelf.answers.get(id) if shelf is not None else None
+        return answer if answer is not None and answer.until > self._loop.time() else None
+
+    def recall(self, asked: Request, owner: Owner) -> Request:
+        """The request with all that it refers to. Raises InvalidRequest for what is not kept (any more)."""
+        if not refers(asked):
+            return asked
+        return recalled(asked, partial(self._history, owner), partial(self._item, owner))
+
+    def _history(self, owner: Owner, id: str) -> Sequence[Raw] | None:
+        answer = self.find(owner, id)
+        return None if answer is None else [*input_items(answer.given), *(item for _, item in answer.items)]
+
+    def _item(self, owner: Owner, id: str) -> Raw | None:
+        shelf = self._shelves.get(owner)
+        of, item = shelf.items.get(id, ("", None)) if shelf is not None else ("", None)
+        return item if self.find(owner, of) is not None else None
+
+    def close(self) -> None:
+        if self._clearing is not None:
+            self._clearing.cancel()

@@ -1,0 +1,112 @@
+"""What is kept of the Responses API: `GET` and `DELETE /v1/responses/{id}`, its input items; and `/input_tokens`.
+
+It never knows how an answer was made, nor shows one to another key than its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infron.errors import InvalidRequest, NotFound
+from infron.policy.access import Key
+from infron.request import Request as Asked
+from infron.runtime.exchange.memory import Answer, Memory
+from infron.runtime.server.api.endpoint import Endpoint, json_response
+from infron.wires.openai.responses import parse
+from infron.wires.openai.responses.recall import input_items
+
+MOST_LISTED = 100
+ESTIMATED = "x-infron-estimated"  # the count is ours, not a provider's
+
+
+def endpoints(memory: Memory, count: Callable[[Asked], Awaitable[int]]) -> list[Endpoint]:
+    """`count`: the tokens of a request that is not sent."""
+
+    def found(request: Request, key: Key | None) -> Answer:
+        id = request.path_params["id"]
+        answer = memory.find(_owner(key), id)
+        if answer is None:
+            raise _missing(id)
+        return answer
+
+    async def one(request: Request, key: Key | None) -> Response:
+        if request.query_params.get("stream", "").lower() == "true":
+            raise InvalidRequest("A response that is over is not streamed again: ask without `stream`.", param="stream")
+        return Response(found(request, key).response, media_type="application/json")
+
+    async def deleted(request: Request, key: Key | None) -> Response:
+        id = request.path_params["id"]
+        if not memory.forget(_owner(key), id):
+            raise _missing(id)
+        return json_response({"id": id, "object": "response", "deleted": True})
+
+    async def items(request: Request, key: Key | None) -> Response:
+        answer = found(request, key)
+        return json_response(_page(_with_ids(answer), request))
+
+    async def tokens(request: Request, key: Key | None) -> Response:
+        asked = memory.recall(parse(await request.body(), []), _owner(key))
+        told = {"object": "response.input_tokens", "input_tokens": await count(asked)}
+        return json_response(told, headers={ESTIMATED: "true"})
+
+    return [
+        Endpoint("/responses/input_tokens", tokens, "POST", takes_body=True),
+        Endpoint("/responses/{id}", one),
+        Endpoint("/responses/{id}", deleted, "DELETE"),
+        Endpoint("/responses/{id}/input_items", items),
+    ]
+
+
+def _owner(key: Key | None) -> str | None:
+    return key.id if key else None
+
+
+def _missing(id: str) -> NotFound:
+    return NotFound(
+        f"There is no response `{id[:100]}` that is kept here (any more), or it is not yours: the process that gave it "
+        "keeps it for a while, unless `store` is false or the answer did not come to its end.",
+        param="id",
+    )
+
+
+def _with_ids(answer: Answer) -> list[dict[str, Any]]:
+    """The input items, each with its type and an id, as client libraries want them."""
+    shown = []
+    for place, raw in enumerate(input_items(answer.given)):
+        item = msgspec.json.decode(raw)
+        if isinstance(item, dict):
+            own = item.get("id") or f"msg_{answer.id.rpartition('-')[2]}in{place:02d}"
+            shown.append({**item, "type": item.get("type") or "message", "id": own, **_content(item)})
+    return shown
+
+
+def _content(item: dict[str, Any]) -> dict[str, Any]:
+    """Content that is said in short, in parts."""
+    said = item.get("content")
+    if not isinstance(said, str):
+        return {}
+    kind = "output_text" if item.get("role") == "assistant" else "input_text"
+    return {"content": [{"type": kind, "text": said}]}
+
+
+def _page(items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
+    """The newest first, unless `order` is `asc`; at most `limit`, after the item `after`."""
+    asked = request.query_params
+    limit = asked.get("limit", "20")
+    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= MOST_LISTED:
+        raise InvalidRequest(f"`limit` must be a number from 1 to {MOST_LISTED}.", param="limit")
+    if asked.get("order", "desc") != "asc":
+        items = items[::-1]
+    if (after := asked.get("after")) is not None:
+        places = [place for place, item in enumerate(items) if item["id"] == after]
+        if not places:
+            raise InvalidRequest("`after` is none of the items of this response.", param="after")
+        items = items[places[0] + 1 :]
+    page = items[: int(limit)]
+    first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
+    return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": len(items) > len(page)}

@@ -1,0 +1,113 @@
+"""What a request of the Responses API refers to, put in its place: earlier answers, and items of them.
+
+It never knows where answers are kept, nor whose they are: it is given what may be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from infron.errors import InvalidRequest
+from infron.records import Kept
+from infron.request import Request
+from infron.wires.json_guard import items_of
+from infron.wires.openai.responses.parse import NAME, NOT_KEPT
+from infron.wires.openai.responses.tools import kinds_in
+
+_encode = msgspec.json.Encoder().encode
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_NULL = Raw(b"null")
+_REFERENCE, _REASONING = b'"item_reference"', b'"reasoning"'
+_THOUGHT = "rs_"  # how the id of a reasoning item begins
+
+History = Callable[[str], Sequence[Raw] | None]  # id of a response -> the items before it, and its own
+Find = Callable[[str], Raw | None]  # id of an item -> the item
+
+
+class _Item(Struct, gc=False):
+    type: Any = None
+    id: Any = None
+    encrypted_content: Any = None
+
+
+class _Response(Struct, gc=False):
+    output: list[Raw] = []
+
+
+_item = msgspec.json.Decoder(_Item).decode
+_response = msgspec.json.Decoder(_Response).decode
+
+
+def items_in(kept: Kept) -> Iterator[tuple[str, Raw]]:
+    """The items of an answer as they go back to a model, each with its id; "" where it has none."""
+    for raw in _response(kept.response).output:
+        found = _item(raw).id
+        id = found if isinstance(found, str) else ""
+        sealed = kept.sealed.get(id)
+        yield id, Raw(_encode({**_members(raw), "encrypted_content": sealed})) if sealed else raw
+
+
+def input_items(given: Raw) -> list[Raw]:
+    """The `input` of a request, as items."""
+    if bytes(memoryview(given)[:1]) == b"[":
+        return items_of(given)
+    content = [{"type": "input_text", "text": given}]
+    return [Raw(_encode({"type": "message", "role": "user", "content": content}))]
+
+
+def refers(request: Request) -> bool:
+    """Whether it may refer to earlier answers."""
+    if request.api != NAME:
+        return False
+    said = bytes(memoryview(request.fields["input"]))
+    return request.fields.get("previous_response_id", _NULL) != _NULL or _REFERENCE in said or _REASONING in said
+
+
+def recalled(request: Request, history: History, find: Find) -> Request:
+    """The request with all that it refers to. Raises InvalidRequest for what is not found.
+
+    A reasoning item is not missed, for a model can go on without it.
+    """
+    given = request.fields["input"]
+    said = input_items(given)
+    items = list(_whole(said, find))
+    before = request.fields.get("previous_response_id", _NULL)
+    if before != _NULL:
+        id = msgspec.json.decode(before)
+        found = history(id) if isinstance(id, str) else None
+        if found is None:
+            what = f"`previous_response_id` refers to a response that {NOT_KEPT}"
+            raise InvalidRequest(what, param="previous_response_id", code="previous_response_not_found")
+        items = [*found, *items]
+    elif all(item is own for item, own in zip(items, said, strict=True)):
+        return request
+    text = b"[%b]" % b",".join([bytes(memoryview(item)) for item in items])
+    fields = {**request.fields, "input": Raw(text)}
+    more = max(0, len(text) - len(memoryview(given)))
+    return replace(request, fields=fields, size=request.size + more, kinds=kinds_in(fields))
+
+
+def _whole(items: Sequence[Raw], find: Find) -> Iterator[Raw]:
+    for place, raw in enumerate(items):
+        try:
+            item = _item(raw)
+        except msgspec.ValidationError:  # whoever reads it says what is wrong
+            yield raw
+            continue
+        id = item.id if isinstance(item.id, str) else ""
+        if item.type == "item_reference":
+            found = find(id)
+            if found is not None:
+                yield found
+            elif not id.startswith(_THOUGHT):
+                what = f"`input[{place}]` refers to an item that {NOT_KEPT}"
+                raise InvalidRequest(what, param=f"input[{place}].id", code="item_not_found")
+        elif item.type == "reasoning" and not item.encrypted_content:
+            yield find(id) or raw
+        else:
+            yield raw

@@ -1,0 +1,178 @@
+"""What is kept of the Responses API: bounded, for a while, and each key's own."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from infron.errors import InvalidRequest
+from infron.records import Kept
+from infron.request import Request
+from infron.runtime.exchange.memory import Memory
+from infron.settings import Memory as Settings
+from infron.wires.openai.responses import parse
+
+
+class Loop:
+    """A clock that is set; what is due then is done when it is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[tuple[float, Any]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, call: Any) -> Any:
+        self.due.append((when, call))
+        return self
+
+    def cancel(self) -> None:
+        self.due.clear()
+
+    def go(self, now: float) -> None:
+        self.now = now
+        due, self.due = self.due, []
+        for when, call in due:
+            assert when <= now
+            call()
+
+
+def memory(loop: Loop | None = None, **settings: Any) -> Memory:
+    return Memory(Settings(**settings), loop or Loop())  # type: ignore[arg-type]
+
+
+def asked(given: Any = "Hi", **fields: Any) -> Request:
+    return parse(json.dumps({"model": "m", "input": given, **fields}).encode(), [])
+
+
+def answer(text: str = "Hello", id: str = "msg_1") -> Kept:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    item = {"id": id, "type": "message", "role": "assistant", "status": "completed", "content": [part]}
+    return Kept(json.dumps({"id": "gen-1", "output": [item]}).encode())
+
+
+def said(request: Request) -> list[Any]:
+    read: list[Any] = json.loads(bytes(request.fields["input"]))
+    return [item["content"] if isinstance(item["content"], str) else item["content"][0]["text"] for item in read]
+
+
+def test_memory_gives_a_history_back_by_the_id_of_its_last_answer() -> None:
+    kept = memory()
+    kept.keep("a", "gen-1", answer(), asked())
+    second = kept.recall(asked([{"role": "user", "content": "More"}], previous_response_id="gen-1"), "a")
+    assert said(second) == ["Hi", "Hello", "More"]
+    kept.keep("a", "gen-2", answer("World", "msg_2"), second)
+    assert said(kept.recall(asked("End", previous_response_id="gen-2"), "a")) == ["Hi", "Hello", "More", "World", "End"]
+    assert said(kept.recall(asked("End", previous_response_id="gen-1"), "a")) == [
+        "Hi",
+        "Hello",
+        "End",
+    ]  # another branch
+
+
+def test_memory_gives_single_items_back() -> None:
+    kept = memory()
+    kept.keep("a", "gen-1", answer(), asked())
+    request = asked([{"role": "user", "content": "Hi"}, {"type": "item_reference", "id": "msg_1"}])
+    assert said(kept.recall(request, "a")) == ["Hi", "Hello"]
+
+
+def test_memory_gives_reasoning_back_that_was_told_without_its_proof() -> None:
+    kept = memory()
+    told = {"id": "rs_1", "type": "reasoning", "summary": []}
+    kept.keep("a", "gen-1", Kept(json.dumps({"output": [told]}).encode(), {"rs_1": "sealed"}), asked())
+    for item in (told, {"type": "item_reference", "id": "rs_1"}):
+        (back,) = json.loads(bytes(kept.recall(asked([item]), "a").fields["input"]))
+        assert back == {**told, "encrypted_content": "sealed"}
+    unknown = {**told, "id": "rs_2"}
+    request = asked([unknown])
+    assert kept.recall(request, "a") is request
+    gone = kept.recall(asked([{"type": "item_reference", "id": "rs_2"}, {"role": "user", "content": "Hi"}]), "a")
+    assert said(gone) == ["Hi"]
+
+
+@pytest.mark.parametrize("stranger", ["b", None])
+def test_memory_gives_nothing_to_another_key(stranger: str | None) -> None:
+    kept = memory()
+    kept.keep("a", "gen-1", answer(), asked())
+    assert kept.find(stranger, "gen-1") is None
+    assert not kept.forget(stranger, "gen-1")
+    with pytest.raises(InvalidRequest) as refused:
+        kept.recall(asked(previous_response_id="gen-1"), stranger)
+    assert (refused.value.param, refused.value.code) == ("previous_response_id", "previous_response_not_found")
+    with pytest.raises(InvalidRequest) as refused:
+        kept.recall(asked([{"type": "item_reference", "id": "msg_1"}]), stranger)
+    assert (refused.value.param, refused.value.code) == ("input[0].id", "item_not_found")
+    assert kept.find("a", "gen-1") is not None
+
+
+def test_memory_keeps_nothing_longer_than_it_may() -> None:
+    loop = Loop()
+    kept = memory(loop, seconds=60.0)
+    kept.keep("a", "gen-1", answer(), asked())
+    loop.now = 30.0
+    kept.keep("a", "gen-2", answer("x", "msg_2"), asked())
+    loop.go(60.0)
+    assert kept.find("a", "gen-1") is None
+    assert kept.find("a", "gen-2") is not None
+    with pytest.raises(InvalidRequest):
+        kept.recall(asked([{"type": "item_reference", "id": "msg_1"}]), "a")
+    loop.now = 89.9
+    assert kept.find("a", "gen-2") is not None
+    loop.now = 90.0
+    assert kept.find("a", "gen-2") is None  # also before it is dropped
+    loop.go(90.0)
+    assert not kept._shelves
+    assert not kept._order
+    assert kept._size == 0
+
+
+def test_memory_drops_the_oldest_of_a_key_that_has_too_much() -> None:
+    kept = memory(max_bytes_per_key=50_000)
+    kept.keep("b", "gen-0", answer(), asked())
+    for number in range(1, 5):
+        kept.keep("a", f"gen-{number}", answer("x" * 5_000, f"msg_{number}"), asked("y" * 5_000))
+    assert [kept.find("a", f"gen-{number}") is not None for number in range(1, 5)] == [False, True, True, True]
+    assert kept.find("b", "gen-0") is not None
+
+
+def test_memory_drops_what_the_greediest_key_has_where_all_is_too_much() -> None:
+    kept = memory(max_bytes=50_000)
+    kept.keep("b", "gen-0", answer(), asked())
+    for number in range(1, 9):
+        kept.keep("a", f"gen-{number}", answer("x" * 5_000, f"msg_{number}"), asked())
+    assert kept.find("b", "gen-0") is not None
+    assert kept._size <= 50_000
+
+
+def test_memory_lets_go_of_an_answer_that_is_too_large() -> None:
+    kept = memory(max_bytes_per_key=10_000)
+    kept.keep("a", "gen-1", answer(), asked())
+    kept.keep("a", "gen-2", answer("x" * 20_000), asked())
+    assert kept.find("a", "gen-2") is None
+    assert kept.find("a", "gen-1") is not None
+
+
+def test_memory_can_be_switched_off() -> None:
+    kept = memory(seconds=0.0)
+    kept.keep("a", "gen-1", answer(), asked())
+    assert kept.find("a", "gen-1") is None
+
+
+def test_memory_forgets_what_it_is_told_to() -> None:
+    kept = memory()
+    kept.keep("a", "gen-1", answer(), asked())
+    assert kept.forget("a", "gen-1")
+    assert not kept.forget("a", "gen-1")
+    with pytest.raises(InvalidRequest):
+        kept.recall(asked([{"type": "item_reference", "id": "msg_1"}]), "a")
+    assert kept._size == 0
+
+
+def test_memory_leaves_requests_alone_that_refer_to_nothing() -> None:
+    kept = memory()
+    for request in (asked(), asked([{"role": "user", "content": "reasoning"}]), asked(previous_response_id=None)):
+        assert kept.recall(request, "a") is request
