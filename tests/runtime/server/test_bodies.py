@@ -19,7 +19,7 @@ from infron.runtime.server import dispatch
 from infron.runtime.server.api.endpoint import Endpoint, json_response
 from infron.testing import ScriptedProvider, gateway, speak
 
-zstd = bodies.zstd
+brotli, zstd = bodies.brotli, bodies.zstd
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON = "Content-Type: application/json"
@@ -41,6 +41,8 @@ PACKED = {
 }
 if zstd:
     PACKED |= {"zstd": zstd.compress(PLAIN), "ZSTD": zstd.compress(PLAIN[:20]) + zstd.compress(PLAIN[20:])}
+if brotli:
+    PACKED |= {"br": brotli.compress(PLAIN)}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,7 +76,7 @@ async def test_body_that_is_compressed_is_decoded(running, provider, coding):
     assert reply.json.encode() == PLAIN
 
 
-@pytest.mark.parametrize("coding", ["br", "compress", "gzip, gzip", "x-snappy", "zstd;q=1"])
+@pytest.mark.parametrize("coding", [*(() if brotli else ("br",)), "compress", "gzip, gzip", "x-snappy", "zstd;q=1"])
 async def test_body_of_a_coding_that_is_none_of_ours_is_refused_by_its_name(running, coding):
     for path in (CHAT, "/v1/messages", "/v1/echo"):
         lines = (JSON, f"Content-Encoding: {coding}", "Expect: 100-continue", "Content-Length: 9")
@@ -94,9 +96,9 @@ async def test_body_of_a_coding_that_is_none_of_ours_is_refused_by_its_name(runn
         ("gzip", b"\x1f"),
         ("deflate", b"\xff\xff\xff"),
         ("deflate", PACKED["deflate"][:-5]),
-        *((name, b"no zstd at all") for name in bodies.CODINGS[2:]),
-        *((name, PACKED["zstd"][:-5]) for name in bodies.CODINGS[2:]),
-        *((name, PACKED["zstd"] + b"more") for name in bodies.CODINGS[2:]),
+        *((name, b"no such thing at all") for name in bodies.CODINGS[2:]),
+        *((name, PACKED[name][:-5]) for name in bodies.CODINGS[2:]),
+        *((name, PACKED[name] + b"more") for name in bodies.CODINGS[2:]),
     ],
     ids=lambda value: value if isinstance(value, str) else "packed",  # which has the time in it
 )
@@ -110,7 +112,8 @@ async def test_body_that_is_not_what_its_coding_says_is_refused(running, provide
 @pytest.mark.parametrize("coding", bodies.CODINGS)
 async def test_body_that_grows_over_the_limit_is_refused_without_being_held(running, coding):
     """4 MB of a bomb are 4 GB."""
-    pack = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding) or zstd.compress
+    libraries = {"gzip": gzip, "deflate": zlib, "zstd": zstd, "br": brotli}
+    pack = libraries[coding].compress
     bomb = pack(bytes(200 << 20))
     largest = 0
     decoded = bodies._slices

@@ -18,12 +18,18 @@ try:
 except ImportError:  # a platform without a wheel
     zstd = None
 
-CODINGS = ("gzip", "deflate", "zstd") if zstd else ("gzip", "deflate")
-_NAMES = {**{name.encode(): name for name in CODINGS}, b"x-gzip": "gzip", b"identity": "", b"": ""}
+try:
+    brotli: Any = import_module("brotli")
+    brotli.Decompressor.can_accept_more_data  # before 1.2 one byte could become gigabytes at once  # noqa: B018
+except (ImportError, AttributeError):  # the extra `brotli` is not installed
+    brotli = None
+
+CODINGS: tuple[str, ...] = ("gzip", "deflate", *(("zstd",) if zstd else ()), *(("br",) if brotli else ()))
+_NAMES: dict[bytes, str] = {**{name.encode(): name for name in CODINGS}, b"x-gzip": "gzip", b"identity": "", b"": ""}
 _STEP_BYTES = 1 << 20  # decoded at a time
 _SLICE_BYTES = 8 << 10  # of input at a time: not even a bomb makes more than 8 MiB of it
 _WINDOW_LOG = 23  # RFC 9659: 8 MiB, which is what a decoder holds
-_BROKEN = (ValueError, EOFError, zstd.ZstdError) if zstd else (ValueError,)
+_BROKEN = (ValueError, EOFError, *((zstd.ZstdError,) if zstd else ()), *((brotli.error,) if brotli else ()))
 
 
 def coding_of(value: bytes) -> str:
@@ -48,7 +54,7 @@ def whole(pieces: list[bytes], coding: str, limit: int) -> bytes:
     decoded: list[bytes] = []
     size = 0
     try:
-        for piece in _unzstd(_slices(pieces)) if coding == "zstd" else _inflated(_slices(pieces), coding):
+        for piece in _DECODED.get(coding, _inflated)(_slices(pieces), coding):
             decoded.append(piece)
             size += len(piece)
             if size > limit:
@@ -71,7 +77,7 @@ def _inflated(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
     decoder.close()
 
 
-def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _unzstd(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
     options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
     decoder = zstd.ZstdDecompressor(options=options)
     begun = False
@@ -85,3 +91,18 @@ def _unzstd(pieces: Iterable[bytes]) -> Iterator[bytes]:
             data = decoder.unused_data if decoder.eof else b""
     if begun and not decoder.eof:
         raise EOFError
+
+
+def _unbrotli(pieces: Iterable[bytes], coding: str) -> Iterator[bytes]:
+    decoder = brotli.Decompressor()
+    begun = False
+    for piece in pieces:
+        data = piece
+        while data or not (decoder.can_accept_more_data() or decoder.is_finished()):
+            yield decoder.process(data, output_buffer_limit=_STEP_BYTES)
+            begun, data = True, b""
+    if begun and not decoder.is_finished():
+        raise EOFError
+
+
+_DECODED = {"zstd": _unzstd, "br": _unbrotli}
