@@ -49,8 +49,12 @@ async def test_it_shows_every_word_as_it_comes_and_the_usage(stage, start, node,
 
 @EACH
 async def test_it_shows_an_error_in_the_middle_of_a_stream(stage, start, node, packages, program):
-    there = await stage([ROLE, text("half"), Pause(0.05), CUT])
-    output = await (await run(start, node, packages, program, there)).end()
+    gate = asyncio.Event()
+    there = await stage([ROLE, text("half"), Wait(gate), CUT])
+    client = await run(start, node, packages, program, there)
+    await client.until("half")
+    gate.set()
+    output = await client.end()
     assert seen(output, "text") == ["half"]
     (error,) = seen(output, "error")
     assert "in the middle of the answer" in error
