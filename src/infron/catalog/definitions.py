@@ -110,7 +110,9 @@ class RequestQuirks(Definition, frozen=True):
 class MessageQuirks(Definition, frozen=True):
     """Where the messages of a provider's requests differ from OpenAI's.
 
-    `strip`: members dropped from each message and each part of its content · `roles`: role -> the one to send instead ·
+    `strip`: members dropped from each message and each part of its content · `takes`: members of other hosts' answers
+    that are given back here too, such as `reasoning_content`, and marks for a cache; where it does not name them they
+    are left out, for many hosts refuse a message over them · `roles`: role -> the one to send instead ·
     `only`: role -> members that a message of that role may have · `plain_content`: content that is a list of text parts
     only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`: each tool
     call id in the history is replaced, the same by the same, by so many letters and digits · `reasoning`: the member in
@@ -123,6 +125,7 @@ class MessageQuirks(Definition, frozen=True):
     """
 
     strip: list[str] = []
+    takes: list[str] = []
     roles: dict[str, str] = {}
     only: dict[str, list[str]] = {}
     plain_content: bool = False

@@ -64,6 +64,7 @@ class _Body(Struct, gc=False):
 
 _body = msgspec.json.Decoder(_Body).decode
 _NOTHING: dict[str, Any] = {}
+_NULL = Raw(b"null")
 
 
 def read(
@@ -76,6 +77,8 @@ def read(
     they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
     """
     fields, given, mended = _read_large(body, holds) if len(body) > LARGE else _read_small(body, holds)
+    if b"null" in body:  # the same as absent, but hosts refuse it
+        fields = {name: raw for name, raw in fields.items() if raw != _NULL}
     if not GATEWAY_FIELDS.isdisjoint(fields):
         for name in fields.keys() & GATEWAY_FIELDS:
             del fields[name]

@@ -43,7 +43,7 @@ def test_request_of_the_same_api_goes_on_byte_for_byte() -> None:
     body = (
         b'{"model": "up/m", "input": [{"role":"user", "content":[{"type":"input_text","text":"H\\u00f6her"}]}], '
         b'"tools": [{"type": "web_search", "filters": {"a":  1}}, {"type":"mcp","server_label":"x"},'
-        b'{"type":"custom","name":"p"}], "include":["x"], "temperature": 1.50, "x_vendor": {"a":1.0}, "store": null}'
+        b'{"type":"custom","name":"p"}], "include":["x"], "temperature": 1.50, "x_vendor": {"a":1.0}, "store": false}'
     )
     outgoing = as_it_came(body)
     assert outgoing.dropped == ()

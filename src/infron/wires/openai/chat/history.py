@@ -6,7 +6,7 @@ looked at, and of one with them only what has to be changed is written anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,9 +27,31 @@ _NULL = Raw(b"null")
 # OpenAI, API reference of chat completions: the name of a function; what errors say of the length of an id.
 _NAMES = Names("A-Za-z0-9_-", 64)
 _IDS = Ids(r"[\s\S]{1,40}", unique=False)
+# What hosts say in their answers and clients give back, or say to one host alone; others may refuse it.
+OF_OTHERS = frozenset(
+    (
+        "annotations",
+        "cache_control",
+        "extra_content",
+        "images",
+        "is_error",
+        "parsed",
+        "provider_specific_fields",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+    )
+)
+_THOUGHT = frozenset(("reasoning", "reasoning_content", "reasoning_details"))
+_EMPTY = (Raw(b"null"), Raw(b'""'), Raw(b"[]"))
+_OF_CALLS = frozenset(("id", "type", "function", "custom"))
 # Of what may have to be changed on any host.
-_SIGNS = (b'"tool', b":null", b": null", b"[]", b'thinking"', b'"reasoning"')
-_SIGNS_OF_MEDIA = (b'_url"', b'"input_', b'"file"')  # which an answer cannot hold
+_SIGNS = (b'"tool', b":null", b": null", b"[]", b'thinking"', b'"reasoning', b'"cache_control"')
+# The same where there are messages of the model's: of media, which those cannot hold, and of hosts' own members.
+_SIGNS_OF_ANSWERS = (
+    b'_url"', b'"input_', b'"file"', b'"annotations"', b'"extra_content"', b'"images"', b'"is_error"', b'"parsed"',
+    b'"provider_specific_fields"',
+)  # fmt: skip
 _ASSISTANT, _SYSTEM = (b'"assistant"',), (b'"system"',)
 
 
@@ -82,7 +104,7 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     ):
         return True
     said = bytes(view)
-    if says_any(said, _SIGNS) or (says_any(said, _SIGNS_OF_MEDIA) and says_any(said, _ASSISTANT)):
+    if says_any(said, _SIGNS) or (says_any(said, _ASSISTANT) and says_any(said, _SIGNS_OF_ANSWERS)):
         return True
     if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
         return True
@@ -109,10 +131,10 @@ class _History:
         quirks, ids = self._quirks, CallIds(_ids_of(self._quirks))
         for said in self._said:
             ids.next_message()
-            _fit_calls(said, ids, renamed)
+            _fit_calls(said, ids, renamed, quirks.takes)
             if quirks.reasoning and said.role == "assistant":
                 _give_thoughts(said, quirks.reasoning)
-            _fit_form(said, quirks)
+            _fit_form(said, quirks, lost)
         messages = with_results(self._said, lost)
         messages = that_say_something(list(shown_by_the_user(messages)), quirks)
         if quirks.roles or quirks.system_first:
@@ -123,10 +145,14 @@ class _History:
         return [said.written() for said in messages]
 
 
-def _fit_calls(said: Said, ids: CallIds, renamed: dict[str, str]) -> None:
+def _fit_calls(said: Said, ids: CallIds, renamed: dict[str, str], takes: Collection[str]) -> None:
     """Ids, names and arguments of calls, and the ids and names in their results."""
     changed = False
     for call in said.calls:
+        for name in call.keys() - _OF_CALLS:
+            if name not in takes:
+                del call[name]
+                changed = True
         if isinstance(id := call.get("id"), str) and (ours := ids.of_call(id)) != id:
             call["id"], changed = ours, True
         function = call.get("function")
@@ -157,13 +183,14 @@ def _give_thoughts(said: Said, name: str) -> None:
     said.put(name, plain_thoughts(told))
 
 
-def _fit_form(said: Said, quirks: MessageQuirks) -> None:
+def _fit_form(said: Said, quirks: MessageQuirks, lost: set[str]) -> None:
     """What the definition says of every message."""
     members = said.members
-    for name in quirks.strip:
-        if name in members:
-            del members[name]
-            said.changed = True
+    for name in [name for name in members if _is_refused(name, members[name], quirks)]:
+        if name in _THOUGHT and members[name] not in _EMPTY:
+            lost.add("messages.thinking")
+        del members[name]
+        said.changed = True
     if said.role in quirks.roles:
         said.put("role", quirks.roles[said.role])
     role = quirks.roles.get(said.role, said.role)
@@ -177,12 +204,19 @@ def _fit_form(said: Said, quirks: MessageQuirks) -> None:
         if len(kept) < len(parts):
             said.put("content", kept)
             content = Raw(_encode(kept))
-    if quirks.strip and isinstance(content, Raw) and is_list(content):
-        parts = _stripped(_decode(content), quirks.strip)
+    if isinstance(content, Raw) and is_list(content):
+        parts = _stripped(_decode(content), {*quirks.strip, *(OF_OTHERS - {*quirks.takes})})
         if parts is not None:
             said.put("content", parts)
     if quirks.plain_content and isinstance(content, Raw) and (plain := _plain(content)) is not None:
         said.put("content", plain)
+
+
+def _is_refused(name: str, value: Any, quirks: MessageQuirks) -> bool:
+    """Whether a member of a message is to stay here; a null one says nothing, but for content."""
+    if name in quirks.strip or (value == _NULL and name != "content"):
+        return True
+    return name in OF_OTHERS and name not in quirks.takes and name != quirks.reasoning
 
 
 def _is_thought(part: Any) -> bool:
