@@ -115,7 +115,14 @@ class Annotated(ClientEvent, frozen=True, gc=False):
     text: ClassVar[str] = ""
 
 
-class UsageReported(Struct, gc=False):
+class Untold(Struct, gc=False):
+    """A step that no client is told of."""
+
+    content: ClassVar[bool] = False
+    text: ClassVar[str] = ""
+
+
+class UsageReported(Untold, gc=False):
     """The provider's running or final token counts, and what it says that the answer costs us (picodollars).
 
     `raw`: its own object where that is `usage` of the chat API, else further members for it. `tier`: the service tier
@@ -156,17 +163,17 @@ class Finished(ClientEvent, frozen=True, gc=False):
     text: ClassVar[str] = ""
 
 
-class Onward(Struct, gc=False):
+class Onward(Untold, gc=False):
     """The answer goes on in the answer to this further request to the same provider."""
 
     request: Outgoing
 
 
-class Done(Struct, gc=False):
+class Done(Untold, gc=False):
     """The provider said that its stream is over."""
 
 
-class Failed(Struct, gc=False):
+class Failed(Untold, gc=False):
     """The provider said, inside its stream, that it failed."""
 
     error: InfronError

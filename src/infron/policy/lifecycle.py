@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from infron.records import Outcome
 
@@ -50,6 +50,7 @@ class Action(IntEnum):
     OPEN_NEXT = auto()  # try the next candidate
 
 
+@final
 class Settle(NamedTuple):
     """The last action of an exchange: record how it ended."""
 

@@ -69,9 +69,12 @@ class AnswerReader:
     def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self._status = status
         self.decoder.headers = headers
-        media = self.handle.wire.MEDIA_TYPE
-        kind = next((value for name, value in headers if name == b"content-type"), media)
-        streams = status == 200 and kind.lower().startswith(media)
+        kind = media = self.handle.wire.MEDIA_TYPE
+        for name, value in headers:
+            if name == b"content-type":
+                kind = value.lower()
+                break
+        streams = status == 200 and kind.startswith(media)
         self._body, self._size = None if streams else [], 0
 
     def data_received(self, data: bytes) -> None:

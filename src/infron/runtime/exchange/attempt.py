@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable
 from enum import IntEnum, auto
 from functools import partial
+from typing import Any
 
 from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable
-from infron.events import AnyClientEvent, ClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
+from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
 from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.request import Outgoing, Request
@@ -188,23 +189,24 @@ class Attempt(AnswerReader):
     def read(self, events: list[Event], now: float) -> Read:
         """Meter these events, and say what they come to."""
         meter = self.meter
-        text, told = meter.text, []
+        told: list[Any] = []
         content, end = False, None
         for event in events:
-            if isinstance(event, ClientEvent):
-                if event.content:
-                    content = True
-                    text.append(event.text)
-                elif type(event) is Finished:
-                    meter.finish_reason, meter.native_finish_reason = event.reason, event.native or event.reason
-                    if event.told:
-                        continue
+            if event.content:
+                content = True
+                meter.text.append(event.text)
                 told.append(event)
-            elif isinstance(event, UsageReported):
+            elif type(event) is UsageReported:
                 meter.report(event)
-            else:
+            elif type(event) is Done or type(event) is Failed or type(event) is Onward:
                 end = event
                 break  # what a provider says after its end is nothing that a client expects
+            elif type(event) is Finished:
+                meter.finish_reason, meter.native_finish_reason = event.reason, event.native or event.reason
+                if not event.told:
+                    told.append(event)
+            else:
+                told.append(event)
         meter.frames += len(events)
         self.last_frame = now
         if content and not self.first_content:
@@ -224,7 +226,7 @@ class Attempt(AnswerReader):
         events = self.rest()
         if not events:
             return []
-        wanted: list[Event] = [event for event in events if isinstance(event, ClientEvent | UsageReported)]
+        wanted: list[Event] = [event for event in events if not isinstance(event, Done | Failed | Onward)]
         return self.read(wanted, self.last_frame)[0]
 
     # ---- while it is under way

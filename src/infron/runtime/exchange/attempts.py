@@ -5,10 +5,10 @@ It never knows how bytes reach a socket, nor what a wire looks like inside; the 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from infron.errors import InfronError, InternalError, ProviderTimeout
-from infron.events import ClientEvent, Done, Event, Failed, Onward
+from infron.events import Done, Event, Failed, Onward
 from infron.money import Price
 from infron.policy import deadlines
 from infron.policy.lifecycle import Input, Phase, State
@@ -113,8 +113,8 @@ class Attempts:
             return
         delivery = self._delivery
         if self.straight and len(events) == 1:
-            event = events[0]
-            if isinstance(event, ClientEvent) and event.content:
+            event: Any = events[0]
+            if event.content:  # which only that has which a client is told of
                 # The table's hot row, taken without asking it: (STREAMING, CONTENT) -> write.
                 meter = attempt.meter
                 meter.text.append(event.text)
@@ -128,6 +128,7 @@ class Attempts:
         phase = exchange.state.phase
         told, content, end = attempt.read(events, now)
         done = type(end) is Done
+        well = done and attempt.ended_well
         if phase is _STREAMING and not done:  # the hot row once more, for several frames in one read
             self.straight = attempt.state is _ASKING
             if told:
@@ -141,20 +142,22 @@ class Attempts:
                     return
                 if delivery.full:
                     self._bound(attempt)
-            if content and self._request.stream and not (done and attempt.ended_well):
+            if content and self._request.stream and not well:
                 exchange.take(_CONTENT)
         if not done and (attempt.first_content == now or attempt.finished_at == now):
             self._look_after(attempt, now)
-        if end is not None:
+        if well:
+            self._complete(attempt, reported=True)
+        elif end is not None:
             self._take_end(attempt, end)
         elif attempt.told_end:
             if attempt.meter.is_reported:
-                self.end()
+                self._complete(attempt, reported=True)
         elif phase is _DRAINING:
             exchange.drained(content)
 
     def _take_end(self, attempt: Attempt, end: Done | Onward | Failed) -> None:
-        """The answer is over here, or goes on in the answer to a further request."""
+        """The answer is over here, though not well, or goes on in the answer to a further request."""
         if isinstance(end, Failed):
             if not attempt.first_content and attempt.is_without_stream(end.error.message):
                 attempt.refuses_stream = True
@@ -168,15 +171,11 @@ class Attempts:
                 attempt.go_on(end.request)
         elif not attempt.decoder.finished:
             self.fail(attempt.unavailable("ended the stream before the answer was finished"))
-        elif attempt.meter.is_reported or not attempt.may_tell_usage:
-            self.end()
+        elif not attempt.may_tell_usage:
+            self._complete(attempt, reported=False)
         else:
             attempt.told_end = True
             self._exchange.ask_by(attempt.finished_at + deadlines.USAGE_WAIT_SECONDS)
-
-    def straighten(self, phase: Phase) -> None:
-        """The exchange is in this phase now."""
-        self.straight = phase is _STREAMING and self.current.state is _ASKING
 
     def _bound(self, attempt: Attempt) -> None:
         """Of frames without content the oldest are let go; what holds content waits, and so does the provider."""
@@ -202,15 +201,14 @@ class Attempts:
         rest = attempt.read_rest()
         if rest and self._exchange.state.phase is not _DRAINING:
             self._delivery.take(rest)
-        self.end()
+        self._complete(attempt, reported=attempt.meter.is_reported)
 
-    def end(self) -> None:
-        """The answer is complete. Its usage is the provider's or, where it never gives a whole one, counted first."""
-        attempt = self.current
+    def _complete(self, attempt: Attempt, *, reported: bool) -> None:
+        """Its usage is the provider's or, where it never gives a whole one, counted first."""
         if attempt.state is _COMPLETE:
             return
         attempt.complete()
-        if attempt.meter.is_reported:
+        if reported:
             self._exchange.take(_ENDED)
         else:
             self._context.counter.count([attempt.meter], self._counted)

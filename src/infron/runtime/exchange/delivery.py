@@ -38,7 +38,10 @@ class Responder(Protocol):
 
 
 class Delivery:
-    """`held`: frames that may not go out yet. `comments`: sent since anything else was. `last_write`: loop time, s."""
+    """`held`: frames that may not go out yet. `full`: with what was taken last there were more than should be.
+
+    `comments`: sent since anything else was. `last_write`: loop time, s.
+    """
 
     def __init__(self, request: Request, id: str, created: int, responder: Responder, now: float) -> None:
         """`created`: unix s."""
@@ -51,6 +54,7 @@ class Delivery:
         self._accumulator: Accumulator | None = None if request.stream else self._new_accumulator()
         self.held: list[bytes] = []
         self.size = 0  # bytes held, or accumulated
+        self.full = False
         self.comments = 0
         self._started = False
         self._over = False
@@ -73,7 +77,7 @@ class Delivery:
             frame = encode(event)
             size += len(frame)
             held.append(frame)
-        self.size = size
+        self.size, self.full = size, size > MAX_HELD_BYTES
         return True
 
     def _accumulate(self, accumulator: Accumulator, event: AnyClientEvent) -> bool:
@@ -85,11 +89,6 @@ class Delivery:
             return False
         accumulator.add(event)
         return True
-
-    @property
-    def full(self) -> bool:
-        """More is held than should be."""
-        return self.size > MAX_HELD_BYTES and self._accumulator is None
 
     def shed(self) -> None:
         """Let go of the oldest of what is held, which has no content."""

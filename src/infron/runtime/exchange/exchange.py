@@ -24,8 +24,8 @@ from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailab
 from infron.runtime.telemetry.bugs import report_bug
 
 # An enum's member costs as much as a call to look up: these are looked up for each exchange.
-_SETTLED, _RECORDED, _CLOSING = Phase.SETTLED, Input.RECORDED, AttemptState.CLOSING
-_COMPLETED = Outcome.COMPLETED
+_STREAMING, _SETTLED, _RECORDED, _CLOSING = Phase.STREAMING, Phase.SETTLED, Input.RECORDED, AttemptState.CLOSING
+_ASKING, _COMPLETED = AttemptState.ASKING, Outcome.COMPLETED
 
 
 class Exchange:
@@ -75,7 +75,7 @@ class Exchange:
             self.take(_RECORDED)
         else:
             self.take(Input.UNRECORDED, _unrecorded(verdict))
-        if not self.pace.paused_at:
+        if not self.pace.paused_at and self.attempts.current.paused:
             self.attempts.current.resume()
 
     def fail(self, error: InfronError) -> None:
@@ -220,7 +220,7 @@ class Exchange:
             self.error = error
         self.state, actions = step(self.state, given)
         for action in actions:
-            if isinstance(action, Settle):
+            if type(action) is Settle:
                 self._settle(action.outcome)
                 continue
             try:
@@ -232,7 +232,7 @@ class Exchange:
                 else:
                     self._break_off(action, actions[-1])
                     break
-        self.attempts.straighten(self.state.phase)
+        self.attempts.straight = self.state.phase is _STREAMING and self.attempts.current.state is _ASKING
 
     def _break_off(self, action: Action, last: Action | Settle) -> None:
         """An action has raised, which is a bug of ours: the exchange ends here, and is settled like any other."""
