@@ -18,7 +18,7 @@ def usd(picodollars: int | None) -> float | None:
     return None if picodollars is None else picodollars / PICODOLLARS
 
 
-class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Token counts of one answer, and what else of it is counted. Parts never exceed their whole.
 
     `prompt` includes cached and cache-write tokens, `completion` reasoning and citations. `cache_write_1h`: those of
@@ -44,6 +44,18 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     completion_video: int = 0
     searches: int = 0
     audio_seconds: int = 0
+
+    @property
+    def has_media(self) -> bool:
+        """Whether any of it is no text."""
+        return bool(
+            self.prompt_audio
+            or self.prompt_image
+            or self.prompt_video
+            or self.completion_audio
+            or self.completion_image
+            or self.completion_video
+        )
 
 
 class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,7 +92,7 @@ class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
     tier: Price | None = None
 
 
-class Charge(Struct, frozen=True, kw_only=True):
+class Charge(Struct, frozen=True, kw_only=True, gc=False):
     """Money, in picodollars, in the parts that the wire shows. `total` is their sum."""
 
     prompt: int = 0  # uncached prompt tokens only

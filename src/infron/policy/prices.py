@@ -154,17 +154,7 @@ def charge_of(usage: Usage, price: Price | None) -> Charge | None:
 
 def _is_plain(usage: Usage) -> bool:
     """Whether it is text alone, as nearly all answers are."""
-    return not (
-        usage.prompt_audio
-        or usage.prompt_image
-        or usage.prompt_video
-        or usage.completion_audio
-        or usage.completion_image
-        or usage.completion_video
-        or usage.citation
-        or usage.searches
-        or usage.audio_seconds
-    )
+    return not (usage.citation or usage.searches or usage.audio_seconds or usage.has_media)
 
 
 def _plain_charge(usage: Usage, price: Price) -> Charge:

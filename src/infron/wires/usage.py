@@ -236,24 +236,33 @@ def chat_usage(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.completion,
         "total_tokens": usage.prompt + usage.completion,
     }
-    cached = {name: count for name, kind in _OF_MEDIA if (count := getattr(usage, f"cached_{kind}"))}
-    details: dict[str, Any] = {
-        "cached_tokens": usage.cached,
-        "cache_write_tokens": usage.cache_write,
-        "cache_write_1h_tokens": usage.cache_write_1h,
-        **{name: getattr(usage, f"prompt_{kind}") for name, kind in _OF_MEDIA},
-        "cached_tokens_details": cached,
-    }
-    said = {name: getattr(usage, f"completion_{kind}") for name, kind in _OF_MEDIA}
-    further = {
-        "prompt_tokens_details": {name: count for name, count in details.items() if count},
-        "completion_tokens_details": {
-            name: count for name, count in {"reasoning_tokens": usage.reasoning, **said}.items() if count
-        },
-        "server_tool_use": {"web_search_requests": usage.searches} if usage.searches else {},
-    }
-    told.update({name: counts for name, counts in further.items() if counts})
+    prompt: dict[str, Any] = {}
+    completion: dict[str, Any] = {}
+    if usage.cached:
+        prompt["cached_tokens"] = usage.cached
+    if usage.cache_write:
+        prompt["cache_write_tokens"] = usage.cache_write
+    if usage.cache_write_1h:
+        prompt["cache_write_1h_tokens"] = usage.cache_write_1h
+    if usage.reasoning:
+        completion["reasoning_tokens"] = usage.reasoning
+    if usage.has_media:
+        prompt |= _media_of(usage, "prompt")
+        completion |= _media_of(usage, "completion")
+        if cached := _media_of(usage, "cached"):
+            prompt["cached_tokens_details"] = cached
+    if prompt:
+        told["prompt_tokens_details"] = prompt
+    if completion:
+        told["completion_tokens_details"] = completion
+    if usage.searches:
+        told["server_tool_use"] = {"web_search_requests": usage.searches}
     return told
+
+
+def _media_of(usage: Usage, side: str) -> dict[str, int]:
+    """The counts of media of one side, those that are not zero."""
+    return {name: count for name, kind in _OF_MEDIA if (count := getattr(usage, f"{side}_{kind}"))}
 
 
 def _first(counts: dict[str, Any], names: Iterable[str]) -> int | None:

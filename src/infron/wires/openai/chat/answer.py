@@ -35,6 +35,7 @@ def _join(value: object) -> str:
 
 _encode = msgspec.json.Encoder(enc_hook=_join).encode
 _decode = msgspec.json.Decoder().decode
+_NOTHING: dict[str, Any] = {}
 
 # Members of a delta that are said again rather than continued.
 _SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signature"))
@@ -172,14 +173,11 @@ def usage_members(billed: Billed) -> dict[str, Any]:
 
 def usage_object(billed: Billed) -> dict[str, Any]:
     """`usage` as the client sees it: the provider's own members, with the counts that were billed over them."""
-    shown: dict[str, Any] = dict(billed.raw or {})
-    told = chat_usage(billed.usage)
-    shown.update({name: count for name, count in told.items() if isinstance(count, int)})
+    raw, told = billed.raw or _NOTHING, chat_usage(billed.usage)
+    shown: dict[str, Any] = {**raw, **told}
     for name, member in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
-        old = shown.get(name)
-        shown[name] = {**(old if isinstance(old, dict) else {}), member: 0, **told.get(name, {})}
-    if "server_tool_use" in told:
-        shown["server_tool_use"] = told["server_tool_use"]
+        old = raw.get(name)
+        shown[name] = {**(old if isinstance(old, dict) else _NOTHING), member: 0, **told.get(name, _NOTHING)}
     if billed.estimated:
         shown["estimated"] = True
     shown["cost"] = usd(None if billed.charge is None else billed.charge.total)
@@ -190,16 +188,15 @@ def cost_members(charge: Charge | None) -> dict[str, Any]:
     """`cost` and `cost_details`, USD, for the root of the usage frame; null where no price is known."""
     if charge is None:
         return {"cost": None, "cost_details": None}
-    parts = {
-        "prompt_cost": charge.prompt,
-        "completion_cost": charge.completion,
-        "prompt_cache_read_cost": charge.cached,
-        "prompt_cache_write_cost": charge.cache_write,
-        "request_cost": charge.request,
+    details = {
+        "prompt_cost": usd(charge.prompt),
+        "completion_cost": usd(charge.completion),
+        "prompt_cache_read_cost": usd(charge.cached),
+        "prompt_cache_write_cost": usd(charge.cache_write),
+        "request_cost": usd(charge.request),
     }
-    further = {"web_search_cost": charge.search, "reported_cost": charge.reported}
-    parts.update({name: part for name, part in further.items() if part})
-    return {
-        "cost": usd(charge.total),
-        "cost_details": {name: usd(value) for name, value in parts.items()},
-    }
+    if charge.search:
+        details["web_search_cost"] = usd(charge.search)
+    if charge.reported:
+        details["reported_cost"] = usd(charge.reported)
+    return {"cost": usd(charge.total), "cost_details": details}
