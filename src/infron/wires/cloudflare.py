@@ -19,12 +19,10 @@ from infron.errors import InfronError, ProviderUnavailable, Unsupported
 from infron.events import (
     Done,
     Event,
-    Finished,
     Started,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
-    ToolCallStarted,
 )
 from infron.request import Outgoing, Request
 from infron.wires import errors as openai_errors
@@ -143,16 +141,16 @@ class Decoder(SseDecoder):
             events.clear()
             self._fail(self._broken(what), events)
             return events
-        self._finish("", events)
-        return events if self._over else [*events, Done()]
+        self._stop("", events)
+        return events if self._over else [*events, *self.close(), Done()]
 
     def _take(self, event: sse.Event, events: list[Event]) -> None:
         payload = event.data
         if event.comment is not None or not payload.strip():
             return
         if payload.startswith(DONE):
-            self._finish("", events)
-            self._over = True
+            self._stop("", events)
+            self._finish(events)
             events.append(Done())
             return
         try:
@@ -186,7 +184,7 @@ class Decoder(SseDecoder):
         if frame.usage is not None and (report := report_of(frame.usage, self._provider, self.headers)):
             events.append(report)
         if isinstance(reason, str) and reason:
-            self._finish(reason, events)
+            self._stop(reason, events)
 
     def _take_calls(self, calls: Any, events: list[Event]) -> None:
         for call in calls if isinstance(calls, list) else ():
@@ -202,7 +200,7 @@ class Decoder(SseDecoder):
                     continue
                 self._calls[index] = False
                 self._ids[id] = index
-                events.append(ToolCallStarted(index, id or f"call_{index}", self._own_name(name)))
+                events.append(self._called(index, id, name))
             if arguments:
                 self._calls[index] = True
                 events.append(ToolCallDelta(index, arguments))
@@ -214,17 +212,26 @@ class Decoder(SseDecoder):
             return self._ids[id]
         return len(self._calls) if name or not self._calls else len(self._calls) - 1
 
-    def _finish(self, native: str, events: list[Event]) -> None:
-        """The end of the answer, once; the wire names a reason only where it sends `choices`."""
-        if self.finished or self._over:
+    def _stop(self, native: str, events: list[Event]) -> None:
+        """Why it ends; the wire names a reason only where it sends `choices`."""
+        if self._over or (not native and self.finished):
             return
-        reason = REASONS.get(native, "") if native else ("tool_calls" if self._calls else "stop")
-        if not reason:
+        reason = REASONS.get(native, "") if native else "stop"
+        if reason:
+            self._ends(reason, native, events)
+        else:
             self._fail(self._broken(f"ended the answer with the finish reason {self._shown(native)}"), events)
-            return
-        events.extend(ToolCallDelta(index, "{}") for index, begun in self._calls.items() if not begun)
-        self.finished = True
-        events.append(Finished(reason, native))
+
+    def _finish(self, events: list[Event]) -> None:
+        events.extend(ToolCallDelta(index, "{}") for index, begun in self._calls.items() if not begun and self.finished)
+        self._tell_end(events)
+        self._over = True
+
+    def close(self) -> list[Event]:
+        events = super().close()
+        if not self._over:
+            self._finish(events)
+        return events
 
 
 def _complains(frame: _Frame) -> bool:

@@ -5,18 +5,25 @@ It never knows what a frame means: each wire says so in `_take`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderUnavailable
-from infron.events import Event, Failed
+from infron.events import Event, Failed, Finished, ToolCallStarted
 from infron.request import Outgoing
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 from infron.wires.errors import Headers
 
+UNNAMED = "unnamed_tool"  # providers refuse a history in which a call has no name
 DONE = b"[DONE]"  # the chat wire's mark of the end, which hosts of other wires send too
+
+
+def made_id(*seed: object) -> str:
+    """An id for a call that its host gave none. `seed`: what no other call of the session has."""
+    return "call_" + hashlib.sha256(" ".join(map(str, seed)).encode()).hexdigest()[:24]
 
 
 class AnswerDecoder:
@@ -36,13 +43,43 @@ class AnswerDecoder:
         self.cancel: Outgoing | None = None
         self.headers: Headers = []
         self._names: Mapping[str, str] = {}  # of tools: the host's -> the caller's own
+        self._call_ids: set[str] = set()
+        self._reason = self._native = ""
 
     def rename(self, names: Mapping[str, str]) -> None:
         self._names = names
 
-    def _own_name(self, name: str) -> str:
-        """The caller's own name of a tool."""
-        return self._names.get(name, name)
+    def _called(self, index: int, id: Any, name: Any, signature: str = "", choice: int = 0) -> ToolCallStarted:
+        """The `index`-th call of the choice begins: with an id and a name that later requests can have.
+
+        Hosts that give none, or the same one again, must not make two calls of a session one: a made id is of this
+        answer alone.
+        """
+        name = name if isinstance(name, str) else ""
+        if not isinstance(id, str) or not id or id in self._call_ids:
+            id = made_id(self.upstream_id, self.headers, choice, index, name)
+        self._call_ids.add(id)
+        return ToolCallStarted(index, id, self._names.get(name, name) or UNNAMED, signature, choice)
+
+    def _ends(self, reason: str, native: str, events: list[Event]) -> None:
+        """Why the only choice has ended, in the chat API's word and in the host's. It is told last, for there are hosts
+        that say it before the content; here only what is known of it so far.
+        """
+        if self._reason in ("", "stop", "tool_calls"):
+            self._reason, self._native = reason, native
+        self.finished = True
+        events.append(self._ending(told=True))
+
+    def _tell_end(self, events: list[Event]) -> None:
+        """Now that nothing follows it."""
+        if self._reason:
+            events.append(self._ending(told=False))
+
+    def _ending(self, *, told: bool) -> Finished:
+        """Because of calls where there are some, and else not."""
+        normal = "tool_calls" if self._call_ids else "stop"
+        reason = normal if self._reason in ("stop", "tool_calls") else self._reason
+        return Finished(reason, self._native, 0, told)
 
     def _fail(self, error: InfronError, events: list[Event]) -> None:
         self._over = self._failed = True

@@ -50,11 +50,15 @@ def json_in(payload: bytes) -> bytes:
     return text
 
 
-_BOM = b"\xef\xbb\xbf"
-# A string, also one that the text ends in; what some writers take for a number; a number that may be too large for one.
+BOM = b"\xef\xbb\xbf"
+# A string, also one that the text ends in; what some writers take for a number, or for true, false and null; a number
+# that may be too large for one; a comma with nothing behind it.
 _TOKEN = re.compile(
-    rb'"(?:[^"\\]|\\.)*+"?|-?\b(?:Infinity|NaN)\b|-?\b\d++(?:\.\d*+)?[eE]\+?\d{3,}+|-?\b\d{300,}+(?:\.\d*+)?', re.DOTALL
+    rb'"(?:[^"\\]|\\.)*+"?|-?\b(?:Infinity|NaN|inf|nan)\b|\b(?:None|True|False|undefined)\b'
+    rb"|-?\b\d++(?:\.\d*+)?[eE]\+?\d{3,}+|-?\b\d{300,}+(?:\.\d*+)?|,(?=[ \t\r\n]*+[\]}])",
+    re.DOTALL,
 )
+_WORDS = {b"True": b"true", b"False": b"false", b",": b""}
 # In a string: a character that must be escaped, an escape, a pair of halves first.
 _ODD = re.compile(
     rb"[\x00-\x1f]|\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)?", re.DOTALL
@@ -64,17 +68,20 @@ _ODD = re.compile(
 def repaired(payload: bytes) -> bytes:
     """The JSON that was meant: control characters in strings escaped, U+FFFD for bytes that are no UTF-8 and for halves
     of surrogate pairs, a backslash that escapes nothing as itself, null for NaN, infinities and numbers that no float
-    can hold. What is right stays as it is, byte for byte. It may still be no JSON.
+    can hold; no comma with nothing behind it, and no True, False and None. What is right stays as it is, byte for byte.
+    It may still be no JSON.
     """
     if not payload.isascii():
         payload = payload.decode("utf-8", "replace").encode()
-    return _TOKEN.sub(_repaired_token, payload.removeprefix(_BOM))
+    return _TOKEN.sub(_repaired_token, payload.removeprefix(BOM))
 
 
 def _repaired_token(match: re.Match[bytes]) -> bytes:
     token = match[0]
     if token[:1] == b'"':
         return _ODD.sub(_repaired_character, token)
+    if token in _WORDS:
+        return _WORDS[token]
     return token if token[-1:].isdigit() and math.isfinite(float(token)) else b"null"
 
 

@@ -15,6 +15,7 @@ from counts import NOTHING
 from infron.catalog.definitions import Provider
 from infron.events import Done, Event, Failed, Finished, TextDelta, UsageReported, Verbatim
 from infron.wires import anthropic, sse
+from infron.wires.decoding import made_id
 
 CASES = Path(__file__).parents[1] / "cases" / "anthropic"
 NAMES = sorted(path.stem for path in CASES.glob("*.bytes"))
@@ -186,7 +187,8 @@ def test_frames_have_the_members_that_libraries_read_without_looking() -> None:
     assert (message["type"], message["role"], message["content"]) == ("message", "assistant", [])
     assert message["usage"] == {"input_tokens": 0, "output_tokens": 0}
     assert frames[1]["content_block"] == {"type": "text", "text": ""}
-    assert frames[4]["content_block"] == {"type": "tool_use", "name": "f", "input": {}, "id": "toolu_0"}
+    id = made_id("msg_1", [], 0, 0, "f")
+    assert frames[4]["content_block"] == {"type": "tool_use", "name": "f", "input": {}, "id": id}
     # A host that says the chat API's word for an end, and forgets its calls.
     assert frames[-1] == {
         "type": "message_delta",

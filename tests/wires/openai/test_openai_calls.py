@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from infron.catalog.definitions import AnswerQuirks, Provider, Quirks
 from infron.events import Event, Verbatim
+from infron.wires.decoding import UNNAMED
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.calls import MAX_HELD, MOST_CALLS, ToolCalls
 from infron.wires.openai.chat.delta import members_of
@@ -121,7 +122,7 @@ def test_arguments_wait_for_the_name_of_their_call() -> None:
 def test_call_that_never_gets_a_name_is_told_at_the_end_or_when_too_much_is_held() -> None:
     calls = ToolCalls("x")
     assert calls.take([call("a", None, "{}", index=0)]) == []
-    assert [(each["id"], each["function"]) for each in calls.rest()] == [("a", {"name": "", "arguments": "{}"})]
+    assert [(each["id"], each["function"]) for each in calls.rest()] == [("a", {"name": UNNAMED, "arguments": "{}"})]
     assert len(ToolCalls("x").take([call("a", None, "x" * (MAX_HELD + 1), index=0)])) == 1
 
 

@@ -27,6 +27,7 @@ from infron.events import (
     ToolCallStarted,
     Verbatim,
 )
+from infron.wires.decoding import UNNAMED
 from infron.wires.openai.chat import Decoder
 from infron.wires.openai.chat.answer import Accumulator
 from infron.wires.openai.chat.calls import MAX_HELD
@@ -232,7 +233,8 @@ def answers(draw: st.DrawFn) -> list[Neutral]:
     events += late
     for where in sorted({event.choice for event in events}):
         ended = draw(finishes)
-        reason = "tool_calls" if calls[where] and ended.reason == "stop" else ended.reason
+        normal = "tool_calls" if calls[where] else "stop"
+        reason = normal if ended.reason in ("stop", "tool_calls") else ended.reason
         events.append(Finished(reason, ended.native, where))
     return events
 
@@ -404,11 +406,11 @@ def test_arguments_wait_for_the_name_of_their_call() -> None:
 
 
 def test_a_call_that_never_gets_a_name_is_told_at_the_end_or_when_too_much_is_held() -> None:
-    told = [ToolCallStarted(0, "c", ""), ToolCallDelta(0, "{}"), Finished("tool_calls", "stop")]
+    told = [ToolCallStarted(0, "c", UNNAMED), ToolCallDelta(0, "{}"), Finished("tool_calls", "stop")]
     assert read(call("{}", index=0, id="c"), {}, finish="stop") == told
     piece = "x" * MAX_HELD
     assert read(call(piece, index=0, id="c"), call("y", index=0), call("z", index=0)) == [
-        ToolCallStarted(0, "c", ""),
+        ToolCallStarted(0, "c", UNNAMED),
         ToolCallDelta(0, piece + "y"),
         ToolCallDelta(0, "z"),
     ]
@@ -447,11 +449,14 @@ def test_a_call_without_arguments_has_an_empty_object_once() -> None:
 
 
 def test_the_old_function_call_is_the_first_tool_call() -> None:
-    assert read(
+    started, *rest = read(
         {"function_call": {"name": "f", "arguments": ""}},
         {"function_call": {"arguments": "{}"}},
         finish="function_call",
-    ) == [ToolCallStarted(0, "call_0", "f"), ToolCallDelta(0, "{}"), Finished("tool_calls", "function_call")]
+    )
+    assert isinstance(started, ToolCallStarted)
+    assert (started.index, started.name, started.id[:5]) == (0, "f", "call_")
+    assert rest == [ToolCallDelta(0, "{}"), Finished("tool_calls", "function_call")]
 
 
 def test_the_signature_of_a_call_stands_beside_it_in_either_shape() -> None:

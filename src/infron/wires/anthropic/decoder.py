@@ -25,7 +25,6 @@ from infron.events import (
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
-    ToolCallStarted,
     UsageReported,
 )
 from infron.wires import errors as openai_errors
@@ -262,8 +261,7 @@ class NeutralDecoder(SseDecoder):
                 opened = _Open("answer", 0, dict_in(block, "input"))
             case "tool_use":
                 opened = _Open("tool_use", self._calls, dict_in(block, "input"))
-                id = string_in(block, "id") or f"toolu_{self._calls}"
-                events.append(ToolCallStarted(self._calls, id, self._own_name(string_in(block, "name"))))
+                events.append(self._called(self._calls, block.get("id"), block.get("name")))
                 self._calls += 1
             case _:  # tools that ran at the provider and their results, and what is yet to come
                 return

@@ -81,13 +81,13 @@ class VerbatimDecoder(NeutralDecoder):
             if mended := _block(block, told):
                 payload = _encode({**_members(payload), "content_block": mended})
         elif kind == "message_delta":
-            payload = self._end(facts, payload)
+            payload = self._last(facts, payload)
         members = _MEMBERS.get(kind) or {"type": Raw(_encode(kind))}
         if facts.type != kind:
             payload = _encode({**members, **_members(payload), **members})
         return Verbatim(members, content, text, one_line(payload))
 
-    def _end(self, facts: Frame, payload: bytes) -> bytes:
+    def _last(self, facts: Frame, payload: bytes) -> bytes:
         """The frame that tells the reason of the end and the counts, as libraries need it."""
         usage, reason = facts.usage, None if facts.delta is None else facts.delta.stop_reason
         counted = isinstance(usage, dict) and isinstance(usage.get("output_tokens"), int)

@@ -20,12 +20,10 @@ from infron.events import (
     Done,
     Event,
     Failed,
-    Finished,
     Started,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
-    ToolCallStarted,
     UsageReported,
 )
 from infron.money import Usage
@@ -168,9 +166,8 @@ MOST_BLOCKS = 1000  # tool calls, and thoughts, of one answer
 class Decoder(AnswerDecoder):
     """A ConverseStream answer to events. Raises only InfronError. Nothing follows Done or Failed.
 
-    Done comes once both the end of the message and the usage are there, in whichever order; the wire itself knows no
-    other end than that of the body. What has no neutral event is dropped: guardrail traces, the tools that the
-    provider runs by itself, pictures among the deltas.
+    The wire knows no other end than that of the body. What has no neutral event is dropped: guardrail traces, the tools
+    that the provider runs by itself, pictures among the deltas.
     """
 
     def __init__(
@@ -200,12 +197,25 @@ class Decoder(AnswerDecoder):
                 return events
         if frames.broken is not None:
             frames.broken.provider = self._provider.id
-            self._fail(frames.broken, events)
+            if self._is_complete:  # whatever follows is none of it
+                events += [*self.close(), Done()]
+            else:
+                self._fail(frames.broken, events)
         return events
 
     def close(self) -> list[Event]:
         """The body ended. A message that was cut is nothing; the missing end of the answer tells of it."""
-        return []
+        events: list[Event] = []
+        if not self._over:
+            for call in self._calls.values() if self.finished else ():
+                self._argue(call, events)
+            self._tell_end(events)
+            self._over = True
+        return events
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.finished and self._measured
 
     def whole(self, body: bytes) -> list[Event]:
         """An answer of Converse, which does not stream, or an error."""
@@ -220,8 +230,8 @@ class Decoder(AnswerDecoder):
             self._block(block, index, events)
         if "usage" in answer:
             self._measure(dict_in(answer, "usage"), events)
-        self._end(string_in(answer, "stopReason"), events)
-        return events if self._over else [*events, Done()]
+        self._stop(string_in(answer, "stopReason"), events)
+        return events if self._over else [*events, *self.close(), Done()]
 
     def _block(self, block: dict[str, Any], index: int, events: list[Event]) -> None:
         """A block of content that comes in one piece."""
@@ -248,13 +258,15 @@ class Decoder(AnswerDecoder):
             error.provider = self._provider.id
             self._fail(error, events)
             return
-        if type != "event":
+        if type != "event" and self._is_complete:
+            events += [*self.close(), Done()]
+        elif type != "event":
             self._fail(self._told(name, said, payload), events)
-            return
-        try:
-            self._event(name, payload or b"{}", events)
-        except InfronError:
-            self._fail(self._broken(f"sent an event {self._shown(name)} that cannot be read"), events)
+        else:
+            try:
+                self._event(name, payload or b"{}", events)
+            except InfronError:
+                self._fail(self._broken(f"sent an event {self._shown(name)} that cannot be read"), events)
 
     def _event(self, name: str, payload: bytes, events: list[Event]) -> None:
         if name == "contentBlockDelta":
@@ -275,7 +287,7 @@ class Decoder(AnswerDecoder):
                 self._argue(call, events)
         elif name == "messageStop":
             ended = decode(payload, _stop)
-            self._end(ended.stopReason or "" if ended is not None else "", events)
+            self._stop(ended.stopReason or "" if ended is not None else "", events)
         elif name == "metadata":
             metadata = decode(payload, _metadata)
             self._measure(metadata.usage if metadata is not None else None, events)
@@ -320,40 +332,24 @@ class Decoder(AnswerDecoder):
         if call >= MOST_BLOCKS:
             self._fail(self._broken(f"made more than {MOST_BLOCKS} tool calls"), events)
             return
-        # Some models send no id; whoever answers the call needs one.
-        events.append(ToolCallStarted(call, tool.toolUseId or f"call_{call}", self._own_name(tool.name or "")))
+        events.append(self._called(call, tool.toolUseId, tool.name))  # some models send no id
 
     def _argue(self, call: int, events: list[Event]) -> None:
         if call not in self._argued:
             self._argued.add(call)
             events.append(ToolCallDelta(call, "{}"))
 
-    def _end(self, native: str, events: list[Event]) -> None:
-        if self.finished:
-            return
+    def _stop(self, native: str, events: list[Event]) -> None:
         reason = _REASONS.get(native)
         if reason is None:
             self._fail(self._broken(f"ended the answer with the stop reason {self._shown(native)}"), events)
             return
-        for call in self._calls.values():
-            self._argue(call, events)
-        if reason in ("stop", "tool_calls"):
-            # Open models end a turn with calls as any other; and a call of the tool made for the answer is none.
-            reason = "tool_calls" if self._calls else "stop" if self._answering else reason
-        self.finished = True
-        events.append(Finished(reason, native))
-        self._close_if_complete(events)
+        self._ends(reason, native, events)
 
     def _measure(self, usage: dict[str, Any] | None, events: list[Event]) -> None:
         if usage is not None:
             self._measured = True
             events.append(UsageReported(_usage(usage)))
-            self._close_if_complete(events)
-
-    def _close_if_complete(self, events: list[Event]) -> None:
-        if self.finished and self._measured:
-            self._over = True
-            events.append(Done())
 
     def _told(self, name: str, said: str, payload: bytes) -> InfronError:
         """An exception or an error inside the stream."""

@@ -19,12 +19,10 @@ from infron.events import (
     Done,
     Event,
     Failed,
-    Finished,
     Started,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
-    ToolCallStarted,
     UsageReported,
 )
 from infron.wires import errors as openai_errors
@@ -136,10 +134,7 @@ _PLAN = -1  # the place of a plan among the blocks of thoughts; those of the con
 
 
 class Decoder(SseDecoder):
-    """A stream of Cohere to events.
-
-    `message-end` is the last that it says: the `[DONE]` after it is not waited for.
-    """
+    """A stream of Cohere to events."""
 
     _parse_error = staticmethod(parse_error)
 
@@ -178,7 +173,10 @@ class Decoder(SseDecoder):
             self._call_started(call, events)
             self._call_ended(events)
         self._cite(message.citations, events)
-        self._end(_Delta(finish_reason=answer.finish_reason, usage=answer.usage), events)
+        self._stop(_Delta(finish_reason=answer.finish_reason, usage=answer.usage), events)
+        if not self._over:
+            self._finish(events)
+            events.append(Done())
         return events
 
     def _take(self, event: sse.Event, events: list[Event]) -> None:
@@ -189,7 +187,10 @@ class Decoder(SseDecoder):
             frame = lenient_json.decode(payload, _frame)
         except InfronError:
             # A [DONE] without a message-end before it ends nothing.
-            if payload.strip() and not payload.startswith(DONE):
+            if payload.startswith(DONE) and self.finished:
+                self._finish(events)
+                events.append(Done())
+            elif payload.strip() and not payload.startswith(DONE):
                 self._fail(self._broken("sent a frame that is not JSON"), events)
             return
         if frame is None:
@@ -226,7 +227,7 @@ class Decoder(SseDecoder):
                 self._start(frame.id, events)
             case "message-end":
                 self._call_ended(events)
-                self._end(delta or _Delta(), events)
+                self._stop(delta or _Delta(), events)
 
     def _start(self, id: Any, events: list[Event]) -> None:
         if not self._started:
@@ -258,7 +259,7 @@ class Decoder(SseDecoder):
         index = self._calls
         self._calls += 1
         self._open, self._held = True, ""
-        events.append(ToolCallStarted(index, call.id or f"call_{index}", self._own_name(function.name or "")))
+        events.append(self._called(index, call.id, function.name))
         self._argue(function.arguments or "", events)
 
     def _argue(self, piece: str, events: list[Event]) -> None:
@@ -282,7 +283,7 @@ class Decoder(SseDecoder):
             if isinstance(citation, dict):
                 events.extend(Annotated(raw) for raw in _annotations(citation))
 
-    def _end(self, delta: _Delta, events: list[Event]) -> None:
+    def _stop(self, delta: _Delta, events: list[Event]) -> None:
         report = _report(delta.usage)
         if report is not None:
             events.append(report)
@@ -295,9 +296,18 @@ class Decoder(SseDecoder):
             code = "timeout" if native == "TIMEOUT" else None
             self._fail_with(_encode({"error": {"message": message, "code": code}}), events)
             return
-        self._over = self.finished = True
-        events.append(Finished(reason, native))
-        events.append(Done())
+        self._ends(reason, native, events)
+
+    def close(self) -> list[Event]:
+        events = super().close()
+        if not self._over:
+            self._finish(events)
+        return events
+
+    def _finish(self, events: list[Event]) -> None:
+        self._call_ended(events)
+        self._tell_end(events)
+        self._over = True
 
 
 def _one(calls: _Call | list[_Call] | None) -> _Call | None:

@@ -6,7 +6,6 @@ Facts: Google's API reference and Gen AI SDKs (to 2026-10), streams recorded in 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import Any
 
@@ -26,7 +25,6 @@ from infron.events import (
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
-    ToolCallStarted,
 )
 from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
@@ -258,7 +256,7 @@ class Decoder(SseDecoder):
         if frame.promptFeedback is not None and not ends:
             self._refuse(frame.promptFeedback, events)
         for choice, reason in ends:
-            self._end(choice, reason, events)
+            self._ended(choice, reason, events)
 
     def _mended(self, payload: bytes, events: list[Event]) -> Frame | None:
         """A frame that is no strict JSON, or says nothing, or is of another shape than all others."""
@@ -291,7 +289,7 @@ class Decoder(SseDecoder):
             self.choices, self.finished = len(self._choices), False
         return choice
 
-    def _end(self, choice: _Choice, native: str, events: list[Event]) -> None:
+    def _ended(self, choice: _Choice, native: str, events: list[Event]) -> None:
         if self._over:
             return
         reason = FINISH.get(native)
@@ -379,13 +377,8 @@ class Decoder(SseDecoder):
         number, index = choice.calls, choice.index
         choice.calls += 1
         choice.thinking = False
-        id = call.id
-        if id.__class__ is not str or not id:
-            # Clients need one, which must be another one in each answer of a conversation.
-            known = f"{self.upstream_id} {index} {number} {name} {arguments}"
-            id = "call_" + hashlib.sha256(known.encode()).hexdigest()[:24]
         signed = signature if signature.__class__ is str else ""
-        events.append(ToolCallStarted(number, id, self._own_name(name), signed, index))
+        events.append(self._called(number, call.id, name, signed, index))
         events.append(ToolCallDelta(number, arguments, index))
 
     def _cite(self, choice: _Choice, metadata: Any, events: list[Event]) -> None:

@@ -9,11 +9,12 @@ that are strings; and no member that says nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from infron.wires.decoding import UNNAMED, made_id
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -21,6 +22,8 @@ _decode = msgspec.json.Decoder().decode
 MOST_CALLS = 1000  # of one choice
 MAX_HELD = 1 << 20  # characters of arguments that are remembered
 _PARTS = {"function": "arguments", "custom": "input"}  # what a call is made of, and where its text stands in it
+_BESIDE = ("id", "index", *_PARTS)
+_MEMBERS = ("name", "arguments", "parameters")  # of a function
 
 
 class _Call:
@@ -109,12 +112,15 @@ class ToolCalls:
 
     def _take(self, item: dict[str, Any]) -> dict[str, Any] | None:
         kind = "custom" if isinstance(item.get("custom"), dict) else "function"
-        given = item.get(kind)
-        part: dict[str, Any] = given if isinstance(given, dict) else {}
+        given, beside = item.get(kind), _BESIDE
+        if not isinstance(given, dict):  # some hosts leave the object out, and say its members beside the id
+            given, beside = {key: item[key] for key in _MEMBERS if key in item}, (*_BESIDE, *_MEMBERS)
+        part: dict[str, Any] = given
         id, name = _word(item.get("id")), _word(part.get("name"))
-        text = _text(part.get(_PARTS[kind]))
-        more = {key: value for key, value in item.items() if key not in ("id", "index", *_PARTS) and not _empty(value)}
-        inner = {key: value for key, value in part.items() if key not in ("name", _PARTS[kind]) and not _empty(value)}
+        text = _text(part.get(_PARTS[kind], part.get("parameters")))
+        told_apart = ("name", "parameters", _PARTS[kind])
+        more = {key: value for key, value in item.items() if key not in beside and not _empty(value)}
+        inner = {key: value for key, value in part.items() if key not in told_apart and not _empty(value)}
         if not (id or name or text or inner or more.keys() - {"type"}):
             return None
         index = item.get("index")
@@ -146,11 +152,12 @@ class ToolCalls:
         call.started, call.place = True, self._told
         self._told += 1
         if not call.id:
-            call.id = f"call_{hashlib.sha256(f'{self._seed} {call.place}'.encode()).hexdigest()[:24]}"
+            call.id = made_id(self._seed, call.place)
         kind = "custom" if "custom" in first else "function"
-        part = {"name": self._names.get(call.name, call.name), **first[kind], _PARTS[kind]: "".join(call.said)}
+        name = self._names.get(call.name, call.name) or UNNAMED
+        part = {"name": name, **first.get(kind, {}), _PARTS[kind]: "".join(call.said)}
         more = {key: value for key, value in first.items() if key not in ("type", kind)}
-        return {"index": call.place, "id": call.id, "type": first.get("type", kind), kind: part, **more}
+        return {"index": call.place, "id": call.id, "type": kind, kind: part, **more}
 
     def _find(self, index: int | None, id: str, name: str) -> _Call | None:
         """The call that this goes on with. A new id, or a name where one is known already, is a new call, whatever the
@@ -177,6 +184,8 @@ class ToolCalls:
 
 
 def _word(value: Any) -> str:
+    if value.__class__ is int:
+        return str(value)
     return value if isinstance(value, str) and value != "null" else ""
 
 

@@ -17,21 +17,20 @@ from infron.events import Done, Event, Failed, UsageReported, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import parse_error
-from infron.wires.openai.chat.choices import CHUNK
-from infron.wires.openai.chat.delta import Delta, as_delta, content_of, once_named
+from infron.wires.lenient_json import BOM
+from infron.wires.openai.chat.delta import Delta, content_of, once_named
 from infron.wires.openai.chat.frame import (
     BROKEN,
     NO_MESSAGE,
     Frame,
     beginning,
+    chunk_of,
     clean,
     facts_in,
     failure_at,
     is_frame,
     members_in,
-    members_or_repaired,
     named_twice,
-    objects_in,
     one_line,
     read_leniently,
     silenced,
@@ -39,12 +38,10 @@ from infron.wires.openai.chat.frame import (
 )
 from infron.wires.openai.chat.progress import Progress
 from infron.wires.openai.chat.repair import is_plain
+from infron.wires.openai.chat.shapes import objects_of
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
-
-_encode = msgspec.json.Encoder().encode
-
 
 # Root members that say nothing of their own when `choices` is empty.
 _FRAMING = frozenset(
@@ -130,20 +127,14 @@ class VerbatimDecoder(AnswerDecoder):
 
     def whole(self, body: bytes) -> list[Event]:
         """An answer in one JSON though a stream was asked for: an error, or the whole completion."""
-        try:
-            body = (body if body.isascii() else clean(body)).replace(b"\r", b" ")
-            answer: dict[str, Any] = members_or_repaired(body)
-            choices = _whole_choices(answer)
-        except BROKEN:
-            if body.lstrip()[:1] in (b"{", b"["):
-                return [Failed(parse_error(200, [], body, self._provider, self._key))]
-            raise self._broken("answered with something that is neither a stream nor JSON") from None
-        if not choices:
+        body = (body if body.isascii() else clean(body)).replace(b"\r", b" ")
+        if body.lstrip()[:1] not in (b"{", b"[") and not body.startswith(BOM):
+            raise self._broken("answered with something that is neither a stream nor JSON")
+        chunk = chunk_of(body)
+        if chunk is None:
             return [Failed(parse_error(200, [], body, self._provider, self._key))]
-        answer["choices"] = choices
-        answer["object"] = CHUNK
         events: list[Event] = []
-        self._frame(one_line(_encode(answer)), events)
+        self._frame(one_line(chunk), events)
         if not self._over:
             self._finish(events)
         return events
@@ -196,7 +187,7 @@ class VerbatimDecoder(AnswerDecoder):
                 return
             read = read_leniently(payload)
             if read is None:
-                self._fail(self._broken("sent a frame that is not a chat completion chunk"), events)
+                self._take_odd(payload, events)
                 return
             payload, facts = read
             members = members_in(payload)
@@ -209,6 +200,14 @@ class VerbatimDecoder(AnswerDecoder):
             self._chunk(facts, members, events)
             if self._lead and facts.choices:
                 self._learn(payload)
+
+    def _take_odd(self, payload: bytes, events: list[Event]) -> None:
+        """A frame that is no object: chunks, or an error, in a list; or nothing, as a sign of life."""
+        objects = objects_of(payload)
+        if objects is None:
+            self._fail(self._broken("sent a frame that is not a chat completion chunk"), events)
+        for one in objects or ():
+            self._frame(one, events)
 
     def _alike(self, facts: Frame, payload: bytes, events: list[Event]) -> bool:
         """Take a frame that begins like the ones before it and is as it should be: what nearly all frames are."""
@@ -279,7 +278,7 @@ class VerbatimDecoder(AnswerDecoder):
         if not self._said(delta, rest, events):
             return False
         self._name(facts)
-        self._progress.begin(self.upstream_id or "")
+        self._progress.begin((self.upstream_id, self.headers))
         return True
 
     def _learn(self, payload: bytes) -> bool:
@@ -309,7 +308,7 @@ class VerbatimDecoder(AnswerDecoder):
         if facts.choices:
             usage = usage or next((choice.usage for choice in facts.choices if choice.usage), None)
             progress = self._progress
-            progress.seed = self.upstream_id or ""
+            progress.seed = (self.upstream_id, self.headers)
             if failure := progress.take(facts.choices, raws, members, events):
                 what, word = failure
                 self._fail(self._broken(what.format(self._shown(word))), events)
@@ -352,15 +351,6 @@ class VerbatimDecoder(AnswerDecoder):
         if report := self._report(None if usage is UNSET else usage, members):
             self._counted = True
             events.insert(len(events) - 1 if events and isinstance(events[-1], Done) else len(events), report)
-
-
-def _whole_choices(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """The choices of a whole answer, each as if it were told in one delta."""
-    choices: list[dict[str, Any]] = objects_in(answer["choices"]) if "choices" in answer else []
-    for choice in choices:
-        if "message" in choice and "delta" not in choice:
-            choice["delta"] = as_delta(choice.pop("message"))
-    return choices
 
 
 def _tier(members: dict[str, Raw], led: dict[str, Raw]) -> Any:

@@ -15,7 +15,7 @@ from infron.events import Verbatim
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
-_objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
+_items = msgspec.json.Decoder(list[Raw]).decode
 
 
 def members_of(chunk: Verbatim) -> dict[str, Raw]:
@@ -24,17 +24,17 @@ def members_of(chunk: Verbatim) -> dict[str, Raw]:
 
 
 class Delta(Struct, gc=False):
-    content: Any = None
-    role: Any = None
-    reasoning: Any = None
-    reasoning_content: Any = None
-    reasoning_details: Any = None
-    refusal: Any = None
+    content: str | list[Any] | None = None
+    role: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[Any] | None = None
+    refusal: str | None = None
     tool_calls: Any = None
-    function_call: Any = None
-    audio: Any = None
-    images: Any = None
-    annotations: Any = None
+    function_call: dict[str, Any] | None = None
+    audio: dict[str, Any] | None = None
+    images: list[Any] | None = None
+    annotations: list[Any] | None = None
 
 
 _NOTHING = (False, "")
@@ -111,7 +111,7 @@ def split_content(delta: Delta, members: dict[str, Any]) -> None:
     texts: list[str] = []
     thoughts: list[str] = []
     images: list[Any] = []
-    for part in delta.content:
+    for part in delta.content if isinstance(delta.content, list) else ():
         if isinstance(part, dict) and part.get("type") == "thinking":
             thoughts.extend(strings_in(part.get("thinking")))
         elif isinstance(part, dict) and part.get("type") == "image_url":
@@ -131,7 +131,7 @@ def split_content(delta: Delta, members: dict[str, Any]) -> None:
 def cut_details(delta: Delta, members: dict[str, Any], said: dict[int, str]) -> None:
     """Leave of each text what is new, whether the host tells pieces or, each time, all so far; in both."""
     kept: list[Any] = []
-    for place, detail in enumerate(delta.reasoning_details):
+    for place, detail in enumerate(delta.reasoning_details or ()):
         if isinstance(detail, dict) and isinstance(detail.get("text"), str):
             index = detail.get("index")
             index = index if isinstance(index, int) else place
@@ -154,6 +154,8 @@ def as_delta(message: Raw) -> Any:
     """A message as the delta that says all of it at once: tool calls get their place as `index`."""
     members: dict[str, Any] = _members(message)
     if bytes(members.get("tool_calls", b""))[:1] == b"[":
-        calls = _objects(members["tool_calls"])
+        calls = [_members(raw) for raw in _items(members["tool_calls"]) if bytes(raw)[:1] == b"{"]
+        for call in calls:
+            call.pop("index", None)
         members["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
     return members

@@ -5,14 +5,16 @@ It never knows what came before it.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct
 
 from infron.wires import lenient_json, sse
 from infron.wires.openai.chat.choices import CHUNK, ROOT
-from infron.wires.openai.chat.delta import Delta
+from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta
+from infron.wires.openai.chat.shapes import reshaped, reshaped_whole
 
 _encode = msgspec.json.Encoder().encode
 members_in = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -24,12 +26,17 @@ BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what these
 NO_MESSAGE = Raw()
 
 
+class Logprobs(Struct, gc=False):
+    """What stands there is an object; nothing of it is looked at."""
+
+
 class ChoiceFacts(Struct, gc=False):
-    index: int | None = None
+    index: Annotated[int, Meta(ge=0, lt=MOST_CHOICES)] | None = None
     delta: Delta | None = None
-    finish_reason: Any = None
+    finish_reason: str | None = None
     usage: Any = None
     message: Raw = NO_MESSAGE
+    logprobs: Logprobs | None = None
 
 
 class Frame(Struct, gc=False):
@@ -130,12 +137,26 @@ def clean(payload: bytes) -> bytes:
         return sse.unbroken(payload.decode("utf-8", "replace").encode())
 
 
-def members_or_repaired(payload: bytes) -> dict[str, Raw]:
-    """The members of JSON, which is repaired if need be. Raises one of BROKEN."""
-    try:
-        return members_in(payload)
-    except BROKEN:
-        return members_in(lenient_json.repaired(payload))
+_READINGS: tuple[Callable[[bytes], bytes], ...] = (bytes, lenient_json.repaired, reshaped_whole)
+
+
+def chunk_of(body: bytes) -> bytes | None:
+    """A whole answer as the chunk that says all of it; None where it is none, an error for example."""
+    for reading in _READINGS:
+        try:
+            answer: dict[str, Any] = members_in(reading(body))
+            choices: list[dict[str, Any]] = objects_in(answer["choices"])
+            for choice in choices:
+                if "message" in choice and "delta" not in choice:
+                    choice["delta"] = as_delta(choice.pop("message"))
+            chunk = _encode({**answer, "choices": choices, "object": CHUNK})
+            places = [choice.index for choice in facts_in(chunk).choices or ()]
+            known = [place for place in places if place is not None]
+            if places and len(set(known)) == len(known):
+                return chunk
+        except (KeyError, *BROKEN):
+            continue
+    return None
 
 
 def read_leniently(payload: bytes) -> tuple[bytes, Frame] | None:
@@ -147,26 +168,10 @@ def read_leniently(payload: bytes) -> tuple[bytes, Frame] | None:
         return payload, facts_in(payload)
     except BROKEN:
         try:
-            payload = _reshaped(payload)
+            payload = reshaped(payload)
             return payload, facts_in(payload)
         except BROKEN:
             return None
-
-
-def _reshaped(payload: bytes) -> bytes:
-    """With choices that are objects, each with a number for its index and an object for its delta."""
-    frame = msgspec.json.decode(payload)
-    choices = frame.get("choices") if isinstance(frame, dict) else None
-    if not isinstance(choices, list):
-        return payload
-    frame["choices"] = kept = [choice for choice in choices if isinstance(choice, dict)]
-    for choice in kept:
-        index, delta = choice.get("index"), choice.get("delta")
-        if not isinstance(index, int | None):
-            choice["index"] = int(index) if isinstance(index, str) and index.isdecimal() and len(index) < 4 else None
-        if not isinstance(delta, dict | None):
-            choice["delta"] = {"content": delta} if isinstance(delta, str) else {}
-    return _encode(frame)
 
 
 # ---- members that stand elsewhere

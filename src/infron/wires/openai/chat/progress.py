@@ -20,7 +20,7 @@ from infron.wires import sse
 from infron.wires.openai.chat.choices import CHUNK, ROOT
 from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta, content_of
 from infron.wires.openai.chat.frame import ChoiceFacts, delta_in, members_in, objects_in
-from infron.wires.openai.chat.repair import NO_REASON, NOTHING, Choice, repaired
+from infron.wires.openai.chat.repair import NO_REASON, Choice, repaired
 
 _plain = msgspec.json.Encoder().encode
 _NULL = Raw(b"null")
@@ -34,6 +34,11 @@ def _encode(value: Any) -> bytes:
     return sse.unbroken(_plain(value))
 
 
+def _is_text(choice: dict[str, Any]) -> bool:
+    """Whether it is a choice of the older completions API."""
+    return bytes(choice.get("text", b""))[:1] == b'"'
+
+
 def _says_nothing(choice: dict[str, Any]) -> bool:
     return all(name == "index" or _plain(value) in (b"{}", b"null") for name, value in choice.items())
 
@@ -44,19 +49,20 @@ class Progress:
     `names`: of tools that the request renamed: the host's -> the caller's own.
     """
 
-    seed = ""
+    seed: object = ""
     finished = False
     names: Mapping[str, str] = {}
     _noted = (-1, "")  # the choice that was noted last, and how it ended
 
     def __init__(self, quirks: AnswerQuirks) -> None:
         self._quirks = quirks
+        self._dropped = ("message", *quirks.drop_choice)
         self._usual = _USUAL.difference(quirks.finish, quirks.error_finish)
         self.choices: dict[int, Choice] = {}
         self.plain: dict[int | None, Choice] = {}
         self.riding: dict[str, Raw] = {}
 
-    def begin(self, seed: str) -> None:
+    def begin(self, seed: object) -> None:
         """The first choice, which has told its role."""
         self.seed = seed
         self.choices[0] = self.plain[0] = Choice(0, seed, role=True, names=self.names)
@@ -107,7 +113,7 @@ class Progress:
                 content = True
                 text = text + words if text else words
             self._tell_role(choice, delta, found, events)
-            native = None if facts.finish_reason is None else str(facts.finish_reason)
+            native = facts.finish_reason
             if native is not None and self._is_failure(native):
                 return "ended the answer with the finish reason {}", native
             reason = self._reason_of(native)
@@ -143,11 +149,12 @@ class Progress:
         if facts.index is None:
             raw["index"], changed = choice.index, True
         delta = facts.delta
-        if delta is None:  # a whole message is said in place of it, or, at the end, once more
+        if delta is None:  # a whole message is said in place of it, or, at the end, once more; or text alone
             anew = bytes(facts.message)[:1] == b"{" and not choice.role
-            raw["delta"], changed = (Raw(_encode(as_delta(facts.message))) if anew else NOTHING), True
+            said = as_delta(facts.message) if anew else {"content": raw["text"]} if _is_text(raw) else {}
+            raw["delta"], changed = Raw(_encode(said)), True
             delta = delta_in(raw["delta"])
-        for name in ("message", *self._quirks.drop_choice):
+        for name in ("message", "text", *self._quirks.drop_choice) if facts.delta is None else self._dropped:
             changed = raw.pop(name, None) is not None or changed
         return delta, repaired(choice, raw, delta, self._quirks) or changed
 

@@ -25,6 +25,7 @@ from infron.events import (
     Verbatim,
 )
 from infron.wires import lenient_json
+from infron.wires.decoding import made_id
 from infron.wires.lenient_json import dict_in, string_in
 from infron.wires.media import audio_mime, of_data_uri
 from infron.wires.openai.chat import delta as openai_delta
@@ -34,13 +35,9 @@ from infron.wires.openai.chat.repair import REASONS
 _encode = msgspec.json.Encoder().encode
 
 
-class _Delta(openai_delta.Delta, gc=False):
-    annotations: Any = None
-
-
 class _Choice(Struct, gc=False):
     index: int | None = 0
-    delta: _Delta | None = None
+    delta: openai_delta.Delta | None = None
     finish_reason: Any = None
     native_finish_reason: Any = None
 
@@ -57,7 +54,8 @@ _NO_CHOICES = Raw(b"[]")
 class _Progress:
     """What is known of one choice."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: object) -> None:
+        self.seed = seed
         self.old_call = ""  # how far a call of the older kind is: named, argued
         self.block = 0  # the last block of thoughts
 
@@ -71,7 +69,8 @@ class Reader:
     def __init__(self) -> None:
         self._progress: dict[int, _Progress] = {}
 
-    def events_of(self, chunk: Verbatim) -> list[Delta | Finished]:
+    def events_of(self, chunk: Verbatim, seed: object = "") -> list[Delta | Finished]:
+        """`seed`: what tells this answer from others, for the ids of calls that have none."""
         try:
             if chunk.rest:
                 choices = _frame(b'{"choices":' + chunk.rest).choices
@@ -86,7 +85,7 @@ class Reader:
             if progress is None:
                 if len(self._progress) >= MOST_CHOICES:
                     continue
-                progress = self._progress[index] = _Progress()
+                progress = self._progress[index] = _Progress((seed, index))
             if choice.delta is not None:
                 events.extend(_events(choice.delta, progress, index))
             if isinstance(choice.finish_reason, str) and choice.finish_reason:
@@ -103,7 +102,7 @@ def _end(progress: _Progress, reason: str, native: Any, index: int) -> Iterator[
     yield Finished(ours, native, index)
 
 
-def _events(delta: _Delta, progress: _Progress, choice: int) -> Iterator[Delta]:
+def _events(delta: openai_delta.Delta, progress: _Progress, choice: int) -> Iterator[Delta]:
     calls = [call for call in delta.tool_calls if isinstance(call, dict)] if isinstance(delta.tool_calls, list) else []
     details, signatures = _details(delta.reasoning_details, calls)
     if details or delta.reasoning or delta.reasoning_content:
@@ -145,7 +144,7 @@ def _details(value: Any, calls: list[dict[str, Any]]) -> tuple[list[dict[str, An
 
 
 def _thoughts(
-    delta: _Delta, details: list[dict[str, Any]], progress: _Progress, choice: int
+    delta: openai_delta.Delta, details: list[dict[str, Any]], progress: _Progress, choice: int
 ) -> Iterator[ThinkingDelta]:
     if not any(string_in(item, "text") or string_in(item, "summary") for item in details):
         plain = delta.reasoning_content or delta.reasoning  # else it says the same as the details
@@ -169,7 +168,7 @@ def _thoughts(
 # ---- media
 
 
-def _media(delta: _Delta, choice: int) -> Iterator[Delta]:
+def _media(delta: openai_delta.Delta, choice: int) -> Iterator[Delta]:
     for item in delta.images if isinstance(delta.images, list) else ():
         if isinstance(item, dict):
             yield from _picture(item, choice)
@@ -220,7 +219,7 @@ def _called_of_old(part: dict[str, Any], progress: _Progress, choice: int) -> It
     name, arguments = string_in(part, "name"), string_in(part, "arguments")
     if name and not progress.old_call:
         progress.old_call = "named"
-        yield ToolCallStarted(0, "call_0", name, "", choice)
+        yield ToolCallStarted(0, made_id(progress.seed, name), name, "", choice)
     if arguments and progress.old_call:
         progress.old_call = "argued"
         yield ToolCallDelta(0, arguments, choice)

@@ -76,7 +76,7 @@ class Choice(Struct, gc=False):
     """
 
     index: int
-    seed: str
+    seed: object
     calls: ToolCalls | None = None
     role: bool = False
     legacy: bool = False
@@ -90,11 +90,11 @@ class Choice(Struct, gc=False):
     names: Mapping[str, str] = {}
 
     def finish_reason(self) -> str:
-        """Why it has ended, in OpenAI's words."""
-        if self.reason == "function_call" and self.legacy:
-            return self.reason
+        """Why it has ended, in OpenAI's words: because of calls where there are some, and else not."""
         reason = REASONS.get(self.reason.lower(), "stop")
-        return "tool_calls" if reason == "stop" and self.calls else reason
+        if reason not in ("stop", "tool_calls"):
+            return reason
+        return "tool_calls" if self.calls else "function_call" if self.legacy else "stop"
 
     @property
     def is_open(self) -> bool:

@@ -26,7 +26,6 @@ from infron.events import (
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
-    ToolCallStarted,
     UsageReported,
 )
 from infron.money import Usage
@@ -105,7 +104,6 @@ class NeutralDecoder(SseDecoder):
         super().__init__(provider, max_frame_bytes, key)
         self._started = False
         self._calls: dict[int, int] = {}  # the item's place -> the call's index
-        self._ids: set[str] = set()  # of calls
         self._argued: set[int] = set()  # places of calls whose arguments were told
         self._thoughts: dict[int, int] = {}  # the item's place -> the thought's index
         self._told: set[int] = set()  # places of messages and thoughts whose text was told
@@ -209,11 +207,7 @@ class NeutralDecoder(SseDecoder):
             raise self._broken(f"sent more than {MOST_ITEMS} items")
         if item.get("type") in _CALLS and place not in self._calls:
             call = self._calls[place] = len(self._calls)
-            id = string_in(item, "call_id")
-            if not id or id in self._ids:
-                id = f"call_{call}_{len(self._ids)}"
-            self._ids.add(id)
-            events.append(ToolCallStarted(call, id, self._own_name(string_in(item, "name"))))
+            events.append(self._called(call, item.get("call_id"), item.get("name")))
 
     def _end_item(self, place: int, item: dict[str, Any], events: list[Event]) -> None:
         if place in self._done:
