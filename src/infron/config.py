@@ -24,7 +24,7 @@ _IN_WORDS = {
     "`object`": "a table", "`datetime`": "a date", "`date`": "a date", "`time`": "a time", " >= ": " of at least ",
     " <= ": " of at most ", " < ": " below ",
 }  # fmt: skip
-_TABLES = (*SECTIONS, "providers", "models")
+_TABLES = (*SECTIONS, "providers", "models", "aliases")
 
 
 def load(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Config:

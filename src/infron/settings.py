@@ -216,6 +216,7 @@ class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings, checked. `providers`, `models`: definitions, whole or some fields; `models` has a setting, too.
+    `aliases`: other names for models, and for what they stand.
 
     `path`: the file, if any. `notes`: a sentence for each thing that is right, but better said otherwise.
     """
@@ -233,6 +234,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     local: Local = Local()
     providers: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any] | bool] = {}
+    aliases: dict[str, str | list[str]] = {}
     path: Path | None = None
     notes: tuple[str, ...] = ()
 

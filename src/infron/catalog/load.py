@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from infron.catalog.address import mended
+from infron.catalog.aliases import Aliases
 from infron.catalog.definitions import (
     FLAT_QUIRKS,
     NEEDLESS_QUIRKS,
@@ -35,7 +36,8 @@ from infron.toml_lines import line_of
 
 
 class Catalog:
-    """All definitions. `providers` by id, `models` by public id, `alias`: every name of a provider in lower case -> id.
+    """All definitions. `providers` by id, `models` by public id, `alias`: every name of a provider in lower case -> id,
+    `aliases`: other names of models.
 
     `notes`: a sentence for each name in the configuration that works but has a new one.
     """
@@ -48,9 +50,11 @@ class Catalog:
         environ: Mapping[str, str],
         notes: tuple[str, ...] = (),
         also: Mapping[tuple[str, str], Provider] | None = None,
+        aliases: Aliases | None = None,
     ) -> None:
         """`also`: of each provider, the definition by which it is asked on a further wire."""
         self.notes = notes
+        self.aliases = aliases or Aliases()
         self.providers = providers
         self.models = models
         self.alias = alias
@@ -115,6 +119,7 @@ def load_catalog(
     config_providers: Mapping[str, Table] | None = None,
     config_models: Mapping[str, Table | bool] | None = None,
     environ: Mapping[str, str] | None = None,
+    config_aliases: Mapping[str, str | list[str]] | None = None,
     *,
     wires: Mapping[str, Spoken],
     path: Path | None = None,
@@ -167,7 +172,8 @@ def load_catalog(
         if "/" not in key:
             raise _wrong(where, keys, 'a model id is "author/slug"', path)
         checked[key] = _model(key, _merged(models.get(key, {}), own), alias, where, keys, path)
-    return Catalog(providers, checked, alias, environ, tuple(notes), _also(providers.values(), wires))
+    aliases = Aliases(config_aliases or {}, str(path) if path else "The configuration")
+    return Catalog(providers, checked, alias, environ, tuple(notes), _also(providers.values(), wires), aliases)
 
 
 def _also(providers: Iterable[Provider], wires: Mapping[str, Spoken]) -> dict[tuple[str, str], Provider]:

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from infron import config
+from infron.catalog.aliases import Aliases
 from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import Catalog, load_catalog
 from infron.errors import InfronError
@@ -52,8 +53,18 @@ def settings(path: Path | None) -> list[str]:
             problems += _definition(providers, {key: table}, path)
     if not problems:
         loaded = config.load(path)
+        for name, stands_for in loaded.aliases.items():
+            problems += _alias(name, stands_for, path)
         problems += [reason for reason in (_ledger(loaded), _local(loaded)) if reason]
     return problems
+
+
+def _alias(name: str, models: str | list[str], path: Path | None) -> list[str]:
+    try:
+        Aliases({name: models}, str(path))
+    except InfronError as error:
+        return [error.message]
+    return []
 
 
 def _tables(path: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -89,7 +100,9 @@ def waiting(loaded: Config) -> list[str]:
 
 
 def _catalog(loaded: Config) -> Catalog:
-    return load_catalog(loaded.providers, loaded.models, os.environ, wires=PROVIDER_WIRES, path=loaded.path)
+    return load_catalog(
+        loaded.providers, loaded.models, os.environ, loaded.aliases, wires=PROVIDER_WIRES, path=loaded.path
+    )
 
 
 def _ledger(loaded: Config) -> str | None:

@@ -117,7 +117,9 @@ def prices(model: Model, catalog: Catalog) -> dict[str, float] | None:
 
 
 def catalog_of(settings: Config) -> Catalog:
-    return load_catalog(settings.providers, settings.models, os.environ, wires=PROVIDER_WIRES, path=settings.path)
+    return load_catalog(
+        settings.providers, settings.models, os.environ, settings.aliases, wires=PROVIDER_WIRES, path=settings.path
+    )
 
 
 def why_not(provider: Provider, catalog: Catalog, settings: Config) -> str | None:

@@ -71,9 +71,10 @@ def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str 
     """
     found: dict[tuple[str, str], Candidate] = {}
     first_error: NotFound | ProviderClosed | None = None
-    for model in dict.fromkeys((request.model, *request.models)):
+    named = [name for asked in (request.model, *request.models) for name in catalog.aliases.models_of(asked)]
+    for model in dict.fromkeys(named):
         candidates, error = _of_model(model, catalog, why_not)
-        if model == request.model:
+        if model == named[0]:
             first_error = error
         for candidate in candidates:
             found.setdefault((candidate.provider.id, candidate.provider_model), candidate)

@@ -81,7 +81,9 @@ def serve(config: Config, *, ready: Ready | None = None) -> int:
 
 
 def _serve(config: Config, log: Log, signals: Signals, ready: Ready | None) -> int:
-    rows = load_catalog(config.providers, config.models, os.environ, wires=PROVIDER_WIRES, path=config.path)
+    rows = load_catalog(
+        config.providers, config.models, os.environ, config.aliases, wires=PROVIDER_WIRES, path=config.path
+    )
     for note in (*config.notes, *rows.notes):
         logger.warning(note)
     _raise_file_limit()

@@ -222,7 +222,7 @@ async def gateway(**sections: Any) -> AsyncIterator[RunningGateway]:
         sections.setdefault("ledger", {"url": f"sqlite:///{Path(folder) / 'infron.db'}"})
         sections.setdefault("local", {"enabled": False})
         config = msgspec.convert(sections, Config)
-        catalog = load_catalog(config.providers, config.models, {}, wires=PROVIDER_WIRES)
+        catalog = load_catalog(config.providers, config.models, {}, config.aliases, wires=PROVIDER_WIRES)
         listener = listen(config.server.host, 0)
         port = listener.getsockname()[1]
         local = LocalModel.prepare(config.local) if config.local.enabled else None

@@ -56,7 +56,9 @@ class Options(Struct, frozen=True, kw_only=True):
 
 async def run(name: str, settings: Config, options: Options, environ: Mapping[str, str], say: Say) -> Finding:
     """The experiment at the provider of this name. `say`: told each step. Raises InfronError with one sentence."""
-    catalog = load_catalog(settings.providers, settings.models, environ, wires=PROVIDER_WIRES, path=settings.path)
+    catalog = load_catalog(
+        settings.providers, settings.models, environ, settings.aliases, wires=PROVIDER_WIRES, path=settings.path
+    )
     provider = provider_of(name, catalog, settings)
     model = model_of(provider, catalog, options.model)
     # Only this provider may be asked, and a disconnect must reach it, whatever its definition says so far.

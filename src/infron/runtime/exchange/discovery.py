@@ -59,10 +59,24 @@ class Discovery:
                 offer = model.served_by[0]
                 if (offer.provider, offer.id) not in offers:
                     models.setdefault(id, model)
+        for name, ids in self._providers.catalog.aliases.listed(list(models)):
+            if (found := await self._first(ids)) is not None:
+                models[name] = replace(found, id=name)
         return list(models.values())
+
+    async def _first(self, ids: Iterable[str]) -> Model | None:
+        """The first of these models that can be asked for."""
+        for id in ids:
+            if (found := await self._find(id)) is not None:
+                return found
+        return None
 
     async def find(self, id: str) -> Model | None:
         """What is known of a model that can be asked for; of one that is on no list that is its name."""
+        found = await self._first(self._providers.catalog.aliases.models_of(id))
+        return None if found is None else replace(found, id=id)
+
+    async def _find(self, id: str) -> Model | None:
         found = next((model for model in self._providers.offered() if model.id == id), None)
         prefix, _, provider_model = id.partition("/")
         provider = self._providers.catalog.find_provider(prefix)
