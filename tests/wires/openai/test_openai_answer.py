@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import msgspec
 import pytest
 from asking import asking
 from counts import NOTHING, billed
+from msgspec import Raw
 
 from infron.catalog.definitions import Provider
 from infron.events import Billed, Verbatim
@@ -207,3 +209,28 @@ def test_usage_shows_the_counts_that_were_billed_over_the_providers_own() -> Non
 )
 def test_money_is_shown_in_dollars(charge: Charge | None, expected: dict[str, Any]) -> None:
     assert cost_members(charge) == expected
+
+
+@pytest.mark.parametrize("name", ["tool_calls", "reasoning_details", "images", "annotations"])
+def test_many_items_of_a_list_are_folded_in_time_that_grows_with_their_number(name: str) -> None:
+    """One frame of 420 kB stopped the loop for 15 s: each item was compared with all before it."""
+
+    def seconds(count: int) -> float:
+        items = [{"index": index, "type": "t"} for index in range(count)]
+        chunk = Verbatim({"choices": Raw(msgspec.json.encode([{"index": 0, "delta": {name: items}}]))}, True, "")
+        folder = Accumulator("gen-1", 123, asking(model="a/b"))
+        began = time.thread_time()
+        folder.add(chunk)
+        folder.add(chunk)
+        return time.thread_time() - began
+
+    assert seconds(40_000) < 40 * seconds(4_000) + 0.1
+
+
+def test_items_inside_of_an_item_are_matched_too() -> None:
+    found = choice(
+        one({"images": [{"index": 0, "parts": [{"index": 0, "text": "a"}, "x"]}]}),
+        one({"images": [{"index": 0, "parts": [{"index": 0, "text": "b"}, {"index": [], "text": "c"}]}]}),
+        one({}, "stop"),
+    )
+    assert found["message"]["images"] == [{"parts": [{"index": 0, "text": "ab"}, "x", {"index": [], "text": "c"}]}]

@@ -16,19 +16,13 @@ from infron.money import Charge, usd
 from infron.request import Request
 from infron.wires.openai.chat.choices import delta_of
 from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.fold import Pieces, merge
 from infron.wires.openai.chat.thoughts import Places
 from infron.wires.usage import chat_usage
 
 
-class _Pieces:
-    """A string that is still growing: joined once, when it is written."""
-
-    def __init__(self, *parts: str) -> None:
-        self.parts = list(parts)
-
-
 def _join(value: object) -> str:
-    if isinstance(value, _Pieces):
+    if isinstance(value, Pieces):
         return "".join(value.parts)
     raise NotImplementedError
 
@@ -36,9 +30,6 @@ def _join(value: object) -> str:
 _encode = msgspec.json.Encoder(enc_hook=_join).encode
 _decode = msgspec.json.Decoder().decode
 _NOTHING: dict[str, Any] = {}
-
-# Members of a delta that are said again rather than continued.
-_SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signature"))
 
 
 class Accumulator:
@@ -67,12 +58,12 @@ class Accumulator:
     def _choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index") or 0
         folded = self._choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
-        _merge(folded["message"], choice.pop("delta", None) or {})
+        merge(folded["message"], choice.pop("delta", None) or {})
         for name, value in choice.items():
             if name == "logprobs" and isinstance(value, dict):
                 old = folded.get(name)
                 folded[name] = old = old if isinstance(old, dict) else {}
-                _merge(old, value)
+                merge(old, value)
             elif value is not None and name != "index" and (name != "message" or isinstance(value, dict)):
                 folded[name] = value
 
@@ -107,63 +98,9 @@ def _finish_call(call: dict[str, Any]) -> None:
 def _finish_sound(sound: dict[str, Any]) -> None:
     """The bytes of all pieces in one: base64 that was padded in between is none that every client reads."""
     data = sound.get("data")
-    if isinstance(data, _Pieces) and any(piece.endswith("=") for piece in data.parts[:-1]):
+    if isinstance(data, Pieces) and any(piece.endswith("=") for piece in data.parts[:-1]):
         with contextlib.suppress(ValueError):  # no base64 is passed on as it came
             sound["data"] = base64.b64encode(b"".join(map(base64.b64decode, data.parts))).decode()
-
-
-def _merge(into: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Fold one delta into what came before: strings and lists go on, objects are merged, items of a list matched."""
-    for name, value in delta.items():
-        old = into.get(name)
-        if value is None:
-            into.setdefault(name, None)
-        elif isinstance(old, str | _Pieces) and isinstance(value, str):
-            if not value:
-                continue
-            if name in _SAID_ONCE:
-                into[name] = value
-            elif isinstance(old, str):
-                into[name] = _Pieces(old, value)
-            else:
-                old.parts.append(value)
-        elif isinstance(old, dict) and isinstance(value, dict):
-            _merge(old, value)
-        elif isinstance(value, list):
-            items = into[name] = old if isinstance(old, list) else []
-            for item in value:
-                same = _same_thought(items, item) if name == "reasoning_details" else _same(items, item, name)
-                if same is None:
-                    items.append(item)
-                else:
-                    _merge(same, item)
-        else:
-            into[name] = value
-
-
-def _same(items: list[Any], item: Any, name: str) -> dict[str, Any] | None:
-    """The item that this one goes on with: that of its `index`, or, of tool calls, of its id, or the last one."""
-    if not isinstance(item, dict):
-        return None
-    index, id = item.get("index"), item.get("id")
-    if index is None and name != "tool_calls":
-        return None
-    known = [old for old in items if isinstance(old, dict)]
-    if index is not None:
-        return next((old for old in known if old.get("index") == index), None)
-    if id:
-        return next((old for old in known if old.get("id") == id), None)
-    return known[-1] if known else None
-
-
-def _same_thought(items: list[Any], item: Any) -> dict[str, Any] | None:
-    """The block of thoughts that this piece goes on with: of its `index` and its type. Encrypted ones come whole."""
-    if not isinstance(item, dict) or item.get("index") is None or item.get("data"):
-        return None
-    this = (item["index"], item.get("type"))
-    return next(
-        (old for old in reversed(items) if isinstance(old, dict) and (old.get("index"), old.get("type")) == this), None
-    )
 
 
 def usage_members(billed: Billed) -> dict[str, Any]:
