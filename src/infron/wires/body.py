@@ -82,12 +82,11 @@ def read(
     if not GATEWAY_FIELDS.isdisjoint(fields):
         for name in fields.keys() & GATEWAY_FIELDS:
             del fields[name]
-    options, usage = given.stream_options or _NOTHING, given.usage or _NOTHING
     return Request(
         api=api,
         model=given.model,
         stream=given.stream or False,
-        include_usage=_include_usage(options.get("include_usage"), usage.get("include")),
+        include_usage=_include_usage(given.stream_options, given.usage),
         fields=fields,
         conversation_of=conversation_of,
         size=len(body),
@@ -100,8 +99,11 @@ def read(
     )
 
 
-def _include_usage(*said: Any) -> bool | None:
+def _include_usage(options: dict[str, Any] | None, usage: dict[str, Any] | None) -> bool | None:
     """What OpenAI's field and OpenRouter's say: whichever asks is heard, then whichever declines."""
+    if options is None and usage is None:
+        return None
+    said = ((options or _NOTHING).get("include_usage"), (usage or _NOTHING).get("include"))
     answers = [value for value in said if value.__class__ is bool]
     return any(answers) if answers else None
 

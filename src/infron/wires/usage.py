@@ -103,7 +103,11 @@ _PLAIN = AnswerQuirks()
 _WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
 _WITH_DETAILS = _WITHOUT_DETAILS | {"prompt_tokens_details", "completion_tokens_details", "cost", "cost_details"}
 _MEDIA = tuple(f"{kind}_tokens" for kind in MEDIA)
-_USUAL = frozenset(("cached_tokens", "text_tokens", *_MEDIA))  # in the details of the prompt
+_OF_TEXT = frozenset(("cached_tokens", "text_tokens"))  # in the details of the prompt
+_USUAL = _OF_TEXT.union(_MEDIA)
+_SAID_OF_TEXT = frozenset(
+    ("reasoning_tokens", "text_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
+)
 # Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
 _CACHED_BESIDE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
 _WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
@@ -152,11 +156,11 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
         said = _NOTHING
     cached, reasoning = tokens(details.get("cached_tokens")), tokens(said.get("reasoning_tokens"))
     says_more = (
-        not (raw.keys() <= _WITH_DETAILS and details.keys() <= _USUAL)
+        not raw.keys() <= _WITH_DETAILS
         or quirks.cached_header
         or quirks.usage_excludes_reasoning
-        or any(map(details.get, _MEDIA))
-        or any(map(said.get, _MEDIA))
+        or not (details.keys() <= _OF_TEXT or (details.keys() <= _USUAL and not any(map(details.get, _MEDIA))))
+        or not (said.keys() <= _SAID_OF_TEXT or not any(map(said.get, _MEDIA)))
     )
     if not says_more:  # as nearly all reports are
         cached, reasoning = min(cached or 0, prompt), min(reasoning or 0, completion)

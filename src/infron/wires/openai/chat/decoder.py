@@ -314,7 +314,7 @@ class VerbatimDecoder(AnswerDecoder):
                 self._fail(self._broken(what.format(self._shown(word))), events)
                 return
             self._note(events)
-        else:
+        elif not members.keys() <= _FRAMING:
             self._progress.riding.update((name, raw) for name, raw in members.items() if name not in _FRAMING)
         if report := self._report(usage, members):
             self._counted = True

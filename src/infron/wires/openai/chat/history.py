@@ -108,7 +108,8 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
         return True
     if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
         return True
-    return any(says_any(said, [f'"{name}"'.encode()]) for names in (quirks.strip, quirks.roles) for name in names)
+    names = (*quirks.strip, *quirks.roles)
+    return bool(names) and says_any(said, [f'"{name}"'.encode() for name in names])
 
 
 # ---- messages

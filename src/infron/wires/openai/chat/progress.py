@@ -57,7 +57,8 @@ class Progress:
     def __init__(self, quirks: AnswerQuirks) -> None:
         self._quirks = quirks
         self._dropped = ("message", *quirks.drop_choice)
-        self._usual = _USUAL.difference(quirks.finish, quirks.error_finish)
+        own = quirks.finish or quirks.error_finish
+        self._usual = _USUAL.difference(quirks.finish, quirks.error_finish) if own else _USUAL
         self.choices: dict[int, Choice] = {}
         self.plain: dict[int | None, Choice] = {}
         self.riding: dict[str, Raw] = {}
@@ -80,7 +81,7 @@ class Progress:
         return True
 
     def _look_finished(self) -> None:
-        self.finished = all(choice.reason for choice in self.choices.values())
+        self.finished = all([choice.reason for choice in self.choices.values()])
 
     def _complete_calls(self, choice: Choice, root: dict[str, Raw], events: list[Event]) -> None:
         """Tell what the calls of a choice that has ended still lack."""
@@ -184,16 +185,19 @@ class Progress:
 
     def tell_ends(self, events: list[Event]) -> None:
         """The chunks that end the choices, now that nothing follows them."""
-        for index in sorted(self.choices):
-            choice = self.choices[index]
+        choices = [*self.choices.values()]
+        if len(choices) > 1:
+            choices.sort(key=lambda choice: choice.index)
+        for choice in choices:
             if choice.frame is None and choice.end is None:
                 continue
-            if choice.frame and choice.finish_reason() == choice.native and not (self.riding or choice.calls):
+            reason = choice.finish_reason()
+            if choice.frame and reason == choice.native and not (self.riding or choice.calls):
                 events.append(Verbatim(choice.frame[0], False, "", choice.frame[1]))
             else:
                 self._tell_end(choice, events)
             choice.frame = choice.end = None
-            if self._noted[0] == choice.index and self._noted[1] != choice.finish_reason():
+            if self._noted[0] == choice.index and self._noted[1] != reason:
                 self.note(events)
 
     def _tell_end(self, choice: Choice, events: list[Event]) -> None:
@@ -205,6 +209,7 @@ class Progress:
 
     def note(self, events: list[Event]) -> None:
         """For the record: how the answer ends, as far as that is known. It is told the client by the last chunks."""
-        *_, last = self.choices.values()
-        self._noted = (last.index, last.finish_reason())
-        events.append(Finished(last.finish_reason(), last.native or "", last.index, told=True))
+        last = next(reversed(self.choices.values()))
+        reason = last.finish_reason()
+        self._noted = (last.index, reason)
+        events.append(Finished(reason, last.native or "", last.index, told=True))

@@ -87,9 +87,9 @@ def encode_request(
     if quirks.only:
         fields = {name: value for name, value in fields.items() if name in quirks.only}
     fit_tools(fields, quirks, unheld)
-    fitted = history.fit(fields, provider.quirks.message)
-    names |= fitted.names
-    unheld |= fitted.lost
+    renamed, unsaid = history.fit(fields, provider.quirks.message)
+    names |= renamed
+    unheld |= unsaid
     body = written(fields) if request.size > LARGE else _encode(fields)
     lost = {} if given.keys() <= fields.keys() else _lost(given, fields, quirks)
     if asked is None:
