@@ -102,19 +102,30 @@ def packages(node: str) -> Path:
 
     One test process installs, the others wait for it.
     """
+    return installed_in(HERE)
+
+
+@pytest.fixture(scope="session")
+def codex(node: str) -> list[str]:
+    """The command of OpenAI's agent, which is installed like the clients."""
+    return [node, str(installed_in(HERE / "codex") / "node_modules/@openai/codex/bin/codex.js")]
+
+
+def installed_in(folder: Path) -> Path:
+    """The folder, with what its lock names."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed")
-    lock, installed = HERE / "package-lock.json", HERE / "node_modules" / ".installed-lock.json"
     with alone():
-        install(npm, lock, installed)
-    return HERE
+        install(npm, folder)
+    return folder
 
 
-def install(npm: str, lock: Path, installed: Path) -> None:
+def install(npm: str, folder: Path) -> None:
+    lock, installed = folder / "package-lock.json", folder / "node_modules" / ".installed-lock.json"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        result = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if result.returncode and NO_NETWORK.search(result.stderr):
             pytest.skip(f"the JavaScript clients cannot be fetched: {result.stderr.strip().splitlines()[0]}")
         assert result.returncode == 0, result.stderr
