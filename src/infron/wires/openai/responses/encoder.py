@@ -20,7 +20,7 @@ from infron.wires import sse
 from infron.wires.errors import message_in_stream
 from infron.wires.openai.chat.answer import cost_members
 from infron.wires.openai.responses.handed_on import HandedOn
-from infron.wires.openai.responses.items import Items, Told
+from infron.wires.openai.responses.items import INCOMPLETE, Items, Told
 from infron.wires.openai.responses.tools import Toolbox, additional_tools
 
 MEDIA_TYPE = b"text/event-stream"
@@ -97,7 +97,7 @@ class Response:
             "error": error,
             "incomplete_details": None if incomplete is None else {"reason": incomplete},
             "model": self._request.model,
-            "output": self._items.output if status != "in_progress" else [],
+            "output": [*self._items.output, *self._host.items] if status != "in_progress" else [],
             "usage": None if billed is None else usage_of(billed),
             **echoed,
             **_shown(billed),
@@ -190,6 +190,8 @@ class Encoder(Response):
     def fail(self, error: InfronError) -> bytes:
         code = error.code if error.code in _CODES else "rate_limit_exceeded" if error.status == 429 else "server_error"
         told = {"code": code, "message": message_in_stream(error, self._begun)}
+        for _ in self._items.finish(INCOMPLETE):  # what there is of them stands in the response
+            pass
         return self._start() + self._event("response.failed", {"response": self._object("failed", told)})
 
     def close(self) -> bytes:

@@ -56,11 +56,16 @@ class HandedOn:
         place = done.output_index if isinstance(done.output_index, int) else len(self._items)
         self._items[place] = done.item
 
+    @property
+    def items(self) -> list[Raw]:
+        """Those that are done, in their order."""
+        return [self._items[place] for place in sorted(self._items)]
+
     def final(self, counts: dict[str, Any]) -> dict[str, Any]:
         """The last response, with the items that it leaves out though they were told, and these counts over its own."""
         response: dict[str, Any] = dict(self._response)
         if self._response.get("output") in _EMPTY:
-            response["output"] = [self._items[place] for place in sorted(self._items)]
+            response["output"] = self.items
         own = _value(self._response["usage"]) if "usage" in self._response else None
         return {**response, "usage": _over(own, counts)}
 

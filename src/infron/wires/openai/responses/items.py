@@ -25,6 +25,9 @@ from infron.events import (
 from infron.wires.openai.responses.reasoning import sealed
 from infron.wires.openai.responses.tools import Toolbox, as_input
 
+COMPLETED, INCOMPLETE = "completed", "incomplete"  # how items end
+CUT = ("length", "content_filter")  # reasons of an answer that is incomplete
+
 Item = dict[str, Any]
 Told = tuple[str, dict[str, Any]]  # the type of an event after `response.`, and its fields
 
@@ -83,15 +86,15 @@ class Items:
                 yield from self._annotate(annotation)
             case MediaDelta(mime, data) if mime.startswith("image/"):
                 yield from self._picture(data)
-            case Finished():
-                yield from self.finish()
+            case Finished(reason):
+                yield from self.finish(INCOMPLETE if reason in CUT else COMPLETED)
 
-    def finish(self) -> Iterator[Told]:
-        """Every item that still grows is done."""
-        yield from self._shut()
-        for call in self._calls.values():
-            if not call.done:
-                yield from self._end_call(call)
+    def finish(self, status: str = COMPLETED) -> Iterator[Told]:
+        """Every item that still grows is done. `status`: of the last of them, which may have been cut."""
+        growing = [call for call in self._calls.values() if not call.done]
+        yield from self._shut(COMPLETED if growing else status)
+        for call in growing:
+            yield from self._end_call(call, status if call is growing[-1] else COMPLETED)
 
     def growing(self) -> dict[str, Any]:
         """Where further text would go: the fields that say so; {} where it would begin a part."""
@@ -215,7 +218,7 @@ class Items:
                 {"item_id": call.item["id"], "output_index": call.place, "delta": piece},
             )
 
-    def _end_call(self, call: _Call) -> Iterator[Told]:
+    def _end_call(self, call: _Call, status: str) -> Iterator[Told]:
         call.done = True
         item, arguments = call.item, "".join(call.pieces)
         call.pieces.clear()
@@ -227,7 +230,7 @@ class Items:
         else:
             item["arguments"] = arguments = arguments or "{}"
             yield "function_call_arguments.done", {**where, "name": item["name"], "arguments": arguments}
-        item["status"] = "completed"
+        item["status"] = status
         yield "output_item.done", {"output_index": call.place, "item": item}
 
     def _picture(self, data: str) -> Iterator[Told]:
@@ -253,14 +256,14 @@ class Items:
         shown = {name: [] if isinstance(value, list) else value for name, value in item.items()}
         yield "output_item.added", {"output_index": self._place, "item": shown}
 
-    def _shut(self) -> Iterator[Told]:
+    def _shut(self, status: str = COMPLETED) -> Iterator[Told]:
         """The message or the thought that is open is done."""
         open, self._open = self._open, ""
         if not open:
             return
         yield from self._shut_part() if open == "message" else self._shut_thought()
         item = self.output[self._place]
-        item["status"] = "completed"
+        item["status"] = status
         yield "output_item.done", {"output_index": self._place, "item": item}
 
 
