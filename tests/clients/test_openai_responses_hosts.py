@@ -11,7 +11,7 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
-from rawclient import all_closed, ask, receipt, settled
+from rawclient import all_closed, receipt, send, settled
 
 from infron.testing import CUT, Call, RunningGateway, Script, ScriptedProvider, Wait, gateway, speak
 from infron.testing.scripts import json_answer, named
@@ -53,13 +53,23 @@ def frames(stream: bytes) -> list[tuple[str, dict[str, Any]]]:
 async def test_responses_of_a_host_of_this_api_go_on_byte_for_byte() -> None:
     said = answer()
     async with hosted(said) as (running, provider, _):
-        body = {"model": "mock/m", "input": "Hi", "stream": True, "tools": HOSTED, "x_vendor": 1, "temperature": 0.25}
-        client = await (await ask(running.port, path="/v1/responses", messages=None, **body)).head()
+        body = {
+            "model": "mock/m",
+            "input": "Hi",
+            "stream": True,
+            "tools": HOSTED,
+            "x_vendor": 1,
+            "temperature": 0.25,
+        }
+        asked = await send(
+            running.port, "POST", "/v1/responses", json.dumps(body).encode(), "content-type: application/json"
+        )
+        client = await asked.head()
         got = await client.rest()
         call = provider.calls[0]
         told = await receipt(running.port, client.id)
     assert call.path == "/v1/responses"
-    assert call.json == {**body, "messages": None, "model": "m"}
+    assert call.json == {**body, "model": "m"}
     theirs = b"".join(step for step in said if isinstance(step, bytes))
     first, second, *middle, last = theirs.removesuffix(b"\n\n").split(b"\n\n")
     assert b"\n\n".join(middle) in got
