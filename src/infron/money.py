@@ -5,6 +5,8 @@ It never knows a provider, and never rounds but where an amount is shown.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from msgspec import Struct
 
 MEDIA = ("audio", "image", "video")  # kinds of tokens that are no text
@@ -16,6 +18,11 @@ PICODOLLARS = 10**12
 def usd(picodollars: int | None) -> float | None:
     """The amount in dollars, as it is shown; None where it is not known."""
     return None if picodollars is None else picodollars / PICODOLLARS
+
+
+def usd_text(picodollars: int) -> str:
+    """The same as a decimal number without an exponent, as OpenRouter writes prices: `0.0000025`."""
+    return f"{Decimal(picodollars).scaleb(-12).normalize():f}"
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -29,7 +29,7 @@ NO_WISHES = Preferences()
 
 
 class Request(Struct, frozen=True, kw_only=True, dict=True):
-    """What the caller wants, said in one client API, which `api` names.
+    """What the caller wants, said in one client API, which `api` names; `dialect`: another name for its answers' form.
 
     `include_usage`: counts at the end of a stream; None: neither asked for nor declined.
     `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to be replaced in
@@ -49,6 +49,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     user: str | None = None
     session_id: str | None = None
     service_tier: str | None = None  # it changes the price
+    dialect: str = ""
     kinds: frozenset[str] = frozenset()  # types of tools in it, which not every host of its own API takes
 
     @cached_property

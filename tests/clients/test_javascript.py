@@ -78,3 +78,52 @@ async def test_cancelling_stops_the_provider(stage, start, node, packages, progr
     output = await client.end()
     assert seen(output, "text") == ["one", "STOP"]
     assert seen(output, "error") == []
+
+
+# ---- OpenRouter's own library, under /api/v1
+
+MODEL = {
+    "acme/m": {
+        "name": "M",
+        "served_by": [{"provider": "mock", "id": "m", "price": {"prompt": "1", "completion": "2.5"}}],
+    }
+}
+
+
+async def openrouter(start, node, packages, there, what):
+    return await start(node, str(packages / "openrouter.mjs"), f"{there.running.url}/api/v1", what)
+
+
+async def test_openrouter_library_reads_each_of_our_answers(stage, start, node, packages):
+    # It refuses an answer without any of the members that it knows.
+    there = await stage([ROLE, text("Hello"), FINISH, USAGE, DONE], models={"discover": False, **MODEL})
+    output = await (await openrouter(start, node, packages, there, "all")).end()
+    found = [json.loads(line) for line in output.splitlines()]
+    assert found == [
+        {"text": "Hello", "usage": 10},
+        {"model": "M", "price": "0.0000025"},
+        {"endpoints": ["mock"]},
+        {"spent": 0},
+        {"credits": 1_000_000_000, "used": 0},
+        {"receipt": 3, "cost": 0},
+        {"end": True},
+    ]
+
+
+async def test_openrouter_library_reads_a_stream_and_the_error_that_ends_one(stage, start, node, packages):
+    gate = asyncio.Event()
+    there = await stage([ROLE, text("half"), Wait(gate), CUT], keepalive=OFTEN)
+    client = await openrouter(start, node, packages, there, "chat")
+    await client.until("half")
+    gate.set()
+    output = await client.end()
+    assert seen(output, "text") == ["half"]
+    assert ["in the middle of the answer" in error for error in seen(output, "error")] == [True]
+    assert seen(output, "status") == [502]
+
+
+async def test_openrouter_library_knows_an_error_before_the_stream_by_its_name(stage, start, node, packages):
+    refusal = Answer(429, (("content-type", "application/json"),), b'{"error": {"message": "slow down"}}')
+    there = await stage([refusal])
+    output = await (await openrouter(start, node, packages, there, "chat")).end()
+    assert json.loads(output) == {"error": "slow down", "status": 429, "kind": "TooManyRequestsResponseError"}

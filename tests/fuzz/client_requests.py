@@ -210,7 +210,7 @@ BODIES: dict[str, tuple[Any, ...]] = {
 def targets() -> dict[str, Target]:
     found: dict[str, Target] = {}
     for name, api in CLIENT_WIRES.items():
-        corpus = [Case(name, json.dumps(body).encode(), {}) for body in BODIES[name]]
+        corpus = [Case(name, json.dumps(body).encode(), {}) for body in BODIES.get(name, BODIES["openai-chat"])]
         check = lambda case, chance, api=api: check_request(api, case, chance)  # noqa: E731
         found[f"{name} requests"] = Target(corpus, whole_of, check)
     return found

@@ -30,7 +30,7 @@ class Reply(NamedTuple):
         error: dict[str, Any] = self.json["error"]
         assert list(self.json) == ["error"]
         assert error["metadata"]["status"] == self.status
-        assert isinstance(error["code"], str)
+        assert isinstance(error["code"], str) or error["code"] == self.status  # as OpenRouter has it, under /api
         assert error["message"].endswith((".", "?", "…"))
         assert isinstance(error["metadata"]["error_type"], str)
         return error

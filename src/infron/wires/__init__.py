@@ -5,7 +5,7 @@ A wire is a module or a package that keeps one side of `contract`, or both.
 
 from __future__ import annotations
 
-from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, replicate
+from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, openrouter, replicate
 from infron.wires.contract import ClientWire, ProviderWire
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai import responses as openai_responses
@@ -20,7 +20,13 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
     "gemini": gemini,
     "replicate": replicate,
 }
-CLIENT_WIRES: dict[str, ClientWire] = {wire.NAME: wire for wire in (openai_chat, openai_responses, anthropic)}
+CLIENT_WIRES: dict[str, ClientWire] = {
+    wire.NAME: wire for wire in (openai_chat, openai_responses, anthropic, openrouter)
+}
+# Each path below `/v1` stands below `/api/v1` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {
-    f"{prefix}{path}".encode(): wire for wire in CLIENT_WIRES.values() for path in wire.PATHS for prefix in ("", "/api")
+    f"{prefix}{path}".encode(): wire
+    for wire in CLIENT_WIRES.values()
+    for path in wire.PATHS
+    for prefix in (("", "/api") if path.startswith("/v1/") else ("",))
 }

@@ -122,8 +122,8 @@ class Accumulator(Protocol):
 class ClientWire(Protocol):
     """The client's side of a wire; a module."""
 
-    NAME: str  # in `Request.api`; that of the provider's side where both are the same API
-    PATHS: tuple[str, ...]  # that take its requests; each is served under `/api` too
+    NAME: str  # in `Request.api`, or `Request.dialect`; that of the provider's side where both are the same API
+    PATHS: tuple[str, ...]  # that take its requests; each below `/v1` is served under `/api` too
     MEDIA_TYPE: bytes  # of its streams
 
     def parse(self, body: bytes, headers: Headers, /) -> Request:

@@ -259,5 +259,6 @@ async def test_messages_to_a_provider_of_another_api_name_what_stays_out() -> No
     assert found["dropped_parameters"] == [
         "context_management",
         "messages.server_tool_use",
+        "messages.thinking",
         "messages.web_search_tool_result",
     ]

@@ -403,3 +403,20 @@ def test_thought_stands_under_both_names(delta: bytes, between: bytes) -> None:
     assert len(thoughts) == 3
     for told in thoughts:
         assert (told["reasoning"], told["reasoning_content"]) == ('a "delta":{ \u00e9',) * 2
+
+
+# ---- members of the root
+
+
+def test_null_members_of_a_chunk_stay_out() -> None:
+    # OpenRouter's libraries refuse a chunk whose `system_fingerprint` is null, as some hosts send it.
+    root = b'data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","system_fingerprint":null,'
+    frames = [
+        root + b'"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n',
+        root + b'"choices":[{"index":0,"delta":{"content":"b"},"finish_reason":null}]}\n\n',
+        root + b'"choices":[{"index":0,"delta":{"content":["c"]},"finish_reason":"stop"}]}\n\n',
+        b"data: [DONE]\n\n",
+    ]
+    told = encoded(decoded(frames, provider({})))
+    assert "".join(msgspec.json.decode(frame["choices"])[0]["delta"].get("content", "") for frame in told) == "abc"
+    assert all(frame.keys() == {*OWN, "choices"} for frame in told)

@@ -45,7 +45,7 @@ class Delivery:
 
     def __init__(self, request: Request, id: str, created: int, responder: Responder, now: float) -> None:
         """`created`: unix s."""
-        self._wire = CLIENT_WIRES[request.api]
+        self._wire = CLIENT_WIRES[request.dialect or request.api]
         self._request = request
         self._id = id
         self._created = created

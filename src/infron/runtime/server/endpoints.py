@@ -5,6 +5,9 @@ It never answers anything itself.
 
 from __future__ import annotations
 
+from infron.catalog.definitions import Model, Offer
+from infron.money import Price
+from infron.policy.routing import Candidate
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.prompt import count_prompt
 from infron.runtime.server.api import health, keys, models, receipts, responses
@@ -15,12 +18,19 @@ def endpoints(context: Context) -> list[Endpoint]:
     """All of them. They are given what they tell of, never the context."""
     ledger, metrics = context.ledger, context.metrics
     return [
-        *models.endpoints(context.providers.catalog, context.discovery),
+        *models.endpoints(
+            context.providers.catalog, context.discovery, lambda model, offer: _price(context, model, offer)
+        ),
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
         *responses.endpoints(context.memory, lambda request: count_prompt(context, request)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]
+
+
+def _price(context: Context, model: Model, offer: Offer) -> Price | None:
+    provider = context.providers.catalog.providers[offer.provider]
+    return context.prices.of(Candidate(provider, offer.id, model.id), None)
 
 
 def _unready(context: Context) -> str | None:

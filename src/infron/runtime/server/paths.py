@@ -53,6 +53,7 @@ class Place(Struct, frozen=True):
 
 NOWHERE = Place()
 _CHAT = CLIENT_WIRES["openai-chat"]
+_OPENROUTER = CLIENT_WIRES["openrouter"]
 
 
 class Paths:
@@ -111,8 +112,11 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def api_near(path: bytes) -> ClientWire:
-    """In whose form an error is told: of a path below one that a client API has, in that one's, else as OpenAI does."""
-    return next((api for known, api in CLIENT_PATHS.items() if path.startswith(known)), _CHAT)
+    """In whose form an error is told: of a path below one that a client API has, in that one's, else as OpenAI does, or
+    OpenRouter under its own prefix.
+    """
+    other = _OPENROUTER if path.startswith(b"/api/") else _CHAT
+    return next((api for known, api in CLIENT_PATHS.items() if path.startswith(known)), other)
 
 
 def _shown(path: bytes) -> str:

@@ -33,5 +33,10 @@ class Endpoint(Struct, frozen=True):
     open: bool = False
 
 
+def for_openrouter(request: Request) -> bool:
+    """Whether it came by the address that OpenRouter's libraries use: they refuse null where they await a value."""
+    return request.url.path.startswith("/api/")
+
+
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

@@ -1,21 +1,46 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: what can be asked here, by the ids that `model` takes.
+"""`GET /v1/models`, `/v1/models/{id}` and `/v1/models/{id}/endpoints`: what can be asked, by the ids for `model`.
 
 It never asks a provider: `exchange.discovery` does.
+
+One list for OpenAI's libraries, Anthropic's, which want it in pages, and OpenRouter's, which refuse a model without any
+of its members.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from infron.catalog.definitions import Model
+from infron.catalog.definitions import Model, Offer
 from infron.catalog.load import Catalog
-from infron.errors import NotFound
+from infron.errors import InvalidRequest, NotFound
+from infron.money import Price, usd_text
 from infron.policy.access import Key
 from infron.policy.routing import did_you_mean
 from infron.runtime.server.api.endpoint import Endpoint, json_response
+
+MOST_LISTED = 1_000
+PriceOf = Callable[[Model, Offer], Price | None]
+# What the wires carry to every provider, or name in the receipt where it stays out.
+PARAMETERS = [
+    "frequency_penalty", "include_reasoning", "max_tokens", "presence_penalty", "reasoning", "response_format", "seed",
+    "stop", "structured_outputs", "temperature", "tool_choice", "tools", "top_p",
+]  # fmt: skip
+UNKNOWN = "-1"  # what OpenRouter says of a price that is not known beforehand
+_PRICES = {
+    "prompt": "prompt",
+    "completion": "completion",
+    "cached": "input_cache_read",
+    "cache_write": "input_cache_write",
+    "reasoning": "internal_reasoning",
+    "prompt_image": "image",
+    "prompt_audio": "audio",
+    "search": "web_search",
+}
 
 
 class Models(Protocol):
@@ -25,33 +50,144 @@ class Models(Protocol):
     async def find(self, id: str, /) -> Model | None: ...
 
 
-def endpoints(catalog: Catalog, models: Models) -> list[Endpoint]:
-    async def listed(request: Request, key: Key | None) -> Response:
-        return json_response({"object": "list", "data": [_shown(model) for model in await models.offered()]})
+def endpoints(catalog: Catalog, models: Models, price_of: PriceOf) -> list[Endpoint]:
+    """`price_of`: what a model costs now where it is offered; None if nobody says."""
 
-    async def one(request: Request, key: Key | None) -> Response:
+    async def found(request: Request) -> Model:
         wanted = request.path_params["id"].strip("/")
         model = await models.find(wanted)
-        if model is not None:
-            return json_response(_shown(model))
-        nearest = catalog.nearest(wanted)
-        what = f"No model `{wanted[:200]}` is served here.{did_you_mean(nearest)}"
-        raise NotFound(what, code="model_not_found", param="model", nearest=nearest)
+        if model is None:
+            nearest = catalog.nearest(wanted)
+            what = f"No model `{wanted[:200]}` is served here.{did_you_mean(nearest)}"
+            raise NotFound(what, code="model_not_found", param="model", nearest=nearest)
+        return model
 
-    return [Endpoint("/models", listed), Endpoint("/models/{id:path}", one)]
+    async def listed(request: Request, key: Key | None) -> Response:
+        offered = await models.offered()
+        page, more = _page(offered, request)
+        return json_response(
+            {
+                "object": "list",
+                "data": [_shown(model, price_of(model, model.served_by[0])) for model in page],
+                "has_more": more,
+                "first_id": page[0].id if page else None,
+                "last_id": page[-1].id if page else None,
+                "total_count": len(offered),
+                "links": {"next": None},
+            }
+        )
+
+    async def one(request: Request, key: Key | None) -> Response:
+        model = await found(request)
+        return json_response(_shown(model, price_of(model, model.served_by[0])))
+
+    async def served(request: Request, key: Key | None) -> Response:
+        model = await found(request)
+        offers = [_offered(model, offer, catalog, price_of(model, offer)) for offer in model.served_by]
+        about = ("id", "name", "created", "description", "architecture")
+        shown = _shown(model, None)
+        return json_response({"data": {**{name: shown[name] for name in about}, "endpoints": offers}})
+
+    return [
+        Endpoint("/models", listed),
+        Endpoint("/models/{id:path}/endpoints", served),
+        Endpoint("/models/{id:path}", one),
+    ]
 
 
-def _shown(model: Model) -> dict[str, Any]:
+def _page(models: list[Model], request: Request) -> tuple[list[Model], bool]:
+    """The models that are asked for, and whether more follow: all of them, unless a page is asked for."""
+    asked = request.query_params
+    places = {model.id: place for place, model in enumerate(models)}
+    first, end = 0, len(models)
+    for name in ("after_id", "before_id"):
+        if (id := asked.get(name)) is not None and id not in places:
+            raise InvalidRequest(f"`{name}` is no model of this list.", param=name)
+    if (after := asked.get("after_id")) is not None:
+        first = places[after] + 1
+    if (before := asked.get("before_id")) is not None:
+        end = places[before]
+    limit = _limit(asked.get("limit"))
+    if before is not None and after is None:
+        return models[max(first, end - limit) : end], end - limit > first
+    return models[first : min(end, first + limit)], first + limit < end
+
+
+def _limit(given: str | None) -> int:
+    if given is None:
+        return 1 << 62
+    if not given.isascii() or not given.isdecimal() or not 1 <= len(given) <= 9 or int(given) < 1:
+        raise InvalidRequest("`limit` must be a number of at least 1.", param="limit")
+    return min(int(given), MOST_LISTED)
+
+
+def _shown(model: Model, price: Price | None) -> dict[str, Any]:
     return {
         "id": model.id,
         "object": "model",
+        "type": "model",
         "created": model.created,
+        "created_at": datetime.fromtimestamp(model.created, UTC).isoformat().replace("+00:00", "Z"),
         "owned_by": model.id.partition("/")[0],
         "name": model.name,
+        "display_name": model.name,
+        "canonical_slug": model.id,
         "description": model.description,
         "context_length": model.context_length,
-        "architecture": {"input_modalities": model.input, "output_modalities": model.output},
-        "top_provider": {"context_length": model.context_length, "max_completion_tokens": model.max_output},
+        "max_input_tokens": model.context_length,
+        "max_tokens": model.max_output,
+        "architecture": {
+            "modality": f"{'+'.join(model.input)}->{'+'.join(model.output)}",
+            "input_modalities": model.input,
+            "output_modalities": model.output,
+            "tokenizer": "Other",
+            "instruct_type": None,
+        },
+        "pricing": _pricing(price),
+        "top_provider": {
+            "context_length": model.context_length,
+            "max_completion_tokens": model.max_output,
+            "is_moderated": False,
+        },
+        "per_request_limits": None,
+        "supported_parameters": PARAMETERS,
+        "default_parameters": None,
+        "supported_voices": None,
+        "links": {"details": f"/api/v1/models/{model.id}/endpoints"},
         "providers": [{"provider_slug": offer.provider, "model": offer.id} for offer in model.served_by],
         "supports_streaming": True,
+    }
+
+
+def _pricing(price: Price | None) -> dict[str, str]:
+    """USD a token, in decimals; what has no price of its own is left out."""
+    if price is None:
+        return {"prompt": UNKNOWN, "completion": UNKNOWN}
+    stated = ((shown, getattr(price, name)) for name, shown in _PRICES.items())
+    prices = {shown: usd_text(amount) for shown, amount in stated if amount is not None}
+    return {**prices, "request": usd_text(price.request)}
+
+
+def _offered(model: Model, offer: Offer, catalog: Catalog, price: Price | None) -> dict[str, Any]:
+    """How a provider serves a model. What is not measured is null."""
+    name = catalog.providers[offer.provider].name
+    return {
+        "name": f"{name} | {model.id}",
+        "model_id": model.id,
+        "model_name": model.name,
+        "provider_name": name,
+        "tag": offer.provider,
+        "context_length": model.context_length or 0,
+        "max_completion_tokens": model.max_output,
+        "max_prompt_tokens": None,
+        "pricing": _pricing(price),
+        "quantization": None,
+        "status": 0,
+        "supported_parameters": PARAMETERS,
+        "supports_implicit_caching": False,
+        "supports_tool_choice": dict.fromkeys(("auto", "function", "none", "required"), True),
+        "supports_voice_cloning": False,
+        **dict.fromkeys(
+            ("latency_last_30m", "throughput_last_30m", "uptime_last_5m", "uptime_last_30m", "uptime_last_1d")
+        ),
     }

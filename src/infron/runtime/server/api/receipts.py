@@ -5,13 +5,24 @@ It never tells whether a generation of another key exists.
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from infron.errors import InvalidRequest, NotFound
 from infron.policy.access import Key
 from infron.runtime.ledger.ledger import Ledger
-from infron.runtime.server.api.endpoint import Endpoint, json_response
+from infron.runtime.server.api.endpoint import Endpoint, for_openrouter, json_response
+
+# What OpenRouter's libraries want to be told, and is not recorded here.
+_NOTHING = {
+    "data_region": "global",
+    "provider_responses": None,
+    **dict.fromkeys(
+        ("native_tokens_completion_images", "num_fetches", "num_input_audio_prompt", "num_media_completion",
+         "num_media_prompt", "num_search_results", "preset_id", "router", "web_search_engine", "workspace_id")
+    ),
+}  # fmt: skip
 
 
 def endpoints(ledger: Ledger) -> list[Endpoint]:
@@ -22,6 +33,10 @@ def endpoints(ledger: Ledger) -> list[Endpoint]:
         receipt = await ledger.receipt(id, key.id if key else None)
         if receipt is None:
             raise NotFound("There is no exchange with this id, or it is not yours.", param="id")
-        return json_response({"data": receipt})
+        told = msgspec.structs.asdict(receipt)
+        if for_openrouter(request):
+            told |= {name: told[name] or 0 for name in ("total_cost", "usage")}
+            told |= {"cost_known": receipt.usage is not None, "origin": ""}
+        return json_response({"data": {**_NOTHING, **told}})
 
     return [Endpoint("/generation", generation)]

@@ -22,6 +22,7 @@ from infron.wires.openai.chat.delta import Delta, content_of, once_named
 from infron.wires.openai.chat.frame import (
     BROKEN,
     NO_MESSAGE,
+    NULL,
     Frame,
     beginning,
     chunk_of,
@@ -48,7 +49,6 @@ _FRAMING = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
 )
 _NO_USAGE = b',"usage":null}'  # what hosts put behind the choices of every frame but the last
-_NULL = Raw(b"null")
 _NO_DELTA = (Delta(), Delta(content=""))
 
 
@@ -304,7 +304,8 @@ class VerbatimDecoder(AnswerDecoder):
             usage = taken(members, self._usage_path) or usage
         for name in quirks.drop:
             members.pop(name, None)
-        raws = members.pop("choices", _NULL)
+        raws = members.pop("choices", NULL)
+        members = {name: raw for name, raw in members.items() if raw != NULL}
         if facts.choices:
             usage = usage or next((choice.usage for choice in facts.choices if choice.usage), None)
             progress = self._progress

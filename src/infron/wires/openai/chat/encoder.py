@@ -81,17 +81,23 @@ class Encoder:
         To a client that did not ask for it, with a choice that says nothing: such read the choice of every frame.
         """
         choices = [] if self._asked else [_NOTHING_SAID]
-        whole = {**self._head(), "provider": billed.provider, "choices": choices, **usage_members(billed)}
+        whole = {**self.head(), "provider": billed.provider, "choices": choices, **usage_members(billed)}
         return sse.encode(sse.unbroken(_encode(whole)))
 
     def fail(self, error: InfronError) -> bytes:
         """The last frame of a stream that failed, and its end. No `choices`: some clients stay silent beside them."""
-        told = error_object(error, message_in_stream(error, self._led is not None))
-        return sse.encode(sse.unbroken(_encode({**self._head(), "error": told}))) + DONE
+        told = error_object(error, message_in_stream(error, self.begun))
+        return sse.encode(sse.unbroken(_encode({**self.head(), "error": told}))) + DONE
 
     def close(self) -> bytes:
         return DONE
 
-    def _head(self) -> dict[str, Any]:
+    @property
+    def begun(self) -> bool:
+        """Whether a frame of the answer was told."""
+        return self._led is not None
+
+    def head(self) -> dict[str, Any]:
+        """The root members of a frame of our own."""
         own = self._own
         return {"id": own["id"], "object": "chat.completion.chunk", "created": own["created"], "model": own["model"]}

@@ -24,6 +24,7 @@ BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what these
 
 
 NO_MESSAGE = Raw()
+NULL = Raw(b"null")
 
 
 class Logprobs(Struct, gc=False):
@@ -72,6 +73,7 @@ def beginning(payload: bytes) -> tuple[bytes, dict[str, Raw]] | None:
     except BROKEN:
         return None
     del members["choices"]
+    members = {name: raw for name, raw in members.items() if raw != NULL}
     if not found or not members.keys() >= _OURS or "usage" in members or "error" in members:
         return None
     members["object"] = CHUNK

@@ -1,0 +1,59 @@
+"""The chat completions API as OpenRouter speaks it, under `/api/v1`: its own libraries check every member.
+
+It never differs from the chat API but in its errors, and in that counts always come.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from infron.errors import InfronError
+from infron.request import Headers, Request
+from infron.wires import sse
+from infron.wires.errors import error_object, message_in_stream
+from infron.wires.openai import chat
+from infron.wires.openai.chat.encoder import DONE
+
+NAME = "openrouter"
+PATHS = ("/api/v1/chat/completions",)
+MEDIA_TYPE = chat.MEDIA_TYPE
+Accumulator = chat.Accumulator
+
+_encode = msgspec.json.Encoder().encode
+_FAILED = [
+    {
+        "index": 0,
+        "delta": {"role": "assistant", "content": ""},
+        "finish_reason": "error",
+        "native_finish_reason": "error",
+    }
+]
+
+
+def parse(body: bytes, headers: Headers) -> Request:
+    """A request of the chat API, whose stream always ends with its counts. Raises InvalidRequest."""
+    return replace(chat.parse(body, headers), dialect=NAME, include_usage=True)
+
+
+class Encoder(chat.Encoder):
+    """Events to the bytes of a client's stream."""
+
+    def fail(self, error: InfronError) -> bytes:
+        """The last frame of a stream that failed, and its end. With `choices`: the libraries refuse a frame without."""
+        told = _told(error, message_in_stream(error, self.begun))
+        return sse.encode(sse.unbroken(_encode({**self.head(), "error": told, "choices": _FAILED}))) + DONE
+
+
+def render_error(error: InfronError) -> bytes:
+    """The body of an HTTP error."""
+    return _encode({"error": _told(error)})
+
+
+def _told(error: InfronError, message: str = "") -> dict[str, Any]:
+    """`code` is the HTTP status here; the word by which OpenAI calls it is in `metadata`."""
+    told = error_object(error, message)
+    metadata = {**told["metadata"], "provider_code": told["code"], "param": told["param"]}
+    return {"code": error.status, "message": told["message"], "metadata": metadata}
