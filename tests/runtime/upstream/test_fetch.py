@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from scripted import CHUNKED, HELLO, Peer, chunk
 
 from infron.errors import ProviderTimeout, ProviderUnavailable
@@ -23,6 +24,11 @@ async def ask(client: Client, host: Any, *, seconds: float = 5.0, most_bytes: in
     )
 
 
+def said(found: Fetched) -> Fetched:
+    """Without its headers."""
+    return replace(found, headers=[])
+
+
 async def test_fetch_gives_status_and_body_and_leaves_the_connection_for_the_next(host: Host, client: Client) -> None:
     async def script(peer: Peer) -> None:
         head, body = await peer.request()
@@ -33,8 +39,8 @@ async def test_fetch_gives_status_and_body_and_leaves_the_connection_for_the_nex
         await peer.answer_all()
 
     there = await host(script)
-    assert await ask(client, there) == Fetched(200, b"hello")
-    assert await ask(client, there) == Fetched(200, b"hello")
+    assert said(await ask(client, there)) == Fetched(200, b"hello")
+    assert said(await ask(client, there)) == Fetched(200, b"hello")
     assert len(there.peers) == 1
 
 
@@ -50,7 +56,7 @@ async def test_fetch_reads_no_more_than_it_may_and_closes(
         await peer.reader.read()
         left.set()
 
-    assert await ask(client, await host(script), most_bytes=most_bytes) == Fetched(200, body, whole=False)
+    assert said(await ask(client, await host(script), most_bytes=most_bytes)) == Fetched(200, body, whole=False)
     async with asyncio.timeout(5):
         await left.wait()
 

@@ -1,4 +1,4 @@
-"""One GET and its answer: for what is asked of a provider beside its models' answers.
+"""One small request and its answer: for what is asked of a provider beside its models' answers.
 
 It never asks twice, and never keeps more of an answer than it was allowed to.
 """
@@ -11,21 +11,29 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from infron.errors import InfronError, ProviderTimeout
+from infron.request import Headers
 from infron.runtime.upstream.client import Client, Target
 
 
 class Fetched(Struct, frozen=True):
-    """`whole`: nothing of the body is left out."""
+    """`whole`: nothing of the body is left out. `headers`: names in lower case."""
 
     status: int
     body: bytes
     whole: bool = True
+    headers: Headers = []
 
 
 async def fetch(client: Client, url: str, headers: Mapping[str, str], *, seconds: float, most_bytes: int) -> Fetched:
-    """Of a longer body its beginning is read, and the connection is closed. Raises InfronError."""
+    """One GET."""
+    target = Target(url, tuple(headers.items()), method="GET")
+    return await fetched(client, target, b"", seconds=seconds, most_bytes=most_bytes)
+
+
+async def fetched(client: Client, target: Target, body: bytes, *, seconds: float, most_bytes: int) -> Fetched:
+    """The answer. Of a longer one its beginning is read, and the connection is closed. Raises InfronError."""
     reader = _Fetching(most_bytes)
-    request = client.send(Target(url, tuple(headers.items()), method="GET"), b"", reader)
+    request = client.send(target, body, reader)
     whole = False
     try:
         async with asyncio.timeout(seconds):
@@ -43,10 +51,11 @@ class _Fetching:
         self.known: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         self._most_bytes = most_bytes
         self._status = 0
+        self._headers: Headers = []
         self._body = bytearray()
 
     def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        self._status = status
+        self._status, self._headers = status, headers
         if not self._most_bytes:
             self._tell(whole=False)
 
@@ -67,4 +76,4 @@ class _Fetching:
 
     def _tell(self, *, whole: bool) -> None:
         if not self.known.done():
-            self.known.set_result(Fetched(self._status, bytes(self._body), whole))
+            self.known.set_result(Fetched(self._status, bytes(self._body), whole, self._headers))
