@@ -23,6 +23,7 @@ class InfronError(Exception):
     status = 500
     error_type = "server"
     code: str | None = None
+    exchange: str | None = None  # the id of the exchange that it ended, once it is told
     blame: Blame = "us"
     safe_to_retry = False  # may another candidate be tried with this request?
     should_retry: bool | None = None  # what `x-should-retry` tells the client's library; None leaves it to the status

@@ -125,6 +125,7 @@ class ClientWire(Protocol):
     NAME: str  # in `Request.api`, or `Request.dialect`; that of the provider's side where both are the same API
     PATHS: tuple[str, ...]  # that take its requests; each below `/v1` is served under `/api` too
     MEDIA_TYPE: bytes  # of its streams
+    ID_HEADER: bytes  # where its clients look for an answer's id, beside ours; empty: nowhere
 
     def parse(self, body: bytes, headers: Headers, /) -> Request:
         """The request in a body. `headers`: names in lower case. Raises InvalidRequest that names the place."""

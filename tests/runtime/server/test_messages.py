@@ -52,7 +52,10 @@ def events(reply: Reply) -> list[tuple[str, dict[str, Any]]]:
 
 def error_of(reply: Reply) -> tuple[int, str]:
     assert reply.headers["content-type"] == "application/json"
-    assert reply.json.keys() == {"type", "error"}
+    id = reply.headers.get("request-id")
+    assert reply.headers.get("x-generation-id") == id
+    assert reply.json.get("request_id") == id
+    assert reply.json.keys() - {"request_id"} == {"type", "error"}
     assert reply.json["type"] == "error"
     assert reply.json["error"]["message"].endswith(".")
     return reply.status, reply.json["error"]["type"]

@@ -144,7 +144,7 @@ class Delivery:
             if self._started:
                 self.responder.finish(body)
             else:
-                self.responder.answer(200, [(b"x-generation-id", self._id.encode())], body)
+                self.responder.answer(200, _ids(self._wire, self._id), body)
             return
         if self._request.include_usage is not False:
             self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
@@ -166,6 +166,7 @@ class Delivery:
         """The error in the stream, and its end. `with_held`: after what is held, which is the reader's too."""
         if not with_held:
             self.held.clear()
+        error.exchange = self._id
         whole = self._accumulator is not None
         self.held.append(self._wire.render_error(error) if whole else self.encoder.fail(error))
         self._end()
@@ -197,6 +198,12 @@ class Delivery:
         self.responder.hang_up()
 
 
+def _ids(wire: ClientWire, id: str) -> Headers:
+    """The headers that tell an answer's id."""
+    headers = [(b"x-generation-id", id.encode())]
+    return [*headers, (wire.ID_HEADER, id.encode())] if wire.ID_HEADER else headers
+
+
 def _billed(bill: Bill, raw: dict[str, Any] | None, provider: str) -> Billed:
     return Billed(usage=bill.usage, charge=bill.parts, estimated=bill.estimated, provider=provider, raw=raw)
 
@@ -205,7 +212,8 @@ def error_answer(error: InfronError, wire: ClientWire, id: str | None = None) ->
     """(status, headers, body) of an error as an HTTP answer to a client of this API."""
     headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
     if id:
-        headers.append((b"x-generation-id", id.encode()))
+        headers += _ids(wire, id)
+        error.exchange = id
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
     if error.should_retry is not None:

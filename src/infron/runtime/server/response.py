@@ -20,6 +20,8 @@ _STREAM_HEAD = (
     b"cache-control: no-cache, no-transform\r\n"
     b"x-accel-buffering: no\r\n"
 )
+_ID = b"x-generation-id: %b\r\n"
+_TWO_IDS = _ID + b"%b: %b\r\n"
 _WHOLE_HEAD = _STREAM_HEAD.replace(b"%b; charset=utf-8", b"application/json")
 _STREAM_HEADS = {api.MEDIA_TYPE: _STREAM_HEAD % api.MEDIA_TYPE for api in CLIENT_WIRES.values()}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
@@ -110,7 +112,8 @@ class Response:
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         end = self._connection.headers.end_head(self, _NONE)
         head = _WHOLE_HEAD if whole else _STREAM_HEADS[api.MEDIA_TYPE]
-        self._pending = b"%b%bx-generation-id: %b\r\n%b" % (head, encoding, id.encode(), end)
+        ids = _TWO_IDS % (id.encode(), api.ID_HEADER, id.encode()) if api.ID_HEADER else _ID % id.encode()
+        self._pending = b"".join((head, encoding, ids, end))
         self.started, self.status = True, 200
 
     def write(self, data: bytes) -> None:

@@ -17,11 +17,13 @@ DEFAULTS = {
     "usage": "always",
 }
 CAN_CALL = False
+ID_HEADER = b"request-id"
 whole_request = by_member
 
 __all__ = [
     "CAN_CALL",
     "DEFAULTS",
+    "ID_HEADER",
     "MEDIA_TYPE",
     "NAME",
     "PATHS",

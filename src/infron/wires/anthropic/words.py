@@ -183,4 +183,8 @@ def error_object(error: InfronError, message: str = "") -> dict[str, Any]:
     message = message or error.message
     if error.error_type == "context_length_exceeded" and _TOO_LONG not in message.lower():
         message = f"{_TOO_LONG}: {message}"
-    return {"type": "error", "error": {"type": _ERROR_TYPES.get(error.error_type, other), "message": message}}
+    said = {"type": _ERROR_TYPES.get(error.error_type, other), "message": message}
+    if (details := error.metadata.get("details")) is not None:
+        said["details"] = details
+    told: dict[str, Any] = {"type": "error", "error": said}
+    return {**told, "request_id": error.exchange} if error.exchange else told

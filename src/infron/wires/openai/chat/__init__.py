@@ -10,11 +10,13 @@ from infron.wires.whole import by_member
 
 DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}
 CAN_CALL = False
+ID_HEADER = b""
 whole_request = by_member
 
 __all__ = [
     "CAN_CALL",
     "DEFAULTS",
+    "ID_HEADER",
     "MEDIA_TYPE",
     "NAME",
     "PATHS",
