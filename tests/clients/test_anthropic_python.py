@@ -152,3 +152,43 @@ async def test_messages_stream_goes_on_behind_content_that_the_api_has_no_place_
             async with client.messages.stream(**QUESTION) as stream:
                 message = await stream.get_final_message()
             assert [block.text for block in message.content] == ["one two"]
+
+
+async def test_anthropic_counts_tokens_that_are_not_sent(stage, client_of):
+    there = await stage([CUT])
+    client = client_of(there)
+    few = await client.messages.count_tokens(model="mock/any", messages=QUESTION["messages"])
+    many = await client.messages.count_tokens(model="mock/any", messages=QUESTION["messages"], system="Be brief. " * 50)
+    assert 0 < few.input_tokens < 20 < many.input_tokens
+    assert there.provider.calls == []
+
+
+async def test_anthropic_knows_the_id_of_an_answer_and_of_an_error(stage, client_of):
+    there = await stage([ROLE, text("Hello"), FINISH, USAGE, DONE])
+    message = await client_of(there).messages.create(**QUESTION)
+    assert message._request_id == message.id
+    there.provider.script = lambda call: [Answer(400, (("content-type", "application/json"),), b'{"error": "No."}')]
+    with pytest.raises(anthropic.BadRequestError) as failed:
+        await client_of(there).messages.create(**QUESTION)
+    assert failed.value.request_id.startswith("gen-")
+    assert failed.value.body["request_id"] == failed.value.request_id
+
+
+async def test_anthropic_runs_its_tools_without_threads(stage, client_of):
+    @anthropic.beta_async_tool
+    async def add(a: int, b: int) -> str:
+        """Add two numbers."""
+        return str(a + b)
+
+    called = {"index": 0, "id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a":1,"b":2}'}}
+    turns = [
+        [ROLE, delta(tool_calls=[called]), delta("tool_calls"), USAGE, DONE],
+        [ROLE, text("3"), FINISH, USAGE, DONE],
+    ]
+    there = await stage(lambda call: turns.pop(0))
+    runner = client_of(there).beta.messages.tool_runner(**QUESTION, tools=[add])
+    last = await runner.until_done()
+    assert last.content[0].text == "3"
+    asked = [call.json["messages"] for call in there.provider.calls]
+    assert [message["role"] for message in asked[-1]] == ["user", "assistant", "tool"]
+    assert asked[-1][-1]["content"] == "3"

@@ -86,6 +86,8 @@ _SHORT = 256  # characters: what is no longer is counted, whatever it is
 # Root members that are no part of the prompt, and names inside of others that no model reads.
 _UNSAID = frozenset(
     (
+        "anthropic_version",
+        "betas",
         "logit_bias",
         "metadata",
         "model",

@@ -9,8 +9,8 @@ from infron.catalog.definitions import Model, Offer
 from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.runtime.exchange.context import Context
-from infron.runtime.exchange.prompt import count_prompt
-from infron.runtime.server.api import health, keys, models, receipts, responses
+from infron.runtime.exchange.prompt import count_messages, count_prompt
+from infron.runtime.server.api import count_tokens, health, keys, models, receipts, responses
 from infron.runtime.server.api.endpoint import Endpoint
 
 
@@ -24,6 +24,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
         *responses.endpoints(context.memory, lambda request: count_prompt(context, request)),
+        *count_tokens.endpoints(lambda body, headers: count_messages(context, body, headers)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]
 

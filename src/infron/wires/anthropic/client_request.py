@@ -5,6 +5,7 @@ It never knows which provider will take it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,7 +40,14 @@ from infron.wires.schemas import NO_ARGUMENTS
 NAME = "anthropic"
 PATHS = ("/v1/messages",)
 _APART = frozenset(("model", "stream"))
-_UNASKED = frozenset(("betas", "messages", "metadata", "system"))
+VERSION = "anthropic_version"  # among the fields of a request: what its header says
+_UNASKED = frozenset(("betas", "messages", "metadata", "system", VERSION))
+_HEARD = frozenset((b"anthropic-version", b"x-claude-code-session-id"))
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+MAX_SESSION = 512  # characters of a name
+BILLING = (
+    "x-anthropic-billing-header:"  # how the line for its maker begins that Claude Code puts before the system text
+)
 _NULL = Raw(b"null")
 
 Values = dict[str, Any]
@@ -50,15 +58,47 @@ _encode = msgspec.json.Encoder().encode
 def parse(body: bytes, headers: Headers) -> Request:
     """The request in a body of the Messages API. Raises InvalidRequest that names the field.
 
-    `headers`: of these `anthropic-beta` is a part of the request: `betas` among its fields.
+    `headers`: of these `anthropic-beta` and `anthropic-version` are parts of the request: `betas` and VERSION among its
+    fields.
     """
-    request = read(body, NAME, conversation_of)
-    fields = request.fields
-    if fields.get("max_tokens", _NULL) == _NULL:
+    request = parse_counted(body, headers)
+    if request.fields.get("max_tokens", _NULL) == _NULL:
         raise InvalidRequest("`max_tokens` is missing.", param="max_tokens")
+    return request
+
+
+def parse_counted(body: bytes, headers: Headers) -> Request:
+    """The same of one whose tokens are only to be counted, so that it needs no `max_tokens`."""
+    request = read(body, NAME, conversation_of)
+    fields = {name: raw for name, raw in request.fields.items() if name != VERSION}
+    if "thread" in fields:
+        raise _no_threads()
+    said = {name: value.decode("latin-1").strip() for name, value in headers if name in _HEARD}
     if betas := _betas(headers):
-        fields = {**fields, "betas": Raw(_encode(betas))}
-    return replace(request, fields=fields, include_usage=True, user=_user(fields.get("metadata", _NULL)))
+        fields["betas"] = Raw(_encode(betas))
+    if _DATE.fullmatch(version := said.get(b"anthropic-version", "")):
+        fields[VERSION] = Raw(_encode(version))
+    return replace(
+        request,
+        fields=fields,
+        include_usage=True,
+        user=_user(fields.get("metadata", _NULL)),
+        session_id=request.session_id or _session(said.get(b"x-claude-code-session-id", "")),
+    )
+
+
+def _no_threads() -> InvalidRequest:
+    """Both of Anthropic's libraries then send the whole conversation, and go on without threads."""
+    return InvalidRequest(
+        "`thread` is not supported here: only the new messages would be sent, and nothing keeps those before them. "
+        "Send the whole conversation in `messages`, without `thread`.",
+        param="thread",
+        details={"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+    )
+
+
+def _session(name: str) -> str | None:
+    return name if name and len(name) <= MAX_SESSION and name.isprintable() else None
 
 
 def _betas(headers: Headers) -> list[str]:
@@ -79,7 +119,8 @@ def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
     tools = tuple(_tools(values.pop("tools", None)))
     choice = object_of(values.pop("tool_choice", None) or {}, "tool_choice")
     lost: set[str] = set()
-    messages = [*_system(values.pop("system", None), lost), *_messages(values.pop("messages"), lost)]
+    system = list(_system(values.pop("system", None), lost, asked))
+    messages = [*system, *_messages(values.pop("messages"), lost)]
     kind = string_of(choice, "type", "tool_choice")
     if kind not in _CHOICES:
         raise wrong("tool_choice.type", "auto, any, tool or none")
@@ -121,6 +162,7 @@ _CHOICES = {"": None, "any": "required", "auto": "auto", "none": "none", "tool":
 # Members that mean nothing at any other provider.
 _OWN = frozenset(
     (
+        VERSION,
         "betas",
         "cache_control",
         "container",
@@ -206,9 +248,18 @@ def _tools(value: Any) -> Iterator[Tool | NativeTool]:
 _ROLES = ("user", "assistant", "system")
 
 
-def _system(value: Any, lost: set[str]) -> Iterator[Message]:
-    if value:
-        yield Message("system", tuple(_parts(value, "system", {}, lost)))
+def _system(value: Any, lost: set[str], asked: dict[str, tuple[str, ...]]) -> Iterator[Message]:
+    """Without the line that begins with BILLING: it differs in each version and session, and so no other provider's
+    cache would find the prompt.
+    """
+    if not value:
+        return
+    first, *rest = [*_parts(value, "system", {}, lost)] or [Text("")]
+    if isinstance(first, Text) and first.text.startswith(BILLING):
+        asked[f"{NAME} billing"] = ("system.billing_header",)
+        first = replace(first, text=first.text.partition("\n")[2].lstrip("\n"))
+    if said := tuple(part for part in (first, *rest) if part != Text("")):
+        yield Message("system", said)
 
 
 def _messages(value: Any, lost: set[str]) -> Iterator[Message]:

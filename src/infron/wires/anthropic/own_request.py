@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from infron.errors import InvalidRequest
 from infron.request import Request
+from infron.wires.anthropic.client_request import VERSION
 from infron.wires.anthropic.models import Generation, generation_of
 from infron.wires.anthropic.own_history import Block, marked_in, move_marks, names_in
 from infron.wires.anthropic.own_history import fitted as fitted_messages
@@ -31,10 +32,14 @@ _NULL = Raw(b"null")
 
 
 class Own(NamedTuple):
-    """`betas`: names for the header `anthropic-beta`. `names`: of renamed tools, the host's -> the caller's own."""
+    """`betas`: names for the header `anthropic-beta`. `version`: of the API, by the client's header; "": not said.
+
+    `names`: of renamed tools, the host's -> the caller's own.
+    """
 
     body: bytes
     betas: list[str]
+    version: str
     names: dict[str, str]
     lost: tuple[str, ...]
 
@@ -45,6 +50,7 @@ def fitted(request: Request, provider_model: str, rules: Rules) -> Own:
     lost = set(request.fields.keys() & _UNBILLED)
     fields: dict[str, Any] = {name: raw for name, raw in request.fields.items() if name not in _UNBILLED}
     betas = beta_names(_decode(fields.pop("betas", Raw(b"[]"))))
+    version = _decode(fields.pop(VERSION, Raw(b'""')))
     given, tools, system = items_of(fields["messages"]), _blocks(fields, "tools"), _blocks(fields, "system")
     renamed = renamings((*_names(tools), *names_in(fields["messages"])), rules.names)
     prefill = takes.prefill and not _thinks(fields)
@@ -60,7 +66,7 @@ def fitted(request: Request, provider_model: str, rules: Rules) -> Own:
     if renamed and "tool_choice" in fields:
         fields["tool_choice"] = _choice(_decode(fields["tool_choice"]), renamed)
     body = written({**fields, "model": provider_model, "stream": True})
-    return Own(body, betas, {sent: own for own, sent in renamed.items()}, tuple(sorted(lost)))
+    return Own(body, betas, version, {sent: own for own, sent in renamed.items()}, tuple(sorted(lost)))
 
 
 def _blocks(fields: dict[str, Any], name: str) -> list[Block]:

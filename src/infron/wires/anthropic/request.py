@@ -52,6 +52,7 @@ TAKES = frozenset(
     )
 )
 _BETA_OF = {"context_management": "context-management-2025-06-27", "mcp_servers": "mcp-client-2025-11-20"}
+VERSION_HEADER = "anthropic-version"
 _FILES_BETA = "files-api-2025-04-14"
 _TIERS = {"auto": "auto", "default": "standard_only", "priority": "auto", "standard_only": "standard_only"}
 
@@ -90,15 +91,20 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     """
     if request.api == NAME:
         own = own_request.fitted(request, provider_model, RULES)
-        return _outgoing(own.body, own.betas, own.lost, own.names)
+        version = "" if own.version == provider.headers.get(VERSION_HEADER) else own.version
+        return _outgoing(own.body, own.betas, own.lost, own.names, version)
     asked, names = fit(request.conversation, rules_of(request.conversation, generation_of(provider_model)))
     body, betas, refused = encode(asked, provider_model)
     inner = sorted(name for name in refused if "." in name)
     return _outgoing(_encode(body), betas, (*asked.left_out(TAKES - refused), *inner), names)
 
 
-def _outgoing(body: bytes, betas: list[str], dropped: tuple[str, ...], names: dict[str, str]) -> Outgoing:
-    headers = (("anthropic-beta", ",".join(betas)),) if betas else ()
+def _outgoing(
+    body: bytes, betas: list[str], dropped: tuple[str, ...], names: dict[str, str], version: str = ""
+) -> Outgoing:
+    """`version`: another one than the definition's."""
+    told = {"anthropic-beta": ",".join(betas), VERSION_HEADER: version}
+    headers = tuple((name, value) for name, value in told.items() if value)
     return Outgoing(body=body, headers=headers, dropped=dropped, names=names)
 
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from infron.policy.access import Key
 
+ESTIMATED = "x-infron-estimated"  # the count is ours, not a provider's
 Answering = Callable[[Request, Key | None], Awaitable[Response]]
 
 

@@ -16,12 +16,11 @@ from infron.errors import InvalidRequest, NotFound
 from infron.policy.access import Key
 from infron.request import Request as Asked
 from infron.runtime.exchange.memory import Answer, Memory
-from infron.runtime.server.api.endpoint import Endpoint, json_response
+from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response
 from infron.wires.openai.responses import parse
 from infron.wires.openai.responses.recall import input_items
 
 MOST_LISTED = 100
-ESTIMATED = "x-infron-estimated"  # the count is ours, not a provider's
 
 
 def endpoints(memory: Memory, count: Callable[[Asked], Awaitable[int]]) -> list[Endpoint]:
