@@ -129,9 +129,38 @@ def translated(plan: Plan) -> list[Row]:
     ]
 
 
+def apis(plan: Plan) -> list[Row]:
+    """The gateway alone, in front of a provider of the chat wire: clients of other APIs beside clients of that one."""
+    rows = []
+    for name, path in (("Messages", "/v1/messages"), ("Responses", "/v1/responses")):
+        steps = {"frame": ("frames", steady(plan)), "short stream": ("completed", brief(plan))}
+        for what, (per, options) in steps.items():
+            rows.append(beside_chat(f"CPU per {what}, {name} from the chat wire", path, per, plan, **options))
+    return rows
+
+
+def beside_chat(name: str, path: str, per: str, plan: Plan, **options: float) -> Row:
+    costs: dict[str, list[float]] = {"/v1/chat/completions": [], path: []}
+    runs = []
+    with workplace() as folder, rig.gateway(folder) as gateway:
+        for _ in range(plan.pairs):
+            for asked, cost in costs.items():
+                run = rig.load(gateway, "closed", path=asked, **options)
+                runs.append(run)
+                cost.append(run["cpu_us"] / max(run[per], 1))
+                note(gateway, run, f"{cost[-1]:8.1f} us CPU each at {asked}")
+    chat, other = costs.values()
+    times = median(theirs / floor for floor, theirs in zip(chat, other, strict=True))
+    beside = {"chat_us": median(chat), "us": median(other)}
+    return Row(name, times, "x chat", beside, at_most=1.25, wrong=wrongs(runs))
+
+
+def brief(plan: Plan) -> dict[str, float]:
+    return {"clients": 32, "frames": 1, "warmup": 1.5, "seconds": plan.window}
+
+
 def short(plan: Plan) -> list[Row]:
-    options = {"clients": 32, "frames": 1, "warmup": 1.5, "seconds": plan.window}
-    return [ratio("CPU per stream of 1 frame, 32 clients", "completed", 4.5, plan, **options)]
+    return [ratio("CPU per stream of 1 frame, 32 clients", "completed", 4.5, plan, **brief(plan))]
 
 
 def smooth(subject: rig.Subject, streams: int, plan: Plan) -> bool:
@@ -236,6 +265,7 @@ FIGURES: dict[str, Callable[[Plan], list[Row]]] = {
     "frame": frame,
     "translated": translated,
     "short": short,
+    "apis": apis,
     "stalls": stalls,
     "memory": memory,
     "first": first,

@@ -1,7 +1,8 @@
 // streamload: a simulated provider and the clients of a gateway, in one process, on one clock.
 //
 // It knows the chat wire just well enough to stand on both sides of whatever is measured, and nothing of what that is.
-// Asked at a path that ends in /messages or /converse-stream, its provider answers as Anthropic or Bedrock do.
+// Asked at a path that ends in /messages or /converse-stream, its provider answers as Anthropic or Bedrock do; clients
+// ask at /messages and /responses as those of Anthropic's and of OpenAI's newer API do.
 //
 //   streamload mock                     only the provider, until it is killed
 //   streamload closed --clients N       N streams at any time: each client asks again as soon as its answer has ended
@@ -12,7 +13,7 @@
 //
 // Because one process holds both ends, no clock has to be matched: every content frame carries the moment at which it
 // was written, every request an id under which the provider's side finds it again. What the provider does is in the
-// request: "bench": {"id": 7, "frames": 64, "interval_us": 20000, "delay_us": 0, "silent": 0}.
+// prompt, which every wire carries: "bench: id=7 frames=64 interval_us=20000 delay_us=0 silent=0."
 //
 // Standard output: one JSON object a line. {"mark": "begin"} and {"mark": "end"} bound the measured window, so that the
 // caller can read the CPU time of the measured processes at these moments; the last line is the result.
@@ -280,14 +281,14 @@ static size_t put_message(char *to, const char *type, const char *payload) {  //
     return whole;
 }
 
-typedef enum { CHAT, CLAUDE, BEDROCK } Wire;
+typedef enum { CHAT, CLAUDE, BEDROCK, RESPONSES } Wire;
 static const char *const MEDIA[] = {"text/event-stream; charset=utf-8", "text/event-stream; charset=utf-8",
                                     "application/vnd.amazon.eventstream"};
-static const char *const END_MARKS[] = {"[DONE]", "message_stop", "messageStop"};
+static const char *const END_MARKS[] = {"[DONE]", "message_stop", "messageStop", "response.completed"};
 
 static Wire wire_of(const char *path, size_t n) {
-    static const char *const tails[] = {"/completions", "/messages", "/converse-stream"};
-    for (int w = CLAUDE; w <= BEDROCK; w++) {
+    static const char *const tails[] = {"/completions", "/messages", "/converse-stream", "/responses"};
+    for (int w = CLAUDE; w <= RESPONSES; w++) {
         size_t tail = strlen(tails[w]);
         if (n >= tail && !memcmp(path + n - tail, tails[w], tail)) return (Wire)w;
     }
@@ -372,11 +373,11 @@ static void provider_step(void *arg) {  // the head and the first frame together
     else provider_parse(c);
 }
 
-static uint64_t field(const char *object, const char *name, uint64_t otherwise) {
-    char quoted[32];
-    sprintf(quoted, "\"%s\"", name);
-    const char *at = object ? strstr(object, quoted) : NULL;
-    return at ? strtoull(at + strlen(quoted) + strspn(at + strlen(quoted), ": "), NULL, 10) : otherwise;
+static uint64_t field(const char *wish, const char *name, uint64_t otherwise) {
+    char wanted[32];
+    sprintf(wanted, " %s=", name);
+    const char *at = wish ? strstr(wish, wanted) : NULL;
+    return at ? strtoull(at + strlen(wanted), NULL, 10) : otherwise;
 }
 
 static void provider_parse(Conn *c) {
@@ -388,7 +389,7 @@ static void provider_parse(Conn *c) {
     if (c->n_in < whole) return;
     char after = c->in[whole];
     c->in[whole] = 0;
-    const char *bench = strstr(end, "\"bench\"");
+    const char *bench = strstr(end, "bench:");
     c->frames = (uint32_t)field(bench, "frames", (uint64_t)opt.frames);
     c->interval = field(bench, "interval_us", (uint64_t)(opt.interval_ms * 1e3)) * 1000;
     c->silent = field(bench, "silent", 0);
@@ -437,6 +438,7 @@ static void provider_listen(void) {
 
 // ---------------------------------------------------------------- the clients' side
 
+static Wire client_wire;  // in whose form clients ask
 static const char *end_mark;  // without it an answer is not whole
 static int end_length;
 static uint64_t asked_in_window, running, opened;
@@ -472,10 +474,13 @@ static void client_ask(Conn *c) {
     bool waiting = holding && id % 2 == 0;
     double delay_us = waiting ? 3600e6 : opt.delay_ms * 1e3;
     static char request[49152], body[40960];
-    int n = sprintf(body, "{\"model\":\"%s\",\"messages\":[{\"role\":\"user\",\"content\":\"%s\"}],\"stream\":true,"
-                    "%s\"bench\":{\"id\":%zu,\"frames\":%d,\"interval_us\":%.0f,"
-                    "\"delay_us\":%.0f,\"silent\":%d}}",
-                    opt.model, prompt, opt.usage ? "\"stream_options\":{\"include_usage\":true}," : "", id, opt.frames, opt.interval_ms * 1e3, delay_us, holding);
+    char wish[160];
+    sprintf(wish, "bench: id=%zu frames=%d interval_us=%.0f delay_us=%.0f silent=%d.", id, opt.frames,
+            opt.interval_ms * 1e3, delay_us, holding);
+    int n = sprintf(body, "{\"model\":\"%s\",%s,\"stream\":true", opt.model, client_wire == CLAUDE ? "\"max_tokens\":99" : "\"temperature\":1");
+    if (client_wire == RESPONSES) n += sprintf(body + n, ",\"input\":\"%s %s\"}", prompt, wish);
+    else n += sprintf(body + n, "%s,\"messages\":[{\"role\":\"user\",\"content\":\"%s %s\"}]}",
+                      opt.usage ? ",\"stream_options\":{\"include_usage\":true}" : "", prompt, wish);
     int m = sprintf(request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n", opt.path);
     for (int i = 0; i < opt.n_headers; i++) m += sprintf(request + m, "%s\r\n", opt.headers[i]);
     m += sprintf(request + m, "Content-Length: %d\r\n\r\n%s", n, body);
@@ -511,7 +516,10 @@ static void client_scan(Conn *c, const char *p, size_t n, Nanos t) {  // frames 
         if (c->digits >= 0) {
             if (*p < '0' || *p > '9') { c->digits = -1; continue; }
             c->stamp = c->stamp * 10 + (uint64_t)(*p - '0');
-            if (++c->digits == 19) client_frame(&streams.s[c->id], c->stamp, t), c->digits = -1;
+            if (++c->digits < 19) continue;
+            Stream *s = &streams.s[c->id];
+            if (c->stamp > s->sent_before) client_frame(s, c->stamp, t);  // some APIs say all again at the end
+            c->digits = -1;
         } else if (*p == '@') c->digits = 0, c->stamp = 0;
         else if (c->done < end_length) c->done = *p == end_mark[c->done] ? c->done + 1 : *p == end_mark[0];
     }
@@ -760,7 +768,8 @@ int main(int argc, char **argv) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    end_mark = END_MARKS[wire_of(opt.path, strlen(opt.path))], end_length = (int)strlen(end_mark);
+    client_wire = wire_of(opt.path, strlen(opt.path));
+    end_mark = END_MARKS[client_wire], end_length = (int)strlen(end_mark);
     poller = epoll_create1(EPOLL_CLOEXEC);
     provider_listen();
     if (strcmp(opt.mode, "mock")) {
