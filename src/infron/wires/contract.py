@@ -23,17 +23,21 @@ class Decoder(Protocol):
     """One answer of a provider to events. Raises only InfronError.
 
     Nothing follows Onward or Failed, and nothing but a late UsageReported Done.
-    `choices`: how many have been seen. `finished`: each of them has ended.
+    `expected`: how many choices were asked for; 0: not known. `choices`: how many have been seen. `finished`: each of
+    them has ended.
     `upstream_id`: the provider's own id of the answer.
     `cancel`: what must be sent to stop the work when the client leaves (definitions with `on_disconnect = "call"`).
-    `headers`: those of the answer, set before its first byte is fed.
+    `headers`: those of the answer, set before its first byte is fed. `seed`: what no other answer has, of which the ids
+    are made that calls lack.
     """
 
     upstream_id: str | None
+    expected: int
     choices: int
     finished: bool
     cancel: Outgoing | None
     headers: Headers
+    seed: object
 
     def rename(self, names: Mapping[str, str]) -> None:
         """The request had to give tools other names: these -> the caller's own, by which its calls are told.

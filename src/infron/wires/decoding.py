@@ -38,10 +38,12 @@ class AnswerDecoder:
         self._over = False
         self._failed = False
         self.upstream_id: str | None = None
+        self.expected = 0  # not known
         self.choices = 1
         self.finished = False
         self.cancel: Outgoing | None = None
         self.headers: Headers = []
+        self.seed: object = ""
         self._names: Mapping[str, str] = {}  # of tools: the host's -> the caller's own
         self._call_ids: set[str] = set()
         self._reason = self._native = ""
@@ -57,7 +59,7 @@ class AnswerDecoder:
         """
         name = name if isinstance(name, str) else ""
         if not isinstance(id, str) or not id or id in self._call_ids:
-            id = made_id(self.upstream_id, self.headers, choice, index, name)
+            id = made_id(self.seed, self.upstream_id, choice, index, name)
         self._call_ids.add(id)
         return ToolCallStarted(index, id, self._names.get(name, name) or UNNAMED, signature, choice)
 

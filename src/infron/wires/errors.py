@@ -157,7 +157,7 @@ def without_key(text: str, key: str) -> str:
     return text.replace(key, "[key]") if secret else text
 
 
-_PLACES = ("error", "errors", "detail", "fault", "base_resp", "message", "reason")
+_PLACES = ("error", "errors", "detail", "fault", "base_resp", "message", "msg", "reason")
 _TEXTS = ("message", "msg", "faultstring", "status_msg", "detail", "error")
 _CODES = ("code", "type", "status_code", "status")
 
@@ -194,6 +194,8 @@ def _said(body: bytes) -> _Said:
         if isinstance(inner, list) and inner:
             inner = inner[0]
         if isinstance(inner, dict):
+            if isinstance(inner.get("error"), dict):  # some gateways wrap what a host said
+                code, inner = _code(inner, _CODES) or code, inner["error"]
             about = inner
             code = _code(inner, _CODES) or code
             inner = next((inner[name] for name in _TEXTS if isinstance(inner.get(name), str) and inner[name]), "")

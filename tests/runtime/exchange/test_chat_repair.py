@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
@@ -170,3 +171,83 @@ async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(
     else:
         (choice,) = json.loads(body)["choices"]
         assert (choice["message"]["content"], choice["finish_reason"]) == ("w0 w1 w2 w3 ", "tool_calls")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_only_choice_is_the_first_whatever_its_host_counts_from(stream: bool, path: str) -> None:
+    # Libraries take the index for the place in a list; the other APIs know one choice, and told nothing of it.
+    first = delta(index=1, role="assistant", content="")
+    script = [first, delta(index=1, content="one"), delta("stop", index=1), USAGE, DONE]
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
+        more = {"input": "Hi"} if path == "/v1/responses" else {"max_tokens": 9}
+        client = await (await ask(running.port, path=path, stream=stream, **more)).head()
+        body = await client.rest()
+    assert b"one" in body
+    if path == "/v1/chat/completions":
+        told = [choice for frame in client.frames()[:-1] for choice in frame["choices"]] if stream else None
+        assert {choice["index"] for choice in told or json.loads(body)["choices"]} == {0}
+
+
+AFTER_THE_END = ("bedrock", "cohere", "cloudflare")
+
+
+@pytest.mark.usefixtures("short_wait")
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("wire", AFTER_THE_END)
+async def test_native_answer_whose_end_is_told_before_its_content_arrives_whole(
+    wire: str, stream: bool, path: str
+) -> None:
+    # The end went out as it came, before the text; a message-end ended all, and what followed was lost.
+    voice = speak(wire)
+    end = [voice.usage(7, 3), voice.finish()]
+    if wire == "cloudflare":
+        end = [b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n']
+    pieces = [step for n in range(3) for step in (voice.text(f"w{n} "), Pause(0.6))]
+    script = voice.plays([step for step in [voice.start(), *end, *pieces, voice.usage(7, 3), voice.done()] if step])
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
+    ):
+        more = {"input": "Hi"} if path == "/v1/responses" else {"max_tokens": 9}
+        client = await (await ask(running.port, path=path, stream=stream, **more)).head()
+        body = (await client.rest()).decode()
+        found = await settled(running, client.id)
+    assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")
+    ends = {
+        "/v1/chat/completions": '"finish_reason":"stop"',
+        "/v1/messages": "end_turn",
+        "/v1/responses": "response.completed",
+    }
+    assert all(f"w{n} " in body for n in range(3))
+    assert not stream or body.index("w2 ") < body.index(ends[path])
+    if stream and path == "/v1/chat/completions":
+        assert words(client.frames()) == "w0 w1 w2 "
+
+
+NAMELESS = {
+    "openai-chat": delta(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": "{}"}}]),
+    "anthropic": speak("anthropic").tool_call("f", id=""),
+    "bedrock": speak("bedrock").tool_call("f", id=""),
+    "cohere": speak("cohere").tool_call("f", id=""),
+    "cloudflare": speak("cloudflare").tool_call("f", id=""),
+    "gemini": speak("gemini").tool_call("f", id=""),
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+@pytest.mark.parametrize("wire", NAMELESS)
+async def test_ids_of_calls_differ_between_answers(wire: str, path: str) -> None:
+    # They were counted anew in each answer, and a session had two calls of one id, which providers refuse.
+    voice, ids = speak(wire), set()
+    script = [voice.start(), NAMELESS[wire], voice.usage(7, 3), voice.finish("tool_calls"), voice.done()]
+    async with (
+        ScriptedProvider(voice.plays([step for step in script if step])) as provider,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
+    ):
+        more = {"input": "Hi"} if path == "/v1/responses" else {"max_tokens": 9}
+        for _ in range(2):
+            client = await (await ask(running.port, path=path, stream=False, **more)).head()
+            ids |= set(re.findall(r'"(call_[0-9a-f]{24})"', (await client.rest()).decode()))
+    assert len(ids) == 2

@@ -187,7 +187,7 @@ def test_frames_have_the_members_that_libraries_read_without_looking() -> None:
     assert (message["type"], message["role"], message["content"]) == ("message", "assistant", [])
     assert message["usage"] == {"input_tokens": 0, "output_tokens": 0}
     assert frames[1]["content_block"] == {"type": "text", "text": ""}
-    id = made_id("msg_1", [], 0, 0, "f")
+    id = made_id("", "msg_1", 0, 0, "f")
     assert frames[4]["content_block"] == {"type": "tool_use", "name": "f", "input": {}, "id": id}
     # A host that says the chat API's word for an end, and forgets its calls.
     assert frames[-1] == {

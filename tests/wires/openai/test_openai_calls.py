@@ -206,5 +206,4 @@ def test_thoughts_that_are_told_from_the_start_each_time_are_passed_on_once(told
 def test_thoughts_that_are_no_text_stay() -> None:
     assert details_of([{"type": "reasoning.encrypted", "index": 0, "data": "x"}, 7]) == [
         {"type": "reasoning.encrypted", "index": 0, "data": "x"},
-        7,
     ]

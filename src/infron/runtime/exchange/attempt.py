@@ -110,7 +110,7 @@ class Attempt(AnswerReader):
         self.candidate = candidate
         self.price = price
         self.meter = Meter(asked, candidate)
-        self.started = self.last_frame = now
+        self.started = self.last_frame = self.decoder.seed = now
         self.first_content = self.finished_at = 0.0
 
     # ---- its requests
@@ -142,6 +142,7 @@ class Attempt(AnswerReader):
         if outgoing.names:
             self.decoder.rename(outgoing.names)
         self._choices, self.dropped = outgoing.choices, outgoing.dropped
+        self.decoder.expected = outgoing.choices
         if self.dropped and "service_tier" in self.dropped:
             self.meter.serve("default")
         return outgoing

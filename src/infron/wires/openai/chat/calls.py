@@ -83,7 +83,7 @@ class ToolCalls:
         if len(item) != 2 or len(function) != 1:  # null says nothing, and a type may be said again
             if any(item[name] is not None for name in item if name not in ("index", "function", "type")):
                 return None
-            if item.get("type") not in (None, "function"):
+            if item.get("type", "function") != "function":  # libraries take null for the type, too
                 return None
             if any(function[name] is not None for name in function if name != "arguments"):
                 return None

@@ -45,8 +45,10 @@ def encode_text(event: TextDelta) -> bytes:
     return out if out.isascii() else sse.unbroken(out)
 
 
-def encode_delta(event: Delta | Finished, first: bool) -> bytes:
-    """The JSON of `choices`, in one line. `first`: it is the first of its choice, and tells the role."""
+def encode_delta(event: Delta | Finished, first: bool, place: int | None = None) -> bytes:
+    """The JSON of `choices`, in one line. `first`: it is the first of its choice, and tells the role. `place`: of the
+    entry of a list that it adds, by which libraries match them.
+    """
     kind = event.__class__
     if kind is TextDelta:
         text = _encode(event.text)
@@ -58,22 +60,23 @@ def encode_delta(event: Delta | Finished, first: bool) -> bytes:
         text, format = _encode(event.text), _encode(event.format or None)
         out = _THOUGHT % (event.choice, _ROLE if first else b"", text, text, text, format, event.index)
     else:
-        choice = delta_of(event)
+        choice = delta_of(event, place)
         if first:
             choice["delta"] = {"role": "assistant", **(choice["delta"] or {"content": ""})}
         out = _encode([choice])
     return sse.unbroken(out)
 
 
-def delta_of(event: Delta | Finished) -> dict[str, Any]:
-    """The member of `choices` that says this, without the role."""
+def delta_of(event: Delta | Finished, place: int | None = None) -> dict[str, Any]:
+    """The member of `choices` that says this, without the role. `place`: as above; None in a whole answer."""
     if isinstance(event, Finished):
         ended: dict[str, Any] = {"index": event.choice, "delta": {}, "finish_reason": event.reason}
         return {**ended, "native_finish_reason": event.native} if event.native else ended
-    return {"index": event.choice, "delta": _said(event), "finish_reason": None}
+    return {"index": event.choice, "delta": _said(event, place), "finish_reason": None}
 
 
-def _said(event: Delta) -> dict[str, Any]:
+def _said(event: Delta, place: int | None) -> dict[str, Any]:
+    at = {} if place is None else {"index": place}
     match event:
         case TextDelta():
             return {"content": event.text}
@@ -87,17 +90,16 @@ def _said(event: Delta) -> dict[str, Any]:
             call = {"index": event.index, "id": event.id, "type": "function", "function": function}
             if not event.signature:
                 return {"tool_calls": [call]}
-            # Without an index: those count the blocks of thoughts, which this is none of.
-            signed = {"type": "reasoning.encrypted", "data": event.signature, "format": GEMINI, "id": event.id}
+            signed = {"type": "reasoning.encrypted", "data": event.signature, "format": GEMINI, "id": event.id, **at}
             return {"tool_calls": [call], "reasoning_details": [signed]}
         case ToolCallDelta():
             return {"tool_calls": [{"index": event.index, "function": {"arguments": event.arguments}}]}
         case MediaDelta():
             if event.mime.startswith("audio/"):
                 return {"audio": {"data": event.data, "format": audio_format(event.mime)}}
-            return {"images": [{"type": "image_url", "image_url": {"url": data_uri(event.mime, event.data)}}]}
+            return {"images": [{"type": "image_url", "image_url": {"url": data_uri(event.mime, event.data)}, **at}]}
         case Annotated():
-            return {"annotations": [event.raw]}
+            return {"annotations": [{**event.raw, **at}]}
 
 
 def _detail(event: ThinkingDelta) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from infron.wires.openai.chat.frame import (
     members_in,
     named_twice,
     one_line,
+    only_complains,
     read_leniently,
     silenced,
     taken,
@@ -131,6 +132,8 @@ class VerbatimDecoder(AnswerDecoder):
         if body.lstrip()[:1] not in (b"{", b"[") and not body.startswith(BOM):
             raise self._broken("answered with something that is neither a stream nor JSON")
         chunk = chunk_of(body)
+        if chunk is None and b'"choices"' in body and b'"error"' not in body:
+            return [Failed(self._broken("answered without a choice"))]
         if chunk is None:
             return [Failed(parse_error(200, [], body, self._provider, self._key))]
         events: list[Event] = []
@@ -192,7 +195,7 @@ class VerbatimDecoder(AnswerDecoder):
             payload, facts = read
             members = members_in(payload)
         complains = facts.error is not UNSET and facts.error
-        if complains or (facts.choices is None and "object" not in members and _only_complains(members)):
+        if complains or (facts.choices is None and only_complains(members)):
             self._fail_with(payload, events)
         elif self._error_path and (failure := failure_at(members, self._error_path, self._quirks.error_message_path)):
             self._fail_with(failure, events)
@@ -278,7 +281,7 @@ class VerbatimDecoder(AnswerDecoder):
         if not self._said(delta, rest, events):
             return False
         self._name(facts)
-        self._progress.begin((self.upstream_id, self.headers))
+        self._progress.begin((self.seed, self.upstream_id))
         return True
 
     def _learn(self, payload: bytes) -> bool:
@@ -309,10 +312,12 @@ class VerbatimDecoder(AnswerDecoder):
         if facts.choices:
             usage = usage or next((choice.usage for choice in facts.choices if choice.usage), None)
             progress = self._progress
-            progress.seed = (self.upstream_id, self.headers)
+            progress.seed, progress.alone = (self.seed, self.upstream_id), self.expected == 1
             if failure := progress.take(facts.choices, raws, members, events):
-                what, word = failure
-                self._fail(self._broken(what.format(self._shown(word))), events)
+                if failure.error:
+                    self._fail_with(failure.error, events)
+                else:
+                    self._fail(self._broken(failure.what.format(self._shown(failure.word))), events)
                 return
             self._note(events)
         elif not members.keys() <= _FRAMING:
@@ -358,7 +363,3 @@ def _tier(members: dict[str, Raw], led: dict[str, Raw]) -> Any:
     """The service tier that this frame, or the frames before it, say was served."""
     raw = members.get("service_tier") or led.get("service_tier")
     return None if raw is None else msgspec.json.decode(raw)
-
-
-def _only_complains(members: dict[str, Raw]) -> bool:
-    return "detail" in members or ("message" in members and "code" in members)

@@ -15,7 +15,19 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from infron.errors import InfronError
-from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, Verbatim
+from infron.events import (
+    Annotated,
+    AnyClientEvent,
+    Billed,
+    Delta,
+    Finished,
+    MediaDelta,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallStarted,
+    Verbatim,
+)
 from infron.request import Request
 from infron.wires import sse
 from infron.wires.errors import error_object, message_in_stream
@@ -29,6 +41,7 @@ DONE = sse.encode(b"[DONE]")
 
 _encode = msgspec.json.Encoder().encode
 
+_ENTRIES = frozenset((Annotated, MediaDelta, ThinkingDelta, ToolCallStarted))  # what adds entries to lists
 _NOTHING_SAID = {"index": 0, "delta": {}, "finish_reason": None}
 
 
@@ -44,6 +57,7 @@ class Encoder:
         self._led: dict[str, Raw] | None = None
         self._begun: set[int] = set()  # choices of another API's answer that have told their role
         self._places = Places()
+        self._entries: dict[tuple[type, int], int] = {}  # told of each kind in a choice's lists
 
     def encode(self, event: AnyClientEvent) -> bytes:
         """The frame that tells of an event; nothing where the client needs none."""
@@ -66,7 +80,29 @@ class Encoder:
         first = event.choice not in self._begun
         if first:
             self._begun.add(event.choice)
+        if event.__class__ in _ENTRIES:
+            event, place = self._placed(event)
+            return b"%b%b}\n\n" % (self._lead, encode_delta(event, first, place))
         return b"%b%b}\n\n" % (self._lead, encode_delta(event, first))
+
+    def _placed(self, event: Delta | Finished) -> tuple[Delta | Finished, int | None]:
+        """An event that may add an entry to a list, and the place of that. Libraries take it for the entry's index, in
+        a list where signatures of calls stand among the blocks of thoughts.
+        """
+        kind = (event.__class__, event.choice)
+        before = self._entries.get(kind, 0)
+        if isinstance(event, ThinkingDelta):
+            signatures = self._entries.get((ToolCallStarted, event.choice), 0)
+            return (replace(event, index=event.index + signatures) if signatures else event), None
+        if isinstance(event, ToolCallStarted):
+            if not event.signature:
+                return event, None
+            self._entries[kind] = before + 1
+            return event, self._places.blocks(event.choice) + before
+        if isinstance(event, MediaDelta) and event.mime.startswith("audio/"):
+            return event, None
+        self._entries[kind] = before + 1
+        return event, before
 
     def _lead_with(self, members: dict[str, Raw]) -> None:
         self._led = members

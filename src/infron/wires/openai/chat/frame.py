@@ -176,6 +176,27 @@ def read_leniently(payload: bytes) -> tuple[bytes, Frame] | None:
             return None
 
 
+# ---- errors
+
+_SUCCESS = (None, 0, 200, "0", "200", "", "success", "ok")
+_FAULTS = ("error", "failed", "failure")
+
+
+def only_complains(members: dict[str, Raw]) -> bool:
+    """Whether a frame without choices is an error that does not stand under `error`."""
+    if "detail" in members or "errors" in members:
+        return True
+    if "message" not in members and "msg" not in members:
+        return False
+    said = {name: msgspec.json.decode(members[name]) for name in (*_KINDS, *_CODES) if name in members}
+    fault = any(isinstance(said.get(name), str) and said[name].lower() in _FAULTS for name in _KINDS)
+    return fault or any(name in said and said[name] not in _SUCCESS for name in _CODES)
+
+
+_KINDS = ("object", "type", "status", "event")
+_CODES = ("code", "error_code", "status_code")
+
+
 # ---- members that stand elsewhere
 
 

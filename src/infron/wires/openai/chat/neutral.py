@@ -32,7 +32,7 @@ class NeutralDecoder(VerbatimDecoder):
         neutral: list[Event] = []
         for event in events:
             if isinstance(event, Verbatim):
-                neutral.extend(self._reader.events_of(event, (self.upstream_id, self.headers)))
+                neutral.extend(self._reader.events_of(event, (self.seed, self.upstream_id)))
             else:
                 neutral.append(event)
         return neutral

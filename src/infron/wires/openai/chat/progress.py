@@ -9,7 +9,7 @@ where they have called tools. What a host says beside the choices, in a chunk wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -43,13 +43,23 @@ def _says_nothing(choice: dict[str, Any]) -> bool:
     return all(name == "index" or _plain(value) in (b"{}", b"null") for name, value in choice.items())
 
 
+class Failure(NamedTuple):
+    """What failed, in words that show the host's word at `{}`; or the error that it told."""
+
+    what: str
+    word: str = ""
+    error: bytes = b""
+
+
 class Progress:
     """`plain`: the choices that have told their role. `riding`: root members that wait for a chunk with a choice.
     `finished`: every choice seen has a finish reason. `seed`: what tells this answer from others.
-    `names`: of tools that the request renamed: the host's -> the caller's own.
+    `names`: of tools that the request renamed: the host's -> the caller's own. `alone`: one choice was asked for.
     """
 
     seed: object = ""
+    alone = True
+    _first = 0  # the index that the host gives the first choice
     finished = False
     names: Mapping[str, str] = {}
     _noted = (-1, "")  # the choice that was noted last, and how it ended
@@ -95,19 +105,16 @@ class Progress:
 
     def take(
         self, choices: list[ChoiceFacts], raws: Raw, members: dict[str, Raw], events: list[Event]
-    ) -> tuple[str, str] | None:
-        """The choices of a chunk, whose other root members are `members`.
-
-        What failed, in words, and the host's word that they show at `{}`; None: nothing did.
-        """
+    ) -> Failure | None:
+        """The choices of a chunk, whose other root members are `members`. None: nothing failed."""
         told: list[dict[str, Any]] = []
         changed = content = False
         ended: list[Choice] = []
         text = ""
         for place, (facts, raw) in enumerate(zip(choices, objects_in(raws), strict=True)):
-            choice = self._choice(place if facts.index is None else facts.index)
+            choice = self._choice(self._index(place if facts.index is None else facts.index))
             if choice is None:
-                return f"sent more than {MOST_CHOICES} choices", ""
+                return Failure(f"sent more than {MOST_CHOICES} choices")
             delta, made = self._repaired(facts, raw, choice)
             found, words = content_of(delta)
             if found:
@@ -116,7 +123,10 @@ class Progress:
             self._tell_role(choice, delta, found, events)
             native = facts.finish_reason
             if native is not None and self._is_failure(native):
-                return "ended the answer with the finish reason {}", native
+                said_so = bytes(raw.get("error", b""))
+                return Failure(
+                    "ended the answer with the finish reason {}", native, said_so and b'{"error":%b}' % said_so
+                )
             reason = self._reason_of(native)
             said: dict[str, Any] | None = raw
             if reason:
@@ -137,6 +147,12 @@ class Progress:
             self._look_finished()
         return None
 
+    def _index(self, index: int) -> int:
+        """The index of a choice here: the only one that was asked for is the first, whatever its host counts from."""
+        if self.alone and index and not self.choices:
+            self._first = index
+        return 0 if index == self._first else self._first if index == 0 else index
+
     def _choice(self, index: int) -> Choice | None:
         choice = self.choices.get(index)
         if choice is None and len(self.choices) < MOST_CHOICES:
@@ -147,7 +163,7 @@ class Progress:
     def _repaired(self, facts: ChoiceFacts, raw: dict[str, Any], choice: Choice) -> tuple[Delta, bool]:
         """The delta of a choice, and whether the choice was changed, in place."""
         changed = False
-        if facts.index is None:
+        if facts.index != choice.index:
             raw["index"], changed = choice.index, True
         delta = facts.delta
         if delta is None:  # a whole message is said in place of it, or, at the end, once more; or text alone

@@ -170,8 +170,12 @@ def repaired(choice: Choice, raw: dict[str, Any], delta: Delta, quirks: AnswerQu
         delta.reasoning = delta.reasoning_content = thought
         opened().update(reasoning=thought, reasoning_content=thought)
     for name in _LISTS:
-        entries = getattr(delta, name)
-        if isinstance(entries, list) and _number(entries, choice.entries.setdefault(name, Entries())):
+        given = getattr(delta, name)
+        if not isinstance(given, list):
+            continue
+        entries = given if all(isinstance(entry, dict) for entry in given) else objects_in(given, name)
+        if _number(entries, choice.entries.setdefault(name, Entries())) or entries is not given:
+            setattr(delta, name, entries)
             opened()[name] = entries
     return changed
 
@@ -188,12 +192,19 @@ def _are_numbered(entries: Any, choice: Choice) -> bool:
     return True
 
 
+def objects_in(entries: list[Any], name: str) -> list[dict[str, Any]]:
+    """The entries that are objects, as all have to be; of images also those that are an address alone."""
+    kept = [
+        {"type": "image_url", "image_url": {"url": entry}} if name == "images" and isinstance(entry, str) else entry
+        for entry in entries
+    ]
+    return [entry for entry in kept if isinstance(entry, dict)]
+
+
 def _number(entries: list[Any], known: Entries) -> bool:
     """Give an index to each entry that has none; whether there was one. Thoughts of one kind go on in one entry."""
     changed = False
     for entry in entries:
-        if not isinstance(entry, dict):
-            continue
         index, kind = entry.get("index"), entry.get("type")
         if index.__class__ is not int or index < 0:
             goes_on = known.next and kind == known.kind and kind in ("reasoning.text", "reasoning.summary")

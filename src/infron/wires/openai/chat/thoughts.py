@@ -56,6 +56,10 @@ class Places:
         self._calls: dict[int, int] = {}
         self._blocks: dict[int, int] = {}
 
+    def blocks(self, choice: int) -> int:
+        """How many blocks of thoughts have begun in this choice, as their indexes count them."""
+        return self._blocks.get(choice, -1) + 1
+
     def id_for(self, event: Delta | Finished) -> str:
         """The id of a block of thoughts that begins with this event, where it needs one."""
         choice = event.choice
