@@ -91,6 +91,13 @@ class AnswerDecoder:
         """Fail with the error that the provider told in these bytes."""
         self._fail(self._parse_error(200, [], body, self._provider, self._key), events)
 
+    def _fail_as(self, what: str, word: str, error: bytes, events: list[Event]) -> None:
+        """Fail with the error that was told, or with what happened, which shows the provider's word at `{}`."""
+        if error:
+            self._fail_with(error, events)
+        else:
+            self._fail(self._broken(what.format(self._shown(word))), events)
+
     def _shown(self, word: str) -> str:
         """A word of the provider, quoted and short."""
         return repr(openai_errors.without_key(word, self._key)[:60])

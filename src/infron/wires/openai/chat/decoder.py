@@ -132,10 +132,10 @@ class VerbatimDecoder(AnswerDecoder):
         if body.lstrip()[:1] not in (b"{", b"[") and not body.startswith(BOM):
             raise self._broken("answered with something that is neither a stream nor JSON")
         chunk = chunk_of(body)
-        if chunk is None and b'"choices"' in body and b'"error"' not in body:
-            return [Failed(self._broken("answered without a choice"))]
         if chunk is None:
-            return [Failed(parse_error(200, [], body, self._provider, self._key))]
+            lacks = b'"choices"' in body and b'"error"' not in body
+            error = parse_error(200, [], body, self._provider, self._key)
+            return [Failed(self._broken("answered without a choice") if lacks else error)]
         events: list[Event] = []
         self._frame(one_line(chunk), events)
         if not self._over:
@@ -290,10 +290,9 @@ class VerbatimDecoder(AnswerDecoder):
         if self._unlike & (self._unlike - 1) or not self._verbatim:
             return False
         found = beginning(payload)
-        if found is None:
-            return False
-        self._lead, self._led = found
-        return True
+        if found is not None:
+            self._lead, self._led = found
+        return found is not None
 
     def _chunk(self, facts: Frame, members: dict[str, Raw], events: list[Event]) -> None:
         self._name(facts)
@@ -314,10 +313,7 @@ class VerbatimDecoder(AnswerDecoder):
             progress = self._progress
             progress.seed, progress.alone = (self.seed, self.upstream_id), self.expected == 1
             if failure := progress.take(facts.choices, raws, members, events):
-                if failure.error:
-                    self._fail_with(failure.error, events)
-                else:
-                    self._fail(self._broken(failure.what.format(self._shown(failure.word))), events)
+                self._fail_as(*failure, events)
                 return
             self._note(events)
         elif not members.keys() <= _FRAMING:
