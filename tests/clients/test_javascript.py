@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, Answer, Pause, Wait, text
+from infron.testing import CUT, DONE, FINISH, ROLE, USAGE, Answer, Pause, ScriptedProvider, Wait, gateway, speak, text
 
 # The first of these tests may install the packages.
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(90)]
@@ -127,3 +127,33 @@ async def test_openrouter_library_knows_an_error_before_the_stream_by_its_name(s
     there = await stage([refusal])
     output = await (await openrouter(start, node, packages, there, "chat")).end()
     assert json.loads(output) == {"error": "slow down", "status": 429, "kind": "TooManyRequestsResponseError"}
+
+
+@pytest.mark.parametrize("wire", ["openai-chat", "anthropic", "openai-responses"])
+async def test_it_goes_on_by_references_in_the_second_turn_of_its_user(start, node, packages, wire):
+    """Vercel's default provider refers to its own earlier answers by id: it believes that the server remembers."""
+    voice = speak(wire)
+
+    def script(call):
+        count = len(provider.calls)
+        if count > 1:
+            return voice.plays(voice.answer(f"Answer {count}."))
+        said = [
+            voice.start(),
+            voice.tool_call("weather", '{"city": "Oslo"}'),
+            voice.usage(7, 3),
+            voice.finish("tool_calls"),
+        ]
+        return voice.plays([*said, voice.done()])
+
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.row(**voice.definition)}) as running,
+    ):
+        output = await (await start(node, str(packages / "ai-sdk-turns.mjs"), f"{running.url}/v1")).end()
+        sent = json.dumps(provider.calls[-1].json)
+    assert seen(output, "error") == []
+    assert seen(output, "text") == ["Answer 2.", "Answer 3."]
+    assert len(provider.calls) == 3
+    assert all(words in sent for words in ("Rain in Oslo.", "Answer 2.", "And tomorrow?"))
+    assert "item_reference" not in sent

@@ -152,6 +152,18 @@ async def test_input_items_of_a_response_are_listed_newest_first() -> None:
     assert len({item.id for item in listed}) == 3
 
 
+async def test_responses_go_on_from_a_long_history() -> None:
+    long = "word " * 50_000
+    async with (
+        ScriptedProvider(HELLO) as provider,
+        gateway(providers={"mock": provider.row()}) as running,
+        client_of(running) as client,
+    ):
+        first = await client.responses.create(model="mock/m", input=long)
+        await client.responses.create(model="mock/m", input="And now?", previous_response_id=first.id)
+    assert [message["content"] for message in provider.calls[1].json["messages"]] == [long, "Hello", "And now?"]
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("background", True), ("conversation", "conv_1"), ("prompt", {"id": "pmpt_1"})]
 )

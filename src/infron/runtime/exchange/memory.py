@@ -64,7 +64,8 @@ class Memory:
         if not settings.seconds or size > min(settings.max_bytes_per_key, settings.max_bytes):
             return
         until = self._loop.time() + settings.seconds
-        answer = Answer(id, owner, kept.response, given.copy(), tuple(items_in(kept)), size, until)
+        own = given if asked.size < 2 * len(memoryview(given)) else given.copy()  # not to keep the rest of a body alive
+        answer = Answer(id, owner, kept.response, own, tuple(items_in(kept)), size, until)
         shelf = self._shelves.setdefault(owner, _Shelf())
         shelf.answers[id] = self._order[id] = answer
         shelf.items.update({name: (id, item) for name, item in answer.items if name})

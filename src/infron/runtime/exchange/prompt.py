@@ -6,6 +6,7 @@ It never starts an exchange, and nothing of it is billed.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -34,8 +35,12 @@ class Count(Struct, frozen=True):
     estimated: bool
 
 
-async def count_prompt(context: Context, request: Request) -> int:
-    """Our own count, by the tokenizer of the first who would serve it. Raises InfronError where nobody can."""
+async def count_prompt(context: Context, read: Callable[[], Request]) -> int:
+    """Our own count of what is read so, by the tokenizer of the first who would serve it.
+
+    Raises InfronError where it cannot be read, or nobody can serve it. A thread reads, for that takes its time.
+    """
+    request = await context.loop.run_in_executor(context.readers, read)
     return await _count(context, request, _first(context, request))
 
 

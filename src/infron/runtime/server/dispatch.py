@@ -6,7 +6,8 @@ It never touches a connection: it is given a request, and the response to be fil
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 
 from infron.errors import InfronError, InternalError
 from infron.policy.asked import asked_in
@@ -28,6 +29,7 @@ from infron.runtime.server.response import Response
 from infron.runtime.telemetry.bugs import report_bug
 from infron.wires.contract import ClientWire
 from infron.wires.json_guard import LARGE
+from infron.wires.openai.responses.recall import refers
 
 
 class Dispatch:
@@ -77,23 +79,21 @@ class Dispatch:
         return InternalError("The gateway failed; its log says where.")
 
     def _begin_exchange(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
+        """What takes long is read by a thread: streams must not wait for it."""
         if request.coding or request.size > LARGE:
-            self._run(self._read_then_begin(request, api, response))
+            read = partial(self._read, api, request.give_pieces(), request)
+            self._run(self._read_then_begin(read, request, response))
             return
         try:
-            self._start(self._read(api, request.take_body(), request), request, response)
+            wanted = api.parse(request.take_body(), request.headers)
+            if refers(wanted):
+                self._run(self._read_then_begin(partial(self._recalled, wanted, request), request, response))
+            else:
+                self._start(wanted, request, response)
         except Exception as error:
             self._fail(response, self._told(error, "reading a request"))
 
-    async def _read_then_begin(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
-        """What takes long is read by a thread: streams must not wait for it."""
-
-        def read() -> Request:
-            body = whole(pieces, request.coding, self._context.config.limits.max_body_bytes)
-            pieces.clear()  # else a body would be held twice
-            return self._read(api, body, request)
-
-        pieces = request.give_pieces()
+    async def _read_then_begin(self, read: Callable[[], Request], request: HttpRequest, response: Response) -> None:
         try:
             wanted = await self._context.loop.run_in_executor(self._context.readers, read)
             if response.cut:
@@ -106,9 +106,14 @@ class Dispatch:
             if not response.cut:
                 self._fail(response, self._told(error, "reading a request"))
 
-    def _read(self, api: ClientWire, body: bytes, request: HttpRequest) -> Request:
-        """The request in a body, with what it refers to of earlier answers. Raises InfronError."""
-        wanted = api.parse(body, request.headers)
+    def _read(self, api: ClientWire, pieces: list[bytes], request: HttpRequest) -> Request:
+        """The request in a body. Raises InfronError."""
+        body = whole(pieces, request.coding, self._context.config.limits.max_body_bytes)
+        pieces.clear()  # else a body would be held twice
+        return self._recalled(api.parse(body, request.headers), request)
+
+    def _recalled(self, wanted: Request, request: HttpRequest) -> Request:
+        """With what it refers to of earlier answers. Raises InfronError."""
         return self._context.memory.recall(wanted, request.key.id if request.key else None)
 
     def _start(self, wanted: Request, request: HttpRequest, response: Response) -> None:

@@ -5,6 +5,8 @@ It never answers anything itself.
 
 from __future__ import annotations
 
+from functools import partial
+
 from infron.catalog.definitions import Model, Offer
 from infron.money import Price
 from infron.policy.routing import Candidate
@@ -23,7 +25,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         ),
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
-        *responses.endpoints(context.memory, lambda request: count_prompt(context, request)),
+        *responses.endpoints(context.memory, partial(count_prompt, context)),
         *count_tokens.endpoints(lambda body, headers: count_messages(context, body, headers)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]

@@ -23,8 +23,8 @@ from infron.wires.openai.responses.recall import input_items
 MOST_LISTED = 100
 
 
-def endpoints(memory: Memory, count: Callable[[Asked], Awaitable[int]]) -> list[Endpoint]:
-    """`count`: the tokens of a request that is not sent."""
+def endpoints(memory: Memory, count: Callable[[Callable[[], Asked]], Awaitable[int]]) -> list[Endpoint]:
+    """`count`: the tokens of a request that is not sent; it is given how to read that."""
 
     def found(request: Request, key: Key | None) -> Answer:
         id = request.path_params["id"]
@@ -49,8 +49,9 @@ def endpoints(memory: Memory, count: Callable[[Asked], Awaitable[int]]) -> list[
         return json_response(_page(_with_ids(answer), request))
 
     async def tokens(request: Request, key: Key | None) -> Response:
-        asked = memory.recall(parse(await request.body(), []), _owner(key))
-        told = {"object": "response.input_tokens", "input_tokens": await count(asked)}
+        body = await request.body()
+        counted = await count(lambda: memory.recall(parse(body, []), _owner(key)))
+        told = {"object": "response.input_tokens", "input_tokens": counted}
         return json_response(told, headers={ESTIMATED: "true"})
 
     return [
