@@ -20,6 +20,7 @@ from infron.wires.openai.chat.encoder import DONE
 NAME = "openrouter"
 PATHS = ("/api/v1/chat/completions",)
 MEDIA_TYPE = chat.MEDIA_TYPE
+ID_HEADER = chat.ID_HEADER
 Accumulator = chat.Accumulator
 
 _encode = msgspec.json.Encoder().encode
