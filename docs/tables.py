@@ -51,6 +51,9 @@ def providers() -> Iterator[str]:
         where = f"`{provider.base_url}{provider.chat_path}`"
         also = f" (also {names})" if names else ""
         yield f"`{provider.id}`{also}, wire `{provider.wire}`: {where}."
+        for wire, more in provider.also.items():
+            only = f", with tools of the types {', '.join(f'`{kind}`' for kind in more.takes)}" if more.takes else ""
+            yield f"Clients of the API of `{wire}` are passed on{only}: `{provider.base_url}{more.path}`."
         yield f"Needed in the environment: {'; '.join(_needed(provider))}."
         if may := _welcome(provider):
             yield f"Welcome there: {', '.join(may)}."
