@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, ValidationError, convert
 
 from infron.conversation import Conversation
 from infron.errors import InvalidRequest
@@ -62,7 +62,6 @@ class _Body(Struct, gc=False):
     service_tier: str | None = None
 
 
-_body = msgspec.json.Decoder(_Body).decode
 _NOTHING: dict[str, Any] = {}
 _NULL = Raw(b"null")
 
@@ -116,7 +115,8 @@ def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
     mended: tuple[str, ...] = ()
     if body.find(b"\\u") >= 0 and (clean := _without_surrogates(values)):
         body, mended = clean
-    return _members(body), _checked(body, values, holds), mended
+        values = msgspec.json.decode(body)
+    return _members(body), _checked(values, holds), mended
 
 
 def _read_large(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
@@ -137,7 +137,7 @@ def _read_large(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
             raise InvalidRequest(f"`{name}` is too large: {size:,} bytes.", param=name)
         else:
             looked_at[name] = msgspec.json.decode(raw)
-    given = _checked(_encode(looked_at), looked_at, holds)
+    given = _checked(looked_at, holds)
     if holds == "messages":
         _check_large_messages(fields[holds])
     return fields, given, mended
@@ -146,10 +146,10 @@ def _read_large(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
 _ANY_MESSAGE = {"role": "user"}
 
 
-def _checked(body: bytes, values: dict[str, Any], holds: str) -> _Body:
+def _checked(values: dict[str, Any], holds: str) -> _Body:
     try:
-        given = _body(body)
-    except msgspec.DecodeError as error:
+        given = convert(values, _Body)
+    except ValidationError as error:
         _explain(values, holds)
         raise InvalidRequest(f"The body is not a request of this API: {error}.") from None
     if not given.model or not values.get(holds):
