@@ -38,7 +38,7 @@ async def test_kills_that_broke_a_promise_are_told_on(kill: ModuleType, tmp_path
         for number in range(4):
             id = f"gen-{number}"
             assert await opened(ledger, id)
-            ledger.settle(settlement(id, charge=kill.CHARGE))
+            ledger.settled(settlement(id, charge=kill.CHARGE))
             seen.content.add(id)
     assert kill.broken(tmp_path / "infron.db", seen) == []
     query(url, "UPDATE entries SET outcome = NULL WHERE id = 'gen-0'")

@@ -12,6 +12,8 @@ from enum import IntEnum, auto
 from functools import cache
 from typing import NamedTuple, final
 
+from msgspec import Struct
+
 from infron.records import Outcome
 
 
@@ -57,7 +59,7 @@ class Settle(NamedTuple):
     outcome: Outcome
 
 
-class State(NamedTuple):
+class State(Struct, frozen=True, cache_hash=True):
     """`recorded`: the row is durable. `held`: the input that waits for it, CONTENT or ENDED."""
 
     phase: Phase = Phase.OPENING
@@ -116,7 +118,7 @@ TABLE: dict[tuple[Phase, Input], Step] = {
 @cache  # a few hundred pairs at most
 def step(state: State, given: Input) -> tuple[State, tuple[Action | Settle, ...]]:
     """The next state, and what is to be done. Content and ends wait, held, until the ledger has its row."""
-    phase, recorded, held = state
+    phase, recorded, held = state.phase, state.recorded, state.held
     if given is Input.RECORDED:
         if held is None or phase in (Phase.SETTLED, Phase.DRAINING):
             return State(phase, True), ()

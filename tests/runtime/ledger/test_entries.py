@@ -16,7 +16,7 @@ from infron.runtime.ledger.verdict import Refused
 async def test_a_receipt_shows_a_settlement_as_soon_as_it_was_handed_over(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1", key_id="key_a", user="u", session_id="s", created_at=1_700_000_000.5)
-        ledger.settle(
+        ledger.settled(
             settlement(
                 "gen-1",
                 outcome=Outcome.CANCELLED,
@@ -64,7 +64,7 @@ async def test_a_running_exchange_has_a_receipt_without_an_outcome(url: str):
 async def test_an_unknown_price_is_an_unknown_cost_and_not_zero(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1", price=None)
-        ledger.settle(settlement("gen-1", price=None, cost=None, charge=None))
+        ledger.settled(settlement("gen-1", price=None, cost=None, charge=None))
         receipt = await ledger.receipt("gen-1", None)
         assert receipt is not None
         assert (receipt.total_cost, receipt.usage, receipt.provider_cost) == (None, None, None)
@@ -76,7 +76,7 @@ async def test_an_unknown_cost_of_a_known_charge_is_counted_apart(url: str):
     async with running(url) as ledger:
         for number, cost in enumerate((5, None)):
             assert await opened(ledger, f"gen-{number}")
-            ledger.settle(settlement(f"gen-{number}", cost=cost, charge=7))
+            ledger.settled(settlement(f"gen-{number}", cost=cost, charge=7))
     [row] = usage_rows(url, "model")
     assert (row.cost, row.charge, row.unpriced, row.uncosted) == (5, 14, 0, 1)
 
@@ -94,7 +94,7 @@ async def test_a_receipt_is_its_owners_only(url: str):
 async def test_the_provider_that_served_replaces_the_one_that_was_tried_first(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1", provider="first")
-        ledger.settle(settlement("gen-1", provider="second", provider_model="model-2"))
+        ledger.settled(settlement("gen-1", provider="second", provider_model="model-2"))
         receipt = await ledger.receipt("gen-1", None)
         assert receipt is not None
         assert (receipt.model, receipt.provider_name, receipt.provider_model) == ("author/model", "second", "model-2")
@@ -103,10 +103,10 @@ async def test_the_provider_that_served_replaces_the_one_that_was_tried_first(ur
 async def test_settling_twice_changes_nothing_and_is_counted(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1")
-        ledger.settle(settlement("gen-1", charge=7))
-        ledger.settle(settlement("gen-1", charge=70))
+        ledger.settled(settlement("gen-1", charge=7))
+        ledger.settled(settlement("gen-1", charge=70))
         before = await ledger.receipt("gen-1", None)
-        ledger.settle(settlement("gen-1", charge=700))
+        ledger.settled(settlement("gen-1", charge=700))
         assert await ledger.receipt("gen-1", None) == before
         assert before is not None
         assert before.total_cost == 7e-12
@@ -125,7 +125,7 @@ async def test_opening_an_id_twice_is_refused_and_leaves_the_first_alone(url: st
 
 async def test_a_settlement_without_an_opening_is_written_whole(url: str):
     async with running(url) as ledger:
-        ledger.settle(settlement("gen-1", charge=9))
+        ledger.settled(settlement("gen-1", charge=9))
         receipt = await ledger.receipt("gen-1", None)
         assert receipt is not None
         assert (receipt.outcome, receipt.total_cost) == ("completed", 9e-12)
@@ -136,8 +136,8 @@ async def test_values_that_no_database_takes_are_mended_instead_of_blocking_the_
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1", user="\ud800")
         assert await opened(ledger, "gen-2")
-        ledger.settle(settlement("gen-1", error="a\udfffb\x00c", frames=2**70, charge=1))
-        ledger.settle(settlement("gen-2", latency_ms=float("nan")))
+        ledger.settled(settlement("gen-1", error="a\udfffb\x00c", frames=2**70, charge=1))
+        ledger.settled(settlement("gen-2", latency_ms=float("nan")))
         first, second = await ledger.receipt("gen-1", None), await ledger.receipt("gen-2", None)
         assert first is not None
         assert second is not None
@@ -151,8 +151,8 @@ async def test_a_settlement_of_the_wrong_type_is_given_up_without_holding_up_the
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1")
         assert await opened(ledger, "gen-2")
-        ledger.settle(settlement("gen-1", charge="much"))
-        ledger.settle(settlement("gen-2"))
+        ledger.settled(settlement("gen-1", charge="much"))
+        ledger.settled(settlement("gen-2"))
         receipt = await ledger.receipt("gen-2", None)
         assert receipt is not None
         assert receipt.outcome == "completed"
@@ -166,7 +166,7 @@ async def test_charges_and_totals_that_outgrow_64_bits_are_exact(url: str):
     async with running(url) as ledger:
         for number, charge in enumerate(charges):
             assert await opened(ledger, f"gen-{number}", key_id=key.id)
-            ledger.settle(settlement(f"gen-{number}", charge=charge, cost=charge + 1))
+            ledger.settled(settlement(f"gen-{number}", charge=charge, cost=charge + 1))
             receipt = await ledger.receipt(f"gen-{number}", key.id)
             assert receipt is not None
             assert receipt.total_cost == charge / PICODOLLARS

@@ -18,7 +18,7 @@ async def test_drains_are_capped_over_all_processes(url: str):
                 assert await opened(ledger, f"gen-{number}")
             assert not await claimed(ledger, "gen-0", 2)
             assert await claimed(ledger, "gen-1", 2)
-            ledger.settle(settlement("gen-0"))
+            ledger.settled(settlement("gen-0"))
             assert not await claimed(ledger, "gen-1", 2)
             assert await claimed(ledger, "gen-2", 2)
             other.kill()
@@ -30,7 +30,7 @@ async def test_only_an_open_exchange_can_drain(url: str):
     async with running(url) as ledger:
         assert await claimed(ledger, "gen-never", 5) == "Refused: its entry is settled already"
         assert await opened(ledger, "gen-1")
-        ledger.settle(settlement("gen-1"))
+        ledger.settled(settlement("gen-1"))
         assert await claimed(ledger, "gen-1", 5) == "Refused: its entry is settled already"
         assert await opened(ledger, "gen-2")
         assert await claimed(ledger, "gen-2", 0) == "Refused: too many answers are being read on already (0)"
@@ -50,7 +50,7 @@ async def test_drains_of_one_key_are_capped_over_all_processes_and_leave_room_fo
         assert [await claimed(one, "gen-2", 3, of_key=2), await claimed(two, "gen-3", 3, of_key=2)] == [refusal] * 2
         assert not await claimed(two, "gen-other", 3, of_key=2)
         assert not await claimed(one, "gen-0", 1, of_key=1)  # it drains already
-        one.settle(settlement("gen-0"))
+        one.settled(settlement("gen-0"))
         await one.receipt("gen-0", key_id)
         assert not await claimed(two, "gen-3", 3, of_key=2)
         assert await claimed(one, "gen-2", 3, of_key=5) == "Refused: too many answers are being read on already (3)"
@@ -67,7 +67,7 @@ async def test_a_drain_is_claimed_when_the_ledger_can_be_written_again(url: str)
             await until(lambda: ledger.healthy is not None, 5.0)
             assert not any(claim.done() for claim in claims)
             assert ledger.drains_of(None) == 3
-            ledger.settle(settlement("gen-0"))
+            ledger.settled(settlement("gen-0"))
             other.execute("ROLLBACK")
         assert await asyncio.gather(*claims) == ["Refused: its entry is settled already", "", ""]
         assert ledger.drains_of(None) == 2
@@ -81,6 +81,6 @@ async def test_the_drains_of_a_key_are_known_here_at_once_and_elsewhere_within_a
         assert not await claimed(one, "gen-2", 5)
         assert (one.drains_of("key_a"), one.drains_of("key_b"), one.drains_of(None)) == (1, 1, 0)
         await until(lambda: two.drains_of("key_a") == 1, 1.0)
-        one.settle(settlement("gen-1"))
+        one.settled(settlement("gen-1"))
         assert one.drains_of("key_a") == 0
         await until(lambda: two.drains_of("key_a") == 0, 1.0)

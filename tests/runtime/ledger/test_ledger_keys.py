@@ -92,11 +92,11 @@ async def test_a_limit_is_reached_by_what_all_processes_charge_together(url: str
     async with running(url) as one, running(url) as two:
         for number, ledger in enumerate((one, two)):
             assert await opened(ledger, f"gen-{number}", key_id=key.id)
-        one.settle(settlement("gen-0", charge=5))
+        one.settled(settlement("gen-0", charge=5))
         await one.spend(key.id)
         assert one.keys.find(secret) == key
         assert key.id not in one.keys.exhausted
-        two.settle(settlement("gen-1", charge=5))
+        two.settled(settlement("gen-1", charge=5))
         await until(lambda: key.id in one.keys.exhausted and key.id in two.keys.exhausted, 1.0)
     async with running(url) as later:
         assert key.id in later.keys.exhausted
@@ -109,12 +109,12 @@ async def test_a_key_ring_is_replaced_and_never_changed(url: str):
         before = ledger.keys
         for number, charge in enumerate((9, 1, 100)):
             assert await opened(ledger, f"gen-{number}", key_id=key.id)
-            ledger.settle(settlement(f"gen-{number}", charge=charge))
+            ledger.settled(settlement(f"gen-{number}", charge=charge))
             await ledger.spend(key.id)
             assert (ledger.keys is before) == (number == 0)
         assert (before.exhausted, ledger.keys.exhausted) == (frozenset(), {key.id})
         assert await opened(ledger, "gen-3", key_id=other.id)
-        ledger.settle(settlement("gen-3", charge=10))
+        ledger.settled(settlement("gen-3", charge=10))
         await ledger.spend(key.id)
         assert ledger.keys.exhausted == {key.id, other.id}
 

@@ -31,7 +31,7 @@ async def test_spend_counts_the_day_the_week_from_monday_the_month_and_all(url: 
     async with running(url, clock=lambda: at("2025-12-03T18:00")) as ledger:
         for day, charge in days.items():
             assert await opened(ledger, f"gen-{day}", key_id="key_a", created_at=at(day))
-            ledger.settle(settlement(f"gen-{day}", charge=charge))
+            ledger.settled(settlement(f"gen-{day}", charge=charge))
         spend = await ledger.spend("key_a")
         assert (spend.today, spend.week, spend.month, spend.ever) == (1_000, 1_110, 1_110, 11_111)
         assert (await ledger.spend("key_b")).ever == 0
@@ -48,9 +48,9 @@ async def test_usage_is_summed_by_model_provider_key_and_day(url: str):
             "gen-4": {"model": "c", "created_at": at("2025-12-02T03:00")},
         }.items():
             assert await opened(ledger, id, **more)
-        ledger.settle(settlement("gen-1", charge=1))
-        ledger.settle(settlement("gen-2", charge=2, estimated=True))
-        ledger.settle(settlement("gen-3", charge=4, provider="other"))
+        ledger.settled(settlement("gen-1", charge=1))
+        ledger.settled(settlement("gen-2", charge=2, estimated=True))
+        ledger.settled(settlement("gen-3", charge=4, provider="other"))
         await ledger.spend(None)
         assert [(row.name, row.charge) for row in usage_rows(url, "model")] == [("b", 6), ("a", 1)]
         assert [(row.name, row.charge) for row in usage_rows(url, "provider")] == [("other", 4), ("host", 3)]

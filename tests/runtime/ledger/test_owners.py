@@ -21,7 +21,7 @@ async def main(ledger):
     say("up")
     await heard()
     for number in range(400):
-        ledger.settle(settlement(f"gen-{number}", charge=1))
+        ledger.settled(settlement(f"gen-{number}", charge=1))
         if number % 20 == 0:
             await asyncio.sleep(0)
     await ledger.receipt("", None)
@@ -51,7 +51,7 @@ async def main(ledger):
         await asyncio.gather(*(opened(ledger, id) for id in ids))
         say(" ".join(ids))
         for id in ids[:5]:
-            ledger.settle(settlement(id))
+            ledger.settled(settlement(id))
 """
     reported: set[str] = set()
     for lines in (1, 12, 40):
@@ -198,7 +198,7 @@ async def test_a_receipt_waits_a_moment_for_a_sibling_that_is_about_to_settle(
         assert await opened(one, "gen-1")
         asked = asyncio.ensure_future(two.receipt("gen-1", None))
         await until(lambda: looked == [None], 5.0)
-        one.settle(settlement("gen-1"))
+        one.settled(settlement("gen-1"))
         receipt = await asked
         assert receipt is not None
         assert receipt.outcome == "completed"

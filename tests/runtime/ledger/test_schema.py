@@ -132,7 +132,7 @@ async def test_schema_as_of_now_takes_failed_attempts_as_objects(tmp_path: Path)
             created_at=time.time(), price=None,
         )  # fmt: skip
         ledger.open(began, lambda _: None)
-        ledger.settle(ended)
+        ledger.settled(ended)
         receipt = await ledger.receipt("gen-3", None)
         assert receipt is not None
         [attempt] = receipt.attempts

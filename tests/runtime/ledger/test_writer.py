@@ -50,7 +50,7 @@ async def test_what_is_queued_together_is_written_in_few_transactions(url: str):
         before = ledger.counts.transactions
         assert all(await asyncio.gather(*(opened(ledger, f"gen-{number}") for number in range(500))))
         for number in range(500):
-            ledger.settle(settlement(f"gen-{number}"))
+            ledger.settled(settlement(f"gen-{number}"))
         assert await ledger.receipt("gen-499", None)
         assert (ledger.counts.opened, ledger.counts.settled) == (500, 500)
         assert ledger.counts.transactions - before <= 6
@@ -59,7 +59,7 @@ async def test_what_is_queued_together_is_written_in_few_transactions(url: str):
 async def test_settlements_for_which_nobody_waits_are_written_soon_all_the_same(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1")
-        ledger.settle(settlement("gen-1"))
+        ledger.settled(settlement("gen-1"))
         await until(lambda: ledger.counts.settled == 1, 1.0)
 
 
@@ -68,7 +68,7 @@ async def test_stopping_writes_everything_that_is_queued(url: str):
         answers: list[Verdict] = []
         for number in range(3000):
             ledger.open(opening(f"gen-{number}"), answers.append)
-            ledger.settle(settlement(f"gen-{number}"))
+            ledger.settled(settlement(f"gen-{number}"))
     await asyncio.sleep(0)
     assert answers == [Recorded()] * 3000
     assert query(url, "SELECT count(*), sum(charge) FROM entries WHERE outcome = 'completed'") == [(3000, 21000)]
@@ -90,8 +90,8 @@ async def test_stopping_tells_how_many_entries_are_left_open(url: str):
     async with running(url) as ledger:
         for number in range(5):
             assert await opened(ledger, f"gen-{number}")
-        ledger.settle(settlement("gen-0"))
-        ledger.settle(settlement("gen-1", frames="many"))  # which cannot be written
+        ledger.settled(settlement("gen-0"))
+        ledger.settled(settlement("gen-1", frames="many"))  # which cannot be written
     assert ledger.left_open == 4
     assert query(url, "SELECT count(*) FROM entries WHERE outcome IS NULL") == [(4,)]
 
@@ -107,8 +107,8 @@ async def test_a_ledger_locked_by_another_program_refuses_opens_in_time_and_reco
             assert time.monotonic() - started < 5
             assert ledger.healthy is not None
             assert "locked" in ledger.healthy
-            ledger.settle(settlement("gen-1"))
-            ledger.settle(settlement("gen-2"))
+            ledger.settled(settlement("gen-1"))
+            ledger.settled(settlement("gen-2"))
             waiting = await ledger.receipt("gen-1", None)  # reading goes on
             assert waiting is not None
             assert waiting.outcome is None
@@ -131,7 +131,7 @@ async def test_a_full_disk_refuses_opens_and_keeps_settlements_until_there_is_ro
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         try:
             assert not await opened(ledger, "gen-2")
-            ledger.settle(settlement("gen-1"))
+            ledger.settled(settlement("gen-1"))
             assert ledger.healthy is not None
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -151,7 +151,7 @@ async def test_a_ledger_that_was_moved_away_is_missed_and_not_made_anew(url: str
         await ledger.receipt("gen-1", None)
         os.rename(path, away)
         assert not await opened(ledger, "gen-2")
-        ledger.settle(settlement("gen-1"))
+        ledger.settled(settlement("gen-1"))
         assert ledger.healthy is not None
         assert "gone" in ledger.healthy
         assert not path.exists()
@@ -180,7 +180,7 @@ async def test_a_ledger_that_cannot_be_written_is_tried_now_and_then_and_not_all
         assert await opened(ledger, "gen-1")
         os.rename(path, f"{path}.away")
         if pending:
-            ledger.settle(settlement("gen-1"))
+            ledger.settled(settlement("gen-1"))
         await until(lambda: ledger.healthy is not None, 5.0)
         waits.clear()
         await asyncio.sleep(1.0)
@@ -208,7 +208,7 @@ async def test_a_ledger_that_cannot_be_written_stops_in_bounded_time(url: str, m
         assert await opened(ledger, "gen-1")
         other = sqlite3.connect(sqlite.path_of(url), isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
-        ledger.settle(settlement("gen-1"))
+        ledger.settled(settlement("gen-1"))
         started = time.monotonic()
     assert ledger.left_open == 1
     assert time.monotonic() - started < 8

@@ -38,10 +38,12 @@ class ExchangeAdmission:
             raise ShuttingDown("The gateway is shutting down; try again in a moment.", retry_after=5)
         if running >= context.config.server.max_streams:
             raise Overloaded(f"The gateway runs {running:,} streams already.", retry_after=5)
-        access.check_limit(context.ledger.keys, key)
+        limited = key is not None and key.limit is not None
+        if limited:
+            access.check_limit(context.ledger.keys, key)
         candidates = self._route(request)
         unpriced = context.config.limits.unpriced
-        if unpriced == "refuse-all" or (unpriced == "refuse" and key is not None and key.limit is not None):
+        if unpriced == "refuse-all" or (unpriced == "refuse" and limited):
             tier = request.service_tier
             candidates = routing.priced(candidates, lambda candidate: context.prices.of(candidate, tier) is not None)
         key_id = key.id if key else None

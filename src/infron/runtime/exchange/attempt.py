@@ -20,7 +20,7 @@ from infron.runtime.exchange.answer import AnswerListener, AnswerReader
 from infron.runtime.exchange.cancel_call import CancelCall
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.meter import Meter
-from infron.runtime.exchange.question import FIRST, Counts, Question, first_of, learn, less_than, put
+from infron.runtime.exchange.question import FIRST, Question, first_of, learn, less_than, put
 from infron.runtime.exchange.settlement import AttemptFacts
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import Target
@@ -100,7 +100,7 @@ class Attempt(AnswerReader):
         provider, now = candidate.provider, context.loop.time()
         handle, limit = context.providers.handle(provider), context.config.limits.max_frame_bytes
         question = question or first_of(asked, handle, candidate.provider_model, now)
-        asks_usage = question.counts is not Counts.NONE and handle.asks_usage(candidate.provider_model, now)
+        asks_usage = question.asks_usage and handle.asks_usage(candidate.provider_model, now)
         super().__init__(handle, limit, verbatim=asked.api == provider.wire, asks_usage=asks_usage)
         self._question = question
         self.streams = question.streams

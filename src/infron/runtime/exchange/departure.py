@@ -5,25 +5,27 @@ It never touches a connection: the exchange closes what is to be closed, and rea
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from infron.policy.disconnect import on_disconnect
 from infron.runtime.exchange.attempt import Attempt, AttemptState
 
 _OVER = (AttemptState.FINISHED, AttemptState.COMPLETE)
 
 
-class Departure:
+class Departure(Struct, gc=False):
     """`at`: loop time, s; 0: the client is there. `said`: what was done, and why.
 
     `over`: the answer had ended by then, only its end or its count was awaited.
     """
 
-    at = 0.0
+    at: float = 0.0
     said: str | None = None
-    over = False
+    over: bool = False
     _asked: str | None = None
-    _streams = True
-    _allow_override = False
-    _stop_asked = False  # the provider is to be told to stop as soon as that is possible
+    _streams: bool = True
+    _allow_override: bool = False
+    _stop_asked: bool = False  # the provider is to be told to stop as soon as that is possible
 
     def prepare(self, asked: str | None, *, streams: bool, allow_override: bool) -> None:
         """`asked`: what the caller wants done · `allow_override`: the setting `billing.allow_cancel_override`."""

@@ -5,19 +5,21 @@ It never reads a clock, never pauses anything itself, and never knows what is wr
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 PATIENCE_SECONDS = 0.5  # no provider gives an answer up because its reader took nothing for less than this, in all
 RECOVERY_SECONDS = 5.0  # after so long without a pause, what was before is no reason any more
 
 
-class Pace:
+class Pace(Struct, gc=False):
     """Moments are seconds of the loop's clock; 0: it has not come, or is over. `unsent`: bytes not taken by then."""
 
-    paused_at = 0.0
-    looked_at = 0.0
-    _resumed_at = 0.0
-    _waited = 0.0  # for how long the provider was kept waiting, seconds, since it was last read freely
-    _taken_at = 0.0
-    _unsent = 0
+    paused_at: float = 0.0
+    looked_at: float = 0.0
+    _resumed_at: float = 0.0
+    _waited: float = 0.0  # for how long the provider was kept waiting, seconds, since it was last read freely
+    _taken_at: float = 0.0
+    _unsent: int = 0
 
     def pause(self, now: float, unsent: int) -> None:
         """The client takes no more."""

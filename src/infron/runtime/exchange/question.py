@@ -7,9 +7,9 @@ It never sends anything.
 from __future__ import annotations
 
 from enum import IntEnum, auto
-from typing import NamedTuple
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from infron.errors import Unsupported
@@ -26,14 +26,20 @@ class Counts(IntEnum):
     NONE = auto()  # not at all
 
 
-class Question(NamedTuple):
+class Question(Struct, frozen=True):
     """`streams`: it asks for a stream."""
 
     counts: Counts = Counts.WHOLE
     streams: bool = True
 
+    @property
+    def asks_usage(self) -> bool:
+        """Whether it asks for token counts, where that has to be asked for."""
+        return self.counts is not _NONE
+
 
 FIRST = Question()
+_WHOLE, _NONE = Counts.WHOLE, Counts.NONE  # an enum's member costs as much as a call to look up
 
 
 def first_of(asked: Request, handle: ProviderHandle, provider_model: str, now: float) -> Question:
@@ -50,9 +56,9 @@ def less_than(question: Question, asked: Request, *, refuses_stream: bool) -> Qu
     alone.
     """
     if refuses_stream:
-        return question._replace(streams=False)
-    says_more = question.counts is Counts.WHOLE and _says_more(asked)
-    return question._replace(counts=Counts.OURS if says_more else Counts.NONE)
+        return replace(question, streams=False)
+    says_more = question.counts is _WHOLE and _says_more(asked)
+    return replace(question, counts=Counts.OURS if says_more else Counts.NONE)
 
 
 def learn(question: Question, asked: Request, handle: ProviderHandle, provider_model: str, now: float) -> None:
@@ -64,7 +70,7 @@ def learn(question: Question, asked: Request, handle: ProviderHandle, provider_m
     if not question.streams:
         if not _says_more(asked):
             handle.learn_no_stream(provider_model, _shape(asked), now)
-    elif question.counts is Counts.NONE:
+    elif question.counts is _NONE:
         handle.learn_refusal(provider_model, now)
 
 
@@ -74,7 +80,7 @@ def put(
     """The request in the candidate's wire; `dropped` names all that is left out. Raises InfronError."""
     own: tuple[str, ...] = ()
     provider = handle.provider
-    if question.counts is not Counts.WHOLE and USAGE_FIELD in asked.fields:
+    if question.counts is not _WHOLE and USAGE_FIELD in asked.fields:
         own = (USAGE_FIELD,) if _says_more(asked) else ()
         fields = {name: value for name, value in asked.fields.items() if name != USAGE_FIELD}
         asked = replace(asked, fields=fields)

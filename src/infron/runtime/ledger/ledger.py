@@ -55,8 +55,8 @@ class Ledger:
     """Used from one event loop, between `start` and `stop`. `left_open`: after the stop, how many entries could not be
     settled; the next start will find them as orphans.
 
-    Each `open` is to be followed by exactly one `settle` with the same id, also where the opening could not be written:
-    until then the opening is kept, so that a row can be written whole if it has to be.
+    Each `open` is to be followed by exactly one `settled` with the same id, also where the opening could not be
+    written: until then the opening is kept, so that a row can be written whole if it has to be.
     """
 
     def __init__(
@@ -123,11 +123,10 @@ class Ledger:
         self._inbox.hurry()
 
     def settled(self, settlement: Settlement) -> None:
-        """As a listener of settlements."""
-        self.settle(settlement)
+        """Settle the row, once: settling it again changes nothing. Tried until it is written.
 
-    def settle(self, settlement: Settlement) -> None:
-        """Settle the row, once: settling it again changes nothing. Tried until it is written."""
+        As a listener of settlements.
+        """
         id = settlement.id
         if self._inbox.closing and (self._closed is None or self._closed.done()):
             _log.error("An entry was settled after the ledger was closed: %r", settlement)

@@ -161,7 +161,8 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._allowance = LINGER_BYTES
-        self._raw.resume_reading()
+        if self._request.paused:
+            self._raw.resume_reading()
         if not self._answer.ended:
             self._owner.lingers(self)
 
