@@ -85,7 +85,10 @@ def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str 
 
 def spoken(candidates: tuple[Candidate, ...], request: Request, catalog: Catalog) -> tuple[Candidate, ...]:
     """The same, each on the wire of the request's own API where its provider has that too."""
-    return tuple([_speaking(candidate, request, catalog) for candidate in candidates])
+    for candidate in candidates:
+        if candidate.provider.also:
+            return tuple([_speaking(candidate, request, catalog) for candidate in candidates])
+    return candidates
 
 
 def _speaking(candidate: Candidate, request: Request, catalog: Catalog) -> Candidate:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, ValidationError, convert
 
 from infron.catalog.definitions import AnswerQuirks, Provider
 from infron.events import UsageReported
@@ -100,14 +102,9 @@ def _bounded(media: Mapping[str, int], prompt: int, cached: int, completion: int
 
 _NOTHING: dict[str, Any] = {}
 _PLAIN = AnswerQuirks()
-_WITHOUT_DETAILS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
-_WITH_DETAILS = _WITHOUT_DETAILS | {"prompt_tokens_details", "completion_tokens_details", "cost", "cost_details"}
 _MEDIA = tuple(f"{kind}_tokens" for kind in MEDIA)
-_OF_TEXT = frozenset(("cached_tokens", "text_tokens"))  # in the details of the prompt
-_USUAL = _OF_TEXT.union(_MEDIA)
-_SAID_OF_TEXT = frozenset(
-    ("reasoning_tokens", "text_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens")
-)
+_Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
+_Zero = Literal[0] | None
 # Names of the other counts, in `prompt_tokens_details`, `completion_tokens_details` and beside them.
 _CACHED_BESIDE = ("prompt_cache_hit_tokens", "cached_tokens", "num_cached_tokens")
 _WRITTEN_WITHIN = ("cache_write_tokens", "cache_creation_input_tokens")
@@ -118,6 +115,44 @@ _CITATION = ("citation_tokens",)  # Perplexity: not among the completion tokens,
 _SEARCHES = ("num_search_queries", "num_sources_used")  # Perplexity, xAI
 _AUDIO_SECONDS = ("prompt_audio_seconds",)  # Mistral
 _OF_MEDIA = tuple(zip(_MEDIA, MEDIA, strict=True))
+
+
+class _PromptDetails(Struct, forbid_unknown_fields=True, gc=False):
+    cached_tokens: _Count | None = None
+    text_tokens: Any = None
+    audio_tokens: _Zero = None
+    image_tokens: _Zero = None
+    video_tokens: _Zero = None
+
+
+class _AnswerDetails(Struct, gc=False):
+    reasoning_tokens: _Count | None = None
+    audio_tokens: _Zero = None
+    image_tokens: _Zero = None
+    video_tokens: _Zero = None
+
+
+class _Report(Struct, gc=False):
+    """A usage report as nearly all are: of text alone, and of counts that are some."""
+
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _AnswerDetails | None = None
+
+    def usage(self) -> Usage | None:
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
+        details, said = self.prompt_tokens_details, self.completion_tokens_details
+        cached = (details.cached_tokens if details else 0) or 0
+        reasoning = (said.reasoning_tokens if said else 0) or 0
+        return Usage(
+            prompt=prompt, completion=completion, cached=min(cached, prompt), reasoning=min(reasoning, completion)
+        )
+
+
+_USUAL = frozenset((*_Report.__struct_fields__, "total_tokens", "cost", "cost_details"))
 
 
 def report_of(
@@ -142,12 +177,20 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
     """
     if not isinstance(raw, dict):
         return None
+    if raw.keys() <= _USUAL and not (quirks.cached_header or quirks.usage_excludes_reasoning):
+        try:
+            return convert(raw, _Report).usage()
+        except ValidationError:
+            pass
+    return _read_all(raw, quirks, headers)
+
+
+def _read_all(raw: dict[str, Any], quirks: AnswerQuirks, headers: Iterable[tuple[bytes, bytes]]) -> Usage | None:
+    """A report that says more than most do: the same, whatever stands in it."""
     prompt, completion = tokens(raw.get("prompt_tokens")), tokens(raw.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     prompt, completion = prompt or 0, completion or 0
-    if raw.keys() <= _WITHOUT_DETAILS and not quirks.cached_header:
-        return Usage(prompt=prompt, completion=completion)
     details = raw.get("prompt_tokens_details") or raw.get("prompt_token_details")
     if not isinstance(details, dict):
         details = _NOTHING
@@ -155,31 +198,6 @@ def read_usage(raw: object, quirks: AnswerQuirks = _PLAIN, headers: Iterable[tup
     if not isinstance(said, dict):
         said = _NOTHING
     cached, reasoning = tokens(details.get("cached_tokens")), tokens(said.get("reasoning_tokens"))
-    says_more = (
-        not raw.keys() <= _WITH_DETAILS
-        or quirks.cached_header
-        or quirks.usage_excludes_reasoning
-        or not (details.keys() <= _OF_TEXT or (details.keys() <= _USUAL and not any(map(details.get, _MEDIA))))
-        or not (said.keys() <= _SAID_OF_TEXT or not any(map(said.get, _MEDIA)))
-    )
-    if not says_more:  # as nearly all reports are
-        cached, reasoning = min(cached or 0, prompt), min(reasoning or 0, completion)
-        return Usage(prompt=prompt, completion=completion, cached=cached, reasoning=reasoning)
-    return _read_all(raw, details, said, quirks, headers, prompt, completion, cached, reasoning)
-
-
-def _read_all(
-    raw: dict[str, Any],
-    details: dict[str, Any],
-    said: dict[str, Any],
-    quirks: AnswerQuirks,
-    headers: Iterable[tuple[bytes, bytes]],
-    prompt: int,
-    completion: int,
-    cached: int | None,
-    reasoning: int | None,
-) -> Usage:
-    """A report that says more than most do: the same, whatever stands in it."""
     if cached is None:
         cached = _first(raw, _CACHED_BESIDE)
     if reasoning is None:

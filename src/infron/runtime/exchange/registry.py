@@ -36,6 +36,7 @@ class Registry:
         self.idle = asyncio.Event()
         self.idle.set()
         self._running: dict[str, Running] = {}
+        self._second = 0, ""  # the one at hand, and how ids begin in it
         self._random = random.Random(secrets.token_bytes(32))  # of this process alone: workers are forked before
 
     def __len__(self) -> int:
@@ -53,9 +54,12 @@ class Registry:
         So ids are in the order of their time, and the ledger's index grows at its end: random ones would touch a page
         of it each.
         """
-        seconds = int(now)
-        digits = int((now - seconds) * 4096) << 68 | self._random.getrandbits(68)
-        return f"gen-{seconds}-{digits.to_bytes(10, 'big').hex()}"
+        second, prefix = self._second
+        if second != int(now):
+            second = int(now)
+            self._second = second, prefix = second, f"gen-{second}-"
+        digits = int((now - second) * 4096) << 68 | self._random.getrandbits(68)
+        return prefix + digits.to_bytes(10, "big").hex()
 
     def add(self, exchange: Running) -> None:
         self._running[exchange.id] = exchange

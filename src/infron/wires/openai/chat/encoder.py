@@ -49,15 +49,16 @@ class Encoder:
     """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
 
     kept = None  # this API has no way to refer to an answer
+    # Of another API's answer: where its thoughts stand, and how many of each kind were told in a choice's lists.
+    _places: Places
+    _entries: dict[tuple[type, int], int]
 
     def __init__(self, id: str, created: int, request: Request) -> None:
-        self._own = {"id": Raw(_encode(id)), "created": Raw(_encode(created)), "model": Raw(_encode(request.model))}
+        self._own: dict[str, Any] = {"id": id, "created": created, "model": request.model}
         self._asked = request.include_usage
         self._lead = b""  # how a frame with the root members `_led` begins
         self._led: dict[str, Raw] | None = None
         self._begun: set[int] = set()  # choices of another API's answer that have told their role
-        self._places = Places()
-        self._entries: dict[tuple[type, int], int] = {}  # told of each kind in a choice's lists
 
     def encode(self, event: AnyClientEvent) -> bytes:
         """The frame that tells of an event; nothing where the client needs none."""
@@ -65,9 +66,8 @@ class Encoder:
             if event.rest:
                 if event.members is not self._led:
                     self._lead_with(event.members)
-                return b"%b%b\n\n" % (self._lead, event.rest)
-            event.members.update(self._own)
-            return b"data: %b\n\n" % _encode(event.members)
+                return self._lead + event.rest + b"\n\n"
+            return b"data: %b\n\n" % _encode({**event.members, **self._own})
         if isinstance(event, TextDelta) and event.choice in self._begun:  # what nearly all are
             self._places.characters[event.choice] += len(event.text)
             return b"%b%b}\n\n" % (self._lead, encode_text(event))
@@ -75,6 +75,8 @@ class Encoder:
             return b""
         if self._led is None:
             self._lead_with(ROOT)
+        if not self._begun:
+            self._places, self._entries = Places(), {}
         if place := self._places.id_for(event):
             event = replace(event, id=place)
         first = event.choice not in self._begun

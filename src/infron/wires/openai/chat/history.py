@@ -7,10 +7,10 @@ looked at, and of one with them only what has to be changed is written anew.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw, Struct
 
 from infron.catalog.definitions import MessageQuirks
 from infron.wires.json_guard import LARGE, items_of, says_any
@@ -65,11 +65,8 @@ def _ids_of(quirks: MessageQuirks) -> Ids:
     return Ids(f"[A-Za-z0-9]{{{length}}}", length) if length else _IDS
 
 
-class Fitted(NamedTuple):
-    """`names`: of the tools that had to be renamed: the host's name -> the caller's own. `lost`: for the receipt."""
-
-    names: dict[str, str]
-    lost: set[str]
+# Of the tools that had to be renamed the host's name -> the caller's own; and what is lost, for the receipt.
+Fitted = tuple[dict[str, str], set[str]]
 
 
 def fit(fields: dict[str, Any], quirks: MessageQuirks) -> Fitted:
@@ -88,7 +85,25 @@ def fit(fields: dict[str, Any], quirks: MessageQuirks) -> Fitted:
         fields["tools"] = [renamed_tool(tool, renamed) for tool in items_of(fields["tools"])]
         if "tool_choice" in fields:
             fields["tool_choice"] = renamed_choice(_decode(fields["tool_choice"]), renamed)
-    return Fitted({sent: own for own, sent in renamed.items()} if renamed else renamed, lost)
+    return ({sent: own for own, sent in renamed.items()} if renamed else renamed), lost
+
+
+class _PlainMessage(Struct, forbid_unknown_fields=True, gc=False):
+    """One in which nothing has to be changed on any host, but for what its definition says."""
+
+    role: Literal["user", "system", "assistant"]
+    content: Annotated[str, Meta(min_length=1)]
+
+
+_plain_messages = msgspec.json.Decoder(list[_PlainMessage]).decode
+
+
+def _are_plain(messages: bytes) -> bool:
+    try:
+        _plain_messages(messages)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
@@ -104,11 +119,13 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     ):
         return True
     said = bytes(view)
+    names = (*quirks.strip, *quirks.roles)
+    if not (names or quirks.reasoning or quirks.system_first) and _are_plain(said):
+        return False
     if says_any(said, _SIGNS) or (says_any(said, _ASSISTANT) and says_any(said, _SIGNS_OF_ANSWERS)):
         return True
     if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
         return True
-    names = (*quirks.strip, *quirks.roles)
     return bool(names) and says_any(said, [f'"{name}"'.encode() for name in names])
 
 

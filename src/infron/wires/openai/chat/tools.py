@@ -28,7 +28,7 @@ def fit_tools(fields: dict[str, Any], quirks: RequestQuirks, lost: set[str]) -> 
     """Change `tools` where the host would refuse them: no object at the root of a schema (OpenAI: "schema must be of
     type object"), a strict tool with an open schema, one name twice, members that it does not know.
     """
-    if fields.get("tools", _NULL) == _NULL:
+    if "tools" not in fields or fields["tools"] == _NULL:
         return
     given = items_of(fields["tools"])
     first: dict[str, Raw] = {}
@@ -100,7 +100,9 @@ def _name_in(raw: Raw) -> str | None:
 
 def fit_format(fields: dict[str, Any], quirks: RequestQuirks, lost: set[str]) -> None:
     """Change `response_format` where the host would refuse it: what it cannot be held to it is told in words."""
-    raw = fields.get("response_format", _NULL)
+    if "response_format" not in fields:
+        return
+    raw = fields["response_format"]
     if raw == _NULL or (quirks.json_beside_tools and quirks.json_schema and not quirks.closed_strict):
         return
     wanted = _decode(raw)
