@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from rawclient import Client, ask, gateway, settled, words
+from rawclient import Client, ask, gateway, settled, within, words
 
 from infron.policy import deadlines
 from infron.testing import DONE, ROLE, USAGE, Pause, ScriptedProvider, Wait, delta, speak, text
@@ -45,6 +45,9 @@ def calls_in(frames: list[Any]) -> list[tuple[str, str, str]]:
     return [(id, name, arguments) for id, name, arguments in calls]
 
 
+WORDS = "".join(f"w{n} " for n in range(9))
+
+
 @pytest.fixture
 def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     # Shorter than the pauses of an answer together, longer by far than each of them, also on a busy machine.
@@ -56,21 +59,23 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("how", ["left open", "closed", "done"])
 async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: str, stream: bool) -> None:
     # The wait for usage was counted from the first finish reason on, and what came after it was cut, as `completed`.
-    pieces = [step for n in range(4) for step in (text(f"w{n} "), Pause(0.6))]
+    pieces = [step for n in range(9) for step in (text(f"w{n} "), Pause(0.45))]
     last = {"left open": [Wait(asyncio.Event())], "closed": [], "done": [DONE]}[how]
     script = [ROLE, delta("stop"), *pieces, *last]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
-        client = await (await ask(running.port, stream=stream)).head()
-        body = await client.rest()
+        client = await ask(running.port, stream=stream)
+        await within(provider.called())
+        await within(running.context.registry.idle.wait(), 15)
+        body = await (await client.head()).rest()
         found = await settled(running, client.id)
     assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")
     if stream:
         frames = told(client)
-        assert words(frames) == "w0 w1 w2 w3 "
+        assert words(frames) == WORDS
         assert ends(frames) == [(len(frames) - 2, "stop")]
     else:
         (choice,) = json.loads(body)["choices"]
-        assert (choice["message"]["content"], choice["finish_reason"]) == ("w0 w1 w2 w3 ", "stop")
+        assert (choice["message"]["content"], choice["finish_reason"]) == (WORDS, "stop")
 
 
 @pytest.mark.usefixtures("short_wait")
@@ -144,7 +149,7 @@ def gemini(parts: list[Any], finish: str = "") -> bytes:
 @pytest.mark.parametrize("every", ["", "STOP"])
 async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(every: str, stream: bool) -> None:
     # Frames with STOP and without parts came first, or STOP in every frame: the text and the call after it were lost.
-    pieces = [step for n in range(4) for step in (gemini([{"text": f"w{n} "}], every), Pause(0.6))]
+    pieces = [step for n in range(9) for step in (gemini([{"text": f"w{n} "}], every), Pause(0.45))]
     script = [
         gemini([], "STOP"),
         *pieces,
@@ -166,11 +171,11 @@ async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(
     )
     if stream:
         frames = told(client)
-        assert words(frames) == "w0 w1 w2 w3 "
+        assert words(frames) == WORDS
         assert ends(frames) == [(len(frames) - 2, "tool_calls")]
     else:
         (choice,) = json.loads(body)["choices"]
-        assert (choice["message"]["content"], choice["finish_reason"]) == ("w0 w1 w2 w3 ", "tool_calls")
+        assert (choice["message"]["content"], choice["finish_reason"]) == (WORDS, "tool_calls")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
@@ -204,7 +209,7 @@ async def test_native_answer_whose_end_is_told_before_its_content_arrives_whole(
     end = [voice.usage(7, 3), voice.finish()]
     if wire == "cloudflare":
         end = [b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n']
-    pieces = [step for n in range(3) for step in (voice.text(f"w{n} "), Pause(0.6))]
+    pieces = [step for n in range(3) for step in (voice.text(f"w{n} "), Pause(0.2))]
     script = voice.plays([step for step in [voice.start(), *end, *pieces, voice.usage(7, 3), voice.done()] if step])
     async with (
         ScriptedProvider(script) as provider,

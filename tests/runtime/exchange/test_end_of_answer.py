@@ -30,6 +30,8 @@ NEVER = asyncio.Event
 PRICE = {"*": {"prompt": "1", "completion": "10"}}
 CHAT, GEMINI = speak("openai-chat"), speak("gemini")
 COUNTS = CHAT.usage(10, 500)
+BEYOND = Pause(3.6)  # far longer than the wait for usage that is usual
+NINE = [f"{number} " for number in range(9)]
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +119,7 @@ async def test_a_client_that_leaves_between_finish_reasons_stops_an_answer_that_
 @pytest.mark.parametrize("stream", [True, False])
 async def test_n_choices_are_all_waited_for_though_they_come_one_after_the_other(stream: bool) -> None:
     """A second choice that began two seconds after the first had ended was cut off: `completed`, one choice."""
-    steps = [ROLE, text("first"), FINISH, Pause(0.5), delta(index=1, content="second"), Pause(0.5)]
+    steps = [ROLE, text("first"), FINISH, BEYOND, delta(index=1, content="second")]
     script = [*steps, delta("stop", index=1), COUNTS, DONE]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
         client = await (await ask(running.port, n=2, stream=stream)).head()
@@ -130,7 +132,7 @@ async def test_n_choices_are_all_waited_for_though_they_come_one_after_the_other
 
 async def test_n_candidates_of_gemini_are_all_waited_for() -> None:
     first = [gemini(text="first"), gemini("STOP")]
-    script = GEMINI.plays([*first, Pause(0.5), gemini(index=1, text="second"), gemini("STOP", index=1)])
+    script = GEMINI.plays([*first, BEYOND, gemini(index=1, text="second"), gemini("STOP", index=1)])
     row = {**GEMINI.row_fields, "prices": PRICE}
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
         client = await (await ask(running.port, model="mock/gemini-2.5-flash", n=2)).head()
@@ -242,22 +244,24 @@ async def test_usage_is_waited_for_after_the_end_no_longer_than_before_it() -> N
 @pytest.mark.parametrize(
     ("wire", "steps"),
     [
-        ("openai-chat", [delta("stop", content="one "), delta("stop", content="two "), delta("stop", content="three")]),
-        ("gemini", [gemini("STOP"), gemini(text="one "), gemini(text="two "), gemini("STOP", text="three")]),
-        ("gemini", [gemini("STOP", text="one "), gemini("STOP", text="two "), gemini("STOP", text="three")]),
+        ("openai-chat", [delta("stop", content=word) for word in NINE]),
+        ("openai-chat", [delta("stop"), *(text(word) for word in NINE), FINISH]),
+        ("gemini", [gemini("STOP"), *(gemini(text=word) for word in NINE), gemini("STOP")]),
+        ("gemini", [gemini("STOP", text=word) for word in NINE]),
     ],
 )
 async def test_content_after_a_finish_reason_makes_the_wait_begin_anew(
-    wire: str, steps: list[bytes], stream: bool
+    wire: str, steps: list[bytes], stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What came more than two seconds after the first finish reason was lost, and the answer called complete."""
+    monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 2.0)
     voice = speak(wire)
-    script = voice.plays([voice.start() or Pause(0), *(part for step in steps for part in (step, Pause(0.15)))])
+    script = voice.plays([voice.start() or Pause(0), *(part for step in steps for part in (step, Pause(0.45)))])
     row = {**voice.row_fields, "prices": PRICE}
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
         words, client = await read(running.port, stream=stream)
         found = await settled(running, client.id)
-    assert words == "one two three"
+    assert words == "".join(NINE)
     assert found["outcome"] == "completed"
 
 
