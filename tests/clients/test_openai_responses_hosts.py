@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 from rawclient import all_closed, receipt, send, settled
 
 from infron.testing import CUT, Call, RunningGateway, Script, ScriptedProvider, Wait, gateway, speak
+from infron.testing.openai_responses import RESPONSE
 from infron.testing.scripts import json_answer, named
 
 HOSTED = [{"type": "web_search"}, {"type": "mcp", "server_label": "s", "server_url": "https://a.b/"}]
@@ -288,3 +289,32 @@ async def test_responses_whose_client_leaves_are_cancelled_at_their_host() -> No
         told = await settled(running, id)
     assert told["outcome"] == "cancelled"
     assert told["native_tokens_completion"] > 0
+
+
+async def test_responses_of_a_host_that_repeats_a_large_request_arrive_whole() -> None:
+    """Frames without content were let go of from 256 KiB on: the beginning was missing, and libraries failed."""
+    voice = speak("openai-responses")
+    begun = [
+        named(f"response.{kind}", sequence_number=number, response={**RESPONSE, "instructions": "x" * 400_000})
+        for number, kind in enumerate(("created", "in_progress"))
+    ]
+    voice.start()
+    script = [*begun, voice.thinking("", "gAAA"), voice.text("Hello"), voice.finish()]
+    async with hosted(script) as (_, _, client), client.responses.stream(model="mock/m", input="Hi") as stream:
+        kinds = [event.type async for event in stream]
+        response = await stream.get_final_response()
+    assert kinds[:3] == ["response.created", "response.in_progress", "response.output_item.added"]
+    assert response.output_text == "Hello"
+
+
+async def test_responses_of_a_host_whose_json_has_several_lines_arrive_in_one() -> None:
+    voice = speak("openai-responses")
+    steps = [voice.start(), voice.text("Hello"), voice.finish()]
+    spread = b""
+    for name, data in frames(b"".join(steps)):
+        lines = json.dumps(data, indent=1).split("\n")
+        spread += f"event: {name}\n".encode() + b"".join(b"data: %b\n" % line.encode() for line in lines) + b"\n"
+    async with hosted([spread]) as (_, _, client), client.responses.stream(model="mock/m", input="Hi") as stream:
+        kinds = [event.type async for event in stream]
+        response = await stream.get_final_response()
+    assert (response.output_text, kinds[-1]) == ("Hello", "response.completed")

@@ -17,6 +17,7 @@ from infron.events import AnyClientEvent, Billed, Finished, Started, TextDelta, 
 from infron.records import Kept
 from infron.request import Request
 from infron.wires import sse
+from infron.wires.decoding import one_line
 from infron.wires.errors import message_in_stream
 from infron.wires.openai.chat.answer import cost_members
 from infron.wires.openai.responses.handed_on import HandedOn
@@ -25,6 +26,8 @@ from infron.wires.openai.responses.tools import Toolbox, additional_tools
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
+
+MAX_WAITING = 4 << 20  # bytes of a host's events before its content, but for the first
 
 _encode = msgspec.json.Encoder().encode
 _DELTA = (
@@ -148,6 +151,8 @@ class Encoder(Response):
         super().__init__(id, created, request)
         self._number = 0
         self._begun = False
+        self._waiting: list[bytes] | None = []  # of a host: events before content; None once there was some
+        self._waits = 0  # bytes of them, but for the first
         self._lead = b""  # where the text goes that grows
 
     def encode(self, event: AnyClientEvent) -> bytes:
@@ -170,13 +175,33 @@ class Encoder(Response):
         """An event as it came, but for what is ours in a response; the last one waits for the billed counts."""
         kind, response = self._host.take(event)
         if response is None:
-            begun = b"" if self._begun else self._start()  # its host forgot to say that it begins
+            begun = self._start()  # its host may have forgotten to say that it begins
             self._number += 1
-            return b"%bevent: %b\ndata: %b\n\n" % (begun, kind, event.rest)
-        if self._host.ended:
-            return b"" if self._begun else self._start()
-        self._begun = True
-        return self._event(kind.decode(), {"response": {**response, **self._own()}})
+            frame = b"%bevent: %b\ndata: %b\n\n" % (begun, kind, event.rest)
+        elif self._host.ended:
+            frame = self._start()
+        else:
+            self._begun = True
+            frame = self._event(kind.decode(), {"response": {**response, **self._own()}})
+        return frame if self._waiting is None else self._wait(frame, event.content)
+
+    def _wait(self, frame: bytes, content: bool) -> bytes:
+        """What comes before content waits here as a whole: it repeats the request, so that it may be large, and clients
+        need each event of it.
+        """
+        assert self._waiting is not None
+        if content:
+            return self._let_go() + frame
+        if not self._waiting:
+            self._waiting.append(frame)
+        elif self._waits + len(frame) <= MAX_WAITING:
+            self._waiting.append(frame)
+            self._waits += len(frame)
+        return b""
+
+    def _let_go(self) -> bytes:
+        waiting, self._waiting = self._waiting, None
+        return b"".join(waiting or ())
 
     def usage(self, billed: Billed) -> bytes:
         """The counts that are billed; they are told with the end."""
@@ -190,12 +215,13 @@ class Encoder(Response):
     def fail(self, error: InfronError) -> bytes:
         code = error.code if error.code in _CODES else "rate_limit_exceeded" if error.status == 429 else "server_error"
         told = {"code": code, "message": message_in_stream(error, self._begun)}
+        before = self._let_go()
         for _ in self._items.finish(INCOMPLETE):  # what there is of them stands in the response
             pass
-        return self._start() + self._event("response.failed", {"response": self._object("failed", told)})
+        return before + self._start() + self._event("response.failed", {"response": self._object("failed", told)})
 
     def close(self) -> bytes:
-        out = self._start() + self._events(self._items.finish())
+        out = self._let_go() + self._start() + self._events(self._items.finish())
         kind = self._host.ended or f"response.{self._status()}"
         return out + self._event(kind, {"response": Raw(self._final())})
 
@@ -213,7 +239,7 @@ class Encoder(Response):
     def _event(self, type: str, fields: dict[str, Any]) -> bytes:
         data = _encode({"type": type, "sequence_number": self._number, **fields})
         self._number += 1
-        return b"event: %b\ndata: %b\n\n" % (type.encode(), sse.unbroken(data))
+        return b"event: %b\ndata: %b\n\n" % (type.encode(), one_line(data))
 
 
 class Accumulator(Response):

@@ -74,7 +74,7 @@ _ASIDE = frozenset(
     )
 )
 # Those that mean nothing at any other provider; whatever one calls by this name, it is something else.
-_OWN = frozenset(("context_management", "max_tool_calls", "prompt"))
+_OWN = frozenset(("context_management", "max_tool_calls", "prompt", "top_logprobs"))
 # What asks for nothing but what happens anyway.
 _IDLE: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
