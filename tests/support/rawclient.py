@@ -73,8 +73,9 @@ class Client:
     def id(self) -> str:
         return self.headers["x-generation-id"]
 
-    async def head(self) -> Client:
-        raw = await within(self.reader.readuntil(b"\r\n\r\n"))
+    async def head(self, seconds: float = BOUND) -> Client:
+        """`seconds`: that it may take, as of an answer that is not streamed."""
+        raw = await within(self.reader.readuntil(b"\r\n\r\n"), seconds)
         first, *lines = raw.decode("latin-1").rstrip().split("\r\n")
         self.status = int(first.split(" ")[1])
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

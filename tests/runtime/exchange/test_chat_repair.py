@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from rawclient import Client, ask, gateway, settled, within, words
+from rawclient import Client, ask, gateway, settled, words
 
 from infron.policy import deadlines
 from infron.testing import DONE, ROLE, USAGE, Pause, ScriptedProvider, Wait, delta, speak, text
@@ -63,10 +63,8 @@ async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: st
     last = {"left open": [Wait(asyncio.Event())], "closed": [], "done": [DONE]}[how]
     script = [ROLE, delta("stop"), *pieces, *last]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
-        client = await ask(running.port, stream=stream)
-        await within(provider.called())
-        await within(running.context.registry.idle.wait(), 15)
-        body = await (await client.head()).rest()
+        client = await (await ask(running.port, stream=stream)).head(15)
+        body = await client.rest()
         found = await settled(running, client.id)
     assert (found["outcome"], found["finish_reason"]) == ("completed", "stop")
     if stream:
@@ -161,7 +159,7 @@ async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(
         ScriptedProvider(voice.plays(script)) as provider,
         gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
     ):
-        client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
+        client = await (await ask(running.port, stream=stream, tools=TOOLS)).head(15)
         body = await client.rest()
         found = await settled(running, client.id)
     assert (found["outcome"], found["finish_reason"], found["native_finish_reason"]) == (

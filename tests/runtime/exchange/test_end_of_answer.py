@@ -49,7 +49,7 @@ def gemini(finish: str = "", index: int = 0, **members: Any) -> bytes:
 
 
 async def read(port: int, **fields: Any) -> tuple[str, Client]:
-    client = await (await ask(port, **fields)).head()
+    client = await (await ask(port, **fields)).head(15)
     body = await client.rest()
     if fields.get("stream", True):
         return client.words(), client
@@ -122,7 +122,7 @@ async def test_n_choices_are_all_waited_for_though_they_come_one_after_the_other
     steps = [ROLE, text("first"), FINISH, BEYOND, delta(index=1, content="second")]
     script = [*steps, delta("stop", index=1), COUNTS, DONE]
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
-        client = await (await ask(running.port, n=2, stream=stream)).head()
+        client = await (await ask(running.port, n=2, stream=stream)).head(15)
         body = await client.rest()
         found = await settled(running, client.id)
     assert b"first" in body
@@ -135,7 +135,7 @@ async def test_n_candidates_of_gemini_are_all_waited_for() -> None:
     script = GEMINI.plays([*first, BEYOND, gemini(index=1, text="second"), gemini("STOP", index=1)])
     row = {**GEMINI.row_fields, "prices": PRICE}
     async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
-        client = await (await ask(running.port, model="mock/gemini-2.5-flash", n=2)).head()
+        client = await (await ask(running.port, model="mock/gemini-2.5-flash", n=2)).head(15)
         body = await client.rest()
         found = await settled(running, client.id)
     assert provider.calls[0].json["generationConfig"]["candidateCount"] == 2
