@@ -10,9 +10,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -24,7 +24,6 @@ MAX_DEPTH = 200  # of arrays and objects inside each other
 MAX_LARGE_DEPTH = 16  # of the large ones among them: each is scanned for itself
 # A body may have so many values: the first ones are free, beyond them each needs so many bytes of the body.
 FREE_VALUES, BYTES_A_VALUE, MAX_VALUES = 20_000, 12, 300_000
-_COPIED = 1 << 20  # bytes at a time
 MAX_HALVES = 10_000  # of surrogate pairs, in all of a body
 
 TOO_DEEP = f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects."
@@ -168,7 +167,7 @@ def large_members(body: bytes) -> dict[str, Raw]:
     Raises InvalidRequest.
     """
     check_utf8(body)
-    text = _trimmed(memoryview(body))
+    text = trimmed(memoryview(body))
     if _kind(text) != b"{":
         raise InvalidRequest("The body must be a JSON object.")
     return _members_of(text, 0, _Scan(len(body)))
@@ -179,15 +178,15 @@ def without_halves(body: bytes) -> tuple[bytes, tuple[str, ...]]:
 
     Raises InvalidRequest.
     """
-    text = _trimmed(memoryview(body))
-    if _kind(text) != b"{" or not any(_has_halves(piece) for _, piece in _pieces(text)):
+    text = trimmed(memoryview(body))
+    if _kind(text) != b"{" or not any(_has_halves(piece) for _, piece in pieces(text)):
         return body, ()
     names: list[str] = []
     kept: list[bytes] = [b"{"]
     left = MAX_HALVES
     for start, end in _children(text, _Scan(len(body))):
         before = left
-        for _, piece in _pieces(text[start:end]):
+        for _, piece in pieces(text[start:end]):
             done = 0
             for found in _HALF.finditer(_plain(piece)):
                 kept += (piece[done : found.start()], b"\\ufffd")
@@ -196,7 +195,7 @@ def without_halves(body: bytes) -> tuple[bytes, tuple[str, ...]]:
                 raise InvalidRequest("The body holds halves of surrogate pairs (\\ud800-\\udfff) by the thousand.")
             kept.append(piece[done:])
         if left < before:
-            names.append(_named(text[start:end])[0])
+            names.append(named(text[start:end])[0])
         kept.append(b",")
     kept[-1] = b"}"
     return b"".join(kept), tuple(names)
@@ -212,8 +211,8 @@ def items_of(array: Raw) -> list[Raw]:
     if len(text) <= LARGE:
         return _items(array)
     items: list[Raw] = []
-    for run, large in _runs(text):
-        items += [Raw(_trimmed(run))] if large else _items(b"[%b]" % bytes(run))
+    for run, large in runs(text):
+        items += [Raw(trimmed(run))] if large else _items(b"[%b]" % bytes(run))
     return items
 
 
@@ -221,23 +220,6 @@ def members_of(value: Raw) -> dict[str, Raw]:
     """The members of an object that was checked before."""
     text = memoryview(value)
     return _members(value) if len(text) <= LARGE else _members_of(text, 0)
-
-
-def written(members: Mapping[str, Any]) -> bytes:
-    """An object of these members. What is large among them and stands there as it came is copied in bounded steps."""
-    parts: list[bytes | memoryview] = []
-    for name, value in members.items():
-        parts += (b"," if parts else b"{", _encode(name), b":")
-        large = isinstance(value, Raw) and len(memoryview(value)) > LARGE
-        parts.append(memoryview(value) if large else _encode(value))
-    parts.append(b"}" if parts else b"{}")
-    text, end = bytearray(sum(map(len, parts))), 0
-    for part in parts:
-        for place in range(0, len(part), _COPIED):
-            step = part[place : place + _COPIED]
-            text[end : end + len(step)] = step
-            end += len(step)
-    return cast(bytes, text)  # one more copy of what may be 32 MB would serve nobody
 
 
 def check_utf8(body: bytes) -> None:
@@ -265,8 +247,8 @@ def _check(text: memoryview, level: int) -> None:
     elif kind == b"{":
         _members_of(text, level, _Scan(0))
     elif kind == b"[":
-        for run, large in _runs(text):
-            _check(_trimmed(run), level + 1) if large else strict(b"[%b]" % bytes(run), whole=False)
+        for run, large in runs(text):
+            _check(trimmed(run), level + 1) if large else strict(b"[%b]" % bytes(run), whole=False)
     else:
         raise _invalid("a number, or a word, of thousands of characters")
 
@@ -274,7 +256,7 @@ def _check(text: memoryview, level: int) -> None:
 def _check_string(text: memoryview) -> None:
     if bytes(text[-1:]) != b'"' or len(text) < 2:
         raise _invalid("something follows a string")
-    for _, piece in _pieces(text[1:-1]):
+    for _, piece in pieces(text[1:-1]):
         if len(piece.translate(None, _CONTROLS)) < len(piece):
             raise _invalid("a control character in a string; escape it")
         piece = _plain(piece)
@@ -287,9 +269,9 @@ def _check_string(text: memoryview) -> None:
 def _members_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict[str, Raw]:
     """`scan`: None where everything was checked before. It counts what is in the body's own object."""
     members: dict[str, Raw] = {}
-    for run, large in _runs(text, None if level else scan):
+    for run, large in runs(text, None if level else scan):
         if large:
-            name, value = _named(run)
+            name, value = named(run)
             if scan is not None:
                 _check(value, level + 1)
             found = {name: Raw(value)}
@@ -304,16 +286,16 @@ def _members_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict
     return members
 
 
-def _named(member: memoryview) -> tuple[str, memoryview]:
+def named(member: memoryview) -> tuple[str, memoryview]:
     """Name and value of one member of an object."""
     found = _NAME.match(bytes(member[:LARGE]))
-    value = _trimmed(member[found.end() :]) if found else member[:0]
+    value = trimmed(member[found.end() :]) if found else member[:0]
     if found is None or not value:
         raise _invalid("an object has a field with no name, one that is too long, or no value")
     return str(strict(found[1], whole=False)), value
 
 
-def _runs(text: memoryview, scan: _Scan | None = None) -> Iterator[tuple[memoryview, bool]]:
+def runs(text: memoryview, scan: _Scan | None = None) -> Iterator[tuple[memoryview, bool]]:
     """What an array or an object holds: small children in runs, with the commas between them; each large one alone."""
     start = end = 0
     held = count = 0  # small children in the run that grows; children in all
@@ -344,7 +326,7 @@ def _children(text: memoryview, scan: _Scan | None) -> Iterator[tuple[int, int]]
     """Where each child of an array or an object begins and ends, the space around it included."""
     between = (scan or _Scan(0)).between
     child, depth, inside = 1, 1, False
-    for place, piece in _pieces(text, 1):
+    for place, piece in pieces(text, 1):
         parts = _plain(piece).replace(b'\\"', b"__").split(b'"')
         if scan is not None:
             scan.count_strings(len(parts) // 2)
@@ -372,7 +354,7 @@ def _children(text: memoryview, scan: _Scan | None) -> Iterator[tuple[int, int]]
     raise _invalid("a string, an array or an object that does not end")
 
 
-def _pieces(text: memoryview, start: int = 0) -> Iterator[tuple[int, bytes]]:
+def pieces(text: memoryview, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """The text in bounded steps, with the place of each. No escape is parted, nor are two that make one character."""
     while start < len(text):
         piece = bytes(text[start : start + LARGE])
@@ -407,7 +389,7 @@ def _kind(text: memoryview) -> bytes:
     return bytes(text[:1])
 
 
-def _trimmed(text: memoryview) -> memoryview:
+def trimmed(text: memoryview) -> memoryview:
     """Without the space around it."""
     while text and not (kept := bytes(text[:LARGE]).lstrip(_SPACE)):
         text = text[LARGE:]

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Raw
 
 from infron.conversation import Cache
 from infron.errors import InvalidRequest, Unsupported
 from infron.wires import lenient_json
+from infron.wires.json_steps import value_in
 
 
 def wrong(place: str, wanted: str) -> InvalidRequest:
@@ -26,7 +26,7 @@ def unsupported(place: str, why: str) -> Unsupported:
 
 def decoded(raw: Raw, name: str) -> Any:
     try:
-        return msgspec.json.decode(raw)
+        return value_in(raw)
     except lenient_json.BROKEN:
         raise InvalidRequest(f"`{name}` is not valid JSON.", param=name) from None
 

@@ -14,9 +14,8 @@ from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.request import Outgoing
-from infron.wires.json_guard import LARGE, written
+from infron.wires.json_steps import written
 
-_encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _JSON = ("accept", "application/json")
 
@@ -26,8 +25,7 @@ def by_member(outgoing: Outgoing, provider: Provider, provider_model: str) -> Ou
     members: dict[str, Any] = _members(outgoing.body)
     members["stream"] = False
     members.pop("stream_options", None)
-    body = written(members) if len(outgoing.body) > LARGE else _encode(members)
-    return replace(outgoing, body=body, headers=(*outgoing.headers, _JSON))
+    return replace(outgoing, body=written(members, len(outgoing.body)), headers=(*outgoing.headers, _JSON))
 
 
 def by_address(outgoing: Outgoing, provider: Provider, provider_model: str, streams: str, whole: str) -> Outgoing:

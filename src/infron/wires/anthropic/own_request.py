@@ -18,7 +18,8 @@ from infron.wires.anthropic.client_request import VERSION
 from infron.wires.anthropic.models import Generation, generation_of
 from infron.wires.anthropic.own_history import Block, marked_in, move_marks, names_in
 from infron.wires.anthropic.own_history import fitted as fitted_messages
-from infron.wires.json_guard import items_of, members_of, written
+from infron.wires.json_guard import items_of, members_of
+from infron.wires.json_steps import written
 from infron.wires.schemas import NO_ARGUMENTS, NOT_AT_THE_ROOT, StrictBudget, rooted
 from infron.wires.session import Rules, renamings
 
@@ -60,12 +61,12 @@ def fitted(request: Request, provider_model: str, rules: Rules) -> Own:
     move_marks([said])
     _limit_marks([*kept, *said, *marked_in(messages)], MOST_MARKS - ("cache_control" in fields))
     if len(messages) != len(given) or any(message.changed for message in messages):
-        fields["messages"] = Raw(_encode([message.written() for message in messages]))
+        fields["messages"] = [message.written() for message in messages]
     _put(fields, "tools", tools, kept)
     _put(fields, "system", system, said)
     if renamed and "tool_choice" in fields:
         fields["tool_choice"] = _choice(_decode(fields["tool_choice"]), renamed)
-    body = written({**fields, "model": provider_model, "stream": True})
+    body = written({**fields, "model": provider_model, "stream": True}, request.size)
     return Own(body, betas, version, {sent: own for own, sent in renamed.items()}, tuple(sorted(lost)))
 
 
@@ -78,7 +79,7 @@ def _put(fields: dict[str, Any], name: str, given: list[Block], kept: list[Block
     if len(kept) == len(given) and not any(block.changed for block in kept):
         return
     if kept:
-        fields[name] = Raw(_encode([block.written() for block in kept]))
+        fields[name] = [block.written() for block in kept]
     else:
         del fields[name]
 

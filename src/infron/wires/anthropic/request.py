@@ -22,6 +22,7 @@ from infron.wires.anthropic.messages import Block, calls_without_thoughts, messa
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
 from infron.wires.anthropic.own_request import MOST_MARKS, beta_names
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
+from infron.wires.json_steps import written
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import StrictBudget, for_claude, rooted
 from infron.wires.session import Ids, Names, Rules, fit
@@ -96,7 +97,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     asked, names = fit(request.conversation, rules_of(request.conversation, generation_of(provider_model)))
     body, betas, refused = encode(asked, provider_model)
     inner = sorted(name for name in refused if "." in name)
-    return _outgoing(_encode(body), betas, (*asked.left_out(TAKES - refused), *inner), names)
+    return _outgoing(written(body, request.size), betas, (*asked.left_out(TAKES - refused), *inner), names)
 
 
 def _outgoing(

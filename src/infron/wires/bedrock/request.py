@@ -20,6 +20,7 @@ from infron.wires.anthropic.models import budget_of, effort_of
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
+from infron.wires.json_steps import written
 from infron.wires.schemas import StrictBudget, for_claude, rooted
 from infron.wires.session import Ids, Names, Rules, fit
 
@@ -63,7 +64,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     asked, names = fit(request.conversation, rules_of(provider_model, _thinks(request.conversation)))
     body, not_taken = encode(asked, provider_model)
     inner = sorted(name for name in not_taken if "." in name)
-    return Outgoing(body=_encode(body), dropped=(*asked.left_out(TAKES - not_taken), *inner), names=names)
+    return Outgoing(body=written(body, request.size), dropped=(*asked.left_out(TAKES - not_taken), *inner), names=names)
 
 
 # Of the service model: ToolSpecification's name, ToolUseBlock's id. Mistral's template wants ids of nine characters.

@@ -26,6 +26,7 @@ from infron.conversation import (
 )
 from infron.request import Outgoing, Request
 from infron.wires import lenient_json
+from infron.wires.json_steps import written
 from infron.wires.media import data_uri, text_in
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import rooted
@@ -65,7 +66,9 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     asked, names = fit(request.conversation, RULES)
     body = encode(asked, provider_model)
     apart = {"safety_mode", "response_format"} if "tools" in body or "documents" in body else set()
-    return Outgoing(body=_encode(body), dropped=asked.left_out(TAKES - (apart - body.keys())), names=names)
+    return Outgoing(
+        body=written(body, request.size), dropped=asked.left_out(TAKES - (apart - body.keys())), names=names
+    )
 
 
 def encode(conversation: Conversation, provider_model: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
 from infron.wires.json_answer import JSON_ONLY
+from infron.wires.json_steps import written
 from infron.wires.media import mime_of_data, mime_of_name
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import for_gemini, rooted
@@ -116,7 +117,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     path = quote(provider_model.removeprefix("publishers/google/"), safe="/")
     named = "/" in path and "/models/{model}" in provider.chat_path
     return Outgoing(
-        body=_encode(body),
+        body=written(body, request.size),
         url=provider.chat_path.replace("/models/{model}", f"/{path}") if named else "",
         headers=((_TIER_HEADER, asked),) if asked and vertex else (),
         dropped=conversation.left_out(takes),

@@ -17,6 +17,7 @@ from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, Media, Reasoning, Text, Thinking, system_of, turns_of
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
+from infron.wires.json_steps import written
 from infron.wires.media import data_uri
 from infron.wires.request_fields import unsupported
 
@@ -83,7 +84,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     if not family_of(provider_model).reasoning:
         lost.add("reasoning")
     return Outgoing(
-        body=_encode({**version, "input": values, "stream": True}),
+        body=written({**version, "input": values, "stream": True}, request.size),
         url=path,
         headers=JSON,
         dropped=request.conversation.left_out(TAKES - lost),

@@ -17,7 +17,7 @@ from infron.request import Outgoing, Request
 from infron.wires import session
 from infron.wires.body import read
 from infron.wires.errors import Headers
-from infron.wires.json_guard import LARGE, written
+from infron.wires.json_steps import written
 from infron.wires.openai.chat import history
 from infron.wires.openai.chat.messages import asked_in, conversation_of, fields_of, neutral
 from infron.wires.openai.chat.tools import fit_format, fit_tools
@@ -90,7 +90,7 @@ def encode_request(
     renamed, unsaid = history.fit(fields, provider.quirks.message)
     names |= renamed
     unheld |= unsaid
-    body = written(fields) if request.size > LARGE else _encode(fields)
+    body = written(fields, request.size)
     lost = {} if given.keys() <= fields.keys() else _lost(given, fields, quirks)
     if asked is None:
         dropped = tuple(sorted(name for names in lost.values() for name in names)) if lost else ()

@@ -26,7 +26,7 @@ from infron.conversation import (
 )
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
-from infron.wires.json_guard import LARGE, written
+from infron.wires.json_steps import written
 from infron.wires.media import data_uri
 from infron.wires.openai.responses.history import fit_items
 from infron.wires.openai.responses.parse import NAME
@@ -87,7 +87,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     body = body_of(asked, provider_model)
     sent = _quirked(body, quirks)
     taken = TAKES - {name for name in body.keys() - sent.keys() if name in TAKES}
-    return Outgoing(body=_encode(sent), dropped=(*asked.left_out(taken), *_unheld(asked)), names=names)
+    return Outgoing(body=written(sent, request.size), dropped=(*asked.left_out(taken), *_unheld(asked)), names=names)
 
 
 def _as_it_came(request: Request, provider_model: str, quirks: RequestQuirks) -> Outgoing:
@@ -96,8 +96,7 @@ def _as_it_came(request: Request, provider_model: str, quirks: RequestQuirks) ->
     given["input"], lost = fit_items(given["input"], alone="conversation" not in given)
     fields = _quirked({**given, "model": provider_model, "stream": True}, quirks)
     dropped = sorted(name for name in given.keys() - fields.keys() if name not in quirks.rename)
-    body = written(fields) if request.size > LARGE else _encode(fields)
-    return Outgoing(body=body, dropped=(*dropped, *lost))
+    return Outgoing(body=written(fields, request.size), dropped=(*dropped, *lost))
 
 
 def _quirked(fields: dict[str, Any], quirks: RequestQuirks) -> dict[str, Any]:
