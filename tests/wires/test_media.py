@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import random
 
 import msgspec
 import pytest
 
 from infron.catalog.definitions import Provider
-from infron.wires import PROVIDER_WIRES
+from infron.wires import PROVIDER_WIRES, media
 from infron.wires.media import mime_of_data
 from infron.wires.openai import chat as openai_chat
 
@@ -50,3 +51,19 @@ def test_image_goes_out_as_what_its_bytes_show(wire: str, said: str, mime: str) 
     sent = PROVIDER_WIRES[wire].encode_request(openai_chat.parse(body, []), row, MODELS[wire], False).body
     kind = mime.removeprefix("image/")
     assert (f'"format":"{kind}"' if wire == "bedrock" else f'"{mime}"').encode() in sent
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, media._STEP, media._STEP + 1, 3 * media._STEP + 2])
+def test_large_base64_is_put_together_and_taken_apart_in_steps(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    text = base64.b64encode(data).decode()
+    assert media.base64_of(data) == text
+    assert media.bytes_in(text) == data
+    broken = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    assert media.bytes_in(broken) == data
+
+
+@pytest.mark.parametrize("size", [100, media._STEP])
+def test_large_base64_that_is_none_is_told_so(size: int) -> None:
+    with pytest.raises(ValueError, match="base64"):
+        media.bytes_in("AAAA" * size + "A")

@@ -6,7 +6,6 @@ It never fetches what a URL names, and never looks into a picture or a document.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -28,7 +27,7 @@ from infron.conversation import (
 )
 from infron.errors import Unsupported
 from infron.wires.bedrock.models import Traits
-from infron.wires.media import mime_of_data
+from infron.wires.media import base64_of, mime_of_data
 
 Block = dict[str, Any]
 
@@ -157,7 +156,7 @@ def _thought(thought: Thinking) -> Block:
     if thought.data:
         data = thought.data
         if thought.format == CLAUDE:
-            data = base64.b64encode(data.encode()).decode()
+            data = base64_of(data.encode())
         return {"reasoningContent": {"redactedContent": data}}
     return {"reasoningContent": {"reasoningText": {"text": thought.text, "signature": thought.signature}}}
 
@@ -199,7 +198,7 @@ def _source(media: Media, place: str) -> Block:
     if media.data:
         return {"bytes": media.data}
     if media.text:
-        return {"bytes": base64.b64encode(media.text.encode()).decode()}
+        return {"bytes": base64_of(media.text.encode())}
     if media.url.startswith("s3://"):
         return {"s3Location": {"uri": media.url}}
     what = "by its URL, unless that is s3://…" if media.url else "by the id of a file"

@@ -5,13 +5,21 @@ It never knows which message a part is in, and never reads what is in a picture 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import Any, Literal
 
 from infron.conversation import Cache, Media, Part, Text, Thinking
 from infron.errors import InvalidRequest, Unsupported
-from infron.wires.media import audio_format, audio_mime, data_uri, mime_of_data, mime_of_name, of_data_uri
+from infron.wires.media import (
+    audio_format,
+    audio_mime,
+    base64_of,
+    bytes_in,
+    data_uri,
+    mime_of_data,
+    mime_of_name,
+    of_data_uri,
+)
 from infron.wires.request_fields import cache_control, cache_of, object_of, objects_of, string_of, wrong
 
 # ---- parts of content
@@ -104,7 +112,7 @@ _KINDS: dict[str, Kind] = {"audio": "audio", "image": "image", "video": "video"}
 
 def _plain(data: str, place: str) -> str:
     try:
-        return base64.b64decode(data).decode()
+        return bytes_in(data).decode()
     except UnicodeDecodeError:
         return ""
     except ValueError:
@@ -135,7 +143,7 @@ def _object_of_part(part: Text | Media) -> dict[str, Any]:
     elif part.data:
         source["file_data" if type == "file" else "url"] = data_uri(part.mime, part.data)
     elif part.text:
-        source["file_data"] = data_uri(part.mime or "text/plain", base64.b64encode(part.text.encode()).decode())
+        source["file_data"] = data_uri(part.mime or "text/plain", base64_of(part.text.encode()))
     else:
         source |= {"file_url" if type == "file" else "url": part.url, "format": part.mime}
     return {
