@@ -19,10 +19,11 @@ from infron.request import Request
 from infron.wires import sse
 from infron.wires.decoding import one_line
 from infron.wires.errors import message_in_stream
+from infron.wires.json_guard import LARGE
 from infron.wires.openai.chat.answer import cost_members
 from infron.wires.openai.responses.handed_on import HandedOn
 from infron.wires.openai.responses.items import INCOMPLETE, Items, Told
-from infron.wires.openai.responses.tools import Toolbox, additional_tools
+from infron.wires.openai.responses.tools import toolbox_of
 
 MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
@@ -34,7 +35,7 @@ _DELTA = (
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,%b,"delta":'
 )
 
-# What is repeated of the request in each response, and what stands there where it said nothing.
+# What is repeated of the request in each response, and what stands there where it said nothing, or too much for that.
 _ECHOED: dict[str, Any] = {
     "background": False,
     "frequency_penalty": 0,
@@ -75,15 +76,12 @@ class Response:
         self._reason = ""
         self._billed: Billed | None = None
         self._host = HandedOn()
-        self._given = {name: msgspec.json.decode(request.fields[name]) for name in _ECHOED if name in request.fields}
-        include = request.fields.get("include")
+        fields = request.fields
+        small = {name: fields[name] for name in _ECHOED if name in fields and len(memoryview(fields[name])) <= LARGE}
+        self._given = {name: msgspec.json.decode(raw) for name, raw in small.items()}
+        include = fields.get("include")
         encrypted = include is not None and b"reasoning.encrypted_content" in bytes(include)
-        self._items = Items(id.rpartition("-")[2], self._toolbox, encrypted)
-
-    def _toolbox(self) -> Toolbox:
-        raw = self._request.fields.get("input")
-        items = None if raw is None else msgspec.json.decode(raw)
-        return Toolbox(self._given.get("tools"), additional_tools(items))
+        self._items = Items(id.rpartition("-")[2], lambda: toolbox_of(request), encrypted)
 
     def _object(self, status: str, error: dict[str, Any] | None = None) -> dict[str, Any]:
         incomplete = _INCOMPLETE.get(self._reason) if status == "incomplete" else None

@@ -34,7 +34,7 @@ from infron.wires.openai.chat.parts import parts_of
 from infron.wires.openai.chat.steering import reasoning_of
 from infron.wires.openai.chat.thoughts import google_signature
 from infron.wires.openai.responses.reasoning import opened, texts_of
-from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments, kinds_in
+from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments, kinds_in, with_tools
 from infron.wires.request_fields import count_of, decoded, object_of, objects_of, string_of, wrong
 
 NAME = "openai-responses"
@@ -98,7 +98,7 @@ def parse(body: bytes, headers: Headers) -> Request:
     for name, why in _REFUSED.items():
         if request.fields.get(name, _FALSE) not in (_NULL, _FALSE):
             raise InvalidRequest(f"`{name}` {why}", param=name, code="unsupported_parameter")
-    return replace(request, include_usage=True, kinds=kinds_in(request.fields))
+    return with_tools(replace(request, include_usage=True, kinds=kinds_in(request.fields)))
 
 
 def conversation_of(fields: Mapping[str, Raw]) -> Conversation:

@@ -10,13 +10,18 @@ the namespace beside it: so the way back is part of the answer's encoder. (Measu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
 from infron.conversation import Tool
+from infron.errors import InvalidRequest
+from infron.request import Request
 from infron.wires import lenient_json
+from infron.wires.json_guard import LARGE
+from infron.wires.json_steps import value_in
 from infron.wires.request_fields import object_of, objects_of, string_of, wrong
 from infron.wires.session import Names, renamings
 
@@ -139,6 +144,31 @@ def as_input(arguments: str) -> str:
         return value
     texts = [text for text in read.values() if isinstance(text, str)]
     return texts[0] if len(texts) == 1 else arguments
+
+
+# ---- those of a request
+
+
+def toolbox_of(request: Request) -> Toolbox:
+    """Made on first use, and kept with the request. Raises InvalidRequest."""
+    kept = vars(request)
+    if _KEPT not in kept:
+        fields = request.fields
+        items = value_in(fields["input"]) if "additional_tools" in request.kinds else None
+        kept[_KEPT] = Toolbox(value_in(fields["tools"]) if "tools" in fields else None, additional_tools(items))
+    toolbox: Toolbox = kept[_KEPT]
+    return toolbox
+
+
+_KEPT = "toolbox"
+
+
+def with_tools(request: Request) -> Request:
+    """The same; of a large one the tools are read now, by the thread that reads it."""
+    if request.size > LARGE:
+        with suppress(InvalidRequest):  # a host of this API may know what is wrong here
+            toolbox_of(request)
+    return request
 
 
 # ---- what not every host of this API knows
