@@ -201,7 +201,7 @@ def compose(
         counter=counter,
         readers=ThreadPoolExecutor(READERS, thread_name_prefix="read"),
         registry=registry,
-        memory=Memory(config.memory, loop),
+        memory=Memory(config.memory, loop, config.limits.max_body_bytes),
         settlements=Settlements(counter, listed, listeners, charge_failed=config.billing.charge_failed),
         first_look=deadlines.first_look(config),
     )
@@ -229,7 +229,7 @@ async def _serve_until_told(
             # What lives now lives to the end: the collector need not look at it again while streams run.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(50_000, 20, 50)
+            gc.set_threshold(20_000, 10, 250)  # never many objects at once, and all of them as seldom as before
             ready()
             await orders.stop.wait()
             await _drain(context.registry, orders.now, config.server.grace_seconds)

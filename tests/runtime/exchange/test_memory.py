@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from infron.errors import InvalidRequest
+from infron.errors import InvalidRequest, PayloadTooLarge
 from infron.records import Kept
 from infron.request import Request
 from infron.runtime.exchange.memory import Memory
 from infron.settings import Memory as Settings
 from infron.wires.openai.responses import parse
+
+MOST = 100_000  # bytes of a request with all that it refers to
 
 
 class Loop:
@@ -41,7 +43,7 @@ class Loop:
 
 
 def memory(loop: Loop | None = None, **settings: Any) -> Memory:
-    return Memory(Settings(**settings), loop or Loop())  # type: ignore[arg-type]
+    return Memory(Settings(**settings), loop or Loop(), MOST)  # type: ignore[arg-type]
 
 
 def asked(given: Any = "Hi", **fields: Any) -> Request:
@@ -78,6 +80,18 @@ def test_memory_gives_single_items_back() -> None:
     kept.keep("a", "gen-1", answer(), asked())
     request = asked([{"role": "user", "content": "Hi"}, {"type": "item_reference", "id": "msg_1"}])
     assert said(kept.recall(request, "a")) == ["Hi", "Hello"]
+
+
+def test_memory_is_not_asked_for_more_than_a_request_may_have() -> None:
+    """A body of 60 kB that referred to one answer a thousand times was gigabytes, made on the loop."""
+    kept = memory()
+    kept.keep("a", "gen-1", answer("word " * 3_000), asked())
+    reference = {"type": "item_reference", "id": "msg_1"}
+    assert len(said(kept.recall(asked([reference] * 6), "a"))) == 6
+    for request in (asked([reference] * 7), asked([reference] * 6, previous_response_id="gen-1")):
+        with pytest.raises(PayloadTooLarge, match="100,000 bytes") as refused:
+            kept.recall(request, "a")
+        assert refused.value.param == "input"
 
 
 def test_memory_gives_reasoning_back_that_was_told_without_its_proof() -> None:

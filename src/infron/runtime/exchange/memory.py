@@ -47,8 +47,10 @@ class _Shelf:
 class Memory:
     """Bounded in bytes, of a key and of all, and in time. Safe to be asked on any thread, changed on the loop alone."""
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        """`most`: bytes that a request may have with all that it refers to."""
         self._settings = settings
+        self._most = most
         self._loop = loop
         self._shelves: dict[Owner, _Shelf] = {}
         self._order: OrderedDict[str, Answer] = OrderedDict()  # of all, oldest first
@@ -116,11 +118,15 @@ class Memory:
         answer = shelf.answers.get(id) if shelf is not None else None
         return answer if answer is not None and answer.until > self._loop.time() else None
 
+    def is_asked(self, asked: Request) -> bool:
+        """Whether a request may refer to earlier answers."""
+        return refers(asked)
+
     def recall(self, asked: Request, owner: Owner) -> Request:
         """The request with all that it refers to. Raises InvalidRequest for what is not kept (any more)."""
         if not refers(asked):
             return asked
-        return recalled(asked, partial(self._history, owner), partial(self._item, owner))
+        return recalled(asked, partial(self._history, owner), partial(self._item, owner), self._most)
 
     def _history(self, owner: Owner, id: str) -> Sequence[Raw] | None:
         answer = self.find(owner, id)

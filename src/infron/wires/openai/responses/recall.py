@@ -12,12 +12,12 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from infron.errors import InvalidRequest
+from infron.errors import InvalidRequest, PayloadTooLarge
 from infron.records import Kept
 from infron.request import Request
 from infron.wires.json_guard import items_of
 from infron.wires.openai.responses.parse import NAME, NOT_KEPT
-from infron.wires.openai.responses.tools import kinds_in
+from infron.wires.openai.responses.tools import kinds_in, with_tools
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -68,8 +68,9 @@ def refers(request: Request) -> bool:
     return request.fields.get("previous_response_id", _NULL) != _NULL or _REFERENCE in said or _REASONING in said
 
 
-def recalled(request: Request, history: History, find: Find) -> Request:
-    """The request with all that it refers to. Raises InvalidRequest for what is not found.
+def recalled(request: Request, history: History, find: Find, most: int) -> Request:
+    """The request with all that it refers to. Raises InvalidRequest for what is not found, PayloadTooLarge where all of
+    it has more bytes than `most`: a few words can refer to the same answer again and again.
 
     A reasoning item is not missed, for a model can go on without it.
     """
@@ -86,10 +87,13 @@ def recalled(request: Request, history: History, find: Find) -> Request:
         items = [*found, *items]
     elif all(item is own for item, own in zip(items, said, strict=True)):
         return request
+    if sum(len(memoryview(item)) + 1 for item in items) > most:
+        what = f"`input` has more than {most:,} bytes with all that it refers to; begin anew, or send less."
+        raise PayloadTooLarge(what, param="input")
     text = b"[%b]" % b",".join([bytes(memoryview(item)) for item in items])
     fields = {**request.fields, "input": Raw(text)}
     more = max(0, len(text) - len(memoryview(given)))
-    return replace(request, fields=fields, size=request.size + more, kinds=kinds_in(fields))
+    return with_tools(replace(request, fields=fields, size=request.size + more, kinds=kinds_in(fields)))
 
 
 def _whole(items: Sequence[Raw], find: Find) -> Iterator[Raw]:
