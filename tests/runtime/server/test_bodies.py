@@ -7,6 +7,7 @@ import gc
 import gzip
 import json
 import random
+import threading
 import time
 import zlib
 
@@ -18,6 +19,8 @@ from infron.runtime.server import body as bodies
 from infron.runtime.server import dispatch
 from infron.runtime.server.api.endpoint import Endpoint, json_response
 from infron.testing import ScriptedProvider, gateway, speak
+from infron.wires import CLIENT_PATHS
+from infron.wires.openai import chat as openai_chat
 
 brotli, zstd = bodies.brotli, bodies.zstd
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -242,3 +245,23 @@ async def test_hostile_body_takes_no_time_of_the_loop(running, kind):
             assert await looking < 0.02
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages", "/v1/responses"])
+async def test_request_that_is_not_small_is_read_and_written_by_a_thread(running, provider, monkeypatch, path):
+    """One of 60 kB held the loop for up to 30 ms: all that was not larger was read, and translated, there."""
+    wire, threads = CLIENT_PATHS[path.encode()], []
+    here = threading.get_ident()
+    for module, name in ((wire, "parse"), (openai_chat, "encode_request")):
+        call = getattr(module, name)
+
+        def seen(*args, call=call):
+            threads.append(threading.get_ident() == here)
+            return call(*args)
+
+        monkeypatch.setattr(module, name, seen)
+    for size, on_loop in ((1_000, True), (20_000, False)):
+        said = {"messages": [{"role": "user", "content": "x" * size}], "max_tokens": 9, "input": "x" * size}
+        assert (await ask(running.port, chat(path=path, model="mock/any", **said))).status == 200
+        assert threads == [on_loop, on_loop]
+        threads.clear()

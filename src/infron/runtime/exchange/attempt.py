@@ -18,13 +18,12 @@ from infron.policy.routing import Candidate
 from infron.request import Outgoing, Request
 from infron.runtime.exchange.answer import AnswerListener, AnswerReader
 from infron.runtime.exchange.cancel_call import CancelCall
-from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.meter import Meter
 from infron.runtime.exchange.question import FIRST, Question, first_of, learn, less_than, put
 from infron.runtime.exchange.settlement import AttemptFacts
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import Target
-from infron.wires.json_guard import LARGE
 
 
 class AttemptState(IntEnum):
@@ -102,8 +101,7 @@ class Attempt(AnswerReader):
         question = question or first_of(asked, handle, candidate.provider_model, now)
         asks_usage = question.asks_usage and handle.asks_usage(candidate.provider_model, now)
         super().__init__(handle, limit, verbatim=asked.api == provider.wire, asks_usage=asks_usage)
-        self._question = question
-        self.streams = question.streams
+        self._question, self.streams = question, question.streams
         self._listener = listener
         self._context = context
         self._asked = asked
@@ -117,7 +115,7 @@ class Attempt(AnswerReader):
 
     def open(self) -> None:
         """Send the request. Raises InfronError where it cannot be put in the candidate's wire."""
-        if self._asked.size > LARGE:
+        if self._asked.size > AT_ONCE:
             self._preparing = self._context.loop.create_task(self._open_large())
         else:
             self._send(self._encoded())
@@ -125,9 +123,9 @@ class Attempt(AnswerReader):
     async def _open_large(self) -> None:
         """The same of a request that a thread puts in the candidate's wire: other streams must not wait for that."""
         try:
-            outgoing = await self._context.loop.run_in_executor(self._context.readers, self._encoded)
+            prepared = await self._context.loop.run_in_executor(self._context.readers, self._encoded_and_signed)
             self._preparing = None
-            self._send(outgoing)
+            self._send(*prepared)
         except InfronError as error:
             self._preparing = None
             self._listener.take_failure(self, error)
@@ -135,6 +133,10 @@ class Attempt(AnswerReader):
             self._preparing = None
             report_bug("making a request")
             self._listener.take_failure(self, InternalError("The gateway failed; its log says where."))
+
+    def _encoded_and_signed(self) -> tuple[Outgoing, Target | None]:
+        outgoing = self._encoded()  # a signature needs a hash of its body
+        return outgoing, self.handle.target(self.candidate.provider_model, outgoing)
 
     def _encoded(self) -> Outgoing:
         model = self.candidate.provider_model
@@ -156,8 +158,9 @@ class Attempt(AnswerReader):
         self._move(Change.ONWARD)
         self._send(onward)
 
-    def _send(self, outgoing: Outgoing) -> None:
-        target = None if outgoing.delay else self.handle.target(self.candidate.provider_model, outgoing)
+    def _send(self, outgoing: Outgoing, target: Target | None = None) -> None:
+        if target is None and not outgoing.delay:
+            target = self.handle.target(self.candidate.provider_model, outgoing)
         if target is None:
             self._preparing = self._context.loop.create_task(self._send_when_ready(outgoing))
         else:

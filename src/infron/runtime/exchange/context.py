@@ -24,6 +24,8 @@ from infron.runtime.telemetry.metrics import Metrics
 from infron.runtime.upstream.client import Client
 from infron.settings import Config
 
+AT_ONCE = 16 << 10  # bytes of a request that are read and written on the loop; with more of them a thread does it
+
 
 class Context(Struct, frozen=True, eq=False, kw_only=True):
     """`first_look`: after how many seconds an exchange has something due at the earliest.

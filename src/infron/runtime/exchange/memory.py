@@ -118,10 +118,6 @@ class Memory:
         answer = shelf.answers.get(id) if shelf is not None else None
         return answer if answer is not None and answer.until > self._loop.time() else None
 
-    def is_asked(self, asked: Request) -> bool:
-        """Whether a request may refer to earlier answers."""
-        return refers(asked)
-
     def recall(self, asked: Request, owner: Owner) -> Request:
         """The request with all that it refers to. Raises InvalidRequest for what is not kept (any more)."""
         if not refers(asked):

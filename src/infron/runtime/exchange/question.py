@@ -105,12 +105,14 @@ def _says_more(asked: Request) -> bool:
     return isinstance(options, dict) and bool(options.keys() - {"include_usage"})
 
 
+MOST_TOLD = 16 << 10  # bytes of a field whose value is looked at
 _TELLING = ("audio", "modalities")  # fields whose values decide whether there is a stream
 
 
 def _shape(asked: Request) -> int:
     """What a host may not stream: the fields that are there, and of some what they say."""
     fields = asked.fields
-    kind = msgspec.json.decode(fields.get("response_format", b"null"))
-    told = tuple(bytes(fields[name]) for name in _TELLING if name in fields)
+    small = {name: raw for name, raw in fields.items() if len(memoryview(raw)) <= MOST_TOLD}
+    kind = msgspec.json.decode(small.get("response_format", b"null"))
+    told = tuple(bytes(small[name]) for name in _TELLING if name in small)
     return hash((frozenset(fields), told, kind.get("type") if isinstance(kind, dict) else None))

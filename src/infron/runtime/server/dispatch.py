@@ -14,7 +14,7 @@ from infron.policy.asked import asked_in
 from infron.policy.routing import check_names
 from infron.request import Headers, Request
 from infron.runtime.exchange.admission import ExchangeAdmission
-from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.delivery import error_answer
 from infron.runtime.exchange.exchange import Exchange
 from infron.runtime.server.admission import Admission, Admitted
@@ -28,7 +28,6 @@ from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
 from infron.runtime.telemetry.bugs import report_bug
 from infron.wires.contract import ClientWire
-from infron.wires.json_guard import LARGE
 from infron.wires.openai.responses.recall import refers
 
 
@@ -80,7 +79,7 @@ class Dispatch:
 
     def _begin_exchange(self, request: HttpRequest, api: ClientWire, response: Response) -> None:
         """What takes long is read by a thread: streams must not wait for it."""
-        if request.coding or request.size > LARGE:
+        if request.coding or request.size > AT_ONCE:
             read = partial(self._read, api, request.give_pieces(), request)
             self._run(self._read_then_begin(read, request, response))
             return

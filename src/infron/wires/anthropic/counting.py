@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from infron.catalog.definitions import Provider
 from infron.request import Outgoing, Request
 from infron.wires.anthropic.request import encode_request
-from infron.wires.json_guard import LARGE, written
+from infron.wires.json_steps import written
 
 PATH = "/messages/count_tokens"
 
@@ -42,7 +42,7 @@ def count_request(request: Request, provider: Provider, provider_model: str) -> 
     """The question to a host, below the path where it takes messages. Raises as `encode_request` does."""
     outgoing = encode_request(request, provider, provider_model, False)
     members: dict[str, Any] = {name: raw for name, raw in _members(outgoing.body).items() if name not in _UNCOUNTED}
-    body = written(members) if len(outgoing.body) > LARGE else _encode(members)
+    body = written(members, len(outgoing.body))
     url = f"{provider.chat_path.partition('?')[0]}/count_tokens"
     return replace(outgoing, body=body, url=url, headers=(*outgoing.headers, _JSON))
 
