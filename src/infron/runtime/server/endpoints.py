@@ -25,7 +25,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         ),
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
-        *responses.endpoints(context.memory, partial(count_prompt, context)),
+        *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
         *count_tokens.endpoints(lambda body, headers: count_messages(context, body, headers)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]

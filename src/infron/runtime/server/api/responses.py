@@ -5,10 +5,12 @@ It never knows how an answer was made, nor shows one to another key than its own
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from functools import partial
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,14 +19,17 @@ from infron.policy.access import Key
 from infron.request import Request as Asked
 from infron.runtime.exchange.memory import Answer, Memory
 from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response
+from infron.wires.json_steps import value_in, written
 from infron.wires.openai.responses import parse
 from infron.wires.openai.responses.recall import input_items
 
 MOST_LISTED = 100
 
 
-def endpoints(memory: Memory, count: Callable[[Callable[[], Asked]], Awaitable[int]]) -> list[Endpoint]:
-    """`count`: the tokens of a request that is not sent; it is given how to read that."""
+def endpoints(
+    memory: Memory, count: Callable[[Callable[[], Asked]], Awaitable[int]], readers: Executor
+) -> list[Endpoint]:
+    """`count`: the tokens of a request that is not sent; it is given how to read that. `readers`: for what is large."""
 
     def found(request: Request, key: Key | None) -> Answer:
         id = request.path_params["id"]
@@ -46,7 +51,8 @@ def endpoints(memory: Memory, count: Callable[[Callable[[], Asked]], Awaitable[i
 
     async def items(request: Request, key: Key | None) -> Response:
         answer = found(request, key)
-        return json_response(_page(_with_ids(answer), request))
+        page = partial(_page, answer, request)  # of what may be as large as a request
+        return Response(await asyncio.get_running_loop().run_in_executor(readers, page), media_type="application/json")
 
     async def tokens(request: Request, key: Key | None) -> Response:
         body = await request.body()
@@ -78,7 +84,7 @@ def _with_ids(answer: Answer) -> list[dict[str, Any]]:
     """The input items, each with its type and an id, as client libraries want them."""
     shown = []
     for place, raw in enumerate(input_items(answer.given)):
-        item = msgspec.json.decode(raw)
+        item = value_in(raw)
         if isinstance(item, dict):
             own = item.get("id") or f"msg_{answer.id.rpartition('-')[2]}in{place:02d}"
             shown.append({**item, "type": item.get("type") or "message", "id": own, **_content(item)})
@@ -94,9 +100,9 @@ def _content(item: dict[str, Any]) -> dict[str, Any]:
     return {"content": [{"type": kind, "text": said}]}
 
 
-def _page(items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
-    """The newest first, unless `order` is `asc`; at most `limit`, after the item `after`."""
-    asked = request.query_params
+def _page(answer: Answer, request: Request) -> bytes:
+    """Its input items, the newest first, unless `order` is `asc`; at most `limit`, after the item `after`."""
+    items, asked = _with_ids(answer), request.query_params
     limit = asked.get("limit", "20")
     if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= MOST_LISTED:
         raise InvalidRequest(f"`limit` must be a number from 1 to {MOST_LISTED}.", param="limit")
@@ -109,4 +115,6 @@ def _page(items: list[dict[str, Any]], request: Request) -> dict[str, Any]:
         items = items[places[0] + 1 :]
     page = items[: int(limit)]
     first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
-    return {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": len(items) > len(page)}
+    more = len(items) > len(page)
+    told = {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}
+    return written(told, len(memoryview(answer.given)))
