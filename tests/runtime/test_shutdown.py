@@ -29,7 +29,7 @@ pytestmark = pytest.mark.heavy
 
 
 async def is_draining(gateway: Gateway) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while (ready := await get(gateway.port, "/readyz")).status == 200:
             pass
     assert ready.status == 503
@@ -63,7 +63,7 @@ async def test_an_idle_gateway_ends_at_once(tmp_path: Path) -> None:
         begun = time.monotonic()
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 10
 
 
 async def test_an_answer_that_is_drained_is_read_to_its_end_before_the_process_ends(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ async def test_two_workers_are_one_gateway(tmp_path: Path) -> None:
             found = [line.rpartition(" ") for line in lines if line.startswith("infron_exchanges_total")]
             return {name: float(value) for name, _, value in found}
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while sum((await summed()).values()) < 8:
                 await asyncio.sleep(0.1)
         assert sum((await summed()).values()) == 8

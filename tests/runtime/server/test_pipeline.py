@@ -224,7 +224,7 @@ async def test_reader_that_takes_nothing_is_closed_though_a_refusal_waits_behind
         connection.writer.transport.pause_reading()
         connection.send(chat(stream=False), b"NONSENSE\r\n")
         protocol = _protocol()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while protocol in protocol.server.connections:
                 await asyncio.sleep(0.01)
 

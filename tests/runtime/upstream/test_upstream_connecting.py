@@ -98,7 +98,7 @@ async def test_an_address_that_hangs_is_overtaken_by_the_next_after_a_quarter_se
     loop = asyncio.get_running_loop()
     start = loop.time()
     assert (await fetch(client, Target(f"http://api.test:{there.port}/x", ()))).ended
-    assert 0.2 < loop.time() - start < 2
+    assert 0.2 < loop.time() - start < 10
     assert client.stats()[f"http://api.test:{there.port}"].open == 1
     assert not [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_open"]  # type: ignore[union-attr]
     for sock in (*crowd, hanging):

@@ -43,7 +43,7 @@ async def test_start_that_is_refused_ends_at_once_with_its_sentence(tmp_path: Pa
     begun = time.monotonic()
     async with starting(tmp_path, settings=ANYWHERE.format(workers)) as gateway:
         assert await gateway.ended() == 1
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert gateway.said().count("infron: ") == 1
     assert "infron keys create" in gateway.said()
 
@@ -180,7 +180,7 @@ async def test_sigterm_ends_a_gateway_whose_workers_are_all_gone(tmp_path: Path)
         begun = time.monotonic()
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 10
 
 
 async def test_gauges_of_a_killed_worker_are_forgotten(tmp_path: Path) -> None:
@@ -196,14 +196,14 @@ async def test_gauges_of_a_killed_worker_are_forgotten(tmp_path: Path) -> None:
         clients = [await ask(gateway.port) for _ in range(16)]
         for client in clients:
             await (await client.head()).until(b"Hello")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while await active(gateway) != ["infron_active_exchanges 16.0"]:
                 await asyncio.sleep(0.1)
         gone = gateway.workers()[0]
         os.kill(gone, signal.SIGKILL)
         await replaced(gateway, gone)
         go_on.set()  # those of the other worker end
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while await active(gateway) != ["infron_active_exchanges 0.0"]:
                 await asyncio.sleep(0.1)
         gateway.signal(signal.SIGTERM)
@@ -239,7 +239,7 @@ async def test_every_worker_answers_until_the_last_stream_of_any_has_ended(tmp_p
         client = await (await ask(gateway.port)).head()
         await client.until(b"Hello")
         gateway.signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             while (await get(gateway.port, "/readyz")).status == 200:
                 pass
         await asyncio.sleep(0.2)
