@@ -106,9 +106,14 @@ def packages(node: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def codex(node: str) -> list[str]:
-    """The command of OpenAI's agent, which is installed like the clients."""
-    return [node, str(installed_in(HERE / "codex") / "node_modules/@openai/codex/bin/codex.js")]
+def installed(node: str) -> Callable[[str], Path]:
+    """`installed("pi")`: the folder with the packages of this application, which are installed like the clients."""
+    return lambda name: installed_in(HERE / "applications" / name) / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def codex(node: str, installed: Callable[[str], Path]) -> list[str]:
+    return [node, str(installed("codex") / "@openai/codex/bin/codex.js")]
 
 
 def installed_in(folder: Path) -> Path:
@@ -124,7 +129,8 @@ def installed_in(folder: Path) -> Path:
 def install(npm: str, folder: Path) -> None:
     lock, installed = folder / "package-lock.json", folder / "node_modules" / ".installed-lock.json"
     if not installed.exists() or installed.read_bytes() != lock.read_bytes():
-        command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        # Not `ci`, which refuses a lock that lacks a package's variants for other machines.
+        command = [npm, "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if result.returncode and NO_NETWORK.search(result.stderr):
             pytest.skip(f"the JavaScript clients cannot be fetched: {result.stderr.strip().splitlines()[0]}")

@@ -1,4 +1,7 @@
-"""OpenAI's agent Codex takes turns through the gateway, with Claude behind it: on another wire than its own."""
+"""OpenAI's agent Codex takes turns through the gateway as two of its settings let it, with Claude behind it.
+
+What all applications have to bear is in test_applications.py, where it runs as it comes.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from rawclient import entries, receipt, true
+from rawclient import entries, receipt
 
-from infron.testing import CUT, Call, Pause, RunningGateway, Script, ScriptedProvider, Step, Wait, gateway, speak
+from infron.testing import Call, Pause, RunningGateway, Script, ScriptedProvider, Step, gateway, speak
 
 # The first of these tests may install the agent, which has 400 MB.
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(180)]
@@ -128,47 +131,3 @@ async def test_codex_takes_a_turn_with_a_tool(take_turn: Callable[..., Any], bui
     assert (thought["signature"], text["text"], called["id"]) == ("c2ln", "Looking.", "toolu_1")
     assert "from-the-shell" in json.dumps(second.json["messages"][2])
     assert await turn.outcomes() == ["completed", "completed"]
-
-
-async def test_codex_that_is_interrupted_stops_the_provider(take_turn: Callable[..., Any]) -> None:
-    voice = speak("anthropic")
-    turn = await take_turn(lambda call, count: [voice.start(), voice.text("Hel"), Wait(asyncio.Event())])
-    async with asyncio.timeout(60):
-        call = await turn.provider.called()
-    await true(
-        lambda: [one for one in turn.running.context.registry.running() if one.state.phase.name == "STREAMING"], 20
-    )
-    turn.process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(30):
-        await call.closed.wait()
-    await turn.said()
-    assert await turn.outcomes() == ["cancelled"]
-
-
-async def test_codex_waits_as_long_as_it_is_told_to(take_turn: Callable[..., Any]) -> None:
-    voice = speak("anthropic")
-    times: list[float] = []
-
-    def script(call: Call, count: int) -> Script:
-        times.append(asyncio.get_running_loop().time())
-        return [voice.refuse("rate_limit", retry_after="2")] if count == 1 else voice.answer("Hello")
-
-    events = await (await take_turn(script)).said()
-    assert texts(events) == ["Hello"]
-    assert times[1] - times[0] >= 1.9
-
-
-@pytest.mark.parametrize("way", ["error", "cut"])
-async def test_codex_asks_again_where_a_stream_breaks_off(take_turn: Callable[..., Any], way: str) -> None:
-    voice = speak("anthropic")
-
-    def script(call: Call, count: int) -> Script:
-        if count > 1:
-            return voice.answer("Hello")
-        return [voice.start(), voice.text("Hal"), Pause(0.2), voice.error("overloaded") if way == "error" else CUT]
-
-    turn = await take_turn(script)
-    events = await turn.said()
-    assert texts(events)[-1] == "Hello"
-    assert events[-1]["type"] == "turn.completed"
-    assert await turn.outcomes() == ["failed", "completed"]
