@@ -18,7 +18,7 @@ Basis = Literal["nothing", "prompt", "delivered", "report"]
 Reached = Literal["content", "sent", "unsent"]  # how far the attempt came
 
 
-class Bases(Struct, frozen=True, kw_only=True):
+class Bases(Struct, frozen=True, kw_only=True, gc=False):
     """What is recorded of an exchange, and on what the two columns stand. None: nothing is owed, whatever the price.
 
     `cost`: what the provider bills us · `charge`: what the caller owes · `estimated`: by our count, not the provider's.
@@ -45,6 +45,7 @@ COST: dict[Outcome, dict[Reached, Basis]] = {
     Outcome.TIMED_OUT: _ABORTED,
     Outcome.FAILED: _BROKEN,
 }
+_ENDED = (Outcome.COMPLETED, Outcome.DRAINED)
 # What the caller owes. Leaving never saves more than what was not yet made; what we or the provider broke is free.
 CHARGE: dict[Outcome, dict[Reached, Basis]] = {
     Outcome.COMPLETED: _WHOLE,
@@ -99,12 +100,14 @@ def who_pays(
     `slow_reader`: the upstream was lost while our own reader kept it waiting · `charge_failed`: the setting: the caller
     owes what the provider bills · `bills_on`: we ended the attempt, and the provider goes on with it at our cost.
     """
+    whole = usage is not None and is_whole(usage, delivered=content_delivered, last=last)
+    if whole and outcome in _ENDED:  # which nearly all do: both tables say `report` then
+        return Bases(usage=usage or Usage(), estimated=False, cost=usage, charge=usage)
     reached: Reached = "content" if content_delivered else "sent" if fully_sent else "unsent"
     cost = COST[outcome][reached]
     charge = CHARGE[outcome][reached]
     if charge_failed or (outcome is Outcome.FAILED and slow_reader):
         charge = cost
-    whole = usage is not None and is_whole(usage, delivered=content_delivered, last=last)
     recorded = _basis(cost, usage, counted, whole=whole, last=last)
     return Bases(
         usage=recorded or Usage(),

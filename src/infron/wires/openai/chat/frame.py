@@ -73,7 +73,8 @@ def beginning(payload: bytes) -> tuple[bytes, dict[str, Raw]] | None:
     except BROKEN:
         return None
     del members["choices"]
-    members = {name: raw for name, raw in members.items() if raw != NULL}
+    if lead.find(b"null") >= 0:
+        members = {name: raw for name, raw in members.items() if raw != NULL}
     if not found or not members.keys() >= _OURS or "usage" in members or "error" in members:
         return None
     members["object"] = CHUNK

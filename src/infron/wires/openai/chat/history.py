@@ -98,7 +98,7 @@ class _PlainMessage(Struct, forbid_unknown_fields=True, gc=False):
 _plain_messages = msgspec.json.Decoder(list[_PlainMessage]).decode
 
 
-def _are_plain(messages: bytes) -> bool:
+def _are_plain(messages: Raw) -> bool:
     try:
         _plain_messages(messages)
     except msgspec.ValidationError:
@@ -118,15 +118,15 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
         or quirks.no_empty
     ):
         return True
-    said = bytes(view)
-    names = (*quirks.strip, *quirks.roles)
-    if not (names or quirks.reasoning or quirks.system_first) and _are_plain(said):
+    if not (quirks.strip or quirks.roles or quirks.reasoning or quirks.system_first) and _are_plain(messages):
         return False
+    said = bytes(view)
     if says_any(said, _SIGNS) or (says_any(said, _ASSISTANT) and says_any(said, _SIGNS_OF_ANSWERS)):
         return True
     if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
         return True
-    return bool(names) and says_any(said, [f'"{name}"'.encode() for name in names])
+    names = [f'"{name}"'.encode() for name in (*quirks.strip, *quirks.roles)]
+    return bool(names) and says_any(said, names)
 
 
 # ---- messages
