@@ -323,6 +323,27 @@ def _without_last_thoughts(messages: Sequence[Message], lost: set[str]) -> list[
 _STEPS = (_marks, _media, _thoughts, _calls, _pairs, _results, _turns)
 
 
+# ---- where there are no tools
+
+
+def without_calls(messages: Iterable[Message]) -> list[Message]:
+    """Calls and their results as text: for hosts, or requests, without tools."""
+    out = []
+    for message in messages:
+        parts: list[Part] = []
+        for part in message.parts:
+            if isinstance(part, ToolCall):
+                parts.append(Text(f"[Called the tool {part.name} with {part.arguments or '{}'}]"))
+            elif isinstance(part, ToolResult):
+                texts = [inner.text for inner in part.parts if isinstance(inner, Text)]
+                said = Text(f"[The tool {part.name} answered: {''.join(texts)}]", part.cache)
+                parts += (said, *(inner for inner in part.parts if isinstance(inner, Media)))
+            else:
+                parts.append(part)
+        out.append(Message("user" if message.role == "tool" else message.role, tuple(parts), message.name))
+    return out
+
+
 # ---- arguments
 
 

@@ -131,11 +131,6 @@ def test_more_pictures_than_a_model_takes_are_refused() -> None:
     ("message", "what"),
     [
         (
-            {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f"}}]},
-            "tool calls",
-        ),
-        ({"role": "tool", "tool_call_id": "a", "content": "x"}, "results"),
-        (
             {"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]},
             "audio",
         ),
@@ -145,6 +140,21 @@ def test_content_that_no_input_can_carry_is_refused_by_its_place(message: dict[s
     with pytest.raises(Unsupported, match=what) as caught:
         given(messages=[*turns("Hi"), message])
     assert caught.value.param == "messages[1]"
+
+
+def test_calls_and_results_are_told_as_text() -> None:
+    # A session that had called tools elsewhere could not go on here.
+    image = {"type": "image_url", "image_url": {"url": "https://x/a.png"}}
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x":1}'}}
+    result = {"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "r"}, image]}
+    found = given(messages=[*turns("Hi"), {"role": "assistant", "content": None, "tool_calls": [call]}, result])
+    assert found["prompt"].split("\n\n") == [
+        "User: Hi",
+        'Assistant: [Called the tool f with {"x":1}]',
+        "User: [The tool f answered: r]",
+        "Assistant:",
+    ]
+    assert "https://x/a.png" in found.values()
 
 
 def test_tools_that_no_model_can_be_told_of_are_left_out_by_name() -> None:

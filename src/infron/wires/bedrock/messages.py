@@ -28,6 +28,7 @@ from infron.conversation import (
 from infron.errors import Unsupported
 from infron.wires.bedrock.models import Traits
 from infron.wires.media import base64_of, mime_of_data
+from infron.wires.session import without_calls
 
 Block = dict[str, Any]
 
@@ -52,8 +53,8 @@ def messages_of(messages: Iterable[Message], traits: Traits, with_tools: bool) -
     Raises Unsupported for what Converse or the model cannot carry.
     """
     turns: list[tuple[str, list[Block]]] = []
-    for who, parts in turns_of(messages):
-        blocks = _Turn(who, traits, with_tools).blocks(parts)
+    for who, parts in turns_of(messages if with_tools else without_calls(messages)):
+        blocks = _Turn(who, traits).blocks(parts)
         if blocks and turns and turns[-1][0] == who:  # the turn between them came to nothing
             turns[-1][1].extend(blocks)
         elif blocks:
@@ -75,10 +76,9 @@ def replayable(thought: Thinking) -> bool:
 class _Turn:
     """One turn under way."""
 
-    def __init__(self, who: str, traits: Traits, with_tools: bool) -> None:
+    def __init__(self, who: str, traits: Traits) -> None:
         self._who = who
         self._traits = traits
-        self._with_tools = with_tools
         self._names: set[str] = set()  # of documents
 
     def blocks(self, parts: Iterable[Part]) -> list[Block]:
@@ -108,14 +108,9 @@ class _Turn:
         return self._media(part)
 
     def _call(self, call: ToolCall) -> Block:
-        if not self._with_tools:
-            return {"text": f"[Called the tool {call.name} with {call.arguments or '{}'}]"}
         return {"toolUse": {"toolUseId": call.id, "name": call.name, "input": Raw(call.arguments.encode())}}
 
     def _result(self, result: ToolResult) -> Block:
-        if not self._with_tools:
-            texts = [part.text for part in result.parts if isinstance(part, Text)]
-            return {"text": f"[The tool {result.name} answered: {''.join(texts)}]"}
         content: list[Block] = []
         for part in result.parts:
             if isinstance(part, Text):

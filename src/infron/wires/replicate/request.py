@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, Media, Reasoning, Text, Thinking, system_of, turns_of
@@ -20,6 +21,7 @@ from infron.request import Outgoing, Request
 from infron.wires.json_steps import written
 from infron.wires.media import data_uri
 from infron.wires.request_fields import unsupported
+from infron.wires.session import without_calls
 
 JSON = (("Accept", "application/json"),)  # of all requests but that for a stream
 
@@ -77,7 +79,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     deployments/OWNER/NAME.
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    conversation = request.conversation
+    asked = request.conversation
+    conversation = replace(asked, messages=tuple(without_calls(asked.messages)))  # which no input has a place for
     path, version = place_of(provider_model)
     values = encode(conversation, provider_model)
     lost = {"stop"} if "stop_sequences" not in values else set()
@@ -155,8 +158,7 @@ def _text(parts: Iterable[Any], place: str, pictures: list[str]) -> str:
         elif isinstance(part, Media) and part.text:
             texts.append(f"{part.name}\n{part.text}" if part.name else part.text)
         elif not isinstance(part, Thinking):
-            what = f"{part.kind} content" if isinstance(part, Media) else "tool calls or their results"
-            raise unsupported(place, f"holds {what}, which Replicate's models do not take")
+            raise unsupported(place, f"holds {part.kind} content, which Replicate's models do not take")
     return "\n".join(texts)
 
 
