@@ -43,9 +43,10 @@ class GeminiVoice(Voice):
     def thinking(self, content: str, signature: str = "") -> bytes:
         return self._part(text=content, thought=True, **({"thoughtSignature": signature} if signature else {}))
 
-    def tool_call(self, name: str, arguments: str = "{}", id: str = "call_1") -> bytes:
+    def tool_call(self, name: str, arguments: str = "{}", id: str = "call_1", signature: str = "") -> bytes:
         call: dict[str, Any] = {"name": name, "id": id}
-        return self._part(functionCall=call | ({"args": json.loads(arguments)} if arguments else {}))
+        signed = {"thoughtSignature": signature} if signature else {}
+        return self._part(functionCall=call | ({"args": json.loads(arguments)} if arguments else {}), **signed)
 
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
         self._counts = TokenCounts(prompt, completion, cached, reasoning)
