@@ -53,9 +53,16 @@ class Host:
         if self.wire == "replicate" and not (call.method == "POST" and call.path.endswith("/predictions")):
             played: Script = self._playing(call)  # the stream of what was asked before
             return played
+        rules = self.name
+        if call.path.endswith("/responses") and self.wire == "openai-chat":  # it has both of OpenAI's APIs
+            voice, rules = speak("openai-responses"), "openai-responses"
         body = call.json
         self.asked.append(body)
-        if (wrong := judged(self.name, body)) is not None:
+        try:
+            wrong = judged(rules, body)
+        except Exception as error:  # so that nobody waits for an answer
+            wrong = repr(error)
+        if wrong is not None:
             self.refused.append(wrong)
             return [voice.refuse("invalid", f"{self.name} refuses this: {wrong}")]
         steps = [voice.start(), *self._said(voice, _names_in(body)), voice.done()]
@@ -65,10 +72,10 @@ class Host:
     def _said(self, voice: Voice, names: list[str]) -> Iterator[bytes]:
         number = next(self._number)
         calls = min(self.calls, len(names)) if self.wire != "replicate" else 0
-        thinks = self.wire in ("anthropic", "bedrock", "gemini", "openai-responses") or self.name == "deepseek"
-        signature = {"anthropic": "claude", "bedrock": "claude", "openai-responses": "openai"}.get(self.wire, "")
+        thinks = voice.wire in ("anthropic", "bedrock", "gemini", "openai-responses") or self.name == "deepseek"
+        signature = {"anthropic": "claude", "bedrock": "claude", "openai-responses": "openai"}.get(voice.wire, "")
         for place in range(calls):
-            if thinks and (place == 0 or self.wire in ("anthropic", "bedrock")):
+            if thinks and (place == 0 or voice.wire in ("anthropic", "bedrock")):
                 yield voice.thinking(f"Hm {place}.", f"{signature}-{number}-{place}" if signature else "")
             yield self._call(voice, names[place], number, place)
         if not calls:

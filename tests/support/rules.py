@@ -339,8 +339,12 @@ def responses_items(body: Body) -> str | None:
 
 
 def responses_tools(body: Body) -> str | None:
-    wrong = [tool for tool in body.get("tools", []) if tool["type"] == "function" and _bad_root(tool["parameters"])]
-    return "Invalid schema for function" if wrong else None
+    """Invalid 'tools[0].name': string does not match pattern '^[a-zA-Z0-9_-]+$'; roots as in chat completions."""
+    functions = [tool for tool in body.get("tools", []) if tool["type"] == "function"]
+    if any(_bad_root(tool["parameters"]) for tool in functions):
+        return "Invalid schema for function"
+    named = [*functions, *(item for item in body["input"] if item.get("type") == "function_call")]
+    return None if all(re.fullmatch("[A-Za-z0-9_-]{1,64}", each["name"]) for each in named) else "Invalid 'tools.name'"
 
 
 # ---- Cohere: OpenAPI description; github.com/oracle/langchain-oracle/issues/10
@@ -384,7 +388,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "openai": (
         *_CHAT,
         openai_strict,
-        fields_of(system="name", developer="name", user="name", assistant="name refusal annotations audio tool_calls function_call",
+        fields_of(system="name", developer="name", user="name",
+                  assistant="name refusal annotations audio tool_calls function_call",
                   tool="tool_call_id"),
     ),
     "deepseek": (*_CHAT, deepseek_thoughts),

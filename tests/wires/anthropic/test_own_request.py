@@ -18,7 +18,7 @@ from infron.catalog.definitions import Provider
 from infron.request import Outgoing
 from infron.testing import speak
 from infron.wires import anthropic
-from infron.wires.anthropic.words import marked
+from infron.wires.anthropic.words import marked, unmarked
 from infron.wires.json_guard import items_of
 from infron.wires.pairing import NOT_RUN, answered_before
 from infron.wires.session import CUT_OFF, GO_ON
@@ -26,6 +26,13 @@ from infron.wires.session import CUT_OFF, GO_ON
 MOCK = Provider(id="mock", name="Mock", wire="anthropic")
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n...").decode()
 EPHEMERAL = {"type": "ephemeral"}
+FOREIGN = (
+    "google-gemini-v1",
+    "google-gemini-v1:call",
+    "openai-responses-v1",
+    "bedrock-converse-v1",
+    "xai-responses-v1",
+)
 THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
 STOP = {"role": "user", "content": "Stop."}
 
@@ -116,6 +123,14 @@ def test_own_result_without_a_call_becomes_text_and_is_named() -> None:
     told = [text(answered_before("")), text("r"), image("image/png"), text("Go on.")]
     assert json.loads(found.body)["messages"] == [HI, user(*told)]
     assert found.dropped == ("messages.tool_results",)
+    (mended,) = sent(user(result("x", [image("image/webp")])))
+    assert mended == user(text(answered_before("")), image("image/png"))
+
+
+@pytest.mark.parametrize("format", FOREIGN)
+def test_marks_of_whose_thoughts_they_are_come_off_again(format: str) -> None:
+    assert unmarked(marked("a+/=", format)) == ("a+/=", format)
+    assert unmarked("a+/=") == ("a+/=", "anthropic-claude-v1")
 
 
 @pytest.mark.parametrize("said", [
@@ -137,7 +152,7 @@ def test_own_results_come_first_behind_their_calls(said: list[Any]) -> None:
 def test_own_thoughts_of_others_and_at_the_end_of_a_turn_stay_out() -> None:
     for foreign in (
         {"type": "thinking", "thinking": "x", "signature": ""},
-        {"type": "redacted_thinking", "data": marked("d", "google-gemini-v1")},
+        *({"type": "redacted_thinking", "data": marked("d", format)} for format in FOREIGN),
     ):
         found = outgoing(HI, answer(foreign, text("a")), STOP)
         assert json.loads(found.body)["messages"][1] == answer(text("a"))

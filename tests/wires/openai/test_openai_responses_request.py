@@ -13,11 +13,12 @@ from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog, load_catalog
 from infron.conversation import GEMINI_CALL, ToolCall
 from infron.errors import Unsupported
-from infron.events import Billed, Finished, ToolCallDelta, ToolCallStarted
+from infron.events import Billed, Finished, ToolCallDelta, ToolCallStarted, Verbatim
 from infron.money import Usage
 from infron.request import Outgoing
+from infron.testing import speak
 from infron.wires import PROVIDER_WIRES
-from infron.wires.openai.responses import Accumulator, parse
+from infron.wires.openai.responses import Accumulator, Decoder, Encoder, parse
 from infron.wires.openai.responses.reasoning import OPENAI, sealed
 from infron.wires.openai.responses.request import encode_request
 from infron.wires.pairing import NOT_RUN, answered_before
@@ -281,3 +282,40 @@ def test_strict_ones_with_open_schemas_are_not_strict_and_named() -> None:
     outgoing = encode_request(asking(tools=[tool]), host(), "own-id", False)
     assert sent(outgoing)["tools"][0]["strict"] is False
     assert outgoing.dropped == ("tools.strict",)
+
+
+# ---- tools
+
+
+def test_own_function_of_the_responses_api_is_brought_within_what_openai_takes() -> None:
+    # "Invalid 'tools[0].name'", "schema must have type 'object' and not have 'anyOf' at the top level"
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    tools = [
+        {"type": "function", "name": "srv/f", "parameters": {"anyOf": [schema]}, "strict": False},
+        {"type": "function", "name": "g", "parameters": schema, "strict": True},
+        {"type": "namespace", "name": "a/b", "tools": []},
+        {"type": "web_search"},
+    ]
+    call = {**called("a"), "name": "srv/f"}
+    choice = {"type": "function", "name": "srv/f"}
+    body = {"model": "m", "input": [ASKED, call, output("a")], "tools": tools, "tool_choice": choice}
+    outgoing = as_it_came(json.dumps(body).encode())
+    found = sent(outgoing)
+    assert found["tools"][0]["parameters"]["type"] == "object"
+    assert "a" in found["tools"][0]["parameters"]["properties"]
+    assert found["tools"][1] == {**tools[1], "strict": False}
+    assert found["tools"][2:] == tools[2:]
+    assert [found["tools"][0]["name"], found["input"][1]["name"], found["tool_choice"]["name"]] == ["srv_f"] * 3
+    assert (outgoing.names, outgoing.dropped) == ({"srv_f": "srv/f"}, ("tools.strict",))
+
+
+def test_own_function_of_the_responses_api_is_called_back_by_its_name() -> None:
+    voice = speak("openai-responses")
+    stream = voice.start() + voice.tool_call("srv_f", "{}") + voice.finish("tool_calls")
+    decoder = Decoder(host(), 1 << 20, "", True)
+    decoder.rename({"srv_f": "srv/f"})
+    encoder = Encoder("gen-1", 1, asking("openai-responses", input="Hi"))
+    events = [event for event in [*decoder.feed(stream), *decoder.close()] if isinstance(event, Verbatim)]
+    told = b"".join(encoder.encode(event) for event in events)
+    assert b"srv_f" not in told
+    assert told.count(b'"name":"srv/f"') >= 3

@@ -190,7 +190,8 @@ def _fit_result(block: Block) -> None:
         if each.kind.type == "image":
             _fit_source(each)
     if len(kept) < len(inner) or any(each.changed for each in kept):
-        block.put("content", [each.written() for each in kept])
+        block.kind.content = Raw(_encode([each.written() for each in kept]))
+        block.put("content", block.kind.content)
 
 
 def _is_blank_text(block: Block) -> bool:

@@ -5,10 +5,11 @@ It never knows in which frame a word came, nor what was said before it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from infron.conversation import CLAUDE, CONVERSE, GEMINI, GEMINI_CALL
+from infron.conversation import CLAUDE
 from infron.errors import InfronError
 from infron.money import Usage
 from infron.wires.lenient_json import dict_in, dicts_in
@@ -40,19 +41,19 @@ def stop_reason(reason: str, native: str) -> str:
 # ---- thoughts of other models
 
 # The API has no place for whose thoughts they are: a signature, or encrypted data, of another model begins with that.
-_FOREIGN = (GEMINI_CALL, GEMINI, CONVERSE)
+# Claude's own are base64, which has no colon.
+_FOREIGN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*-v\d+(?::call)?):(.*)", re.DOTALL)
 
 
 def marked(proof: str, format: str) -> str:
     """A signature or encrypted data as a client of this API gets it."""
-    return f"{format}:{proof}" if proof and format in _FOREIGN else proof
+    return f"{format}:{proof}" if proof and format not in ("", CLAUDE) else proof
 
 
 def unmarked(proof: str) -> tuple[str, str]:
     """The same as it was, and whose it is."""
-    for format in _FOREIGN:
-        if proof.startswith(f"{format}:"):
-            return proof[len(format) + 1 :], format
+    if found := _FOREIGN.fullmatch(proof):
+        return found[2], found[1]
     return proof, CLAUDE if proof else ""
 
 

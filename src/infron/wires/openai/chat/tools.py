@@ -62,7 +62,7 @@ def _fitted(raw: Raw, quirks: RequestQuirks, lost: set[str]) -> Any:
             if name == "strict" and strict:
                 lost.add("tools.strict")
     schema = function.get("parameters", _NULL)
-    if schema != _NULL and not _is_rooted(schema) and isinstance(value := _decode(schema), dict):
+    if schema != _NULL and not is_rooted(schema) and isinstance(value := _decode(schema), dict):
         function["parameters"], changed = rooted(value), True
     if strict and quirks.closed_strict and "strict" in function and not _is_closed(function.get("parameters", _NULL)):
         del function["strict"]
@@ -75,7 +75,7 @@ _TRUE = Raw(b"true")
 _OBJECT = Raw(b'"object"')
 
 
-def _is_rooted(schema: Raw) -> bool:
+def is_rooted(schema: Raw) -> bool:
     try:
         members = _members(schema)
     except msgspec.ValidationError:

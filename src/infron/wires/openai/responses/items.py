@@ -60,6 +60,7 @@ class Items:
         self._pieces: list[str] = []  # of the text that grows
         self._thought: int = -1
         self._format = self._signature = self._data = self._own_id = ""
+        self._before = 0  # calls before the thought that is open
         self._calls: dict[int, _Call] = {}
 
     # ---- events
@@ -153,7 +154,7 @@ class Items:
     def _think(self, event: ThinkingDelta) -> Iterator[Told]:
         if self._open != "reasoning" or event.index != self._thought:
             yield from self._shut()
-            self._thought = event.index
+            self._thought, self._before = event.index, len(self._calls)
             id = event.id or f"rs_{self._id()}"
             begun: Item = {"id": id, "type": "reasoning", "status": "in_progress", "summary": []}
             yield from self._add("reasoning", {**begun, "encrypted_content": None})
@@ -178,7 +179,7 @@ class Items:
             item["summary"][0] = _summary(text)
             yield "reasoning_summary_text.done", self._at(summary_index=0, text=text)
             yield "reasoning_summary_part.done", self._at(summary_index=0, part=_summary(text))
-        content = sealed(self._format, self._signature, self._data, self._own_id)
+        content = sealed(self._format, self._signature, self._data, self._own_id, self._before)
         if self._encrypted:
             item["encrypted_content"] = content
         elif content:

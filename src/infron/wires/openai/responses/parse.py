@@ -33,7 +33,7 @@ from infron.wires.errors import Headers
 from infron.wires.openai.chat.parts import parts_of
 from infron.wires.openai.chat.steering import reasoning_of
 from infron.wires.openai.chat.thoughts import google_signature
-from infron.wires.openai.responses.reasoning import opened, texts_of
+from infron.wires.openai.responses.reasoning import in_order, opened, texts_of
 from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments, kinds_in, with_tools
 from infron.wires.request_fields import count_of, decoded, object_of, objects_of, string_of, wrong
 
@@ -223,11 +223,11 @@ def _messages(value: Any, toolbox: Toolbox, place: str = "input") -> Iterator[Me
             said += read
             continue
         if said:
-            yield Message("assistant", tuple(signed_calls(said)))
+            yield Message("assistant", tuple(signed_calls(in_order(said))))
             said = []
         yield read
     if said:
-        yield Message("assistant", tuple(signed_calls(said)))
+        yield Message("assistant", tuple(signed_calls(in_order(said))))
 
 
 def _item(item: Values, place: str, toolbox: Toolbox, names: dict[str, str]) -> Message | list[Part]:

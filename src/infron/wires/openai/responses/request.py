@@ -29,6 +29,7 @@ from infron.request import Outgoing, Request
 from infron.wires.json_steps import written
 from infron.wires.media import data_uri
 from infron.wires.openai.responses.history import fit_items
+from infron.wires.openai.responses.own_tools import fit_tools
 from infron.wires.openai.responses.parse import NAME
 from infron.wires.openai.responses.reasoning import OPENAI
 from infron.wires.openai.responses.tools import NAMES
@@ -92,11 +93,13 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 
 def _as_it_came(request: Request, provider_model: str, quirks: RequestQuirks) -> Outgoing:
     """What refers to an earlier answer was replaced by that, so it goes no further."""
-    given = {name: raw for name, raw in request.fields.items() if name != "previous_response_id"}
-    given["input"], lost = fit_items(given["input"], alone="conversation" not in given)
+    given: dict[str, Any] = {name: raw for name, raw in request.fields.items() if name != "previous_response_id"}
+    given["input"], left_out = fit_items(given["input"], alone="conversation" not in given)
+    lost = set(left_out)
+    names = fit_tools(given, lost)
     fields = _quirked({**given, "model": provider_model, "stream": True}, quirks)
     dropped = sorted(name for name in given.keys() - fields.keys() if name not in quirks.rename)
-    return Outgoing(body=written(fields, request.size), dropped=(*dropped, *lost))
+    return Outgoing(body=written(fields, request.size), dropped=(*dropped, *sorted(lost)), names=names)
 
 
 def _quirked(fields: dict[str, Any], quirks: RequestQuirks) -> dict[str, Any]:

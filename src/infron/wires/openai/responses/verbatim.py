@@ -6,6 +6,8 @@ number, and the events of an answer that came in one piece.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from msgspec import Raw
 
@@ -65,12 +67,23 @@ class VerbatimDecoder(NeutralDecoder):
 
     def _handed_on(self, kind: str, frame: Frame, payload: bytes, content: bool, text: str) -> Verbatim:
         members = self._named(kind)
+        if self._names and b'"name"' in payload:
+            payload = _encode(self._with_own_names(msgspec.json.decode(payload)))
         if (kind in BEGINNINGS or kind in ENDS) and isinstance(frame.response, dict):
             self._number += 1
             return Verbatim({**members, "response": _members(payload)["response"]}, content, text)
         if kind == "response.output_item.added" and isinstance(frame.item, dict):
             content = content or string_in(frame.item, "type") not in _SILENT  # the host's own tools begin to work
         return Verbatim(members, content, text, self._line(kind, frame, payload))
+
+    def _with_own_names(self, value: Any) -> Any:
+        """Calls by the caller's own names of tools: in an item, in a whole response, or at the end of arguments."""
+        response = value.get("response")
+        items = response.get("output") if isinstance(response, dict) else [value.get("item"), value]
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and isinstance(name := item.get("name"), str) and not item.get("namespace"):
+                item["name"] = self._names.get(name, name)
+        return value
 
     def _named(self, kind: str) -> dict[str, Raw]:
         """The members of each event of this kind."""
