@@ -23,7 +23,7 @@ from infron.runtime.telemetry.lines import Lines
 from infron.settings import LogSection
 
 MOST_CHARACTERS = 1000  # of one value
-_BAD = (Outcome.FAILED, Outcome.TIMED_OUT)
+_COMPLETED, _BAD = Outcome.COMPLETED, (Outcome.FAILED, Outcome.TIMED_OUT)
 _PLAIN = re.compile(r"[\w./:@+-]+", re.ASCII)
 
 
@@ -61,20 +61,6 @@ class ExchangeLine(LogLine, frozen=True, kw_only=True, tag_field="event", tag="e
     attempts: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     error: str | None = None
-
-    def text(self) -> str:
-        """The same as any other's, written out: it is made for every exchange."""
-        key = "" if self.key is None else f" key={_name(self.key)}"
-        charge = "" if self.charge is None else f" charge={_value(self.charge)}"
-        cost = "" if self.cost is None else f" cost={_value(self.cost)}"
-        times = "" if self.latency_ms is None else f" latency_ms={self.latency_ms} generation_ms={self.generation_ms}"
-        rare = self.estimated or self.upstream_closed_ms is not None or self.attempts or self.dropped or self.error
-        return (
-            f"{self.time} {self.level.upper()} exchange id={self.id} outcome={self.outcome} reason={_name(self.reason)}"
-            f"{key} model={_name(self.model)} provider={_name(self.provider)}"
-            f" provider_model={_name(self.provider_model)} prompt_tokens={self.prompt_tokens}"
-            f" completion_tokens={self.completion_tokens}{charge}{cost}{times}{_pairs(self, 15) if rare else ''}"
-        )
 
 
 class AccessLine(LogLine, frozen=True, kw_only=True, tag_field="event", tag="access"):
@@ -114,9 +100,12 @@ class Log:
         bad = settlement.outcome in _BAD
         if (logging.WARNING if bad else logging.INFO) < self.level:
             return
-        bill, error = settlement.bill, settlement.error
+        stamp, bill, error = self._time(time.time()), settlement.bill, settlement.error
+        if not self._json and _is_usual(settlement):
+            self._lines.append(_written_out(stamp, settlement).encode())
+            return
         line = ExchangeLine(
-            time=self._time(time.time()),
+            time=stamp,
             level="warning" if bad else "info",
             id=settlement.id,
             outcome=settlement.outcome.value,
@@ -205,9 +194,29 @@ _JSON = msgspec.json.Encoder()
 _MILLISECONDS = [f"{number:03d}Z" for number in range(1000)]
 
 
+def _is_usual(settlement: Settlement) -> bool:
+    """Whether an exchange has nothing of what few have."""
+    whole = settlement.outcome is _COMPLETED and not settlement.bill.estimated
+    return whole and settlement.upstream_closed_ms is None and not (settlement.attempts or settlement.dropped)
+
+
+def _written_out(stamp: str, settlement: Settlement) -> str:
+    """The text of an ExchangeLine, without making one: nearly every exchange has it."""
+    key, bill, first = settlement.key_id, settlement.bill, settlement.latency_ms
+    charge = "" if bill.charge is None else f" charge={_value(usd(bill.charge))}"
+    cost = "" if bill.cost is None else f" cost={_value(usd(bill.cost))}"
+    times = "" if first is None else f" latency_ms={int(first)} generation_ms={int(settlement.generation_ms or 0)}"
+    return (
+        f"{stamp} INFO exchange id={settlement.id} outcome=completed reason={_name(_reason(settlement))}"
+        f"{'' if key is None else f' key={_name(key)}'} model={_name(settlement.model)}"
+        f" provider={_name(settlement.provider)} provider_model={_name(settlement.provider_model)}"
+        f" prompt_tokens={bill.usage.prompt} completion_tokens={bill.usage.completion}{charge}{cost}{times}"
+    )
+
+
 def _reason(settlement: Settlement) -> str:
     """Why it ended so, in a word or a sentence."""
-    if settlement.outcome is Outcome.COMPLETED:
+    if settlement.outcome is _COMPLETED:
         return settlement.finish_reason or "end"
     if settlement.outcome in _BAD:
         return settlement.error_type or "unknown"
