@@ -97,8 +97,16 @@ def encode_request(
     else:
         dropped = asked.left_out({neutral(name) for name in given} - lost.keys())
     if unheld:
-        dropped = tuple(sorted({*dropped, *unheld}))
+        told = unheld if asked is None else {_in_words_of(asked, name) for name in unheld}
+        dropped = tuple(sorted({*dropped, *told}))
     return Outgoing(body=body, dropped=dropped, choices=_choices(fields), names=names)
+
+
+def _in_words_of(asked: Conversation, name: str) -> str:
+    """What is left out of a member (`response_format.strict`), under the name that the caller's own API has for it."""
+    root, dot, rest = name.partition(".")
+    names = asked.asked.get(root)
+    return f"{names[0]}{dot}{rest}" if names else name
 
 
 def _choices(fields: dict[str, Any]) -> int:
