@@ -22,7 +22,8 @@ class Verbatim(ClientEvent, frozen=True, gc=False):
     """A frame of the provider's own JSON, by root member, for a client that speaks the same API.
 
     `rest`: what is handed on as it came, in its API's own way (of a chat frame the value of `choices` and all that
-    follows it, up to the closing brace). Frames that begin alike may share one `members`.
+    follows it, up to the closing brace). Frames that begin alike may share one `members`. Embeddings are told so by all
+    hosts, each as an item of `data`, as OpenAI has them.
     """
 
     members: dict[str, Raw]
@@ -164,9 +165,12 @@ class Finished(ClientEvent, frozen=True, gc=False):
 
 
 class Onward(Untold, gc=False):
-    """The answer goes on in the answer to this further request to the same provider."""
+    """The answer goes on in the answer to this further request to the same provider. `works`: by more work, for which
+    the provider is paid: it is not begun for a client that has left.
+    """
 
     request: Outgoing
+    works: bool = False
 
 
 class Done(Untold, gc=False):

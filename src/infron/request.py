@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import NamedTuple
 
 from msgspec import Raw, Struct
 
@@ -28,12 +29,20 @@ class Preferences(Struct, frozen=True, kw_only=True):
 NO_WISHES = Preferences()
 
 
+class Prompt(NamedTuple):
+    """What is given to a model that is told nothing else. `tokens`: how many of it are given as numbers."""
+
+    texts: list[str]
+    tokens: int = 0
+
+
 class Request(Struct, frozen=True, kw_only=True, dict=True):
     """What the caller wants, said in one client API, which `api` names; `dialect`: another name for its answers' form.
 
     `include_usage`: counts at the end of a stream; None: neither asked for nor declined.
     `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to be replaced in
-    them, as a receipt names it. `conversation_of`: reads them. `size`: of the client's body, in bytes.
+    them, as a receipt names it. `conversation_of`: reads them. `prompt_of`: the same where nothing is a conversation.
+    `size`: of the client's body, in bytes.
     """
 
     api: str
@@ -50,6 +59,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     session_id: str | None = None
     service_tier: str | None = None  # it changes the price
     dialect: str = ""
+    prompt_of: Callable[[Mapping[str, Raw]], Prompt] | None = None
     kinds: frozenset[str] = frozenset()  # types of tools in it, which not every host of its own API takes
 
     @cached_property
@@ -64,7 +74,8 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that
     the wire has checked. `dropped`: names of what the caller sent and this provider cannot take: root members, and
     kinds of what is inside them (`messages.thinking`). `choices`: how many answers it asks for. `names`: of tools
-    that it had to rename: the host's name -> the caller's own. `delay`: seconds to wait first.
+    that it had to rename: the host's name -> the caller's own. `delay`: seconds to wait first. `further`: requests
+    whose answers go on with this one's, one after the other.
     """
 
     body: bytes = b""
@@ -75,3 +86,4 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     choices: int = 1
     names: dict[str, str] = {}
     delay: float = 0.0
+    further: tuple[Outgoing, ...] = ()

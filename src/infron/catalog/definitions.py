@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from infron.money import Price
 
+USUAL_WIRE = "openai-chat"
 OnDisconnect = Literal["cancel", "drain", "call"]
 Amount = str | int | float
 _NO_TOKENS = frozenset(("request", "search", "audio_second"))  # priced each, not by the million
@@ -193,13 +194,15 @@ NEEDLESS_QUIRKS = frozenset(("loose_tool_calls", "split_content"))
 
 
 class Also(Definition, frozen=True):
-    """A further wire that it speaks, at the same address and with the same key. `path`: empty where it does not.
+    """A further API whose clients it serves, at the same address and with the same key. `path`: empty: it does not.
 
-    `takes`: the types of tools that it knows there (empty = all): requests with others are put in its own wire.
-    `quirks`: where it differs from that wire; those of its own wire do not count there.
+    `wire`: in which it is asked for that (empty: the API's own) · `takes`: the types of tools that it knows there
+    (empty = all): requests with others are put in its own wire · `quirks`: where it differs from that wire; those of
+    its own wire do not count there.
     """
 
     path: str
+    wire: str = ""
     takes: list[str] = []
     quirks: Quirks = Quirks()
 
@@ -216,7 +219,8 @@ class Provider(Definition, frozen=True):
     `usage`: how token counts come in a stream: `ask` (only with `stream_options`), `try` (ask, and once more without
     if it refuses the field), `always` (unasked), `never`. `status` other than `operating` or `uncertain` means that no
     request is sent: `since` and `successor` say so to whoever asks. `api_key` comes from the configuration only.
-    `also`: wire -> how it is asked there: what clients of that API send goes on as it came.
+    `also`: client API -> how it is asked for that: on its own wire what clients send goes on as it came. `completes`:
+    its answers hold tokens, which have a price; embeddings have none.
     `bundled`: a process of the gateway serves it, which says itself where it listens.
     `retry_unanswered`: a request that crosses with the closing of the kept connection it is written to, so that nothing
     at all comes back, is sent once more.
@@ -226,12 +230,13 @@ class Provider(Definition, frozen=True):
     id: str
     name: str
     aliases: list[str] = []
-    wire: str = "openai-chat"
+    wire: str = USUAL_WIRE
     base_url: str | None = None
     version_path: str = ""
     chat_path: str = "/chat/completions"
     models_path: str | None = "/models"
     also: dict[str, Also] = {}
+    completes: bool = True
     auth: Auth = Auth()
     api_key: str | None = None
     headers: dict[str, str] = {}

@@ -22,6 +22,8 @@ from infron.catalog.aliases import Aliases
 from infron.catalog.definitions import (
     FLAT_QUIRKS,
     NEEDLESS_QUIRKS,
+    USUAL_WIRE,
+    Also,
     Definition,
     Model,
     Provider,
@@ -71,12 +73,12 @@ class Catalog:
         """The provider with this id, alias or display name, in any case."""
         return self.providers.get(self.alias.get(name.lower(), ""))
 
-    def speaking(self, provider: Provider, wire: str, kinds: Set[str]) -> Provider:
-        """The definition by which a client of this wire's API is served: that of a further wire of the provider, if it
-        has it and takes these types of tools there; else its own.
+    def speaking(self, provider: Provider, api: str, kinds: Set[str]) -> Provider:
+        """The definition by which a client of this API is served: that of a further wire of the provider, if it has
+        that and takes these types of tools there; else its own.
         """
-        also = self._also.get((provider.id, wire))
-        takes = provider.also[wire].takes if also else []
+        also = self._also.get((provider.id, api))
+        takes = provider.also[api].takes if also else []
         return also if also and (not takes or kinds <= set(takes)) else provider
 
     def usable(self, provider: Provider) -> ProviderEndpoint | str:
@@ -177,20 +179,22 @@ def load_catalog(
 
 
 def _also(providers: Iterable[Provider], wires: Mapping[str, Spoken]) -> dict[tuple[str, str], Provider]:
-    """By id and wire, how providers are asked on their further wires."""
-    spoken = ((provider, wire) for provider in providers for wire, also in provider.also.items() if also.path)
-    return {(provider.id, wire): _speaking(provider, wire, wires) for provider, wire in spoken}
+    """By id and client API, how providers are asked on their further wires."""
+    spoken = ((provider, api) for provider in providers for api, also in provider.also.items() if also.path)
+    return {(provider.id, api): _speaking(provider, provider.also[api], api, wires) for provider, api in spoken}
 
 
-def _speaking(provider: Provider, wire: str, wires: Mapping[str, Spoken]) -> Provider:
+def _speaking(provider: Provider, also: Also, api: str, wires: Mapping[str, Spoken]) -> Provider:
     """How it is asked on a further wire: by its address and its key, in that one's form."""
-    defaults, also = wires[wire].DEFAULTS, provider.also[wire]
+    wire = also.wire or api
+    defaults = wires[wire].DEFAULTS
     return msgspec.structs.replace(
         provider,
         wire=wire,
         chat_path=also.path,
         headers={**defaults.get("headers", {}), **provider.headers},
         usage=defaults.get("usage", provider.usage),
+        completes=defaults.get("completes", True),
         quirks=also.quirks,
         also={},
     )
@@ -212,6 +216,7 @@ def _merged(shipped: Table, over: Mapping[str, Any]) -> Table:
 
 
 def _defaults(wire: object, wires: Mapping[str, Spoken]) -> Table:
+    wire = USUAL_WIRE if wire is None else wire
     spoken = wires.get(wire) if isinstance(wire, str) else None
     return dict(spoken.DEFAULTS) if spoken is not None else {}
 
@@ -294,11 +299,11 @@ def _check_provider(
         url = urlsplit(base or "http://host")
         if url.scheme not in ("http", "https") or not url.netloc or url.query or url.fragment or "@" in url.netloc:
             raise _wrong(where, [*keys, field], "expected http(s)://host/path, without a key or a query", path)
-    for wire, also in provider.also.items():
-        if wire not in wires:
+    for api, also in provider.also.items():
+        if (wire := also.wire or api) not in wires:
             raise _wrong(where, [*keys, "also"], f"expected {any_of(sorted(wires))}, got {wire!r}", path)
         if also.path and not also.path.startswith("/"):
-            raise _wrong(where, [*keys, "also", wire], 'expected a path that starts with "/"', path)
+            raise _wrong(where, [*keys, "also", api], 'expected a path that starts with "/"', path)
     for field, template in (
         ("base_url", provider.base_url or ""),
         ("chat_path", provider.chat_path.replace("{model}", "")),

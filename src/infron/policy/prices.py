@@ -22,8 +22,8 @@ from infron.policy import tokens
 _SOURCE = f"genai-prices {genai_prices.__version__}"
 # Tiers that cost what the list says of a model, in the words of providers; `auto` may be served on any.
 STANDARD_TIERS = frozenset(("", "auto", "default", "standard", "standard_only", "on_demand"))
-# By identity, for the list's own objects live as long as it does, and by whether they cover media.
-_converted: dict[tuple[int, bool], tuple[ModelPrice, Price | None]] = {}
+# By identity, for the list's own objects live as long as it does, and by whether they cover media, and tokens said.
+_converted: dict[tuple[int, bool, bool], tuple[ModelPrice, Price | None]] = {}
 
 
 def warm(families: Iterable[str] = ("gpt",)) -> None:
@@ -58,12 +58,13 @@ def price_of(
         return None
     covers_media = not provider.quirks.answer.cost_path
     if service_tier and model.price_variants:
-        return _price(model.get_prices(at, {"service_tier": service_tier, "speed": service_tier}), covers_media)
+        tier = model.get_prices(at, {"service_tier": service_tier, "speed": service_tier})
+        return _price(tier, covers_media, provider.completes)
     prices = model.get_prices(at)
-    name = (id(prices), covers_media)
+    name = (id(prices), covers_media, provider.completes)
     known = _converted.get(name)
     if known is None:
-        known = _converted[name] = (prices, _price(prices, covers_media))
+        known = _converted[name] = (prices, _price(prices, covers_media, provider.completes))
     return known[1]
 
 
@@ -107,10 +108,15 @@ _OF_OTHERS = {
 }
 
 
-def _price(prices: ModelPrice, covers_media: bool) -> Price | None:
-    """A price of the list in picodollars, its tiers nested; None without a price for both prompt and completion."""
+def _price(prices: ModelPrice, covers_media: bool, completes: bool) -> Price | None:
+    """A price of the list in picodollars, its tiers nested; None without a price for both prompt and completion.
+
+    `completes`: answers hold tokens; else no price for those is needed.
+    """
     listed: dict[str, Decimal | TieredPrices | None] = prices.__dict__
     amounts = {kind: amount for kind, name in _OF_TOKENS.items() if (amount := listed.get(name)) is not None}
+    if not completes:
+        amounts["completion"] = Decimal(0)
     if "prompt" not in amounts or "completion" not in amounts:
         return None
     others = {

@@ -24,6 +24,7 @@ from infron.conversation import (
     ToolCall,
     ToolResult,
 )
+from infron.request import Prompt
 
 
 class Family(NamedTuple):
@@ -61,7 +62,7 @@ _PATTERNS = tuple(
         (r"qwen", "qwen"),
         (r"deepseek", "deepseek"),
         (r"gpt-oss|gpt-4o|gpt-4\.[1-9]|gpt-[5-9]|chatgpt|(^|/)o[1-9]", "gpt"),
-        (r"gpt-4|gpt-3|gpt-35", "gpt-4"),
+        (r"gpt-4|gpt-3|gpt-35|text-embedding-", "gpt-4"),
         (r"mi(ni)?stral|magistral|mixtral|codestral|devstral|pixtral", "mistral"),
         (r"glm", "glm"),
         (r"kimi|moonshot", "kimi"),
@@ -137,6 +138,11 @@ def count_prompt(asked: Conversation, family: str) -> int:
         if name not in _UNSAID:
             texts.extend(_strings(value))
     return extra + _count(texts, family)
+
+
+def count_given(given: Prompt, family: str) -> int:
+    """The tokens of what is given without any template around it."""
+    return given.tokens + _count(given.texts, family)
 
 
 def count_raw(fields: Mapping[str, Any], family: str) -> int:

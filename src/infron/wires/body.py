@@ -67,15 +67,20 @@ _NULL = Raw(b"null")
 
 
 def read(
-    body: bytes, api: str, conversation_of: Callable[[Mapping[str, Raw]], Conversation], *, holds: str = "messages"
+    body: bytes,
+    api: str,
+    conversation_of: Callable[[Mapping[str, Raw]], Conversation],
+    *,
+    holds: str = "messages",
+    numbers: bool = False,
 ) -> Request:
     """The request in a body of this API. Raises InvalidRequest that names the field or the place in the JSON.
 
-    `holds`: the field that must be there, for it holds what is said.
+    `holds`: the field that must be there, for it holds what is said. `numbers`: that may be given in tokens.
     Its fields are the root members byte for byte, but for halves of surrogate pairs, which no provider can be sent:
     they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
     """
-    fields, given, mended = _read_large(body, holds) if len(body) > LARGE else _read_small(body, holds)
+    fields, given, mended = _read_large(body, holds, numbers) if len(body) > LARGE else _read_small(body, holds)
     if b"null" in body:  # the same as absent, but hosts refuse it
         fields = {name: raw for name, raw in fields.items() if raw != _NULL}
     if not GATEWAY_FIELDS.isdisjoint(fields):
@@ -119,10 +124,10 @@ def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
     return _members(body), _checked(values, holds), mended
 
 
-def _read_large(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+def _read_large(body: bytes, holds: str, numbers: bool) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     """The same of a body of which nothing large is to be built: its large members are looked at from outside."""
-    body, mended = without_halves(body)
-    fields = large_members(body)
+    body, mended = without_halves(body, numbers=numbers)
+    fields = large_members(body, numbers=numbers)
     looked_at: dict[str, Any] = {}
     for name in {*_KINDS, holds, "models", "fallback_models"}:
         if (raw := fields.get(name)) is None:

@@ -29,6 +29,7 @@ class Decoder(Protocol):
     `cancel`: what must be sent to stop the work when the client leaves (definitions with `on_disconnect = "call"`).
     `headers`: those of the answer, set before its first byte is fed. `seed`: what no other answer has, of which the ids
     are made that calls lack.
+    `further`: requests whose answers go on with this one's; set before the first byte of all.
     """
 
     upstream_id: str | None
@@ -36,6 +37,7 @@ class Decoder(Protocol):
     choices: int
     finished: bool
     cancel: Outgoing | None
+    further: tuple[Outgoing, ...]
     headers: Headers
     seed: object
 

@@ -42,6 +42,7 @@ class AnswerDecoder:
         self.choices = 1
         self.finished = False
         self.cancel: Outgoing | None = None
+        self.further: tuple[Outgoing, ...] = ()
         self.headers: Headers = []
         self.seed: object = ""
         self._names: Mapping[str, str] = {}  # of tools: the host's -> the caller's own

@@ -24,6 +24,8 @@ MAX_DEPTH = 200  # of arrays and objects inside each other
 MAX_LARGE_DEPTH = 16  # of the large ones among them: each is scanned for itself
 # A body may have so many values: the first ones are free, beyond them each needs so many bytes of the body.
 FREE_VALUES, BYTES_A_VALUE, MAX_VALUES = 20_000, 12, 300_000
+# Of a body that is mostly numbers, such as tokens: these are small, and none is kept.
+BYTES_A_NUMBER, MAX_NUMBERS = 2, 1_000_000
 MAX_HALVES = 10_000  # of surrogate pairs, in all of a body
 
 TOO_DEEP = f"The body is nested too deeply: more than {MAX_DEPTH} arrays and objects."
@@ -132,8 +134,10 @@ class _Between(NamedTuple):
 class _Scan:
     """The scan of one body."""
 
-    def __init__(self, size: int) -> None:
-        self._values = min(MAX_VALUES, FREE_VALUES + size // BYTES_A_VALUE)  # that may still begin
+    def __init__(self, size: int, *, numbers: bool = False) -> None:
+        """`numbers`: it may be mostly numbers."""
+        each, most = (BYTES_A_NUMBER, MAX_NUMBERS) if numbers else (BYTES_A_VALUE, MAX_VALUES)
+        self._values = min(most, FREE_VALUES + size // each)  # that may still begin
         self._strings = 2 * self._values  # each is a value, or the name of one
         self._known: dict[bytes, _Between] = {}
 
@@ -161,19 +165,19 @@ class _Scan:
             raise InvalidRequest(_TOO_MANY)
 
 
-def large_members(body: bytes) -> dict[str, Raw]:
+def large_members(body: bytes, *, numbers: bool = False) -> dict[str, Raw]:
     """The members of the object that a large body is, each as it stands there. The whole body is checked.
 
-    Raises InvalidRequest.
+    `numbers`: it may be mostly numbers. Raises InvalidRequest.
     """
     check_utf8(body)
     text = trimmed(memoryview(body))
     if _kind(text) != b"{":
         raise InvalidRequest("The body must be a JSON object.")
-    return _members_of(text, 0, _Scan(len(body)))
+    return _members_of(text, 0, _Scan(len(body), numbers=numbers))
 
 
-def without_halves(body: bytes) -> tuple[bytes, tuple[str, ...]]:
+def without_halves(body: bytes, *, numbers: bool = False) -> tuple[bytes, tuple[str, ...]]:
     """A large body with U+FFFD for each half of a surrogate pair, and the names of the members that held some.
 
     Raises InvalidRequest.
@@ -184,7 +188,7 @@ def without_halves(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     names: list[str] = []
     kept: list[bytes] = [b"{"]
     left = MAX_HALVES
-    for start, end in _children(text, _Scan(len(body))):
+    for start, end in _children(text, _Scan(len(body), numbers=numbers)):
         before = left
         for _, piece in pieces(text[start:end]):
             done = 0

@@ -144,7 +144,7 @@ class Attempt(AnswerReader):
         if outgoing.names:
             self.decoder.rename(outgoing.names)
         self._choices, self.dropped = outgoing.choices, outgoing.dropped
-        self.decoder.expected = outgoing.choices
+        self.decoder.expected, self.decoder.further = outgoing.choices, outgoing.further
         if self.dropped and "service_tier" in self.dropped:
             self.meter.serve("default")
         return outgoing

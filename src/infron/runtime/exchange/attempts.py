@@ -43,6 +43,9 @@ class Lifecycle(Protocol):
     def drained(self, content: bool, /) -> bool:
         """More of an answer has come whose client left: whether it is read on."""
 
+    def cut_drain(self, clause: str, /) -> None:
+        """An answer whose client left is read no further, for this reason."""
+
 
 class Attempts:
     """`current`: the one at hand, the last of all. `failed`: those before it. What comes of those is nobody's.
@@ -167,7 +170,10 @@ class Attempts:
                 self.fail(end.error)
         elif isinstance(end, Onward):
             attempt.release()
-            if self._exchange.state.phase is not _DRAINING or self._exchange.drained(False):
+            if end.works and self._exchange.state.phase is _DRAINING:
+                attempt.meter.fully_sent = True
+                self._exchange.cut_drain("cut short: what is left was not asked for")
+            elif self._exchange.state.phase is not _DRAINING or self._exchange.drained(False):
                 attempt.go_on(end.request)
         elif not attempt.decoder.finished:
             self.fail(attempt.unavailable("ended the stream before the answer was finished"))
@@ -253,6 +259,8 @@ class _Settled:
     def said_again(self) -> None: ...
     def drained(self, content: bool, /) -> bool:
         return False
+
+    def cut_drain(self, clause: str, /) -> None: ...
 
 
 _SETTLED = _Settled()

@@ -114,9 +114,9 @@ class Exchange:
 
     def _drain_claimed(self, verdict: Verdict) -> None:
         if isinstance(verdict, Refused):
-            self._cut_drain(f"cut short: {verdict.reason}")
+            self.cut_drain(f"cut short: {verdict.reason}")
 
-    def _cut_drain(self, clause: str) -> None:
+    def cut_drain(self, clause: str) -> None:
         if self.state.phase is Phase.DRAINING:
             self.departure.add(clause)
             self.take(Input.DEADLINE)
@@ -130,7 +130,7 @@ class Exchange:
             else:
                 self.take(Input.DEADLINE)
         elif departure.can_stop(attempt):
-            self._cut_drain("then told to stop")
+            self.cut_drain("then told to stop")
         return self.state.phase is not _SETTLED
 
     def client_paused(self) -> None:
@@ -195,7 +195,7 @@ class Exchange:
             case Due.END:
                 self.attempts.end_here()
             case Due.DRAIN_OVER:
-                self._cut_drain(f"cut short after {config.drain.seconds:g} s")
+                self.cut_drain(f"cut short after {config.drain.seconds:g} s")
             case Due.TOTAL_OVER:
                 self.take(Input.DEADLINE, deadlines.overdue(kind, config.timeouts, provider))
             case Due.READER:

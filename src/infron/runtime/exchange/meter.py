@@ -94,6 +94,8 @@ class Meter:
 
     def _prompt(self, family: str) -> int:
         """What a client of the provider's own API says may hold more than a conversation knows: then all is counted."""
+        if (given := self._request.prompt_of) is not None:
+            return tokens.count_given(given(self._request.fields), family)
         try:
             asked = self._request.conversation
         except InfronError:

@@ -21,7 +21,7 @@ class Prices:
     def __init__(self, catalog: Catalog, loop: asyncio.AbstractEventLoop) -> None:
         self._catalog = catalog
         self._loop = loop
-        self._known: dict[tuple[str, str, str], tuple[float, Price | None]] = {}
+        self._known: dict[tuple[str, str, str, str], tuple[float, Price | None]] = {}
 
     def of(self, candidate: Candidate, tier: str | None) -> Price | None:
         """What this candidate's tokens cost now on a service tier; None if nobody says.
@@ -29,7 +29,7 @@ class Prices:
         Prices depend on the hour: none is kept long.
         """
         tier = prices.tier_of(tier)
-        name = (candidate.provider.id, candidate.provider_model, tier)
+        name = (candidate.provider.id, candidate.provider.wire, candidate.provider_model, tier)
         now = self._loop.time()
         known = self._known.get(name)
         if known is None or now > known[0]:
