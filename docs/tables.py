@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 
+import msgspec
+
 from infron import errors
-from infron.catalog.definitions import Fact, Provider
+from infron.catalog.definitions import Also, Fact, Provider
 from infron.catalog.endpoint import lacking
 from infron.catalog.load import load_catalog
 from infron.settings import settings
@@ -51,7 +53,10 @@ def providers() -> Iterator[str]:
         where = f"`{provider.base_url}{provider.chat_path}`"
         also = f" (also {names})" if names else ""
         yield f"`{provider.id}`{also}, wire `{provider.wire}`: {where}."
+        usual = PROVIDER_WIRES[provider.wire].DEFAULTS.get("also", {})
         for wire, more in provider.also.items():
+            if not more.path or (wire in usual and msgspec.convert(usual[wire], Also) == more):
+                continue
             only = f", with tools of the types {', '.join(f'`{kind}`' for kind in more.takes)}" if more.takes else ""
             yield f"Clients of the API of `{wire}` are passed on{only}: `{provider.base_url}{more.path}`."
         yield f"Needed in the environment: {'; '.join(_needed(provider))}."

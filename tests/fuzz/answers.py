@@ -22,6 +22,9 @@ from infron.wires.openai.chat.encoder import DONE
 ASKED = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"input":"Hi","max_tokens":9,"stream":true}'
 MOST_HELD = 300_000  # bytes that a decoder may hold beside what a frame may have
 
+# APIs without streams: their answers go to their own clients alone.
+EMBEDDING = frozenset(wire for wire in PROVIDER_WIRES if wire.endswith("-embeddings"))
+
 End = (Done, Failed, Onward)
 
 
@@ -101,7 +104,7 @@ PREDICTION = b'{"id":"p1","status":"starting","urls":{"stream":"https://stream.r
 def check_told(row: Provider, events: list[Event], verbatim: bool) -> None:
     """Every event to clients of each API that can be told of them, in frames and in one JSON."""
     for name, api in CLIENT_WIRES.items():
-        if verbatim and name != row.wire:
+        if (verbatim and name != row.wire) or (name in EMBEDDING) != (row.wire in EMBEDDING):
             continue
         asked = api.parse(ASKED, [])
         encoder, accumulator = api.Encoder("gen-1", 1, asked), api.Accumulator("gen-1", 1, asked)
@@ -120,7 +123,7 @@ def check_told(row: Provider, events: list[Event], verbatim: bool) -> None:
                 accumulator.add(event)
         frames += [encoder.usage(billed), encoder.close()]
         valid(accumulator.answer(billed), "the whole answer")
-        if name in PROVIDER_WIRES:  # the other side of it reads our own stream
+        if name in PROVIDER_WIRES and name not in EMBEDDING:  # the other side of it reads our own stream
             read = PROVIDER_WIRES[name].Decoder(row, 16 << 20, KEY, False).feed(b"".join(frames))
             promise(isinstance(read[-1], Done), "our own stream has no end")
 

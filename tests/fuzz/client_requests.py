@@ -124,6 +124,15 @@ MODELS = {
     "cloudflare": ("@cf/meta/llama-3.1-8b-instruct",),
     "cohere": ("command-a-03-2025",),
     "openai-responses": ("gpt-5.2",),
+    "openai-embeddings": ("text-embedding-3-small",),
+    "cohere-embeddings": ("embed-v4.0",),
+    "gemini-embeddings": ("gemini-embedding-001",),
+    "vertex-embeddings": ("gemini-embedding-001", "text-embedding-005"),
+    "bedrock-embeddings": (
+        "amazon.titan-embed-text-v2:0",
+        "cohere.embed-v4:0",
+        "amazon.nova-2-multimodal-embeddings-v1:0",
+    ),
     "gemini": ("gemini-3-pro-preview", "gemini-2.5-flash", "gemma-3-27b-it"),
     "replicate": ("openai/gpt-5", "meta/meta-llama-3-70b-instruct", "deployments/a/b"),
 }
@@ -202,8 +211,10 @@ RESPONSES = {
     "provider": {"order": ["x"]}, "models": ["c/d"],
 }  # fmt: skip
 SIMPLE = {"model": "a/b", "input": "Hi", "instructions": [{"role": "user", "content": "x"}], "tool_choice": "required"}
+EMBED = {"model": "a/b", "input": ["Hi", "Ho"], "encoding_format": "base64", "dimensions": 256, "user": "ann"}
 BODIES: dict[str, tuple[Any, ...]] = {
-    "openai-chat": (CHAT,), "anthropic": (MESSAGES,), "openai-responses": (RESPONSES, SIMPLE)
+    "openai-chat": (CHAT,), "anthropic": (MESSAGES,), "openai-responses": (RESPONSES, SIMPLE),
+    "openai-embeddings": (EMBED, {**EMBED, "input": "Hi"}, {**EMBED, "input": [1, 2]}, {**EMBED, "input": [[1], [2]]}),
 }  # fmt: skip
 
 

@@ -164,6 +164,11 @@ STREAMS: dict[str, tuple[bytes, ...]] = {
     ),
     "cloudflare": (b'data: {"response":"hi"}\n\ndata: {"response":"","usage":@}\n\n', b"data: [DONE]\n\n"),
     "replicate": (b'{"id":"p1","status":"succeeded","output":["hi"],"metrics":@}',),
+    "cohere-embeddings": (b'{"embeddings":[[0.5]],"meta":{"billed_units":@}}',),
+    "gemini-embeddings": (b'{"embeddings":[{"values":[0.5]}],"usageMetadata":@}',),
+    "vertex-embeddings": (b'{"predictions":[{"embeddings":{"values":[0.5],"statistics":@}}]}',),
+    "bedrock-embeddings": (b'{"embedding":[0.5],"inputTextTokenCount":@}',),
+    "openai-embeddings": (b'{"object":"list","data":[{"embedding":[0.5]}],"usage":@}',),
     "openai-responses": (
         b'data: {"type":"response.output_text.delta","output_index":0,"delta":"hi"}\n\n',
         b'data: {"type":"response.completed","response":{"status":"completed","usage":@}}\n\n',
@@ -213,7 +218,9 @@ RESPONSES = {
 REPORTS: dict[str, Any] = {
     "openai-chat": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI, "bedrock": BEDROCK, "cohere": COHERE,
     "cloudflare": OPENAI, "replicate": {"input_token_count": 100, "output_token_count": 50, "predict_time": 1.5},
-    "openai-responses": RESPONSES,
+    "openai-responses": RESPONSES, "openai-embeddings": OPENAI,
+    "cohere-embeddings": COUNTS, "gemini-embeddings": GEMINI, "vertex-embeddings": {"token_count": 50},
+    "bedrock-embeddings": {"inputTextTokenCount": 50},
 }  # fmt: skip
 NUMBERS = b'1e400 NaN -Infinity 1.5 50.0 -1 1099511627777 1e12 0 true null [] "50" 1%b'.replace(
     b"%b", b"0" * 400

@@ -6,22 +6,32 @@ A wire is a module or a package that keeps one side of `contract`, or both.
 from __future__ import annotations
 
 from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, openrouter, replicate
+from infron.wires.bedrock import embeddings as bedrock_embeddings
+from infron.wires.cohere import embeddings as cohere_embeddings
 from infron.wires.contract import ClientWire, ProviderWire
+from infron.wires.gemini import embeddings as gemini_embeddings
+from infron.wires.gemini import vertex_embeddings
 from infron.wires.openai import chat as openai_chat
+from infron.wires.openai import embeddings as openai_embeddings
 from infron.wires.openai import responses as openai_responses
 
 PROVIDER_WIRES: dict[str, ProviderWire] = {
     "openai-chat": openai_chat,
     "openai-responses": openai_responses,
+    "openai-embeddings": openai_embeddings,
     "anthropic": anthropic,
     "bedrock": bedrock,
+    "bedrock-embeddings": bedrock_embeddings,
     "cloudflare": cloudflare,
     "cohere": cohere,
+    "cohere-embeddings": cohere_embeddings,
     "gemini": gemini,
+    "gemini-embeddings": gemini_embeddings,
+    "vertex-embeddings": vertex_embeddings,
     "replicate": replicate,
 }
 CLIENT_WIRES: dict[str, ClientWire] = {
-    wire.NAME: wire for wire in (openai_chat, openai_responses, anthropic, openrouter)
+    wire.NAME: wire for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, openrouter)
 }
 # Each path below `/v1` stands below `/api/v1` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {

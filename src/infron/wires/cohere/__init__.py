@@ -4,7 +4,11 @@ from infron.wires.cohere.decoder import MEDIA_TYPE, Decoder, parse_error
 from infron.wires.cohere.request import encode_request
 from infron.wires.whole import by_member
 
-DEFAULTS = {"chat_path": "/v2/chat", "usage": "always"}
+DEFAULTS = {
+    "chat_path": "/v2/chat",
+    "usage": "always",
+    "also": {"openai-embeddings": {"wire": "cohere-embeddings", "path": "/v2/embed"}},
+}
 CAN_CALL = False
 whole_request = by_member
 

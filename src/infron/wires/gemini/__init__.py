@@ -12,6 +12,7 @@ DEFAULTS = {
     "models_path": "/models?pageSize=1000",
     "auth": {"header": "x-goog-api-key", "scheme": ""},
     "usage": "always",
+    "also": {"openai-embeddings": {"wire": "gemini-embeddings", "path": "/models/{model}:batchEmbedContents"}},
 }
 CAN_CALL = False
 whole_request = partial(by_address, streams=":streamGenerateContent?alt=sse", whole=":generateContent")

@@ -8,7 +8,11 @@ from infron.wires.openai.chat.neutral import Decoder
 from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
 from infron.wires.whole import by_member
 
-DEFAULTS = {"chat_path": "/chat/completions", "usage": "try"}
+DEFAULTS = {
+    "chat_path": "/chat/completions",
+    "usage": "try",
+    "also": {"openai-embeddings": {"path": "/embeddings"}},
+}
 CAN_CALL = False
 ID_HEADER = b""
 whole_request = by_member
