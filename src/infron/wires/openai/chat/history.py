@@ -121,6 +121,8 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     if not (quirks.strip or quirks.roles or quirks.reasoning or quirks.system_first) and _are_plain(messages):
         return False
     said = bytes(view)
+    if said.find(b'"tool') >= 0:  # what agents send: the other signs need not be looked for
+        return True
     if says_any(said, _SIGNS) or (says_any(said, _ASSISTANT) and says_any(said, _SIGNS_OF_ANSWERS)):
         return True
     if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
@@ -183,8 +185,9 @@ def _fit_calls(said: Said, ids: CallIds, renamed: dict[str, str], takes: Collect
             function["arguments"], changed = whole, True
     if changed:
         said.put("tool_calls", said.calls)
-    if said.role == "tool" and isinstance(id := _decode(said.members.get("tool_call_id", _NULL)), str):
+    if isinstance(id := said.result, str):
         if (ours := ids.of_result(id)) != id:
+            said.result = ours
             said.put("tool_call_id", ours)
         if isinstance(name := _decode(said.members.get("name", _NULL)), str) and name in renamed:
             said.put("name", renamed[name])
@@ -204,7 +207,8 @@ def _give_thoughts(said: Said, name: str) -> None:
 def _fit_form(said: Said, quirks: MessageQuirks, lost: set[str]) -> None:
     """What the definition says of every message."""
     members = said.members
-    for name in [name for name in members if _is_refused(name, members[name], quirks)]:
+    usual = members.keys() <= _USUAL and not quirks.strip and (said.calls or "tool_calls" not in members)
+    for name in () if usual else [name for name in members if _is_refused(name, members[name], quirks)]:
         if name in _THOUGHT and members[name] not in _EMPTY:
             lost.add("messages.thinking")
         del members[name]
@@ -228,6 +232,9 @@ def _fit_form(said: Said, quirks: MessageQuirks, lost: set[str]) -> None:
             said.put("content", parts)
     if quirks.plain_content and isinstance(content, Raw) and (plain := _plain(content)) is not None:
         said.put("content", plain)
+
+
+_USUAL = frozenset(("content", "role", "tool_call_id", "tool_calls"))  # of which every host takes what is no null
 
 
 def _is_refused(name: str, value: Any, quirks: MessageQuirks) -> bool:

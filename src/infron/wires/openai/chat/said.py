@@ -18,13 +18,17 @@ _NULL = Raw(b"null")
 
 
 class Said:
-    """One message: its members as they came, and those that were looked into. `changed`: it has to be written anew."""
+    """One message: its members as they came, and those that were looked into. `changed`: it has to be written anew.
+
+    `calls`: of a message of the model. `result`: the call that a message of a tool answers, as it names it.
+    """
 
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
         self.members: dict[str, Any] = dict(members_of(raw))
         self.role = str(_decode(self.members.get("role", _NULL)))
         self.calls = self._list("tool_calls") if self.role == "assistant" else []
+        self.result: Any = _decode(self.members.get("tool_call_id", _NULL)) if self.role == "tool" else None
         self.changed = False
 
     def _list(self, name: str) -> list[Any]:

@@ -27,11 +27,8 @@ def with_results(messages: list[Said], lost: set[str]) -> list[Said]:
     """Behind each message with calls its results, one for each, and nothing else between them."""
     if not any(said.calls or said.role == "tool" for said in messages):
         return messages
-    calls = [[call for call in said.calls if isinstance(call.get("id"), str)] for said in messages]
-    history = [
-        pairing.Said(said.role == "assistant", [call["id"] for call in known], _results_in(said))
-        for said, known in zip(messages, calls, strict=True)
-    ]
+    calls = [[c for c in said.calls if isinstance(c.get("id"), str)] if said.calls else said.calls for said in messages]
+    history = [_read(said, known) for said, known in zip(messages, calls, strict=True)]
     plan = arranged(history, ordered=False, merged=False)
     if plan is None:
         return messages
@@ -52,11 +49,15 @@ def with_results(messages: list[Said], lost: set[str]) -> list[Said]:
     return out
 
 
-def _results_in(said: Said) -> list[str]:
-    if said.role != "tool":
-        return []
-    id = _value(said, "tool_call_id")
-    return [id] if isinstance(id, str) else [""]
+_SAID, _ASKED = pairing.Said(model=True), pairing.Said(model=False)  # without calls and results
+
+
+def _read(said: Said, calls: list[Any]) -> pairing.Said:
+    if said.role == "assistant":
+        return pairing.Said(True, [call["id"] for call in calls]) if calls else _SAID
+    if said.role == "tool":
+        return pairing.Said(False, (), [said.result if isinstance(said.result, str) else ""])
+    return _ASKED
 
 
 def _as_text(said: Said) -> Said:
@@ -119,7 +120,11 @@ def that_say_something(messages: list[Said], quirks: MessageQuirks) -> list[Said
 
 def _fill(said: Said, quirks: MessageQuirks) -> bool:
     """Put right what says nothing; whether the message has to stay."""
-    for name in ("audio", "function_call", "tool_calls"):
+    content = said.members.get("content")
+    says = isinstance(content, Raw) and len(memoryview(content)) > _LEAST
+    if says and not quirks.no_empty and (said.calls or said.members.keys().isdisjoint(_EMPTY)):
+        return True
+    for name in _EMPTY:
         if name in said.members and _value(said, name) in (None, []):
             del said.members[name]
             said.changed = True
@@ -142,6 +147,7 @@ def _fill(said: Said, quirks: MessageQuirks) -> bool:
 
 
 NOTHING = "(nothing)"
+_EMPTY = ("audio", "function_call", "tool_calls")  # that hosts refuse where there is nothing in them
 _LEAST = len(b"null")  # bytes of content that may say nothing
 
 
