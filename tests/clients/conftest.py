@@ -52,14 +52,14 @@ class Program:
     async def until(self, words: str) -> None:
         assert self.process.stdout is not None
         while words.encode() not in self.output:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 data = await self.process.stdout.read(4_096)
             assert data, f"{words!r} did not come: {self.output.decode()!r}\n{await self._errors()}"
             self.output += data
 
     async def end(self) -> str:
         """All that it wrote, once it has ended well."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             rest, errors = await self.process.communicate()
         assert self.process.returncode == 0, errors.decode()
         assert errors == b""

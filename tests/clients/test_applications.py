@@ -51,7 +51,7 @@ class Turn(NamedTuple):
 
     async def outcomes(self) -> list[str]:
         """Of the exchanges of the turn, once they are settled, in their order."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self.running.context.registry.idle.wait()
         found = [await receipt(self.running.port, id) for id in await entries(self.running)]
         return [one["outcome"] for one in found]

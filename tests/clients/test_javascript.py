@@ -73,8 +73,8 @@ async def test_it_shows_an_error_before_the_stream(stage, start, node, packages,
 async def test_cancelling_stops_the_provider(stage, start, node, packages, program):
     there = await stage([ROLE, text("one"), Pause(0.05), text("STOP"), Wait(asyncio.Event())])
     client = await run(start, node, packages, program, there)
-    call = await asyncio.wait_for(there.provider.called(), 10)
-    await asyncio.wait_for(call.closed.wait(), 10)
+    call = await asyncio.wait_for(there.provider.called(), 30)
+    await asyncio.wait_for(call.closed.wait(), 30)
     output = await client.end()
     assert seen(output, "text") == ["one", "STOP"]
     assert seen(output, "error") == []

@@ -122,7 +122,7 @@ async def test_leaving_the_loop_stops_the_provider(stage, client_of):
             if chunk.choices[0].delta.content:
                 break
     call = await there.provider.called()
-    await asyncio.wait_for(call.closed.wait(), 10)
+    await asyncio.wait_for(call.closed.wait(), 30)
 
 
 async def test_a_timeout_of_its_own_before_the_first_token_stops_the_provider(stage, client_of):
@@ -130,7 +130,7 @@ async def test_a_timeout_of_its_own_before_the_first_token_stops_the_provider(st
     with pytest.raises(openai.APITimeoutError):
         await client_of(there, timeout=0.3).chat.completions.create(**QUESTION, stream=True)
     call = await there.provider.called()
-    await asyncio.wait_for(call.closed.wait(), 10)
+    await asyncio.wait_for(call.closed.wait(), 30)
 
 
 @pytest.mark.parametrize(

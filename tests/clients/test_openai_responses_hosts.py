@@ -284,7 +284,7 @@ async def test_responses_whose_client_leaves_are_cancelled_at_their_host() -> No
             if event.type == "response.output_text.delta":
                 break
         await stream.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await provider.calls[0].closed.wait()
         told = await settled(running, id)
     assert told["outcome"] == "cancelled"

@@ -53,8 +53,8 @@ async def test_the_streaming_program_prints_every_word_as_it_comes(stage, start,
 async def test_the_cancelling_program_stops_the_provider(stage, start, tmp_path, interpreter, language):
     there = await stage([ROLE, text("Once"), Wait(asyncio.Event())])
     program = await start(interpreter, written(f"cancel.{language}", there.base_url, tmp_path))
-    call = await asyncio.wait_for(there.provider.called(), 10)
-    await asyncio.wait_for(call.closed.wait(), 10)
+    call = await asyncio.wait_for(there.provider.called(), 30)
+    await asyncio.wait_for(call.closed.wait(), 30)
     await program.end()
     await asyncio.wait_for(there.running.context.registry.idle.wait(), 5)
 
@@ -63,6 +63,6 @@ async def test_the_cancelling_program_stops_the_provider_at_a_comment(stage, sta
     """It hangs up at the first line, which may be a comment that came before the provider has answered."""
     there = await stage([Wait(asyncio.Event())], keepalive={"first_seconds": 0.1, "every_seconds": 0.1})
     program = await start(sys.executable, written("cancel.py", there.base_url, tmp_path))
-    call = await asyncio.wait_for(there.provider.called(), 10)
-    await asyncio.wait_for(call.closed.wait(), 10)
+    call = await asyncio.wait_for(there.provider.called(), 30)
+    await asyncio.wait_for(call.closed.wait(), 30)
     await program.end()

@@ -232,7 +232,7 @@ def priced(prompt: int, completion: int) -> int:
 
 async def true(condition: Callable[[], Any]) -> None:
     """Wait until it holds: for what has no event of its own."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.002)
 
@@ -327,7 +327,7 @@ async def assert_streamed(running: RunningGateway, row: Provider, shape: Shape) 
 
 
 async def assert_cancelled(running: RunningGateway, host: Simulated, call: Call, exchange: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await call.closed.wait()
     found = await receipt(running, exchange)
     assert (found["outcome"], found["cancelled"], found["estimated"]) == ("cancelled", True, True)

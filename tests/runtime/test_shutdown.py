@@ -29,7 +29,7 @@ pytestmark = pytest.mark.heavy
 
 
 async def is_draining(gateway: Gateway) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while (ready := await get(gateway.port, "/readyz")).status == 200:
             pass
     assert ready.status == 503
@@ -146,7 +146,7 @@ async def test_two_workers_are_one_gateway(tmp_path: Path) -> None:
             found = [line.rpartition(" ") for line in lines if line.startswith("infron_exchanges_total")]
             return {name: float(value) for name, _, value in found}
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while sum((await summed()).values()) < 8:
                 await asyncio.sleep(0.1)
         assert sum((await summed()).values()) == 8

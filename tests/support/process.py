@@ -46,7 +46,7 @@ class Gateway:
     async def ready(self) -> None:
         """Wait until it answers."""
         assert self.process.stdout is not None
-        url = (await within(self.process.stdout.readline(), 10)).decode().strip()
+        url = (await within(self.process.stdout.readline(), 30)).decode().strip()
         assert url, self.said()
         self.port = int(url.rpartition(":")[2])
 
@@ -55,7 +55,7 @@ class Gateway:
 
     async def ended(self) -> int:
         """The exit code."""
-        code: int = await within(self.process.wait(), 10)
+        code: int = await within(self.process.wait(), 30)
         return code
 
     def said(self) -> str:

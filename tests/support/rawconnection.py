@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-BOUND = 15.0  # seconds that no wait may take
+BOUND = 30.0  # seconds that no wait may take
 CHAT = "/v1/chat/completions"
 QUESTION = {"model": "mock/any", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 

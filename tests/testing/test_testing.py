@@ -258,7 +258,7 @@ async def streamed(voice: Voice, script: Any, seen: asyncio.Event | None = None)
     """What a caller gets; `seen` is set once content is there (before that a failure would change the status)."""
     body = request(voice, stream=True, stream_options={"include_usage": True})
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(30),
         behind(voice, script) as (_, running),
         Client(running.port, "POST", "/v1/chat/completions", body) as client,
     ):
@@ -344,7 +344,7 @@ async def test_disconnect_reaches_the_provider_as_its_definition_says(wire: str)
     voice, never = speak(wire), asyncio.Event()
     script = voice.plays([voice.start(), voice.text("Hello"), Wait(never)])
     body = request(voice, stream=True)
-    async with asyncio.timeout(10), behind(voice, script) as (provider, running):
+    async with asyncio.timeout(30), behind(voice, script) as (provider, running):
         async with Client(running.port, "POST", "/v1/chat/completions", body) as client:
             while b"Hello" not in await client.reader.readline():
                 pass

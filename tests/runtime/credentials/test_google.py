@@ -292,7 +292,7 @@ def told(tokens: GoogleTokens, now: float) -> str | None:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
 

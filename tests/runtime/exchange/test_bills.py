@@ -244,7 +244,7 @@ async def test_key_with_a_limit_is_served_by_the_candidates_whose_price_is_known
 
 
 async def receipt_of(port: int, client: Client, secret: str) -> dict[str, Any]:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         while True:
             answer = await get(port, f"/v1/generation?id={client.id}", f"authorization: Bearer {secret}")
             found: dict[str, Any] = json.loads(answer.received)["data"]

@@ -33,7 +33,7 @@ async def test_each_is_asked_at_its_time_and_never_before_it() -> None:
     for due, member in members.items():
         clock.add(member, now + due)
     for due, member in members.items():
-        await asyncio.wait_for(member.event.wait(), 10)
+        await asyncio.wait_for(member.event.wait(), 30)
         assert due <= member.asked[0] - now <= due + 2 * WIDTH + SLACK
         assert len(member.asked) == 1
 
@@ -44,7 +44,7 @@ async def test_who_is_removed_is_not_asked() -> None:
     clock.add(removed, loop.time() + 0.05)
     clock.add(other, loop.time() + 0.15)
     clock.remove(removed)
-    await asyncio.wait_for(other.event.wait(), 10)
+    await asyncio.wait_for(other.event.wait(), 30)
     assert removed.asked == []
 
 
@@ -55,9 +55,9 @@ async def test_hastening_brings_a_time_forward_and_never_back() -> None:
     clock.hasten(early, now + 0.1)
     clock.add(late, now + 0.2)
     clock.hasten(late, now + 60)
-    await asyncio.wait_for(early.event.wait(), 10)
+    await asyncio.wait_for(early.event.wait(), 30)
     assert early.asked[0] - now <= 0.1 + 2 * WIDTH + SLACK
-    await asyncio.wait_for(late.event.wait(), 10)
+    await asyncio.wait_for(late.event.wait(), 30)
     assert late.asked[0] - now <= 0.2 + 2 * WIDTH + SLACK
 
 
@@ -76,7 +76,7 @@ async def test_one_that_fails_stops_nobody_else() -> None:
     clock.add(broken, loop.time() + 0.05)
     clock.add(other, loop.time() + 0.05)
     for _ in range(3):
-        await asyncio.wait_for(other.event.wait(), 10)
+        await asyncio.wait_for(other.event.wait(), 30)
         other.event.clear()
     assert len(other.asked) == 3
     assert isinstance(reported[0]["exception"], ValueError)

@@ -90,7 +90,7 @@ async def test_a_client_that_leaves_after_the_finish_reason_waits_no_longer_than
         (exchange,) = running.context.registry.running()
         await true(lambda: exchange.attempts.current.finished_at)
         client.close()
-        await within(running.context.registry.idle.wait(), 10)
+        await within(running.context.registry.idle.wait(), 30)
         found = await settled(running, client.id)
     assert (found["outcome"], found["estimated"]) == ("drained", True)
 
@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_between_finish_reasons_stops_an_answer_that_
         client.close()
         await true(lambda: exchange.departure.at)
         left.set()
-        await within(provider.calls[0].closed.wait(), 10)
+        await within(provider.calls[0].closed.wait(), 30)
         found = await settled(running, client.id)
     assert found["outcome"] == "cancelled"
     assert found["on_disconnect"].startswith("drain: the answer was complete already; it went on, so cancel: ")
@@ -232,7 +232,7 @@ async def test_usage_is_waited_for_after_the_end_no_longer_than_before_it() -> N
         ScriptedProvider([ROLE, text("Hello"), FINISH, DONE, Wait(NEVER())]) as provider,
         gateway(providers={"mock": provider.row()}) as running,
     ):
-        words, client = await within(read(running.port), 10)
+        words, client = await within(read(running.port), 30)
         found = await settled(running, client.id)
     assert (words, found["outcome"], found["estimated"]) == ("Hello", "completed", True)
 

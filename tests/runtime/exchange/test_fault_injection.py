@@ -141,7 +141,7 @@ class Stage:
 
     async def idle(self) -> None:
         """Everything is settled, and what was asked for meanwhile has come."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             await self.context.registry.idle.wait()
         for _ in range(3):
             await asyncio.sleep(0)
@@ -248,7 +248,7 @@ async def test_an_exchange_ends_however_deep_its_usage_report_is_nested(stream: 
             client = await (await ask(there.port, stream=stream, stream_options={"include_usage": True})).head()
             body = await client.rest()
             assert body.endswith(b"data: [DONE]\n\n" if stream and client.status == 200 else b"}")
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 await there.context.registry.idle.wait()
             found = await receipt(there.port, client.id)
             assert found["outcome"] == ("failed" if b'"error"' in body else "completed")

@@ -224,7 +224,7 @@ async def test_no_first_token_in_time_is_a_504_and_timed_out() -> None:
     ):
         client = await (await ask(running.port)).head()
         error = await client.error()
-        await within((await provider.called()).closed.wait(), 10)
+        await within((await provider.called()).closed.wait(), 30)
         found = await settled(running, client.id)
     assert (client.status, error["metadata"]["status"], error["metadata"]["error_type"]) == (504, 504, "timeout")
     assert "no content within 0.1 s" in error["message"]
@@ -292,7 +292,7 @@ async def test_the_total_time_ends_a_stream_that_never_stalls() -> None:
     ):
         client = await (await ask(running.port)).head()
         await client.rest()
-        await within((await provider.called()).closed.wait(), 10)
+        await within((await provider.called()).closed.wait(), 30)
         found = await settled(running, client.id)
     *_, last, done = client.frames()
     assert (last["error"]["metadata"]["status"], last["error"]["metadata"]["error_type"], done) == (
@@ -343,7 +343,7 @@ async def test_a_reader_that_takes_nothing_pauses_the_provider_and_is_gone_after
         (exchange,) = running.context.registry.running()
         await true(lambda: exchange.pace.paused_at)
         unsent = exchange.delivery.responder.unsent()
-        await within(call.closed.wait(), 10)
+        await within(call.closed.wait(), 30)
         found = await settled(running, client.id)
         assert call.sent < 20 << 20, "the provider was not paused"
         assert unsent < 1 << 20, "what the reader does not take piles up"

@@ -116,7 +116,7 @@ async def test_endpoint_with_a_body_is_asked_by_who_may_and_in_json_alone(runnin
     assert (await ask(running.port, request("POST", "/v1/echo", "Content-Type: text/plain", body=b"{}"))).status == 415
     assert (await ask(running.port, request("POST", "/v1/echo", JSON, body=b"{}", host="evil.example"))).status == 403
     await asyncio.to_thread(create_key, running.context.config.ledger_url(), "first")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not running.context.ledger.keys.required:
             await asyncio.sleep(0.01)
     assert (await ask(running.port, asks)).status == 401  # before the body is there
@@ -148,17 +148,17 @@ async def test_endpoint_stream_waits_while_its_client_takes_nothing(running, see
     async with connected(running.port, buffer=4_096) as connection:
         connection.writer.transport.pause_reading()
         connection.send(request("GET", "/v1/endless"))
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             before = -1
             while seen.pieces != before:
                 before = seen.pieces
                 await asyncio.sleep(0.2)
         assert seen.pieces < 200
         connection.writer.transport.resume_reading()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while seen.pieces < before + 50:
                 await connection.reader.read(1 << 20)
-    await asyncio.wait_for(seen.ended.wait(), 10)
+    await asyncio.wait_for(seen.ended.wait(), 30)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -169,7 +169,7 @@ async def test_endpoint_stream_ends_when_its_client_leaves(running, seen, half):
         await connection.head()
         await seen.begun.wait()
         connection.writer.write_eof() if half else connection.writer.close()
-        await asyncio.wait_for(seen.ended.wait(), 10)
+        await asyncio.wait_for(seen.ended.wait(), 30)
 
 
 async def test_endpoint_stream_is_flushed_piece_by_piece(running, seen):
@@ -203,6 +203,6 @@ async def test_endpoint_stream_does_not_hold_up_the_end_of_the_gateway(monkeypat
             connection.send(request("GET", "/v1/waiting"))
             await connection.head()
             await seen.begun.wait()
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 await stack.aclose()
             assert seen.ended.is_set()

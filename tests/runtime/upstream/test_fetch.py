@@ -57,7 +57,7 @@ async def test_fetch_reads_no_more_than_it_may_and_closes(
         left.set()
 
     assert said(await ask(client, await host(script), most_bytes=most_bytes)) == Fetched(200, body, whole=False)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(30):
         await left.wait()
 
 

@@ -268,7 +268,7 @@ async def test_after_an_abort_the_socket_is_closed_the_pool_consistent_and_the_r
     assert (stats.open, stats.idle, stats.connecting, stats.waiting) == (*kept, 0, 0)
     assert calls == []
     if step.peer is not None:
-        await asyncio.wait_for(step.peer.left.wait(), 10)
+        await asyncio.wait_for(step.peer.left.wait(), 30)
 
 
 @pytest.mark.parametrize("call", ["response_started", "data_received", "response_ended"])

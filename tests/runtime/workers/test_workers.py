@@ -30,7 +30,7 @@ ANYWHERE = '[server]\nworkers = {}\nhost = "0.0.0.0"\n'
 
 async def replaced(gateway: Gateway, gone: int) -> list[int]:
     """The two workers, once there is another one for one that is `gone`, and it answers."""
-    await true(lambda: len(gateway.workers()) == 2 and gone not in gateway.workers(), 10)
+    await true(lambda: len(gateway.workers()) == 2 and gone not in gateway.workers(), 30)
     return gateway.workers()
 
 
@@ -59,11 +59,11 @@ async def test_start_on_a_port_that_workers_share_is_refused(tmp_path: Path) -> 
 
 async def come(gateway: Gateway, moment: str) -> None:
     """Wait for a moment of its start."""
-    await true(gateway.obeys, 10)
+    await true(gateway.obeys, 30)
     if moment == "its workers are there":
-        await true(gateway.workers, 10)
+        await true(gateway.workers, 30)
     elif moment == "the ledger is opened":
-        await true(gateway.ledger.exists, 10)
+        await true(gateway.ledger.exists, 30)
     elif moment == "it is ready":
         await gateway.ready()
 
@@ -176,7 +176,7 @@ async def test_sigterm_ends_a_gateway_whose_workers_are_all_gone(tmp_path: Path)
         gateway.ledger.mkdir()
         for pid in gateway.workers():
             os.kill(pid, signal.SIGKILL)
-        await true(lambda: gateway.said().count("takes its place") >= 6 and not gateway.workers(), 10)
+        await true(lambda: gateway.said().count("takes its place") >= 6 and not gateway.workers(), 30)
         begun = time.monotonic()
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
@@ -196,14 +196,14 @@ async def test_gauges_of_a_killed_worker_are_forgotten(tmp_path: Path) -> None:
         clients = [await ask(gateway.port) for _ in range(16)]
         for client in clients:
             await (await client.head()).until(b"Hello")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while await active(gateway) != ["infron_active_exchanges 16.0"]:
                 await asyncio.sleep(0.1)
         gone = gateway.workers()[0]
         os.kill(gone, signal.SIGKILL)
         await replaced(gateway, gone)
         go_on.set()  # those of the other worker end
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while await active(gateway) != ["infron_active_exchanges 0.0"]:
                 await asyncio.sleep(0.1)
         gateway.signal(signal.SIGTERM)
@@ -239,7 +239,7 @@ async def test_every_worker_answers_until_the_last_stream_of_any_has_ended(tmp_p
         client = await (await ask(gateway.port)).head()
         await client.until(b"Hello")
         gateway.signal(signal.SIGTERM)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while (await get(gateway.port, "/readyz")).status == 200:
                 pass
         await asyncio.sleep(0.2)
