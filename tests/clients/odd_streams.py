@@ -20,12 +20,16 @@ _NAME = re.compile(r"/(?:models|model|run)/(\w+)")
 
 
 class Seen(NamedTuple):
-    """Of the first choice. `calls`: name and arguments. `failed`: an error is raised or shown."""
+    """Of the first choice. `calls`: name and arguments; `calls_of_old`: those of the older kind. `failed`: an error is
+    raised or shown.
+    """
 
     text: str = ""
     calls: tuple[tuple[str, str], ...] = ()
     finish: str = ""
     failed: bool = False
+    refusal: str = ""
+    calls_of_old: tuple[tuple[str, str], ...] = ()
 
 
 class Odd(NamedTuple):
@@ -63,26 +67,31 @@ class Odd(NamedTuple):
 
 
 def _of_frames(case: dict[str, Any]) -> Seen:
-    text, finish = "", ""
+    text, finish, refusal = "", "", ""
     calls: dict[int, list[str]] = {}
+    old = ["", ""]
     for frame in case["client"]:
         for choice in frame["choices"]:
             if choice["index"]:
                 continue
             delta = choice["delta"]
             text += delta.get("content") or ""
+            refusal += delta.get("refusal") or ""
             finish = choice.get("finish_reason") or finish
+            for place, name in enumerate(("name", "arguments")):
+                old[place] += (delta.get("function_call") or {}).get(name) or ""
             for item in delta.get("tool_calls") or ():
                 part = item.get("function") or {}
                 known = calls.setdefault(item["index"], ["", ""])
                 known[0] += part.get("name") or ""
                 known[1] += part.get("arguments") or ""
     failed = not finish or any("failed" in event for event in case["events"])
-    return Seen(text, tuple((name, arguments) for name, arguments in calls.values()), finish, failed)
+    made = tuple((name, arguments) for name, arguments in calls.values())
+    return Seen(text, made, finish, failed, refusal, ((old[0], old[1]),) if old[0] else ())
 
 
 def _of_events(events: list[Any]) -> Seen:
-    text, finish = "", ""
+    text, finish, refusal = "", "", ""
     calls: dict[int, list[str]] = {}
     failed = False
     for event in events:
@@ -93,13 +102,16 @@ def _of_events(events: list[Any]) -> Seen:
         match kind:
             case "TextDelta":
                 text += fields["text"]
+            case "RefusalDelta":
+                refusal += fields["text"]
             case "ToolCallStarted":
                 calls[fields["index"]] = [fields["name"], ""]
             case "ToolCallDelta":
                 calls[fields["index"]][1] += fields["arguments"]
             case "Finished":
                 finish = fields["reason"]
-    return Seen(text, tuple((name, arguments) for name, arguments in calls.values()), finish, failed or not finish)
+    made = tuple((name, arguments) for name, arguments in calls.values())
+    return Seen(text, made, finish, failed or not finish, refusal)
 
 
 def odd_streams() -> list[Odd]:

@@ -106,13 +106,14 @@ def test_tool_calls_without_an_index_are_told_apart_by_their_ids() -> None:
 
 
 def test_logprobs_are_continued() -> None:
+    first, last = ({"token": token, "logprob": -0.5, "top_logprobs": []} for token in "ac")
     found = choice(
-        one({"content": "a"}, logprobs={"content": [{"token": "a"}], "refusal": None}),
+        one({"content": "a"}, logprobs={"content": [first], "refusal": None}),
         one({"content": "b"}, logprobs=None),
-        one({"content": "c"}, logprobs={"content": [{"token": "c"}]}),
+        one({"content": "c"}, logprobs={"content": [last]}),
         one({}, "stop"),
     )
-    assert found["logprobs"] == {"content": [{"token": "a"}, {"token": "c"}], "refusal": None}
+    assert found["logprobs"] == {"content": [first, last], "refusal": None}
 
 
 def test_reasoning_is_continued_and_its_details_are_merged_by_index() -> None:

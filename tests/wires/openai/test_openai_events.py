@@ -31,7 +31,7 @@ from infron.wires.decoding import UNNAMED
 from infron.wires.openai.chat import Decoder
 from infron.wires.openai.chat.answer import Accumulator
 from infron.wires.openai.chat.calls import MAX_HELD
-from infron.wires.openai.chat.choices import delta_of, encode_delta
+from infron.wires.openai.chat.choices import cited, delta_of, encode_delta
 from infron.wires.openai.chat.encoder import Encoder
 
 Neutral = TextDelta | RefusalDelta | ThinkingDelta | ToolCallStarted | ToolCallDelta | MediaDelta | Annotated | Finished
@@ -144,8 +144,8 @@ CASES: list[tuple[Neutral, dict[str, Any]]] = [
         {"index": 0, "delta": {"audio": {"data": "AAAA", "format": "wav"}}, "finish_reason": None},
     ),
     (
-        Annotated({"type": "url_citation"}),
-        {"index": 0, "delta": {"annotations": [{"type": "url_citation"}]}, "finish_reason": None},
+        Annotated(cited({})),
+        {"index": 0, "delta": {"annotations": [cited({})]}, "finish_reason": None},
     ),
     (
         Finished("stop", "end_turn", 1),
@@ -199,7 +199,7 @@ kinds = st.one_of(
     st.builds(ThinkingDelta, data=text, format=formats, index=block, choice=choice, id=maybe),
     st.builds(ThinkingDelta, text=text, data=text, index=block, choice=choice, summary=st.booleans(), id=maybe),
     st.builds(MediaDelta, mimes, data, choice),
-    st.builds(Annotated, raws, choice),
+    st.builds(Annotated, raws.map(cited), choice),
     st.tuples(text, text, maybe, st.lists(text, min_size=1, max_size=3), choice),  # a tool call
 )  # fmt: skip
 finishes = st.builds(Finished, st.sampled_from(["stop", "length", "tool_calls", "content_filter"]), maybe)
@@ -283,8 +283,8 @@ def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
         MediaDelta("image/png", "BBBB"),
         MediaDelta("audio/wav", "QQ=="),
         MediaDelta("audio/wav", "QkM="),
-        Annotated({"type": "url_citation", "url_citation": {"url": "https://x.test/1"}}),
-        Annotated({"type": "url_citation", "url_citation": {"url": "https://x.test/2"}}),
+        Annotated(cited({"type": "url_citation", "url_citation": {"url": "https://x.test/1"}})),
+        Annotated(cited({"type": "url_citation", "url_citation": {"url": "https://x.test/2"}})),
         ToolCallStarted(0, "c0", "f", "SIG"),
         ToolCallDelta(0, '{"a"'),
         ToolCallStarted(1, "c1", "g"),
@@ -323,8 +323,8 @@ def test_an_answer_of_all_kinds_is_folded_to_its_message() -> None:
             ],
             "audio": {"data": base64.b64encode(b"ABC").decode(), "format": "wav"},
             "annotations": [
-                {"type": "url_citation", "url_citation": {"url": "https://x.test/1"}},
-                {"type": "url_citation", "url_citation": {"url": "https://x.test/2"}},
+                cited({"type": "url_citation", "url_citation": {"url": "https://x.test/1"}}),
+                cited({"type": "url_citation", "url_citation": {"url": "https://x.test/2"}}),
             ],
             "tool_calls": [
                 {"id": "c0", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},
@@ -532,14 +532,14 @@ def test_a_whole_completion_is_read_like_a_stream() -> None:
         "reasoning": "hm",
         "reasoning_content": "hm",
         "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
-        "annotations": [{"type": "url_citation"}],
+        "annotations": [cited({})],
     }
     body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}).encode()
     events = Decoder(Provider(id="m", name="M"), verbatim=False).whole(body)
     assert [event for event in events if not (isinstance(event, Finished) and event.told)] == [
         ThinkingDelta("hm"),
         TextDelta("Hi"),
-        Annotated({"type": "url_citation"}),
+        Annotated(cited({})),
         ToolCallStarted(0, "a", "f"),
         ToolCallDelta(0, "{}"),
         Finished("tool_calls"),

@@ -26,7 +26,7 @@ from infron.request import Request
 from infron.wires import lenient_json
 from infron.wires.anthropic.encoder import head_of, of_another_choice
 from infron.wires.anthropic.words import citation_of, marked, messages_usage, stop_reason
-from infron.wires.lenient_json import dict_in
+from infron.wires.lenient_json import dict_in, dicts_in
 from infron.wires.usage import count_in
 
 _encode = msgspec.json.Encoder().encode
@@ -125,6 +125,8 @@ class _Frames:
         match data["type"]:
             case "message_start":
                 self.message.update(dict_in(data, "message"))
+                for place, block in enumerate(dicts_in(self.message, "content")):  # calls that the message begins with
+                    self._blocks[-1 - place], self._pieces[-1 - place] = block, {}
             case "content_block_start":
                 self._blocks[index], self._pieces[index] = dict_in(data, "content_block"), {}
             case "content_block_delta" if index in self._blocks:

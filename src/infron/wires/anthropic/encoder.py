@@ -27,7 +27,7 @@ from infron.events import (
 )
 from infron.money import Usage
 from infron.request import Request
-from infron.wires import sse
+from infron.wires import lenient_json, sse
 from infron.wires.anthropic.words import citation_of, error_object, marked, messages_usage, stop_reason
 from infron.wires.errors import message_in_stream
 
@@ -82,6 +82,8 @@ class Encoder:
         self._lead = b""  # how the next piece of an open text begins
         self._thought = -1
         self._calls: dict[int, int] = {}  # the call's index -> its block's
+        self._argued: list[str] = []  # of the call whose block is open
+        self._left: list[int] = []  # blocks of calls that were not whole when another block began
 
     def encode(self, event: Event) -> bytes:
         if isinstance(event, Verbatim):
@@ -125,7 +127,8 @@ class Encoder:
         if self._handed_on:
             return _END
         delta = {"delta": {"stop_reason": self._stop, "stop_sequence": None}, "usage": self._usage}
-        return self._start() + self._shut() + _event("message_delta", delta) + _END
+        stops = b"".join([_STOP % index for index in self._left]) + self._shut()
+        return self._start() + stops + _event("message_delta", delta) + _END
 
     def _start(self) -> bytes:
         if self._begun:
@@ -144,8 +147,11 @@ class Encoder:
                 head = self._open("redacted_thinking", signed) if signature else b""
                 head += self._open("tool_use", {"id": id, "name": name, "input": {}})
                 self._calls[index] = self._index
+                self._argued.clear()
                 return head
             case ToolCallDelta(index, arguments) if index in self._calls:
+                if self._calls[index] == self._index:
+                    self._argued.append(arguments)
                 return self._piece(self._calls[index], {"type": "input_json_delta", "partial_json": arguments})
             case Annotated(raw) if citation := citation_of(raw):
                 head = self._text()
@@ -171,7 +177,7 @@ class Encoder:
         return out
 
     def _open(self, kind: str, block: dict[str, Any]) -> bytes:
-        before = self._shut()
+        before = b"" if self._goes_on() else self._shut()
         self._kind = kind
         self._index += 1
         self._lead = _TEXT % self._index
@@ -180,6 +186,15 @@ class Encoder:
 
     def _piece(self, index: int, delta: dict[str, Any]) -> bytes:
         return _DELTA % (index, sse.unbroken(_encode(delta)))
+
+    def _goes_on(self) -> bool:
+        """Whether the block that is open is left so beside another: a call that is not whole, for some hosts tell the
+        pieces of several calls in turns.
+        """
+        if self._kind != "tool_use" or lenient_json.members_in("".join(self._argued)) is not None:
+            return False
+        self._left.append(self._index)
+        return True
 
     def _shut(self) -> bytes:
         kind, self._kind = self._kind, ""

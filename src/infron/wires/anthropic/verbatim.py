@@ -106,7 +106,7 @@ def _message(raw: Raw) -> Raw:
     """The message that begins, with what libraries read of it without looking."""
     message = _members(raw)
     usage = dict_in(lenient_json.value_of(bytes(raw)) or {}, "usage")
-    lacks = {name: value for name, value in _EMPTY.items() if message.get(name, _NULL) == _NULL}
+    lacks = {name: value for name, value in _EMPTY.items() if bytes(message.get(name, _NULL))[:1] != bytes(value)[:1]}
     if not all(isinstance(usage.get(name), int) for name in _COUNTS):
         lacks["usage"] = Raw(_encode({**usage, **{name: count_in(usage, name) for name in _COUNTS}}))
     return Raw(_encode({**message, **lacks})) if lacks else raw
@@ -114,7 +114,8 @@ def _message(raw: Raw) -> Raw:
 
 def _block(block: dict[str, Any], told: list[Event]) -> dict[str, Any] | None:
     """The block with what it lacks; None where it lacks nothing."""
-    lacks = {name: value for name, value in _BEGINNINGS.get(str(block.get("type")), {}).items() if name not in block}
+    begins = _BEGINNINGS.get(str(block.get("type")), {})
+    lacks = {name: value for name, value in begins.items() if not isinstance(block.get(name), type(value))}
     for event in told:
         if isinstance(event, ToolCallStarted):
             told_so = {"id": event.id, "name": event.name}

@@ -144,17 +144,20 @@ def annotation_of(citation: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "url_citation", "url_citation": {name: value for name, value in found.items() if value}}
 
 
+_PLACES = frozenset(("char_location", "page_location", "content_block_location", "search_result_location"))
+
+
 def citation_of(annotation: Mapping[str, Any]) -> dict[str, Any] | None:
     """The other way; None for what is neither."""
     inner = annotation.get(str(annotation.get("type")))
     if not isinstance(inner, dict):
         return None
     if annotation["type"] == "file_citation":
-        return inner
+        return inner if inner.get("type") in _PLACES else None
     if annotation["type"] != "url_citation":
         return None
     # Its index is encrypted, and we have none: a client that sends it back has to leave it out.
-    found = {"url": inner.get("url") or "", "title": inner.get("title"), "cited_text": inner.get("content") or ""}
+    found = {"url": inner.get("url") or "", "title": inner.get("title") or "", "cited_text": inner.get("content") or ""}
     return {"type": "web_search_result_location", **found, "encrypted_index": ""}
 
 

@@ -366,6 +366,13 @@ def _usage(usage: dict[str, Any]) -> Usage:
     return usage_of(prompt, completion, cached=read, written=written, written_1h=hour)
 
 
+_PLACES = {
+    "documentChar": ("char_location", "char_index"),
+    "documentPage": ("page_location", "page_number"),
+    "documentChunk": ("content_block_location", "block_index"),
+}
+
+
 def _annotation(citation: dict[str, Any]) -> dict[str, Any]:
     """A citation as a member of the chat wire's `annotations`: of a page, or of a document that the request held."""
     kind, place = next(iter(dict_in(citation, "location").items()), ("", None))
@@ -375,4 +382,9 @@ def _annotation(citation: dict[str, Any]) -> dict[str, Any]:
     if kind == "web":
         found = {"url": place.get("url"), "title": title, "content": quote}
         return {"type": "url_citation", "url_citation": {name: value for name, value in found.items() if value}}
-    return {"type": "file_citation", "file_citation": {"filename": title, "quote": quote, **place}}
+    found = {"cited_text": quote, "document_title": title or None}
+    if kind in _PLACES:  # as Claude's own API says them
+        type, unit = _PLACES[kind]
+        at = {f"start_{unit}": count_in(place, "start"), f"end_{unit}": count_in(place, "end")}
+        found = {"type": type, **found, "document_index": count_in(place, "documentIndex"), **at}
+    return {"type": "file_citation", "file_citation": found}

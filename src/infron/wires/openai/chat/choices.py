@@ -23,6 +23,7 @@ from infron.events import (
     ToolCallStarted,
 )
 from infron.wires import sse
+from infron.wires.lenient_json import string_in
 from infron.wires.media import audio_format, data_uri
 
 CHUNK = Raw(b'"chat.completion.chunk"')
@@ -99,7 +100,31 @@ def _said(event: Delta, place: int | None) -> dict[str, Any]:
                 return {"audio": {"data": event.data, "format": audio_format(event.mime)}}
             return {"images": [{"type": "image_url", "image_url": {"url": data_uri(event.mime, event.data)}, **at}]}
         case Annotated():
-            return {"annotations": [{**event.raw, **at}]}
+            return {"annotations": [{**cited(event.raw), **at}]}
+
+
+def cited(raw: dict[str, Any]) -> dict[str, Any]:
+    """A source in the only form that the API has, of which client libraries ask all four members: places in documents,
+    which have no address, among them.
+    """
+    inner = raw.get(str(raw.get("type")))
+    said: dict[str, Any] = inner if isinstance(inner, dict) else {}
+    title = said.get("title") or said.get("document_title") or said.get("filename") or said.get("url")
+    whole = {
+        "url": string_in(said, "url"),
+        "title": title if isinstance(title, str) else "",
+        "start_index": _place(said, "start_index"),
+        "end_index": _place(said, "end_index"),
+    }
+    if "content" not in said and isinstance(quote := said.get("cited_text") or said.get("quote"), str):
+        whole["content"] = quote
+    rest = {name: value for name, value in said.items() if name not in whole and name != "type"}
+    return {**raw, "type": "url_citation", "url_citation": {**whole, **rest}}
+
+
+def _place(said: dict[str, Any], name: str) -> int:
+    value = said.get(name)
+    return value if value.__class__ is int and value >= 0 else 0
 
 
 def _detail(event: ThinkingDelta) -> dict[str, Any]:

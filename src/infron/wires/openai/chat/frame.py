@@ -27,8 +27,20 @@ NO_MESSAGE = Raw()
 NULL = Raw(b"null")
 
 
+class TopLogprob(Struct, gc=False):
+    token: str
+    logprob: float
+
+
+class Logprob(TopLogprob, gc=False):
+    top_logprobs: list[TopLogprob]
+
+
 class Logprobs(Struct, gc=False):
-    """What stands there is an object; nothing of it is looked at."""
+    """Nothing of it is looked at, but it is of the form that strict libraries ask for."""
+
+    content: list[Logprob] | None = None
+    refusal: list[Logprob] | None = None
 
 
 class ChoiceFacts(Struct, gc=False):

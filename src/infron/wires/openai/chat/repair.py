@@ -17,6 +17,7 @@ from msgspec import Raw, Struct
 
 from infron.catalog.definitions import AnswerQuirks
 from infron.wires.openai.chat.calls import ToolCalls
+from infron.wires.openai.chat.choices import cited
 from infron.wires.openai.chat.delta import Delta, cut_details, once_named, split_content
 
 _encode = msgspec.json.Encoder().encode
@@ -174,6 +175,8 @@ def repaired(choice: Choice, raw: dict[str, Any], delta: Delta, quirks: AnswerQu
         if not isinstance(given, list):
             continue
         entries = given if all(isinstance(entry, dict) for entry in given) else objects_in(given, name)
+        if name == "annotations":
+            entries = [cited(entry) if entry.get("type") == "url_citation" else entry for entry in entries]
         if _number(entries, choice.entries.setdefault(name, Entries())) or entries is not given:
             setattr(delta, name, entries)
             opened()[name] = entries

@@ -83,7 +83,11 @@ def _reshape_choice(choice: dict[str, Any], place: int) -> None:
     if not isinstance(choice.get("finish_reason"), str | None):
         choice["finish_reason"] = _reason(choice["finish_reason"])
     logprobs = choice.get("logprobs")
-    if not isinstance(logprobs, dict | None):
+    if isinstance(logprobs, dict):
+        for name in ("content", "refusal"):
+            if name in logprobs:
+                logprobs[name] = _tokens(logprobs[name])
+    elif logprobs is not None:
         choice["logprobs"] = None
     for name in ("delta", "message"):
         said = choice.get(name)
@@ -93,6 +97,24 @@ def _reshape_choice(choice: dict[str, Any], place: int) -> None:
             _reshape_delta(said)
         elif name in choice:
             choice[name] = None
+
+
+_IMPROBABLE = -9999.0  # what OpenAI says in place of minus infinity
+
+
+def _tokens(value: Any, *, top: bool = False) -> list[dict[str, Any]] | None:
+    """Of `logprobs`: each with its token and a number, and with the list of others unless it stands in one."""
+    if not isinstance(value, list):
+        return None
+    items = [item for item in value if isinstance(item, dict) and "logprob" in item]
+    for item in items:
+        number = item["logprob"]
+        item["logprob"] = number if isinstance(number, int | float) and number is not True else _IMPROBABLE
+        if not isinstance(item.get("token"), str):
+            item["token"] = ""
+        if not top:
+            item["top_logprobs"] = _tokens(item.get("top_logprobs"), top=True) or []
+    return items
 
 
 def _index(index: Any, place: int) -> int:
