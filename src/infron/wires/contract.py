@@ -97,6 +97,7 @@ class ProviderWire(Protocol):
 class Encoder(Protocol):
     """Events to the bytes of one client's stream, frame by frame."""
 
+    media_type: bytes  # of the stream
     kept: Kept | None  # what of a complete answer its client may refer to; set by `close`
 
     def encode(self, event: AnyClientEvent, /) -> bytes:
@@ -130,7 +131,6 @@ class ClientWire(Protocol):
 
     NAME: str  # in `Request.api`, or `Request.dialect`; that of the provider's side where both are the same API
     PATHS: tuple[str, ...]  # that take its requests; each below `/v1` is served under `/api` too
-    MEDIA_TYPE: bytes  # of its streams
     ID_HEADER: bytes  # where its clients look for an answer's id, beside ours; empty: nowhere
 
     def parse(self, body: bytes, headers: Headers, /) -> Request:

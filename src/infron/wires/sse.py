@@ -13,6 +13,8 @@ from msgspec import Struct
 from infron.errors import ProviderUnavailable
 
 MAX_FRAME_BYTES = 16 << 20
+# To a client; without the charset some libraries read a stream as Latin-1.
+MEDIA_TYPE = b"text/event-stream; charset=utf-8"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM = b"\xef\xbb\xbf"
 _DATA = len(b"data: ")

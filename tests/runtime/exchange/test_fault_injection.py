@@ -88,7 +88,7 @@ class Client:
     def __init__(self) -> None:
         self.got: list[str] = []
 
-    def start(self, id: str) -> None:
+    def start(self, id: str, media_type: bytes) -> None:
         self.got.append("start")
 
     def write(self, data: bytes) -> None:

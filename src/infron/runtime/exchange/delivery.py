@@ -18,14 +18,15 @@ from infron.wires.contract import Accumulator, ClientWire, Encoder
 
 MAX_HELD_BYTES = 256 << 10  # frames without content, and content that waits for the ledger
 MAX_ACCUMULATED_BYTES = 64 << 20
+JSON = b"application/json"
 BLANK = b"\n"  # a sign of life before JSON, which may begin with white space
 
 
 class Responder(Protocol):
     """Where the answer goes; the server's side of a request."""
 
-    def start(self, id: str, *, whole: bool = False) -> None:
-        """The head of a stream, with the exchange's id in it. `whole`: of JSON that is yet to come."""
+    def start(self, id: str, media_type: bytes) -> None:
+        """The head of a body of this type that is yet to come, with the exchange's id in it."""
 
     def write(self, data: bytes) -> None: ...
     def finish(self, data: bytes) -> None: ...
@@ -108,7 +109,7 @@ class Delivery:
     def start(self) -> None:
         if self._accumulator is None:
             self._started = True
-            self.responder.start(self._id)
+            self.responder.start(self._id, self.encoder.media_type)
 
     def send(self, events: Sequence[AnyClientEvent], now: float) -> None:
         """Encode and write, at once."""
@@ -132,7 +133,7 @@ class Delivery:
             return
         if not self._started:
             self._started = True
-            self.responder.start(self._id, whole=True)
+            self.responder.start(self._id, JSON)
         self.responder.write(BLANK)
 
     def finish(self, bill: Bill, raw: dict[str, Any] | None, provider: str) -> None:

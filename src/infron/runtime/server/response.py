@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import http
+from functools import lru_cache
 from typing import Protocol
 
 from infron.request import Headers
 from infron.runtime.server.cors import allow_origin
 from infron.runtime.server.request import HttpRequest
-from infron.wires import CLIENT_WIRES
 
 _STREAM_HEAD = (
-    b"HTTP/1.1 200 OK\r\n"
-    b"content-type: %b; charset=utf-8\r\n"
-    b"cache-control: no-cache, no-transform\r\n"
-    b"x-accel-buffering: no\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-cache, no-transform\r\nx-accel-buffering: no\r\n"
 )
+_head_of = lru_cache(_STREAM_HEAD.__mod__)  # by media type
 _ID = b"x-generation-id: %b\r\n"
 _TWO_IDS = _ID + b"%b: %b\r\n"
-_WHOLE_HEAD = _STREAM_HEAD.replace(b"%b; charset=utf-8", b"application/json")
-_STREAM_HEADS = {api.MEDIA_TYPE: _STREAM_HEAD % api.MEDIA_TYPE for api in CLIENT_WIRES.values()}
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _BODILESS = (204, 304)
 _NONE: Headers = []
@@ -105,15 +101,14 @@ class Response:
 
     # ---- an exchange's stream
 
-    def start(self, id: str, *, whole: bool = False) -> None:
-        """Its head goes out with its first bytes. `whole`: they are JSON."""
+    def start(self, id: str, media_type: bytes) -> None:
+        """Its head goes out with its first bytes."""
         api = self.request.place.api
         assert api is not None
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
         end = self._connection.headers.end_head(self, _NONE)
-        head = _WHOLE_HEAD if whole else _STREAM_HEADS[api.MEDIA_TYPE]
         ids = _TWO_IDS % (id.encode(), api.ID_HEADER, id.encode()) if api.ID_HEADER else _ID % id.encode()
-        self._pending = b"".join((head, encoding, ids, end))
+        self._pending = b"".join((_head_of(media_type), encoding, ids, end))
         self.started, self.status = True, 200
 
     def write(self, data: bytes) -> None:

@@ -31,7 +31,6 @@ from infron.wires import lenient_json, sse
 from infron.wires.anthropic.words import citation_of, error_object, marked, messages_usage, stop_reason
 from infron.wires.errors import message_in_stream
 
-MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 _encode = msgspec.json.Encoder().encode
@@ -69,6 +68,7 @@ class Encoder:
     several choices the first is told. A refusal is text.
     """
 
+    media_type = sse.MEDIA_TYPE
     kept = None  # this API has no way to refer to an answer
 
     def __init__(self, id: str, created: int, request: Request) -> None:

@@ -35,7 +35,6 @@ from infron.wires.openai.chat.answer import usage_members
 from infron.wires.openai.chat.choices import ROOT, encode_delta, encode_text
 from infron.wires.openai.chat.thoughts import Places
 
-MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 DONE = sse.encode(b"[DONE]")
 
@@ -48,6 +47,7 @@ _NOTHING_SAID = {"index": 0, "delta": {}, "finish_reason": None}
 class Encoder:
     """Events to the bytes of a client's stream. `id`, `created` (unix s) and `model` are the same in every frame."""
 
+    media_type = sse.MEDIA_TYPE
     kept = None  # this API has no way to refer to an answer
     # Of another API's answer: where its thoughts stand, and how many of each kind were told in a choice's lists.
     _places: Places

@@ -25,7 +25,6 @@ from infron.wires.openai.responses.handed_on import HandedOn
 from infron.wires.openai.responses.items import INCOMPLETE, Items, Told
 from infron.wires.openai.responses.tools import toolbox_of
 
-MEDIA_TYPE = b"text/event-stream"
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 
 MAX_WAITING = 4 << 20  # bytes of a host's events before its content, but for the first
@@ -144,6 +143,8 @@ def usage_of(billed: Billed) -> dict[str, Any]:
 
 class Encoder(Response):
     """Events to the bytes of a client's stream. The last event tells the counts, so it comes with `close`."""
+
+    media_type = sse.MEDIA_TYPE
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         super().__init__(id, created, request)
