@@ -16,6 +16,21 @@ from infron.conversation import Conversation
 Headers = list[tuple[bytes, bytes]]  # of HTTP, names in lower case
 
 
+class Target(Struct, frozen=True):
+    """Where a request was sent, in what its body does not say.
+
+    `path`: as the client API has it among its PATHS; `params`: what stands there for its `{name}`s. `query`: members
+    of the query, the last where one comes more than once.
+    """
+
+    path: str = ""
+    params: Mapping[str, str] = {}
+    query: Mapping[str, str] = {}
+
+
+NO_TARGET = Target()
+
+
 class Preferences(Struct, frozen=True, kw_only=True):
     """The request's `provider` object, as far as it chooses candidates: lists of provider ids."""
 
@@ -52,6 +67,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     fields: dict[str, Raw]
     conversation_of: Callable[[Mapping[str, Raw]], Conversation]
     size: int = 0
+    form: str = ""  # which of its API's answers it asks for, where that has several
     mended: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  # to be tried after `model`
     preferences: Preferences = NO_WISHES

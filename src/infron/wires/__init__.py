@@ -33,10 +33,10 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
 CLIENT_WIRES: dict[str, ClientWire] = {
     wire.NAME: wire for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, openrouter)
 }
-# Each path below `/v1` stands below `/api/v1` too, but where a wire has that one for itself.
+# Each path below a version stands below `/api` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {
     f"{prefix}{path}".encode(): wire
     for wire in CLIENT_WIRES.values()
     for path in wire.PATHS
-    for prefix in (("", "/api") if path.startswith("/v1/") else ("",))
+    for prefix in (("", "/api") if path.startswith("/v") else ("",))
 }

@@ -13,7 +13,7 @@ from infron.catalog.definitions import Provider
 from infron.errors import InfronError
 from infron.events import AnyClientEvent, Billed, Event
 from infron.records import Kept
-from infron.request import Outgoing, Request
+from infron.request import NO_TARGET, Outgoing, Request, Target
 from infron.wires.errors import Headers
 
 # ---- towards providers
@@ -130,11 +130,14 @@ class ClientWire(Protocol):
     """The client's side of a wire; a module."""
 
     NAME: str  # in `Request.api`, or `Request.dialect`; that of the provider's side where both are the same API
-    PATHS: tuple[str, ...]  # that take its requests; each below `/v1` is served under `/api` too
+    PATHS: tuple[str, ...]  # that take its requests; each below a version is served under `/api` too
+    NEAR: tuple[str, ...]  # how paths begin at which no API is, and an error is told in its form
     ID_HEADER: bytes  # where its clients look for an answer's id, beside ours; empty: nowhere
 
-    def parse(self, body: bytes, headers: Headers, /) -> Request:
-        """The request in a body. `headers`: names in lower case. Raises InvalidRequest that names the place."""
+    def parse(self, body: bytes, headers: Headers, target: Target = NO_TARGET, /) -> Request:
+        """The request in a body that was sent to `target`. `headers`: names in lower case. Raises InvalidRequest that
+        names the place.
+        """
 
     def Encoder(self, id: str, created: int, request: Request, /) -> Encoder:
         """For one answer to this request. `created`: unix s."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from infron.errors import InfronError
-from infron.request import Headers, Request
+from infron.request import NO_TARGET, Headers, Request, Target
 from infron.wires import sse
 from infron.wires.errors import error_object, message_in_stream
 from infron.wires.openai import chat
@@ -19,7 +19,7 @@ from infron.wires.openai.chat.encoder import DONE
 
 NAME = "openrouter"
 PATHS = ("/api/v1/chat/completions",)
-MEDIA_TYPE = chat.MEDIA_TYPE
+NEAR = ("/api/",)
 ID_HEADER = chat.ID_HEADER
 Accumulator = chat.Accumulator
 
@@ -34,7 +34,7 @@ _FAILED = [
 ]
 
 
-def parse(body: bytes, headers: Headers) -> Request:
+def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """A request of the chat API, whose stream always ends with its counts. Raises InvalidRequest."""
     return replace(chat.parse(body, headers), dialect=NAME, include_usage=True)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from urllib.parse import parse_qsl
+
+from msgspec.structs import replace
 
 from infron.errors import InfronError, InternalError
 from infron.policy.asked import asked_in
@@ -109,7 +112,10 @@ class Dispatch:
         """The request in a body. Raises InfronError."""
         body = whole(pieces, request.coding, self._context.config.limits.max_body_bytes)
         pieces.clear()  # else a body would be held twice
-        return self._recalled(api.parse(body, request.headers), request)
+        target = request.place.target
+        if request.query:
+            target = replace(target, query=dict(parse_qsl(request.query.decode("latin-1"))))
+        return self._recalled(api.parse(body, request.headers, target), request)
 
     def _recalled(self, wanted: Request, request: HttpRequest) -> Request:
         """With what it refers to of earlier answers. Raises InfronError."""

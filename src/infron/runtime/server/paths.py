@@ -9,22 +9,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.convertors import Convertor
 from starlette.routing import compile_path
 
 from infron.errors import InfronError, MethodNotAllowed, NotFound, UpgradeRequired
+from infron.request import NO_TARGET, Target
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.wires import CLIENT_PATHS, CLIENT_WIRES
 from infron.wires.contract import ClientWire
 
 PREFIXES = ("/v1", "/api/v1")
-_OFFERED = ", ".join(f"POST {path}" for api in CLIENT_WIRES.values() for path in api.PATHS)
+_OFFERED = ", ".join(f"POST {api.PATHS[0].replace(':path}', '}')}" for api in CLIENT_WIRES.values())
 
 
 class Place(Struct, frozen=True):
-    """`api`: where exchanges start. `endpoints`: by method. `params`: what stands in the path for their `{name}`s."""
+    """`api`: where exchanges start, and `target` what its request is sent to. `endpoints`: by method. `params`: what
+    stands in the path for their `{name}`s.
+    """
 
     api: ClientWire | None = None
+    target: Target = NO_TARGET
     endpoints: Mapping[bytes, Endpoint] = {}
     params: Mapping[str, Any] = {}
 
@@ -52,16 +57,18 @@ class Place(Struct, frozen=True):
 
 
 NOWHERE = Place()
-_CHAT = CLIENT_WIRES["openai-chat"]
-_OPENROUTER = CLIENT_WIRES["openrouter"]
 
 
 class Paths:
     """All places of the gateway. `exact`: those without a `{name}`, by their paths."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        self.exact: dict[bytes, Place] = {path: Place(api=api) for path, api in CLIENT_PATHS.items()}
-        self._patterns: dict[str, tuple[Any, dict[str, Convertor[Any]], dict[bytes, Endpoint]]] = {}
+        self.exact: dict[bytes, Place] = {}
+        self._patterns: list[tuple[Any, dict[str, Convertor[Any]], Place]] = []
+        for known, api in CLIENT_PATHS.items():
+            path = known.decode()
+            own = path if path in api.PATHS else path.removeprefix("/api")
+            self._put(path, Place(api=api, target=Target(own)))
         found: dict[str, dict[bytes, Endpoint]] = {}
         for endpoint in endpoints:
             for prefix in ("",) if endpoint.root else PREFIXES:
@@ -70,11 +77,14 @@ class Paths:
                 if endpoint.method == "GET":
                     methods[b"HEAD"] = endpoint
         for path, methods in found.items():
-            if "{" in path:
-                pattern, _, convertors = compile_path(path)
-                self._patterns[path] = pattern, convertors, methods
-            else:
-                self.exact[path.encode()] = Place(endpoints=methods)
+            self._put(path, Place(endpoints=methods))
+
+    def _put(self, path: str, place: Place) -> None:
+        if "{" in path:
+            pattern, _, convertors = compile_path(path)
+            self._patterns.append((pattern, convertors, place))
+        else:
+            self.exact[path.encode()] = place
 
     def find(self, path: bytes) -> Place:
         """What stands at a path without percent-encoding; `NOWHERE` if nothing does.
@@ -92,10 +102,10 @@ class Paths:
         return self.exact.get(path.encode()) or self._matching(path)
 
     def _matching(self, path: str) -> Place:
-        for pattern, convertors, methods in self._patterns.values():
+        for pattern, convertors, place in self._patterns:
             if (match := pattern.match(path)) and all(value.strip("/") for value in match.groupdict().values()):
                 params = {name: convertors[name].convert(value) for name, value in match.groupdict().items()}
-                return Place(endpoints=methods, params=params)
+                return replace(place, target=replace(place.target, params=params), params=params)
         return NOWHERE
 
 
@@ -112,11 +122,16 @@ def _spellings(path: str) -> Iterator[str]:
 
 
 def api_near(path: bytes) -> ClientWire:
-    """In whose form an error is told: of a path below one that a client API has, in that one's, else as OpenAI does, or
-    OpenRouter under its own prefix.
-    """
-    other = _OPENROUTER if path.startswith(b"/api/") else _CHAT
-    return next((api for known, api in CLIENT_PATHS.items() if path.startswith(known)), other)
+    """In whose form an error is told at a path where no client API is: of the one that is nearest."""
+    return max((known for known in _NEAR.items() if path.startswith(known[0])), key=lambda known: len(known[0]))[1]
+
+
+_NEAR: dict[bytes, ClientWire] = {
+    f"{prefix}{path}".encode(): api
+    for api in CLIENT_WIRES.values()
+    for path in api.NEAR
+    for prefix in (("", "/api") if path.startswith("/v") else ("",))
+}
 
 
 def _shown(path: bytes) -> str:

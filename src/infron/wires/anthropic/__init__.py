@@ -1,7 +1,7 @@
 """Anthropic's Messages wire, both sides."""
 
 from infron.wires.anthropic.answer import Accumulator
-from infron.wires.anthropic.client_request import NAME, PATHS, parse
+from infron.wires.anthropic.client_request import NAME, NEAR, PATHS, parse
 from infron.wires.anthropic.decoder import MEDIA_TYPE, parse_error
 from infron.wires.anthropic.encoder import Encoder, render_error
 from infron.wires.anthropic.request import encode_request
@@ -26,6 +26,7 @@ __all__ = [
     "ID_HEADER",
     "MEDIA_TYPE",
     "NAME",
+    "NEAR",
     "PATHS",
     "Accumulator",
     "Decoder",

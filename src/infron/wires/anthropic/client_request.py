@@ -30,7 +30,7 @@ from infron.conversation import (
     signed_calls,
 )
 from infron.errors import InvalidRequest, Unsupported
-from infron.request import Request
+from infron.request import NO_TARGET, Request, Target
 from infron.wires.anthropic.words import unmarked
 from infron.wires.body import read
 from infron.wires.errors import Headers
@@ -39,6 +39,7 @@ from infron.wires.schemas import NO_ARGUMENTS
 
 NAME = "anthropic"
 PATHS = ("/v1/messages",)
+NEAR = PATHS
 _APART = frozenset(("model", "stream"))
 VERSION = "anthropic_version"  # among the fields of a request: what its header says
 _UNASKED = frozenset(("betas", "messages", "metadata", "system", VERSION))
@@ -55,7 +56,7 @@ Values = dict[str, Any]
 _encode = msgspec.json.Encoder().encode
 
 
-def parse(body: bytes, headers: Headers) -> Request:
+def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """The request in a body of the Messages API. Raises InvalidRequest that names the field.
 
     `headers`: of these `anthropic-beta` and `anthropic-version` are parts of the request: `betas` and VERSION among its

@@ -5,7 +5,7 @@ from infron.wires.openai.chat.answer import Accumulator
 from infron.wires.openai.chat.decoder import MEDIA_TYPE
 from infron.wires.openai.chat.encoder import Encoder
 from infron.wires.openai.chat.neutral import Decoder
-from infron.wires.openai.chat.request import NAME, PATHS, encode_request, parse
+from infron.wires.openai.chat.request import NAME, NEAR, PATHS, encode_request, parse
 from infron.wires.whole import by_member
 
 DEFAULTS = {
@@ -23,6 +23,7 @@ __all__ = [
     "ID_HEADER",
     "MEDIA_TYPE",
     "NAME",
+    "NEAR",
     "PATHS",
     "Accumulator",
     "Decoder",

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from infron.catalog.definitions import Provider, RequestQuirks
 from infron.conversation import Conversation
-from infron.request import Outgoing, Request
+from infron.request import NO_TARGET, Outgoing, Request, Target
 from infron.wires import session
 from infron.wires.body import read
 from infron.wires.errors import Headers
@@ -24,6 +24,7 @@ from infron.wires.openai.chat.tools import fit_format, fit_tools
 
 NAME = "openai-chat"
 PATHS = ("/v1/chat/completions",)
+NEAR = ("",)
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -35,7 +36,7 @@ _NULL = Raw(b"null")
 # ---- a client's body
 
 
-def parse(body: bytes, headers: Headers) -> Request:
+def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """The request in a body. Raises InvalidRequest. `headers`: none matters; a client's are never passed on."""
     return read(body, NAME, conversation_of)
 

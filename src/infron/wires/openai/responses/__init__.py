@@ -3,7 +3,7 @@
 from infron.wires.errors import render_error
 from infron.wires.openai.responses.decoder import MEDIA_TYPE, parse_error
 from infron.wires.openai.responses.encoder import Accumulator, Encoder
-from infron.wires.openai.responses.parse import NAME, PATHS, parse
+from infron.wires.openai.responses.parse import NAME, NEAR, PATHS, parse
 from infron.wires.openai.responses.request import encode_request
 from infron.wires.openai.responses.verbatim import Decoder
 from infron.wires.whole import by_member
@@ -19,6 +19,7 @@ __all__ = [
     "ID_HEADER",
     "MEDIA_TYPE",
     "NAME",
+    "NEAR",
     "PATHS",
     "Accumulator",
     "Decoder",

@@ -27,7 +27,7 @@ from infron.conversation import (
     signed_calls,
 )
 from infron.errors import InvalidRequest
-from infron.request import Request
+from infron.request import NO_TARGET, Request, Target
 from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.openai.chat.parts import parts_of
@@ -39,6 +39,7 @@ from infron.wires.request_fields import count_of, decoded, object_of, objects_of
 
 NAME = "openai-responses"
 PATHS = ("/v1/responses",)
+NEAR = PATHS
 # Why an earlier answer may not be found, and what helps.
 NOT_KEPT = (
     "is not kept here (any more): answers are kept for a while by the process that gave them, for their own key, "
@@ -89,7 +90,7 @@ _IDLE: dict[str, tuple[Any, ...]] = {
 }
 
 
-def parse(body: bytes, headers: Headers) -> Request:
+def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """The request in a body of the Responses API. Raises InvalidRequest that names the field.
 
     `headers`: none matters; a client's are never passed on.
