@@ -80,6 +80,21 @@ def test_a_credential_is_taken_from_the_bearer_token_or_else_from_x_api_key(head
     assert credential_of(headers) == expected
 
 
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        ({b"x-goog-api-key": b" abc "}, b"", "abc"),
+        ({}, b"alt=sse&key=a%2Db", "a-b"),
+        ({b"x-goog-api-key": b"abc"}, b"key=other", "abc"),
+        ({b"authorization": b"Bearer mine", b"x-goog-api-key": b"abc"}, b"key=other", "mine"),
+        ({}, b"monkey=1", None),
+        ({}, b"key=", None),
+    ],
+)
+def test_credential_is_taken_from_where_clients_of_google_put_it(headers, query, expected):
+    assert credential_of(headers, query) == expected
+
+
 def test_while_no_key_exists_any_credential_and_none_is_accepted():
     assert identify(EMPTY, None) is None
     assert identify(EMPTY, "sk-whatever") is None

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
 from types import MappingProxyType
+from urllib.parse import parse_qsl
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -80,11 +81,20 @@ def hint(secret: str) -> str:
     return f"{secret[: len(PREFIX) + 4]}…{secret[-4:]}"
 
 
-def credential_of(headers: Mapping[bytes, bytes]) -> str | None:
-    """The credential in a request's headers (names in lower case): `Authorization: Bearer …`, else `x-api-key`."""
+def credential_of(headers: Mapping[bytes, bytes], query: bytes = b"") -> str | None:
+    """The credential of a request: `Authorization: Bearer …` in its headers (names in lower case), else `x-api-key`,
+    else where Google's clients have it: `x-goog-api-key`, or `key` in the query.
+    """
     scheme, _, rest = headers.get(b"authorization", b"").partition(b" ")
     token = rest.strip() if scheme.lower() == b"bearer" else b""
-    return (token or headers.get(b"x-api-key", b"").strip()).decode("latin-1") or None
+    for name in _KEY_HEADERS if not token else ():
+        token = token or headers.get(name, b"").strip()
+    if not token and b"key=" in query:
+        token = dict(parse_qsl(query)).get(b"key", b"").strip()
+    return token.decode("latin-1") or None
+
+
+_KEY_HEADERS = (b"x-api-key", b"x-goog-api-key")
 
 
 # ---- may the caller go on?

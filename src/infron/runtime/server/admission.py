@@ -30,7 +30,15 @@ class Admission:
     def admit(self, request: HttpRequest, before: Admitted) -> None:
         """Set the request's key: None on a gateway without keys. Raises InfronError; a body must be JSON."""
         named, ring = request.named, self._ledger.keys
-        shown = (named.get(b"host"), named.get(b"content-type"), named.get(b"authorization"), named.get(b"x-api-key"))
+        get = named.get
+        shown = (
+            get(b"host"),
+            get(b"content-type"),
+            get(b"authorization"),
+            get(b"x-api-key"),
+            get(b"x-goog-api-key"),
+            request.query,
+        )
         if shown != before.shown or ring is not before.ring or not request.keeps_body:
             before.key = self._identify(request, ring)
             before.shown, before.ring = shown, ring if request.keeps_body else None
@@ -50,7 +58,7 @@ class Admission:
         kind = named.get(b"content-type", b"").decode("latin-1")
         key = None
         if ring.required:
-            key = identify(ring, credential_of(named))
+            key = identify(ring, credential_of(named, request.query))
         else:
             host = named.get(b"host")
             check_keyless(None if host is None else host.decode("latin-1"), kind, self._hosts, has_body=takes_body)
