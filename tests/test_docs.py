@@ -130,7 +130,7 @@ def test_every_path_is_documented():
     source = "".join(path.read_text() for path in (ROOT / "src/infron/runtime/server").rglob("*.py"))
     paths = [path for api in CLIENT_WIRES.values() for path in api.PATHS]
     for path in [*paths, *re.findall(r"[\"'](/[a-z/]+)[\"']", source)]:
-        assert path in API, path
+        assert path.replace(":path}", "}") in API, path
 
 
 def test_every_command_is_documented():

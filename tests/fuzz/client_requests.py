@@ -81,7 +81,8 @@ def check_written(api: ClientWire, request: Request, candidate: Candidate, ask_u
     valid(outgoing.body, f"the body for {wire}")
     promise(len(outgoing.body) < 8 * request.size + MOST_GROWN, f"{wire}: a body that grew")
     lost = {name.partition(".")[0] for name in outgoing.dropped}
-    promise(lost <= {*request.fields, "messages"}, f"{wire}: dropped what was not there")  # what they say, in any API
+    neutral = {"messages", "response_format"}  # what is in these is told by these names in any API
+    promise(lost <= {*request.fields, *neutral}, f"{wire}: dropped what was not there")
     promise(outgoing.url.isascii() and outgoing.url.isprintable(), f"{wire}: a URL {outgoing.url!r}")
     promise(all(value.isprintable() for _, value in outgoing.headers), f"{wire}: a header that ends its line")
 
@@ -210,11 +211,32 @@ RESPONSES = {
     "prompt_cache_key": "x", "safety_identifier": "x", "top_logprobs": 0, "max_tool_calls": 3,
     "provider": {"order": ["x"]}, "models": ["c/d"],
 }  # fmt: skip
+CONTENTS = {
+    "model": "a/b", "systemInstruction": {"parts": [{"text": "Be brief."}]},
+    "contents": [
+        {"role": "user", "parts": [{"text": "hi"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}},
+                                   {"file_data": {"mime_type": "video/mp4", "file_uri": "https://x/y"}}]},
+        {"role": "model", "parts": [
+            {"text": "hm", "thought": True}, {"text": "ok", "thoughtSignature": "c2ln"},
+            {"functionCall": {"id": "call 1", "name": "look", "args": {"a": 1}}, "thoughtSignature": "c2ln"},
+            {"executableCode": {"language": "PYTHON", "code": "1"}}, {"codeExecutionResult": {"output": "1"}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "look", "response": {"output": "2"}}}]},
+    ],
+    "tools": [{"functionDeclarations": [{"name": "look", "parameters": {"type": "OBJECT", "properties": {
+        "a": {"type": "STRING", "nullable": True, "minLength": "1"}}}}, {"name": "b", "parametersJsonSchema": SCHEMA}]},
+        {"googleSearch": {}}],
+    "toolConfig": {"functionCallingConfig": {"mode": "ANY", "allowedFunctionNames": ["look", "b"]}},
+    "generationConfig": {"temperature": 1, "topK": 3, "maxOutputTokens": 9, "stopSequences": ["a"], "candidateCount": 2,
+        "responseMimeType": "application/json", "responseSchema": {"type": "OBJECT"}, "responseModalities": ["TEXT"],
+        "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 100}, "speechConfig": {}},
+    "safetySettings": [], "labels": {"a": "b"}, "serviceTier": "flex", "cachedContent": "",
+}  # fmt: skip
 SIMPLE = {"model": "a/b", "input": "Hi", "instructions": [{"role": "user", "content": "x"}], "tool_choice": "required"}
 EMBED = {"model": "a/b", "input": ["Hi", "Ho"], "encoding_format": "base64", "dimensions": 256, "user": "ann"}
 BODIES: dict[str, tuple[Any, ...]] = {
     "openai-chat": (CHAT,), "anthropic": (MESSAGES,), "openai-responses": (RESPONSES, SIMPLE),
     "openai-embeddings": (EMBED, {**EMBED, "input": "Hi"}, {**EMBED, "input": [1, 2]}, {**EMBED, "input": [[1], [2]]}),
+    "gemini": (CONTENTS,),
 }  # fmt: skip
 
 

@@ -24,7 +24,10 @@ from infron.runtime.exchange.settlement import Settlements
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 from infron.wires.bedrock import eventstream
 
-BODY = b'{"model":"m","messages":[{"role":"user","content":"Hi"}],"input":"Hi","max_tokens":9}'
+BODY = (
+    b'{"model":"m","messages":[{"role":"user","content":"Hi"}],'
+    b'"input":"Hi","contents":[{"parts":[{"text":"Hi"}]}],"max_tokens":9}'
+)
 COUNTED = Usage(prompt=9, completion=4)
 LARGEST = 2**63 - 1  # what a store can hold
 

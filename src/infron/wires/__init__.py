@@ -31,7 +31,7 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
     "replicate": replicate,
 }
 CLIENT_WIRES: dict[str, ClientWire] = {
-    wire.NAME: wire for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, openrouter)
+    wire.NAME: wire for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, gemini, openrouter)
 }
 # Each path below a version stands below `/api` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {

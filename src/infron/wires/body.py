@@ -73,14 +73,18 @@ def read(
     *,
     holds: str = "messages",
     numbers: bool = False,
+    model: str = "",
 ) -> Request:
     """The request in a body of this API. Raises InvalidRequest that names the field or the place in the JSON.
 
     `holds`: the field that must be there, for it holds what is said. `numbers`: that may be given in tokens.
+    `model`: where another place names it.
     Its fields are the root members byte for byte, but for halves of surrogate pairs, which no provider can be sent:
     they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
     """
-    fields, given, mended = _read_large(body, holds, numbers) if len(body) > LARGE else _read_small(body, holds)
+    named = {"model": model} if model else _NOTHING
+    read_root = _read_large if len(body) > LARGE else _read_small
+    fields, given, mended = read_root(body, holds, numbers, named)
     if b"null" in body:  # the same as absent, but hosts refuse it
         fields = {name: raw for name, raw in fields.items() if raw != _NULL}
     if not GATEWAY_FIELDS.isdisjoint(fields):
@@ -112,7 +116,9 @@ def _include_usage(options: dict[str, Any] | None, usage: dict[str, Any] | None)
     return any(answers) if answers else None
 
 
-def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+def _read_small(
+    body: bytes, holds: str, numbers: bool, named: dict[str, str]
+) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     """The root members, what the gateway looks at of them, and the names of those that were mended."""
     values = strict(body)
     if not isinstance(values, dict):
@@ -121,10 +127,12 @@ def _read_small(body: bytes, holds: str) -> tuple[dict[str, Raw], _Body, Iterabl
     if body.find(b"\\u") >= 0 and (clean := _without_surrogates(values)):
         body, mended = clean
         values = msgspec.json.decode(body)
-    return _members(body), _checked(values, holds), mended
+    return _members(body), _checked({**values, **named} if named else values, holds), mended
 
 
-def _read_large(body: bytes, holds: str, numbers: bool) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
+def _read_large(
+    body: bytes, holds: str, numbers: bool, named: dict[str, str]
+) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
     """The same of a body of which nothing large is to be built: its large members are looked at from outside."""
     body, mended = without_halves(body, numbers=numbers)
     fields = large_members(body, numbers=numbers)
@@ -142,7 +150,7 @@ def _read_large(body: bytes, holds: str, numbers: bool) -> tuple[dict[str, Raw],
             raise InvalidRequest(f"`{name}` is too large: {size:,} bytes.", param=name)
         else:
             looked_at[name] = msgspec.json.decode(raw)
-    given = _checked(looked_at, holds)
+    given = _checked({**looked_at, **named}, holds)
     if holds == "messages":
         _check_large_messages(fields[holds])
     return fields, given, mended

@@ -91,6 +91,7 @@ def items_in(array: Raw | None, decoder: msgspec.json.Decoder[list[Kind]]) -> li
 class Unstreamed:
     """The encoder of an API without streams: it has to be there, and is asked for nothing."""
 
+    media_type = MEDIA_TYPE
     kept = None
 
     def encode(self, event: AnyClientEvent) -> bytes:

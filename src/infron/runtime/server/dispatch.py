@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from infron.errors import InfronError, InternalError
 from infron.policy.asked import asked_in
 from infron.policy.routing import check_names
-from infron.request import Headers, Request
+from infron.request import Headers, Request, Target
 from infron.runtime.exchange.admission import ExchangeAdmission
 from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.delivery import error_answer
@@ -87,7 +87,7 @@ class Dispatch:
             self._run(self._read_then_begin(read, request, response))
             return
         try:
-            wanted = api.parse(request.take_body(), request.headers)
+            wanted = api.parse(request.take_body(), request.headers, _target_of(request))
             if refers(wanted):
                 self._run(self._read_then_begin(partial(self._recalled, wanted, request), request, response))
             else:
@@ -112,10 +112,7 @@ class Dispatch:
         """The request in a body. Raises InfronError."""
         body = whole(pieces, request.coding, self._context.config.limits.max_body_bytes)
         pieces.clear()  # else a body would be held twice
-        target = request.place.target
-        if request.query:
-            target = replace(target, query=dict(parse_qsl(request.query.decode("latin-1"))))
-        return self._recalled(api.parse(body, request.headers, target), request)
+        return self._recalled(api.parse(body, request.headers, _target_of(request)), request)
 
     def _recalled(self, wanted: Request, request: HttpRequest) -> Request:
         """With what it refers to of earlier answers. Raises InfronError."""
@@ -175,6 +172,13 @@ class Dispatch:
 
     def _preflight(self, request: HttpRequest) -> Headers | None:
         return preflight(request.method, request.named, self._cors_origins)
+
+
+def _target_of(request: HttpRequest) -> Target:
+    target = request.place.target
+    if not request.query:
+        return target
+    return replace(target, query=dict(parse_qsl(request.query.decode("latin-1"))))
 
 
 def _shown(path: bytes) -> str:

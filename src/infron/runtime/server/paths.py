@@ -116,9 +116,13 @@ def _spellings(path: str) -> Iterator[str]:
     yield "/" + "/".join(parts)
     api = parts[:1] == ["api"]
     rest = parts[1:] if api else parts
-    while rest[:1] == ["v1"]:
-        rest = rest[1:]
-    yield "/".join(("/api/v1" if api else "/v1", *rest))
+    version = "v1"
+    while rest and rest[0] in _VERSIONS:
+        version, rest = _VERSIONS[rest[0]], rest[1:]
+    yield "/".join(("/api" if api else "", version, *rest))
+
+
+_VERSIONS = {"v1": "v1", "v1alpha": "v1beta", "v1beta": "v1beta"}
 
 
 def api_near(path: bytes) -> ClientWire:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.conversation import (
@@ -29,7 +29,11 @@ from infron.conversation import (
 )
 from infron.request import Outgoing, Request
 from infron.wires import lenient_json
+from infron.wires.gemini import own_request
+from infron.wires.gemini.addressed import TIERS, addressed
+from infron.wires.gemini.client_request import NAME
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
+from infron.wires.gemini.thoughts import UNSIGNED
 from infron.wires.json_answer import JSON_ONLY
 from infron.wires.json_steps import written
 from infron.wires.media import mime_of_data, mime_of_name
@@ -77,12 +81,7 @@ TAKES = frozenset(
         "tools",
     )
 )
-_TIERS = {"flex": "flex", "priority": "priority"}  # by the header or member that asks for it
 _USUAL = ("auto", "default", "standard")
-_TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
-
-# What Google documents for a call of a function in the history that other models, or nobody, made.
-UNSIGNED = "skip_thought_signature_validator"
 
 _ALL_MEDIA = frozenset(("audio", "document", "image", "video"))
 
@@ -104,26 +103,23 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     An own id may be the name alone or its whole path (`models/…`, `tunedModels/…`).
     Raises InvalidRequest and Unsupported, which name the place.
     """
-    conversation, names = fit(request.conversation, RULES)
     generation, vertex = generation_of(provider_model), provider.quirks.request.vertex
+    if request.api == NAME:
+        return own_request.outgoing(request, provider, provider_model)
+    conversation, names = fit(request.conversation, RULES)
     tier = conversation.fields.get("service_tier")
-    asked = _TIERS.get(tier) if isinstance(tier, str) else None
+    asked = TIERS.get(tier) if isinstance(tier, str) else None
     takes = TAKES - _refused(generation, vertex) - (set() if asked or tier in _USUAL else {"service_tier"})
     if _asks_json(conversation, generation):
         takes -= {"response_format"}
     body = encode(conversation, generation, vertex)
     if asked and not vertex:
         body["serviceTier"] = asked
-    path = quote(provider_model.removeprefix("publishers/google/"), safe="/")
-    named = "/" in path and "/models/{model}" in provider.chat_path
-    return Outgoing(
-        body=written(body, request.size),
-        url=provider.chat_path.replace("/models/{model}", f"/{path}") if named else "",
-        headers=((_TIER_HEADER, asked),) if asked and vertex else (),
-        dropped=conversation.left_out(takes),
-        names=names,
-        choices=_choices(body),
+    wanted = body.get("generationConfig", {}).get("candidateCount")
+    sent = addressed(
+        written(body, request.size), provider, provider_model, tier=asked if vertex else None, wanted=wanted
     )
+    return replace(sent, dropped=conversation.left_out(takes), names=names)
 
 
 def _leaves_tools(conversation: Conversation, generation: Generation) -> bool:
@@ -136,12 +132,6 @@ def _asks_json(conversation: Conversation, generation: Generation) -> bool:
     """Whether JSON can only be asked for, in words: models before Gemini 3 refuse to be held to it beside tools."""
     both = conversation.response_format is not None and bool(conversation.tools)
     return both and not generation.json_beside_tools and conversation.tool_choice != "none"
-
-
-def _choices(body: dict[str, Any]) -> int:
-    """How many answers are asked for."""
-    wanted = body.get("generationConfig", {}).get("candidateCount")
-    return wanted if type(wanted) is int and wanted > 1 else 1
 
 
 def _refused(generation: Generation, vertex: bool) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from infron.wires.errors import parse_error, render_error
 from infron.wires.openai.embeddings.answer import Accumulator, Encoder
 from infron.wires.openai.embeddings.decoder import Decoder
-from infron.wires.openai.embeddings.request import NAME, PATHS, encode_request, parse
+from infron.wires.openai.embeddings.request import NAME, NEAR, PATHS, encode_request, parse
 from infron.wires.unstreamed import MEDIA_TYPE
 
 DEFAULTS = {"chat_path": "/embeddings", "usage": "always", "completes": False}
@@ -17,6 +17,7 @@ __all__ = [
     "ID_HEADER",
     "MEDIA_TYPE",
     "NAME",
+    "NEAR",
     "PATHS",
     "Accumulator",
     "Decoder",

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from infron.catalog.definitions import Provider
 from infron.conversation import Conversation
 from infron.errors import Unsupported
-from infron.request import Outgoing, Prompt, Request
+from infron.request import NO_TARGET, Outgoing, Prompt, Request, Target
 from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.json_steps import value_in, written
@@ -23,11 +23,12 @@ from infron.wires.request_quirks import fitted
 
 NAME = "openai-embeddings"
 PATHS = ("/v1/embeddings",)
+NEAR = PATHS
 
 _OF_STREAMS = ("stream", "stream_options")
 
 
-def parse(body: bytes, headers: Headers) -> Request:
+def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """The request in a body; its answer comes whole, whatever that says. Raises InvalidRequest. `headers`: none
     matters.
     """

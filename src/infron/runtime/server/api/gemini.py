@@ -1,0 +1,89 @@
+"""What clients of Gemini's API ask beside answers: `countTokens`, and the models in Google's form.
+
+It never asks a provider. Counts are ours. What is not offered here says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infron.catalog.definitions import Model
+from infron.errors import InvalidRequest, NotFound
+from infron.policy.access import Key
+from infron.policy.routing import check_names
+from infron.request import Request as Asked
+from infron.request import Target
+from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response
+from infron.runtime.server.api.models import Models
+from infron.wires.gemini.client_request import bare, parse_counted
+
+MOST_LISTED = 1_000
+METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
+_NOT_OFFERED = ("embedContent", "batchEmbedContents", "batchGenerateContent", "predict", "predictLongRunning")
+
+
+def endpoints(models: Models, count: Callable[[Callable[[], Asked]], Awaitable[int]]) -> list[Endpoint]:
+    """`count`: the tokens of what is read so, and not sent."""
+
+    async def counted(request: Request, key: Key | None) -> Response:
+        body, target = await request.body(), Target(params=request.path_params)
+
+        def read() -> Asked:
+            asked = parse_counted(body, target)
+            check_names(asked)
+            return asked
+
+        tokens = await count(read)
+        told = {"totalTokens": tokens, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}]}
+        return json_response(told, headers={ESTIMATED: "true"})
+
+    async def refused(request: Request, key: Key | None) -> Response:
+        method = request.url.path.rpartition(":")[2]
+        raise InvalidRequest(f"`{method}` is not offered here; {', '.join(METHODS)} are.", code="not_implemented")
+
+    async def listed(request: Request, key: Key | None) -> Response:
+        offered = await models.offered()
+        first, size = _number(request, "pageToken", 0), _number(request, "pageSize", MOST_LISTED)
+        end = first + max(1, min(size, MOST_LISTED))
+        more = {"nextPageToken": str(end)} if end < len(offered) else {}
+        return json_response({"models": [_shown(model) for model in offered[first:end]], **more})
+
+    async def one(request: Request, key: Key | None) -> Response:
+        wanted = bare(request.path_params["id"])
+        model = await models.find(wanted)
+        if model is None:
+            raise NotFound(f"No model `{wanted[:200]}` is served here.", code="model_not_found", param="model")
+        return json_response(_shown(model))
+
+    found = [Endpoint("/v1beta/models", listed, root=True)]
+    for version in ("/v1beta", "/v1"):
+        path = version + "/models/{model:path}:"
+        found.append(Endpoint(f"{path}countTokens", counted, "POST", takes_body=True, root=True))
+        found += [Endpoint(path + name, refused, "POST", takes_body=True, root=True) for name in _NOT_OFFERED]
+    return [*found, Endpoint("/v1beta/models/{id:path}", one, root=True)]
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name)
+    if not given:
+        return default
+    if not given.isascii() or not given.isdecimal() or len(given) > 9:
+        raise InvalidRequest(f"`{name}` must be a number; `nextPageToken` of the page before is one.", param=name)
+    return int(given)
+
+
+def _shown(model: Model) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "name": f"models/{model.id}",
+        "baseModelId": model.id,
+        "version": "1",
+        "displayName": model.name,
+        "description": model.description,
+        "inputTokenLimit": model.context_length,
+        "outputTokenLimit": model.max_output,
+    }
+    return {**{name: value for name, value in about.items() if value}, "supportedGenerationMethods": METHODS}
