@@ -91,7 +91,7 @@ class VerbatimDecoder(NeutralDecoder):
         """The frame that tells the reason of the end and the counts, as libraries need it."""
         usage, reason = facts.usage, None if facts.delta is None else facts.delta.stop_reason
         counted = isinstance(usage, dict) and isinstance(usage.get("output_tokens"), int)
-        if counted and (reason is None or reason == self._stop):
+        if counted and reason == self._stop:
             return payload
         frame = lenient_json.value_of(payload) or {}
         frame["usage"] = {**dict_in(frame, "usage"), "output_tokens": self._usage.get("output_tokens", 0)}

@@ -15,7 +15,7 @@ from infron.catalog.definitions import Provider
 from infron.events import ClientEvent, Event, Finished, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import one_line
-from infron.wires.lenient_json import string_in
+from infron.wires.lenient_json import dicts_in, string_in
 from infron.wires.openai.responses.decoder import BEGINNINGS, ENDS, Frame, NeutralDecoder, place_of
 
 _encode = msgspec.json.Encoder().encode
@@ -46,6 +46,7 @@ class VerbatimDecoder(NeutralDecoder):
         super().__init__(provider, max_frame_bytes, key)
         self._number = 0
         self._kinds: dict[str, dict[str, Raw]] = {}
+        self._bare: set[int] = set()  # places of calls whose arguments are no JSON, for they are nothing
 
     def _tell(self, kind: str, frame: Frame, payload: bytes, events: list[Event]) -> None:
         if (kind in _TEXTS or kind in _ARGUMENTS) and isinstance(frame.delta, str):
@@ -65,8 +66,15 @@ class VerbatimDecoder(NeutralDecoder):
             elif not isinstance(event, ClientEvent):
                 events.append(event)
 
+    def _argue(self, place: int, arguments: str, events: list[Event]) -> None:
+        if not arguments and place in self._calls and place not in self._argued:
+            self._bare.add(place)
+        super()._argue(place, arguments, events)
+
     def _handed_on(self, kind: str, frame: Frame, payload: bytes, content: bool, text: str) -> Verbatim:
         members = self._named(kind)
+        if self._bare:
+            payload = self._with_arguments(kind, frame, payload)
         if self._names and b'"name"' in payload:
             payload = _encode(self._with_own_names(msgspec.json.decode(payload)))
         if (kind in BEGINNINGS or kind in ENDS) and isinstance(frame.response, dict):
@@ -84,6 +92,21 @@ class VerbatimDecoder(NeutralDecoder):
             if isinstance(item, dict) and isinstance(name := item.get("name"), str) and not item.get("namespace"):
                 item["name"] = self._names.get(name, name)
         return value
+
+    def _with_arguments(self, kind: str, frame: Frame, payload: bytes) -> bytes:
+        """An event that tells a call as a whole, with arguments that agents can read: `{}` where there are none."""
+        place = place_of(frame)
+        if kind == "response.function_call_arguments.done" and place in self._bare:
+            return _encode({**_members(payload), "arguments": "{}"})
+        if kind == "response.output_item.done" and place in self._bare and isinstance(frame.item, dict):
+            return _encode({**_members(payload), "item": {**frame.item, "arguments": "{}"}})
+        if kind in ENDS and isinstance(frame.response, dict):
+            output = dicts_in(frame.response, "output")
+            for place in self._bare.intersection(range(len(output))):
+                if output[place].get("arguments") == "":
+                    output[place]["arguments"] = "{}"
+            return _encode({**_members(payload), "response": frame.response})
+        return payload
 
     def _named(self, kind: str) -> dict[str, Raw]:
         """The members of each event of this kind."""
