@@ -49,7 +49,8 @@ def provider_of(voice: Voice) -> Provider:
 
 
 def asked(api: str, ask: Ask, model: str = "m") -> Request:
-    return CLIENT_WIRES[api].parse(json.dumps(CLIENTS[api].body(ask, model)).encode(), [])
+    client = CLIENTS[api]
+    return CLIENT_WIRES[api].parse(json.dumps(client.body(ask, model)).encode(), [], client.target(ask, model))
 
 
 def sent(request: Request, voice: Voice) -> Outgoing:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from conformance.clients.chat import Chat, OpenRouter
+from conformance.clients.gemini import Gemini
 from conformance.clients.messages import Messages
 from conformance.clients.responses import Responses
 from conformance.said import Ask, Heard, Kind
+from infron.request import Target
 
 
 class Client(Protocol):
@@ -18,10 +20,12 @@ class Client(Protocol):
     before it. `refuses`: a refusal is told apart from the text.
     """
 
-    path: str
     refuses: bool
     wordless: dict[Kind, Kind]
     wordless_in_stream: dict[Kind, Kind]
+
+    def target(self, ask: Ask, model: str, /) -> Target:
+        """Where the request goes."""
 
     def body(self, ask: Ask, model: str, /) -> dict[str, Any]:
         """The request."""
@@ -40,5 +44,6 @@ CLIENTS: dict[str, Client] = {
     "openai-chat": Chat(),
     "openrouter": OpenRouter(),
     "anthropic": Messages(),
+    "gemini": Gemini(),
     "openai-responses": Responses(),
 }

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from conformance.said import PICTURE, SCHEMA, Ask, Counts, Heard, Kind, Problem, Result, Said, canonical, events_of
+from infron.request import Target
 
 KINDS: dict[str, Kind] = {
     "invalid_request": "invalid",
@@ -23,6 +24,9 @@ class Chat:
     refuses = True
     wordless: dict[Kind, Kind] = {}  # noqa: RUF012
     wordless_in_stream: dict[Kind, Kind] = {}  # noqa: RUF012
+
+    def target(self, ask: Ask, model: str) -> Target:
+        return Target(self.path)
 
     def body(self, ask: Ask, model: str) -> dict[str, Any]:
         messages: list[Any] = []

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from conformance.said import PICTURE, SCHEMA, Ask, Counts, Heard, Kind, Problem, Result, Said, canonical, events_of
+from infron.request import Target
 
 KINDS: dict[str, Kind] = {
     "invalid_request_error": "invalid",
@@ -26,6 +27,9 @@ class Messages:
     refuses = False
     wordless: dict[Kind, Kind] = {"key": "failed"}  # noqa: RUF012
     wordless_in_stream = wordless
+
+    def target(self, ask: Ask, model: str) -> Target:
+        return Target(self.path)
 
     def body(self, ask: Ask, model: str) -> dict[str, Any]:
         messages: list[dict[str, Any]] = []

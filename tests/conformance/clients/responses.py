@@ -7,6 +7,7 @@ from typing import Any
 
 from conformance.clients.chat import KINDS
 from conformance.said import PICTURE, SCHEMA, Ask, Counts, Heard, Kind, Problem, Result, Said, canonical, events_of
+from infron.request import Target
 
 CODES: dict[str, Kind] = {"rate_limit_exceeded": "rate_limit", "invalid_prompt": "invalid"}
 REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -34,6 +35,9 @@ class Responses:
     refuses = True
     wordless: dict[Kind, Kind] = {}  # noqa: RUF012
     wordless_in_stream: dict[Kind, Kind] = {"overloaded": "failed", "key": "failed"}  # noqa: RUF012
+
+    def target(self, ask: Ask, model: str) -> Target:
+        return Target(self.path)
 
     def body(self, ask: Ask, model: str) -> dict[str, Any]:
         given: list[Any] = []
