@@ -150,12 +150,14 @@ def as_input(arguments: str) -> str:
 
 
 def toolbox_of(request: Request) -> Toolbox:
-    """Made on first use, and kept with the request. Raises InvalidRequest."""
+    """The names of its tools: made on first use, and kept with it. Raises InvalidRequest."""
     kept = vars(request)
     if _KEPT not in kept:
         fields = request.fields
         items = value_in(fields["input"]) if "additional_tools" in request.kinds else None
-        kept[_KEPT] = Toolbox(value_in(fields["tools"]) if "tools" in fields else None, additional_tools(items))
+        made = Toolbox(value_in(fields["tools"]) if "tools" in fields else None, additional_tools(items))
+        made.tools.clear()  # names are all that is asked for here
+        kept[_KEPT] = made
     toolbox: Toolbox = kept[_KEPT]
     return toolbox
 
