@@ -27,6 +27,7 @@ from infron.testing import DONE, FINISH, ROLE, USAGE, Pause, ScriptedProvider, t
 
 GAP = 0.05  # seconds between two frames
 FRAMES = 100
+LOOKS = 5  # at its memory
 PAUSE = 0.2  # seconds between two attacks of one kind
 SCRIPT = [ROLE, *[step for n in range(FRAMES) for step in (text(f"{n};"), Pause(GAP))], FINISH, USAGE, DONE]
 
@@ -59,22 +60,29 @@ async def attack(port: int, key: str, seconds: float) -> None:
     await asyncio.gather(*map(one, KINDS))
 
 
-async def phase(port: int, key: str, streams: int, seconds: float, hostile: bool) -> float:
+async def phase(gateway: int, port: int, key: str, streams: int, seconds: float, hostile: bool) -> float:
+    """`gateway`: the id of its process."""
     gaps: list[float] = []
     wrong: list[str] = []
     attacker = None
     if hostile:
         command = (sys.executable, __file__, "--attack", str(port), "--key", key, "--seconds", str(seconds))
         attacker = await asyncio.create_subprocess_exec(*command)
-    until = time.monotonic() + seconds
-    await asyncio.gather(*[honest(port, key, until, gaps, wrong) for _ in range(streams)])
+    until, waited, held = time.monotonic() + seconds, _waited(gateway), []
+    clients = asyncio.gather(*[honest(port, key, until, gaps, wrong) for _ in range(streams)])
+    for _ in range(LOOKS):
+        await asyncio.sleep(seconds / LOOKS)
+        held.append(f"{_held(gateway):.0f}")
+    waited = 100 * (_waited(gateway) - waited) / seconds
+    await clients
     if attacker is not None:
         await attacker.wait()
     gaps.sort()
     p50, p99 = (1000 * gaps[int(len(gaps) * share)] for share in (0.5, 0.99))
     beside = f"{len(KINDS)} kinds of hostile client" if hostile else "nobody else"
     print(
-        f"beside {beside}: {len(gaps):,} frames, late by p50 {p50:.1f} ms, p99 {p99:.1f} ms; wrong: {wrong or 'none'}"
+        f"beside {beside}: {len(gaps):,} frames, late by p50 {p50:.1f} ms, p99 {p99:.1f} ms; wrong: {wrong or 'none'}\n"
+        f"    memory {', '.join(held)} MB; the gateway waited {waited:.0f} % of the time for a processor"
     )
     return p99
 
@@ -99,23 +107,25 @@ async def main(streams: int, seconds: float) -> None:
             try:
                 assert gateway.stdout is not None
                 port = int((await gateway.stdout.readline()).decode().strip().rpartition(":")[2])
-                alone = await phase(port, key, streams, seconds, hostile=False)
-                before = _held(gateway.pid)
-                beside = await phase(port, key, streams, seconds, hostile=True)
-                after = _held(gateway.pid)
+                alone = await phase(gateway.pid, port, key, streams, seconds, hostile=False)
+                beside = await phase(gateway.pid, port, key, streams, seconds, hostile=True)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     gateway.send_signal(signal.SIGTERM)
                 code = await gateway.wait()
         with contextlib.closing(sqlite3.connect(ledger)) as connection:
             entries, unsettled = connection.execute("SELECT count(*), sum(outcome IS NULL) FROM entries").fetchone()
-    print(f"added to p99: {beside - alone:.1f} ms; memory {before:.0f} MB, then {after:.0f} MB; exit code {code}")
-    print(f"{entries:,} entries, {unsettled or 0} unsettled")
+    print(f"added to p99: {beside - alone:.1f} ms; exit code {code}; {entries:,} entries, {unsettled or 0} unsettled")
 
 
 def _held(pid: int) -> float:
     """Resident memory in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+
+
+def _waited(pid: int) -> float:
+    """Seconds for which the thread of its loop could have run, and had no processor: those are the machine's."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 if __name__ == "__main__":
