@@ -98,7 +98,7 @@ async def _kill(
 def _gateway(folder: Path, provider: ScriptedProvider, workers: int) -> contextlib.AbstractAsyncContextManager[Gateway]:
     slow = f'[providers.slow]\nwire = "openai-chat"\nbase_url = "{provider.base_url}"\napi_key = "provider-key"\n'
     row = f'on_disconnect = "cancel"\nprices = {{ {PRICE} }}\n{slow}on_disconnect = "drain"\nprices = {{ {PRICE} }}'
-    return process(folder, provider, f"[server]\nworkers = {workers}", row)
+    return process(folder, provider, f'[server]\nworkers = {workers}\n[log]\nlevel = "error"', row)
 
 
 def _workers(gateway: Gateway) -> list[int]:
