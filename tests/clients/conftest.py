@@ -36,7 +36,7 @@ async def stage() -> AsyncIterator[Callable[..., Any]]:
 
         async def build(script: Any, **sections: Any) -> Stage:
             provider = await stack.enter_async_context(ScriptedProvider(script))
-            running = await stack.enter_async_context(gateway(providers={"mock": provider.row()}, **sections))
+            running = await stack.enter_async_context(gateway(providers={"mock": provider.definition()}, **sections))
             return Stage(running, provider)
 
         yield build

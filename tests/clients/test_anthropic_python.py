@@ -118,7 +118,7 @@ async def test_anthropic_reads_frames_that_a_host_of_its_api_sent(client_of):
     ]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         client = client_of(SimpleNamespace(running=running))
         async with client.messages.stream(**QUESTION) as stream:

@@ -148,7 +148,7 @@ async def test_it_goes_on_by_references_in_the_second_turn_of_its_user(start, no
 
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(**voice.definition)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         output = await (await start(node, str(packages / "ai-sdk-turns.mjs"), f"{running.url}/v1")).end()
         sent = json.dumps(provider.calls[-1].json)

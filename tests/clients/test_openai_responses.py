@@ -56,7 +56,7 @@ async def kinds(stream: AsyncIterator[Any]) -> list[str]:
 async def test_responses_stream_text_and_end_with_their_usage() -> None:
     async with (
         ScriptedProvider([ROLE, text("Hel"), text("lo"), FINISH, USAGE, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         AsyncOpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0) as client,
         client.responses.stream(model="mock/m", input="Hi", instructions="Be brief.") as stream,
     ):
@@ -85,7 +85,7 @@ async def test_responses_stream_text_and_end_with_their_usage() -> None:
 async def test_responses_tell_tools_as_they_were_offered(streamed: bool) -> None:
     async with (
         ScriptedProvider(CALLS) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         AsyncOpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0) as client,
     ):
         if streamed:
@@ -113,7 +113,7 @@ async def test_responses_of_a_session_go_on_with_signed_reasoning() -> None:
     voice = speak("anthropic")
     async with (
         ScriptedProvider(voice.plays(voice.answer("Hello"))) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
         AsyncOpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0) as client,
     ):
         first = await client.responses.create(model="mock/claude-sonnet-4-5", input="Hi", store=False)
@@ -134,7 +134,7 @@ async def test_responses_that_are_cut_fail_in_their_stream() -> None:
     seen = asyncio.Event()
     async with (
         ScriptedProvider([ROLE, text("Hel"), Wait(seen), CUT]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         AsyncOpenAI(base_url=f"{running.url}/v1", api_key="any", max_retries=0) as client,
     ):
         told = []
@@ -158,7 +158,7 @@ async def test_responses_refuse_what_refers_to_answers_that_nobody_kept() -> Non
         with pytest.raises(openai.BadRequestError) as refused:
             await client.responses.create(model="local/smollm2-135m", input="Hi", previous_response_id="resp_1")
         assert refused.value.code == "previous_response_not_found"
-        async with ScriptedProvider([]) as provider, gateway(providers={"mock": provider.row()}) as other:
+        async with ScriptedProvider([]) as provider, gateway(providers={"mock": provider.definition()}) as other:
             client = client.with_options(base_url=f"{other.url}/v1")
             with pytest.raises(openai.BadRequestError) as refused:
                 await client.responses.create(model="mock/m", input=references)

@@ -26,7 +26,7 @@ async def test_client_that_leaves_at_the_last_event_leaves_a_complete_exchange(w
     voice = speak(wire)
     async with (
         ScriptedProvider(voice.plays(voice.answer("Hel", "lo"))) as provider,
-        gateway(providers={"mock": provider.row(**voice.definition)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         client = await (
             await ask(running.port, path="/v1/responses", input="Hi", model="mock/claude-sonnet-4-5")
@@ -44,7 +44,7 @@ async def test_last_event_waits_for_counts_that_come_after_the_finish_reason() -
     counts = asyncio.Event()
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, Wait(counts), USAGE]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port, path="/v1/responses", input="Hi")).head()
         received = await client.until(b"event: response.output_text.delta\n")

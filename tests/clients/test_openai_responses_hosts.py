@@ -27,7 +27,7 @@ async def hosted(script: Any, **fields: Any) -> AsyncIterator[tuple[RunningGatew
     async with (
         ScriptedProvider(script) as provider,
         gateway(
-            providers={"mock": provider.row(also=also, prices={"*": {"prompt": 1, "completion": 2}}, **fields)}
+            providers={"mock": provider.definition(also=also, prices={"*": {"prompt": 1, "completion": 2}}, **fields)}
         ) as it,
         AsyncOpenAI(base_url=f"{it.url}/v1", api_key="any", max_retries=0) as client,
     ):
@@ -166,7 +166,7 @@ async def test_responses_with_tools_that_a_host_does_not_know_are_asked_by_its_c
     tools: Any = [{"type": "custom", "name": "apply_patch"}]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(also=also)}) as it,
+        gateway(providers={"mock": provider.definition(also=also)}) as it,
         AsyncOpenAI(base_url=f"{it.url}/v1", api_key="any", max_retries=0) as client,
     ):
         told = await client.responses.create(model="mock/m", input="Hi", tools=tools)
@@ -177,7 +177,7 @@ async def test_responses_with_tools_that_a_host_does_not_know_are_asked_by_its_c
 async def test_chat_clients_of_a_host_of_this_api_alone_are_translated() -> None:
     async with (
         ScriptedProvider(answer()) as provider,
-        gateway(providers={"mock": provider.row(**speak("openai-responses").definition)}) as it,
+        gateway(providers={"mock": provider.definition(**speak("openai-responses").definition)}) as it,
         AsyncOpenAI(base_url=f"{it.url}/v1", api_key="any", max_retries=0) as client,
     ):
         asked: Any = {"model": "mock/m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -213,7 +213,7 @@ async def test_responses_of_a_host_that_fail_before_their_content_fail_over() ->
 
     async with ScriptedProvider(script) as provider:
         also = {"openai-responses": {"path": "/responses"}}
-        both = {"one": provider.row(also=also), "two": provider.row()}
+        both = {"one": provider.definition(also=also), "two": provider.definition()}
         async with (
             gateway(providers=both) as it,
             AsyncOpenAI(base_url=f"{it.url}/v1", api_key="any", max_retries=0) as client,

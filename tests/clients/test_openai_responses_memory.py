@@ -24,7 +24,7 @@ def client_of(running: Any, key: str = "any") -> AsyncOpenAI:
 async def test_responses_go_on_from_the_one_that_is_named(streamed: bool) -> None:
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         if streamed:
@@ -47,7 +47,7 @@ async def test_responses_go_on_from_items_that_are_referred_to() -> None:
     """So does the AI SDK in the second turn of its user."""
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         first = await client.responses.create(model="mock/m", input="Hi")
@@ -69,7 +69,7 @@ async def test_responses_of_claude_go_on_with_signed_reasoning_that_was_never_to
     ]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(**voice.definition)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
         client_of(running) as client,
     ):
         asked: Any = {"model": "mock/claude-sonnet-4-5", "tools": tools, "reasoning": {"effort": "low"}}
@@ -85,7 +85,7 @@ async def test_responses_of_a_host_of_this_api_go_on_without_its_memory() -> Non
     voice = speak("openai-responses")
     async with (
         ScriptedProvider(voice.answer("Hello")) as provider,
-        gateway(providers={"mock": provider.row(**voice.definition)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
         client_of(running) as client,
     ):
         first = await client.responses.create(model="mock/m", input="Hi")
@@ -99,7 +99,7 @@ async def test_responses_of_a_host_of_this_api_go_on_without_its_memory() -> Non
 async def test_responses_that_are_not_to_be_stored_are_not_kept() -> None:
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         first = await client.responses.create(model="mock/m", input="Hi", store=False)
@@ -117,7 +117,7 @@ async def test_responses_can_be_read_and_deleted_by_their_own_key_alone(tmp_path
     secrets = [create_key(url, name)[1] for name in ("ann", "ben")]
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}, ledger={"url": url}) as running,
+        gateway(providers={"mock": provider.definition()}, ledger={"url": url}) as running,
         client_of(running, secrets[0]) as ann,
         client_of(running, secrets[1]) as ben,
     ):
@@ -138,7 +138,7 @@ async def test_responses_can_be_read_and_deleted_by_their_own_key_alone(tmp_path
 async def test_input_items_of_a_response_are_listed_newest_first() -> None:
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         first = await client.responses.create(model="mock/m", input="Hi")
@@ -156,7 +156,7 @@ async def test_responses_go_on_from_a_long_history() -> None:
     long = "word " * 50_000
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         first = await client.responses.create(model="mock/m", input=long)
@@ -170,7 +170,7 @@ async def test_responses_go_on_from_a_long_history() -> None:
 async def test_responses_refuse_what_only_a_providers_own_memory_can_do(field: str, value: Any) -> None:
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         with pytest.raises(openai.BadRequestError, match=f"`{field}`") as refused:
@@ -184,7 +184,7 @@ async def test_responses_refuse_what_only_a_providers_own_memory_can_do(field: s
 async def test_input_tokens_are_counted_without_asking_a_provider() -> None:
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         client_of(running) as client,
     ):
         few = await client.responses.input_tokens.count(model="mock/gpt-5", input="Hi")

@@ -251,7 +251,7 @@ async def test_a_shutdown_settles_by_length_what_there_is_no_time_to_count(
     picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{'A' * 100_000}"}}
     said = [{"role": "user", "content": [{"type": "text", "text": "word " * 800}, picture]}]
     async with ScriptedProvider([text("Hello" * 8), Wait(NEVER())]) as provider:
-        async with gateway(providers={"mock": provider.row(prices=prices)}, ledger={"url": url}) as running:
+        async with gateway(providers={"mock": provider.definition(prices=prices)}, ledger={"url": url}) as running:
             for _ in range(5):
                 client = await (await ask(running.port, messages=said)).head()
                 await client.until(b"Hello")
@@ -283,9 +283,9 @@ async def test_a_shutdown_settles_what_its_provider_was_told_to_stop_and_did_not
         body = json.dumps({"id": "p1", "status": "starting", "urls": urls, "metrics": {}}).encode()
         return [Answer(201, (("content-type", "application/json"),), body)]
 
-    row = {"prices": {"*": {"prompt": "1", "completion": "10"}}, **voice.row_fields}
+    row = {"prices": {"*": {"prompt": "1", "completion": "10"}}, **voice.definition}
     async with ScriptedProvider(script) as provider:
-        async with gateway(providers={"mock": provider.row(**row)}, ledger={"url": url}) as running:
+        async with gateway(providers={"mock": provider.definition(**row)}, ledger={"url": url}) as running:
             client = await (await ask(running.port, model="mock/owner/name")).head()
             await client.until(b"Hello")
         assert running.context.ledger.left_open == 0

@@ -192,7 +192,7 @@ def test_voice_definition_is_like_a_shipped_one_of_its_wire(wire: str) -> None:
     catalog = load_catalog({}, {}, {}, wires=PROVIDER_WIRES)
     spoken = [catalog.speaking(one, wire, frozenset()) for one in catalog.providers.values()]
     same = [one for one in spoken if one.wire == wire]
-    given = msgspec.convert({"id": "mock", "name": "Mock", **speak(wire).row_fields}, Provider)
+    given = msgspec.convert({"id": "mock", "name": "Mock", **speak(wire).definition}, Provider)
     assert any(one.auth.header == given.auth.header and one.auth.scheme == given.auth.scheme for one in same)
     assert any(one.chat_path.endswith(given.chat_path) for one in same)
     assert any(given.headers.items() <= one.headers.items() for one in same)

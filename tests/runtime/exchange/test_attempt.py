@@ -39,7 +39,7 @@ async def test_a_late_byte_of_an_attempt_that_was_given_up_changes_nothing() -> 
         ScriptedProvider([Wait(NEVER())]) as first,
         ScriptedProvider([ROLE, text("Hello"), Wait(NEVER())]) as second,
         gateway(
-            providers={"mock": first.row(), "other": second.row()}, timeouts={"first_token_seconds": 0.1}
+            providers={"mock": first.definition(), "other": second.definition()}, timeouts={"first_token_seconds": 0.1}
         ) as running,
     ):
         client = await ask(running.port, models=["other/any"])
@@ -73,9 +73,9 @@ async def test_a_failed_attempt_is_told_with_its_times_and_with_what_it_may_cost
         ScriptedProvider([ROLE, text("Hello"), FINISH, USAGE, DONE]) as last,
         gateway(
             providers={
-                "mock": slow.row(prices=PRICE),
-                "busy": busy.row(prices=PRICE),
-                "last": last.row(prices=PRICE),
+                "mock": slow.definition(prices=PRICE),
+                "busy": busy.definition(prices=PRICE),
+                "last": last.definition(prices=PRICE),
             },
             timeouts={"first_token_seconds": 0.2},
         ) as running,

@@ -117,7 +117,7 @@ CASES = {
     "cut short": Case(
         says(*HELLO, Wait(asyncio.Event())), leave, {"on_disconnect": "drain"}, {"drain": {"seconds": 0.1}}
     ),
-    "called": Case(told_to_stop, leave, speak("replicate").row_fields),
+    "called": Case(told_to_stop, leave, speak("replicate").definition),
     "timed out": Case(says(*HELLO, hold=True), read, None, {"timeouts": {"stall_seconds": 0.2}}),
     "timed out early": Case(says(hold=True), read, None, {"timeouts": {"first_token_seconds": 0.2}}),
     "failed": Case(says(*HELLO, CUT), read),
@@ -130,7 +130,7 @@ async def test_documented_case_is_billed_as_it_says(name: str) -> None:
     case, hold = CASES[name], asyncio.Event()
     async with ScriptedProvider(case.script(hold)) as provider:
         with deaf_host() as deaf:
-            row = provider.row(**{"prices": PRICES, "on_disconnect": "cancel", **(case.row or {})})
+            row = provider.definition(**{"prices": PRICES, "on_disconnect": "cancel", **(case.row or {})})
             row["base_url"] = deaf if row["base_url"] == "deaf" else row["base_url"]
             providers = {"mock": row}
             if name == "failed over":

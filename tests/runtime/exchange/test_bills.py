@@ -27,7 +27,7 @@ async def billed(steps: Script, row: dict[str, Any] | None = None, **asked: Any)
     async with (
         ScriptedProvider(steps) as provider,
         gateway(
-            providers={"mock": provider.row(tokenizer="gpt", **({"prices": PRICES} if row is None else row))}
+            providers={"mock": provider.definition(tokenizer="gpt", **({"prices": PRICES} if row is None else row))}
         ) as running,
     ):
         client = await (await ask(running.port, **asked)).head()
@@ -116,7 +116,7 @@ def gemini_of_the_prompt() -> list[Step]:
     ("wire", "steps"), [("anthropic", anthropic_at_the_start()), ("gemini", gemini_of_the_prompt())]
 )
 async def test_report_of_the_prompt_alone_is_half_a_report_on_native_wires_too(wire: str, steps: list[Step]) -> None:
-    found = await billed(steps, {**speak(wire).row_fields, "prices": PRICES})
+    found = await billed(steps, {**speak(wire).definition, "prices": PRICES})
     assert (found["outcome"], found["estimated"], found["tokens_prompt"]) == ("completed", True, 10)
     assert found["tokens_completion"] > 400
 
@@ -206,7 +206,7 @@ async def test_key_with_a_limit_may_not_use_a_model_of_unknown_price(
     async with (
         ScriptedProvider([ROLE, text("hi"), FINISH, counted(1, 1), DONE]) as provider,
         gateway(
-            providers={"mock": provider.row(prices={"big-1": PRICES["*"]})},
+            providers={"mock": provider.definition(prices={"big-1": PRICES["*"]})},
             limits={"unpriced": unpriced},
             ledger={"url": url},
         ) as running,
@@ -231,7 +231,7 @@ async def test_key_with_a_limit_is_served_by_the_candidates_whose_price_is_known
         gateway(
             providers={
                 "dear": {"wire": "openai-chat", "base_url": "http://127.0.0.1:1/v1"},
-                "mock": provider.row(prices={"big-1": PRICES["*"]}),
+                "mock": provider.definition(prices={"big-1": PRICES["*"]}),
             },
             models={"acme/big": {"served_by": served}},
             ledger={"url": url},
@@ -274,7 +274,7 @@ async def test_client_that_leaves_owes_all_text_that_went_to_the_provider(fields
     # What stood outside of messages and tools was free to whoever left after the last word.
     async with (
         ScriptedProvider([ROLE, text("END"), Wait(asyncio.Event())]) as provider,
-        gateway(providers={"mock": provider.row(tokenizer="gpt", prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(tokenizer="gpt", prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port, **fields)).head()
         await client.until(b"END")
@@ -289,7 +289,7 @@ async def test_each_choice_that_was_delivered_is_counted() -> None:
     one = [frame(choices=[{"index": index, "delta": {"content": "word " * 100}}]) for index in (0, 1)]
     async with (
         ScriptedProvider([*one, text("END"), Wait(asyncio.Event())]) as provider,
-        gateway(providers={"mock": provider.row(tokenizer="gpt", prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(tokenizer="gpt", prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port, n=2)).head()
         await client.until(b"END")

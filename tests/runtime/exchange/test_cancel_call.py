@@ -42,7 +42,7 @@ def predictions(stream: list[Step], *, create: list[Step] | None = None, cancel:
 
 
 def row(provider: ScriptedProvider, **fields: Any) -> dict[str, dict[str, Any]]:
-    return {"mock": provider.row(**VOICE.row_fields, **fields)}
+    return {"mock": provider.definition(**VOICE.definition, **fields)}
 
 
 def stops(provider: ScriptedProvider) -> list[Call]:
@@ -213,7 +213,7 @@ async def test_what_a_provider_cannot_take_is_reported_or_refused_as_the_caller_
     voice = speak("anthropic")
     async with (
         ScriptedProvider(voice.plays(voice.answer("Hi"))) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         body: dict[str, Any] = {"seed": 7, "logit_bias": {"1": 2}}
         LEFT_OUT[how](body)
@@ -235,7 +235,7 @@ async def test_parameters_that_are_required_send_the_request_on_to_who_takes_the
         ScriptedProvider(voice.plays(voice.answer("No"))) as first,
         ScriptedProvider(chat.plays(chat.answer("Yes"))) as second,
         gateway(
-            providers={"one": first.row(**voice.row_fields), "two": second.row()},
+            providers={"one": first.definition(**voice.definition), "two": second.definition()},
             models={"a/b": {"served_by": [{"provider": "one", "id": "x"}, {"provider": "two", "id": "y"}]}},
         ) as running,
     ):

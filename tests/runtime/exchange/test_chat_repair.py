@@ -62,7 +62,7 @@ async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: st
     pieces = [step for n in range(9) for step in (text(f"w{n} "), Pause(0.45))]
     last = {"left open": [Wait(asyncio.Event())], "closed": [], "done": [DONE]}[how]
     script = [ROLE, delta("stop"), *pieces, *last]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, stream=stream)).head(15)
         body = await client.rest()
         found = await settled(running, client.id)
@@ -79,7 +79,7 @@ async def test_answer_whose_end_is_told_before_its_content_arrives_whole(how: st
 @pytest.mark.usefixtures("short_wait")
 async def test_end_of_an_answer_is_told_where_nothing_follows_it() -> None:
     script = [ROLE, text("one"), delta("stop"), Wait(asyncio.Event())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.rest()
     frames = told(client)
@@ -92,7 +92,7 @@ async def test_end_of_an_answer_is_told_where_nothing_follows_it() -> None:
 async def test_answer_that_calls_tools_ends_with_tool_calls(word: str, stream: bool) -> None:
     # Agents that look at the finish reason stopped before they ran the tool, or met a word that they do not know.
     script = [ROLE, delta(tool_calls=[call(0, "c1", "f", "{}")]), delta(word), USAGE, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
         body = await client.rest()
         found = await settled(running, client.id)
@@ -109,7 +109,7 @@ async def test_parallel_calls_at_one_index_are_two_calls(together: bool, stream:
     made = [call(0, "c1", "f", '{"x":1}'), call(0, "c2", "g", '{"x":2}')]
     steps = [delta(tool_calls=made)] if together else [delta(tool_calls=[one]) for one in made]
     script = [ROLE, *steps, delta("tool_calls"), USAGE, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, stream=stream, tools=TOOLS)).head()
         body = await client.rest()
     wanted = [("c1", "f", '{"x":1}'), ("c2", "g", '{"x":2}')]
@@ -126,7 +126,7 @@ async def test_raw_control_character_in_a_frame_arrives(raw: bytes, stream: bool
     # One of them, and the whole answer was lost: "not a chat completion chunk".
     odd = text("l?o").replace(b"?", raw)
     script = [ROLE, text("Hel"), odd, delta("stop"), USAGE, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, stream=stream)).head()
         body = await client.rest()
     said = client.words() if stream else json.loads(body)["choices"][0]["message"]["content"]
@@ -157,7 +157,7 @@ async def test_gemini_answer_whose_end_is_told_before_its_content_arrives_whole(
     voice = speak("gemini")
     async with (
         ScriptedProvider(voice.plays(script)) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         client = await (await ask(running.port, stream=stream, tools=TOOLS)).head(15)
         body = await client.rest()

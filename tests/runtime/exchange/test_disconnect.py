@@ -30,7 +30,10 @@ def assert_cancelled(found: dict, tokens: bool) -> None:
 
 @pytest.mark.parametrize("leave", LEAVE)
 async def test_a_client_that_leaves_before_the_head_closes_the_upstream(leave: Callable[[Client], None]) -> None:
-    async with ScriptedProvider([Wait(NEVER())]) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with (
+        ScriptedProvider([Wait(NEVER())]) as provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+    ):
         client = await ask(running.port)
         call = await within(provider.called())
         leave(client)
@@ -43,7 +46,7 @@ async def test_a_client_that_leaves_while_comments_flow_closes_the_upstream(leav
     script = [Answer(), ROLE, Wait(NEVER())]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=QUICK) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=QUICK) as running,
     ):
         client = await (await ask(running.port)).head()
         assert await client.until(COMMENT) == COMMENT
@@ -55,7 +58,7 @@ async def test_a_client_that_leaves_while_comments_flow_closes_the_upstream(leav
 @pytest.mark.parametrize("leave", LEAVE)
 async def test_a_client_that_leaves_in_mid_text_closes_the_upstream(leave: Callable[[Client], None]) -> None:
     script = [ROLE, text("Once upon a time"), Wait(NEVER())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.until(b"upon")
         leave(client)
@@ -67,7 +70,7 @@ async def test_a_client_that_leaves_in_mid_text_closes_the_upstream(leave: Calla
 async def test_a_client_that_leaves_without_having_read_closes_the_upstream(leave: Callable[[Client], None]) -> None:
     """A write that blocks hears nothing of the reader; the hang-up has to be noticed all the same."""
     script = [text("x" * 60_000)] * 2_000
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, buffer=4096)).head()
         call = await provider.called()
         (exchange,) = running.context.registry.running()
@@ -79,7 +82,7 @@ async def test_a_client_that_leaves_without_having_read_closes_the_upstream(leav
 
 async def test_a_client_that_leaves_after_the_end_leaves_a_completed_exchange() -> None:
     script = [text("Hello"), FINISH, USAGE, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.until(b"[DONE]")
         client.reset()
@@ -93,7 +96,7 @@ async def test_a_client_that_leaves_while_a_complete_answer_is_counted_pays_for_
     counter_is_free = threading.Event()
     async with (
         ScriptedProvider([text("Hello"), FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row(on_disconnect="cancel")}) as running,
+        gateway(providers={"mock": provider.definition(on_disconnect="cancel")}) as running,
     ):
         running.context.counter._threads.submit(counter_is_free.wait)
         client = await (await ask(running.port)).head()
@@ -128,7 +131,7 @@ async def test_a_drained_answer_is_read_to_its_end_and_billed_in_full(
     prices = {"*": {"prompt": "1", "completion": "10"}}
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(prices=prices, **row)}) as running,
+        gateway(providers={"mock": provider.definition(prices=prices, **row)}) as running,
     ):
         client = await (await ask(running.port, *headers)).head()
         await client.until(b"Hello")
@@ -150,7 +153,7 @@ async def test_cancel_is_honoured_on_a_draining_row_where_the_operator_allows_it
     async with (
         ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
         gateway(
-            providers={"mock": provider.row(on_disconnect="drain")}, billing={"allow_cancel_override": True}
+            providers={"mock": provider.definition(on_disconnect="drain")}, billing={"allow_cancel_override": True}
         ) as running,
     ):
         client = await (await ask(running.port, "x-infron-on-disconnect: cancel")).head()
@@ -163,7 +166,7 @@ async def test_cancel_is_honoured_on_a_draining_row_where_the_operator_allows_it
 
 
 async def test_an_unknown_wish_for_leaving_is_refused() -> None:
-    async with ScriptedProvider([DONE]) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider([DONE]) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, "x-infron-on-disconnect: explode")).head()
         assert client.status == 400
         assert "X-Infron-On-Disconnect" in (await client.error())["message"]
@@ -174,7 +177,7 @@ async def test_an_unknown_wish_for_leaving_is_refused() -> None:
 async def test_a_request_that_is_not_streamed_is_drained_when_its_client_leaves() -> None:
     go_on = asyncio.Event()
     script = [text("Hello"), Wait(go_on), text(" world"), FINISH, USAGE, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await ask(running.port, stream=False)
         call = await within(provider.called())
         (exchange,) = running.context.registry.running()
@@ -190,7 +193,7 @@ async def test_a_request_that_is_not_streamed_is_drained_when_its_client_leaves(
 async def test_a_drain_that_takes_too_long_is_cut_short() -> None:
     async with (
         ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row(on_disconnect="drain")}, drain={"seconds": 0.1}) as running,
+        gateway(providers={"mock": provider.definition(on_disconnect="drain")}, drain={"seconds": 0.1}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
@@ -204,7 +207,7 @@ async def test_a_drain_that_takes_too_long_is_cut_short() -> None:
 async def test_no_more_answers_are_drained_at_once_than_allowed() -> None:
     async with (
         ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row(on_disconnect="drain")}, drain={"max_concurrent": 1}) as running,
+        gateway(providers={"mock": provider.definition(on_disconnect="drain")}, drain={"max_concurrent": 1}) as running,
     ):
         first = await (await ask(running.port)).head()
         second = await (await ask(running.port)).head()
@@ -223,7 +226,7 @@ async def test_no_more_answers_are_drained_at_once_than_allowed() -> None:
 async def test_a_cap_of_zero_drains_nothing() -> None:
     async with (
         ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row(on_disconnect="drain")}, drain={"max_concurrent": 0}) as running,
+        gateway(providers={"mock": provider.definition(on_disconnect="drain")}, drain={"max_concurrent": 0}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
@@ -238,7 +241,10 @@ async def test_a_key_with_too_many_drains_gets_429_at_providers_that_drain() -> 
     async with (
         ScriptedProvider([text("Hello"), Wait(NEVER())]) as provider,
         gateway(
-            providers={"mock": provider.row(on_disconnect="drain"), "other": provider.row(on_disconnect="cancel")},
+            providers={
+                "mock": provider.definition(on_disconnect="drain"),
+                "other": provider.definition(on_disconnect="cancel"),
+            },
             drain={"max_per_key": 1},
         ) as running,
     ):

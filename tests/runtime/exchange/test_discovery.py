@@ -37,7 +37,7 @@ async def test_models_of_ones_own_provider_are_listed_with_what_it_tells_of_them
     # They could be asked for, but no program that offers what /v1/models lists knew of them.
     async with (
         ScriptedProvider(lists(LIST)) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         found = await models(running.port)
         assert {"mock/qwen3:30b", "mock/org/llama"} <= found.keys()
@@ -57,7 +57,7 @@ async def test_models_of_native_wires_are_asked_for_where_their_api_has_them(wir
     )
     async with (
         ScriptedProvider(lists(listed)) as provider,
-        gateway(providers={"mock": provider.row(**speak(wire).row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**speak(wire).definition)}) as running,
     ):
         assert "mock/own" in await models(running.port)
         assert provider.calls[0].path.startswith("/v1/models")
@@ -66,7 +66,7 @@ async def test_models_of_native_wires_are_asked_for_where_their_api_has_them(wir
 async def test_model_is_found_by_any_id_that_can_be_asked_for() -> None:
     async with (
         ScriptedProvider(lists(LIST)) as provider,
-        gateway(providers={"mock": provider.row(aliases=["other"])}) as running,
+        gateway(providers={"mock": provider.definition(aliases=["other"])}) as running,
     ):
         for id in ("mock/qwen3:30b", "other/qwen3:30b", "mock/qwen3%3A30b", "mock/on-no-list", "mock/org/llama"):
             answer = await get(running.port, f"/v1/models/{id}")
@@ -82,7 +82,7 @@ async def test_models_that_are_offered_under_a_public_id_are_listed_once() -> No
     served = [{"provider": "mock", "id": "qwen3:30b"}]
     async with (
         ScriptedProvider(lists(LIST)) as provider,
-        gateway(providers={"mock": provider.row()}, models={"acme/qwen": {"served_by": served}}) as running,
+        gateway(providers={"mock": provider.definition()}, models={"acme/qwen": {"served_by": served}}) as running,
     ):
         found = await models(running.port)
         assert found.keys() >= {"acme/qwen", "mock/org/llama"}
@@ -93,7 +93,7 @@ async def test_models_that_are_offered_under_a_public_id_are_listed_once() -> No
 async def test_models_are_not_asked_for_where_the_setting_says_so() -> None:
     async with (
         ScriptedProvider(lists(LIST)) as provider,
-        gateway(providers={"mock": provider.row()}, models={"discover": False}) as running,
+        gateway(providers={"mock": provider.definition()}, models={"discover": False}) as running,
     ):
         assert "mock/qwen3:30b" not in await models(running.port)
         assert (await get(running.port, "/v1/models/mock/qwen3:30b")).status == 200
@@ -111,7 +111,7 @@ async def test_provider_without_a_list_costs_nobody_theirs(
     async with (
         ScriptedProvider(lists(body, status)) as broken,
         ScriptedProvider(lists(LIST)) as provider,
-        gateway(providers={"broken": broken.row(), "mock": provider.row()}) as running,
+        gateway(providers={"broken": broken.definition(), "mock": provider.definition()}) as running,
     ):
         found = await models(running.port)
         assert "mock/org/llama" in found
@@ -128,7 +128,7 @@ async def test_list_that_does_not_come_keeps_nobody_waiting_and_is_there_the_nex
     answer = Answer(200, JSON, json.dumps(LIST).encode())
     async with (
         ScriptedProvider([Wait(late), answer]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         assert "mock/org/llama" not in await models(running.port)
         late.set()
@@ -147,7 +147,7 @@ async def test_list_is_asked_for_again_after_a_while_and_the_last_one_stands_mea
     def script(call: Call) -> Script:
         return answers[min(len(provider.calls) - 1, 2)](call)
 
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         known = running.context.discovery
         assert "mock/one" in await models(running.port)
         assert "mock/one" in await models(running.port)  # while the second answer fails
@@ -161,7 +161,7 @@ async def test_list_is_asked_for_again_after_a_while_and_the_last_one_stands_mea
 
 async def test_shutdown_does_not_wait_for_a_list() -> None:
     async with ScriptedProvider([Wait(asyncio.Event())]) as provider:
-        async with gateway(providers={"mock": provider.row()}) as running:
+        async with gateway(providers={"mock": provider.definition()}) as running:
             asking = asyncio.create_task(get(running.port, "/v1/models"))
             await provider.called()
         asking.cancel()

@@ -39,7 +39,7 @@ async def test_drains_of_one_key_leave_room_for_those_of_others(tmp_path: Path) 
     async with (
         ScriptedProvider([ROLE, text("Hello"), Wait(hold), FINISH, REPORT, DONE]) as provider,
         gateway(
-            providers={"mock": provider.row(on_disconnect="drain", prices=PRICES)},
+            providers={"mock": provider.definition(on_disconnect="drain", prices=PRICES)},
             ledger={"url": url},
             drain={"max_concurrent": 8, "max_per_key": 3},
         ) as running,
@@ -80,7 +80,7 @@ async def test_a_key_with_too_many_drains_is_refused_whatever_may_drain(
     hold = asyncio.Event()
     async with (
         ScriptedProvider([ROLE, text("Hello"), Wait(hold), FINISH, REPORT, DONE]) as provider,
-        gateway(providers={"mock": provider.row(on_disconnect=row)}, drain={"max_per_key": 1}) as running,
+        gateway(providers={"mock": provider.definition(on_disconnect=row)}, drain={"max_per_key": 1}) as running,
     ):
         client = await left_at_hello(running, "x-infron-on-disconnect: drain")
         client.close()
@@ -101,7 +101,7 @@ async def test_a_drain_goes_on_while_the_ledger_cannot_be_written(tmp_path: Path
     async with (
         ScriptedProvider([ROLE, text("Hello"), Wait(hold), FINISH, REPORT, DONE]) as provider,
         gateway(
-            providers={"mock": provider.row(on_disconnect="drain", prices=PRICES)},
+            providers={"mock": provider.definition(on_disconnect="drain", prices=PRICES)},
             ledger={"url": f"sqlite:///{path}"},
         ) as running,
     ):
@@ -137,7 +137,7 @@ async def test_a_cut_answer_costs_what_nobody_knows_where_the_provider_bills_on(
     # The operator's cost was recorded as what had been delivered, though the provider went on and billed all of it.
     async with (
         ScriptedProvider([ROLE, text("Hello"), Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row(on_disconnect=row, prices=PRICES)}, **settings) as running,
+        gateway(providers={"mock": provider.definition(on_disconnect=row, prices=PRICES)}, **settings) as running,
     ):
         client = await left_at_hello(running, *headers)
         if "timeouts" not in settings:

@@ -67,8 +67,8 @@ async def test_a_client_that_leaves_after_the_finish_reason_is_billed_by_the_rep
     if not voice.usage_last:
         end = [voice.usage(10, 500), voice.finish(), Wait(left)]
     script = voice.plays([step for step in [voice.start(), voice.text("Hello"), *end, voice.done()] if step])
-    row = {**voice.row_fields, "prices": PRICE, "on_disconnect": "cancel"}
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
+    row = {**voice.definition, "prices": PRICE, "on_disconnect": "cancel"}
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition(**row)}) as running:
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
         (exchange,) = running.context.registry.running()
@@ -84,7 +84,10 @@ async def test_a_client_that_leaves_after_the_finish_reason_is_billed_by_the_rep
 
 async def test_a_client_that_leaves_after_the_finish_reason_waits_no_longer_than_others_for_a_report() -> None:
     script = [ROLE, text("Hello"), FINISH, Wait(NEVER())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
         (exchange,) = running.context.registry.running()
@@ -100,7 +103,10 @@ async def test_a_client_that_leaves_between_finish_reasons_stops_an_answer_that_
     left = asyncio.Event()
     more: Script = [step for _ in range(400) for step in (delta("stop", content="x "), Pause(0.01))]
     script = [ROLE, delta("stop", content="Hello"), Wait(left), *more, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
         (exchange,) = running.context.registry.running()
@@ -121,7 +127,10 @@ async def test_n_choices_are_all_waited_for_though_they_come_one_after_the_other
     """A second choice that began two seconds after the first had ended was cut off: `completed`, one choice."""
     steps = [ROLE, text("first"), FINISH, BEYOND, delta(index=1, content="second")]
     script = [*steps, delta("stop", index=1), COUNTS, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         client = await (await ask(running.port, n=2, stream=stream)).head(15)
         body = await client.rest()
         found = await settled(running, client.id)
@@ -133,8 +142,8 @@ async def test_n_choices_are_all_waited_for_though_they_come_one_after_the_other
 async def test_n_candidates_of_gemini_are_all_waited_for() -> None:
     first = [gemini(text="first"), gemini("STOP")]
     script = GEMINI.plays([*first, BEYOND, gemini(index=1, text="second"), gemini("STOP", index=1)])
-    row = {**GEMINI.row_fields, "prices": PRICE}
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
+    row = {**GEMINI.definition, "prices": PRICE}
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition(**row)}) as running:
         client = await (await ask(running.port, model="mock/gemini-2.5-flash", n=2)).head(15)
         body = await client.rest()
         found = await settled(running, client.id)
@@ -146,7 +155,7 @@ async def test_n_candidates_of_gemini_are_all_waited_for() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3])
 async def test_n_is_no_promise_of_a_host_that_says_that_it_is_done(n: int) -> None:
     script = [ROLE, text("only"), FINISH, COUNTS, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, n=n)).head()
         await client.rest()
         found = await settled(running, client.id)
@@ -164,7 +173,7 @@ async def test_the_finish_reason_is_told_though_the_connection_is_lost_behind_it
     steps = [step for step in (voice.start(), voice.text("Hello"), voice.finish()) if step]
     async with (
         ScriptedProvider(voice.plays([*steps, Wait(here), loss])) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         client = await ask(running.port, stream=stream)
         await within(provider.called())
@@ -189,7 +198,7 @@ async def test_usage_that_comes_after_the_end_of_the_stream_is_taken(api: str, s
     more: Script = [DONE + COUNTS] if not seconds else [DONE, Pause(seconds), COUNTS, Wait(NEVER())]
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, *more]) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICE)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
     ):
         fields = {
             "model": "mock/any",
@@ -209,7 +218,7 @@ async def test_the_end_of_the_body_ends_the_wait_for_usage(monkeypatch: pytest.M
     monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 60)
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         words, client = await read(running.port)
         found = await settled(running, client.id)
@@ -220,7 +229,7 @@ async def test_no_usage_is_waited_for_after_the_end_where_none_comes(monkeypatch
     monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 60)
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, DONE, Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row(usage="never")}) as running,
+        gateway(providers={"mock": provider.definition(usage="never")}) as running,
     ):
         words, client = await read(running.port)
         found = await settled(running, client.id)
@@ -230,7 +239,7 @@ async def test_no_usage_is_waited_for_after_the_end_where_none_comes(monkeypatch
 async def test_usage_is_waited_for_after_the_end_no_longer_than_before_it() -> None:
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, DONE, Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         words, client = await within(read(running.port), 30)
         found = await settled(running, client.id)
@@ -257,8 +266,8 @@ async def test_content_after_a_finish_reason_makes_the_wait_begin_anew(
     monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 2.0)
     voice = speak(wire)
     script = voice.plays([voice.start() or Pause(0), *(part for step in steps for part in (step, Pause(0.45)))])
-    row = {**voice.row_fields, "prices": PRICE}
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(**row)}) as running:
+    row = {**voice.definition, "prices": PRICE}
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition(**row)}) as running:
         words, client = await read(running.port, stream=stream)
         found = await settled(running, client.id)
     assert words == "".join(NINE)
@@ -272,7 +281,10 @@ async def test_the_wait_for_usage_stands_still_while_our_reader_keeps_the_provid
     """The report lay in the socket, paused with the rest: it was not read, and the answer billed by estimate."""
     paused = asyncio.Event()
     script = [ROLE, *[text("x" * 60_000)] * 200, FINISH, Wait(paused), COUNTS, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         client = await (await ask(running.port, buffer=4096)).head()
         (exchange,) = running.context.registry.running()
         await true(lambda: exchange.pace.paused_at)
@@ -290,7 +302,10 @@ async def test_the_wait_for_usage_stands_still_while_our_reader_keeps_the_provid
 async def test_a_reader_that_stalled_until_the_provider_gave_up_owes_what_it_read() -> None:
     """The mark was taken away as soon as the reader went on, and only then could the loss be seen: it was all free."""
     script = [ROLE, *[text("word " * 10_000)] * 300, Wait(NEVER())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         client = await (await ask(running.port, buffer=4096)).head()
         (exchange,) = running.context.registry.running()
         await true(lambda: exchange.pace.paused_at)
@@ -311,7 +326,10 @@ async def test_a_provider_that_fails_by_itself_charges_nothing_though_its_reader
     monkeypatch.setattr("infron.runtime.exchange.pace.RECOVERY_SECONDS", 0.1)
     fail = asyncio.Event()
     script = [ROLE, *[text("word " * 10_000)] * 300, text("the end"), Wait(fail), CHAT.error()]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         client = await (await ask(running.port, buffer=4096)).head()
         (exchange,) = running.context.registry.running()
         await true(lambda: exchange.pace.paused_at)

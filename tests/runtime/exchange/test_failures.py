@@ -83,7 +83,7 @@ async def test_an_answer_that_is_cut_off_ends_with_an_error_frame(script: Script
     script = [Wait(seen) if step is SEEN else step for step in script]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, limits={"max_frame_bytes": 4096}) as running,
+        gateway(providers={"mock": provider.definition()}, limits={"max_frame_bytes": 4096}) as running,
     ):
         client = await (await ask(running.port, stream_options={"include_usage": True})).head()
         await client.until(b"Hello")
@@ -116,7 +116,7 @@ EARLY: dict[str, tuple[Script, int]] = {
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("script", "status"), EARLY.values(), ids=EARLY)
 async def test_a_failure_before_any_content_is_a_json_error(script: Script, status: int, stream: bool) -> None:
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, stream=stream)).head()
         error = await client.error()
         found = await settled(running, client.id)
@@ -129,7 +129,7 @@ async def test_a_failure_before_any_content_is_a_json_error(script: Script, stat
 @pytest.mark.parametrize("end", [CUT, RESET])
 async def test_an_answer_that_is_finished_is_complete_however_the_connection_ends(end: Script) -> None:
     script = [ROLE, HELLO, FINISH, USAGE, Pause(0.05), end]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.rest()
         found = await settled(running, client.id)
@@ -140,7 +140,7 @@ async def test_an_answer_that_is_finished_is_complete_however_the_connection_end
 
 async def test_nothing_that_a_provider_sends_after_done_is_passed_on() -> None:
     script = [HELLO, FINISH, DONE, text(" and more"), Wait(NEVER())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.rest()
     assert (client.words(), client.frames()[-1]) == ("Hello", "[DONE]")
@@ -149,7 +149,7 @@ async def test_nothing_that_a_provider_sends_after_done_is_passed_on() -> None:
 async def test_a_whole_answer_that_is_too_large_to_hold_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "MAX_ACCUMULATED_BYTES", 10_000)
     script = [*[text("x" * 1_000)] * 20, FINISH, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, stream=False)).head()
         assert "too large" in (await client.error())["message"]
         found = await settled(running, client.id)
@@ -163,7 +163,7 @@ async def test_a_whole_answer_that_is_too_large_to_hold_fails(monkeypatch: pytes
 async def test_a_providers_error_keeps_its_status_message_and_retry_after(status: int) -> None:
     body = json.dumps({"error": {"message": "Something is off", "code": "odd"}}).encode()
     script = [Answer(status, (*JSON, ("retry-after", "12")), body)]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         error = await client.error()
         found = await settled(running, client.id)
@@ -180,7 +180,7 @@ async def test_a_refusal_of_our_own_key_is_the_operators_affair(status: int) -> 
     body = json.dumps({"error": {"message": "Incorrect API key provided: provider-key"}}).encode()
     async with (
         ScriptedProvider([Answer(status, JSON, body)]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port)).head()
         error = await client.error()
@@ -196,7 +196,7 @@ async def test_a_moderated_request_stays_a_403() -> None:
     body = json.dumps({"error": {"message": "Your input was flagged by moderation"}}).encode()
     async with (
         ScriptedProvider([Answer(403, JSON, body)]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port)).head()
         error = await client.error()
@@ -208,7 +208,7 @@ async def test_our_key_is_taken_out_of_what_a_provider_says() -> None:
     body = json.dumps({"error": {"message": "no quota for provider-key left"}}).encode()
     async with (
         ScriptedProvider([Answer(429, JSON, body)]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port)).head()
         assert (await client.error())["message"] == "no quota for [key] left"
@@ -218,7 +218,7 @@ async def test_an_error_with_status_200_gets_the_status_that_it_names() -> None:
     body = json.dumps({"error": {"message": "slow down", "code": 429}}).encode()
     async with (
         ScriptedProvider([Answer(200, JSON, body)]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port)).head()
         assert ((await client.error())["message"], client.status) == ("slow down", 429)
@@ -226,7 +226,7 @@ async def test_an_error_with_status_200_gets_the_status_that_it_names() -> None:
 
 async def test_an_error_inside_the_stream_before_content_gets_its_status() -> None:
     script = [ROLE, b'data: {"error":{"message":"overloaded","code":503}}\n\n', DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         assert ((await client.error())["message"], client.status) == ("overloaded", 503)
 
@@ -235,7 +235,7 @@ async def test_an_error_inside_the_stream_before_content_gets_its_status() -> No
 async def test_an_error_inside_the_stream_after_content_is_told_after_that_content(together: bool) -> None:
     error = b'data: {"error":{"message":"overloaded","code":503},"choices":[]}\n\n'
     script: Script = [HELLO + error, DONE] if together else [HELLO, Pause(0.1), error, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.rest()
         found = await settled(running, client.id)
@@ -252,7 +252,7 @@ async def test_after_comments_retry_after_is_told_in_the_error_frame() -> None:
     script = [Pause(0.3), Answer(429, (*JSON, ("retry-after", "12")), b'{"error":{"message":"slow down"}}')]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive={"first_seconds": 0.05}) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive={"first_seconds": 0.05}) as running,
     ):
         client = await (await ask(running.port)).head()
         body = await client.rest()
@@ -278,7 +278,7 @@ SAFE: dict[str, Script] = {
 
 
 def two(first: ScriptedProvider, second: ScriptedProvider, **more: dict) -> dict:
-    return {"providers": {"first": first.row(), "second": second.row()}, "models": MODELS, **more}
+    return {"providers": {"first": first.definition(), "second": second.definition()}, "models": MODELS, **more}
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -442,7 +442,10 @@ async def test_a_provider_that_refuses_stream_options_is_asked_again_without_and
             return [Answer(400, JSON, b'{"error":{"message":"unknown field stream_options"}}')]
         return [HELLO, FINISH, DONE]
 
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(usage="try")}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(usage="try")}) as running,
+    ):
         for _ in range(2):
             client = await (await ask(running.port)).head()
             await client.rest()

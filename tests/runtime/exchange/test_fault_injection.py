@@ -242,7 +242,7 @@ async def test_an_exchange_ends_however_deep_its_usage_report_is_nested(stream: 
         counts = b'{"prompt_tokens":10,"completion_tokens":500,"x":%b}' % said["deep"]
         return [ROLE, text("Hello"), FINISH, b'data: {"id":"c","choices":[],"usage":%b}\n\n' % counts, DONE]
 
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as there:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as there:
         for depth in (10, *range(900, 1000, 5), 2000):
             said["deep"] = b"[" * depth + b"]" * depth
             client = await (await ask(there.port, stream=stream, stream_options={"include_usage": True})).head()

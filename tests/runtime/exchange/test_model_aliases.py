@@ -21,7 +21,7 @@ async def test_alias_is_served_by_its_model_and_keeps_its_name(name: str, asked:
     # Claude Code asks for claude-opus-4-8 and Codex for gpt-6.2-sol, whoever is to answer.
     async with (
         ScriptedProvider(ANSWER) as provider,
-        gateway(providers={"mock": provider.row()}, aliases=ALIASES) as running,
+        gateway(providers={"mock": provider.definition()}, aliases=ALIASES) as running,
     ):
         client = await (await ask(running.port, model=name)).head()
         await client.rest()
@@ -37,7 +37,7 @@ async def test_models_of_an_alias_are_tried_in_turn() -> None:
     async with (
         ScriptedProvider([CUT]) as first,
         ScriptedProvider(ANSWER) as second,
-        gateway(providers={"mock": first.row(), "other": second.row()}, aliases=ALIASES) as running,
+        gateway(providers={"mock": first.definition(), "other": second.definition()}, aliases=ALIASES) as running,
     ):
         client = await (await ask(running.port, model="best")).head()
         await client.rest()
@@ -49,7 +49,7 @@ async def test_aliases_are_listed() -> None:
     async with (
         ScriptedProvider(ANSWER) as provider,
         gateway(
-            providers={"mock": provider.row()},
+            providers={"mock": provider.definition()},
             models={"discover": False, "acme/m": {"name": "M", "served_by": [{"provider": "mock", "id": "m"}]}},
             aliases={**ALIASES, "my-*": "acme/*", "nobody": "gone/x"},
         ) as running,
@@ -63,7 +63,7 @@ async def test_aliases_are_listed() -> None:
 async def test_alias_of_nothing_that_is_served_is_404() -> None:
     async with (
         ScriptedProvider(ANSWER) as provider,
-        gateway(providers={"mock": provider.row()}, aliases={"nobody": "gone/x"}) as running,
+        gateway(providers={"mock": provider.definition()}, aliases={"nobody": "gone/x"}) as running,
     ):
         client = await (await ask(running.port, model="nobody")).head()
         error = await client.error()

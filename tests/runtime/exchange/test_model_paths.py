@@ -19,7 +19,7 @@ async def test_model_never_leads_out_of_its_path(wire: str, name: str) -> None:
     voice = speak(wire)
     async with (
         ScriptedProvider(voice.plays(voice.answer("Hello"))) as provider,
-        gateway(providers={"mock": provider.row(**{**voice.row_fields, **ROWS[wire]})}) as running,
+        gateway(providers={"mock": provider.definition(**{**voice.definition, **ROWS[wire]})}) as running,
     ):
         client = await (await ask(running.port, model=f"mock/{name}")).head()
         if client.status == 200:  # encoded, so that it is a name like any other

@@ -52,7 +52,7 @@ def usages(client: Client) -> list[dict[str, Any]]:
 async def test_usage_is_metered_wherever_it_comes_and_shown_once_and_last(script: Script) -> None:
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port, stream_options={"include_usage": True})).head()
         await client.rest()
@@ -76,7 +76,7 @@ async def test_usage_that_nobody_asked_for_comes_with_a_choice_that_says_nothing
     # Ten client libraries never ask, and show no counts; loops without care read the choice of every frame.
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.rest()
@@ -102,7 +102,7 @@ async def test_usage_that_is_declined_is_metered_all_the_same(
 ) -> None:
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, chat={"usage": setting}) as running,
+        gateway(providers={"mock": provider.definition()}, chat={"usage": setting}) as running,
     ):
         client = await (await ask(running.port, **fields)).head()
         await client.rest()
@@ -117,7 +117,7 @@ async def test_usage_that_is_declined_is_metered_all_the_same(
 async def test_a_whole_answer_always_has_its_usage(script: Script) -> None:
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port, stream=False)).head()
         answer = json.loads(await client.rest())
@@ -134,7 +134,7 @@ async def test_a_whole_answer_always_has_its_usage(script: Script) -> None:
 async def test_an_answer_without_usage_is_counted_and_flagged() -> None:
     async with (
         ScriptedProvider([ROLE, text("One two three"), FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port, usage={"include": True})).head()
         await client.rest()
@@ -151,7 +151,7 @@ async def test_an_answer_without_usage_is_counted_and_flagged() -> None:
 async def test_an_unknown_price_is_unknown_and_not_zero() -> None:
     async with (
         ScriptedProvider([text("Hi"), FINISH, USAGE, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port, usage={"include": True})).head()
         await client.rest()
@@ -167,7 +167,7 @@ async def test_a_cancelled_answer_with_early_figures_costs_what_was_delivered() 
     script = [last_with_usage("", running_count(1)), text(long), Wait(NEVER())]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICES)}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.until(b"several")
@@ -181,7 +181,7 @@ async def test_a_cancelled_answer_with_early_figures_costs_what_was_delivered() 
 async def test_a_client_that_leaves_before_any_answer_owes_the_prompt() -> None:
     async with (
         ScriptedProvider([Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICES)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICES)}) as running,
     ):
         client = await ask(running.port)
         await within(provider.called())
@@ -207,7 +207,7 @@ async def test_the_receipt_of_a_running_exchange_has_no_outcome_yet() -> None:
     go_on = asyncio.Event()
     async with (
         ScriptedProvider([Pause(0.02), text("Hello"), Wait(go_on), FINISH, USAGE, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.until(b"Hello")
@@ -234,7 +234,7 @@ async def test_content_is_held_back_until_the_row_is_durable(tmp_path: Path) -> 
     async with (
         ScriptedProvider([ROLE, text("Hello"), Wait(NEVER())]) as provider,
         gateway(
-            providers={"mock": provider.row()},
+            providers={"mock": provider.definition()},
             ledger={"url": f"sqlite:///{path}"},
             keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
         ) as running,
@@ -255,7 +255,9 @@ async def test_a_ledger_that_cannot_write_is_a_503_before_content(tmp_path: Path
     async with (
         ScriptedProvider([text("Hello"), FINISH, USAGE, DONE]) as provider,
         gateway(
-            providers={"mock": provider.row()}, ledger={"url": f"sqlite:///{path}"}, keepalive={"first_seconds": 0}
+            providers={"mock": provider.definition()},
+            ledger={"url": f"sqlite:///{path}"},
+            keepalive={"first_seconds": 0},
         ) as running,
     ):
         aside = path.rename(tmp_path / "aside.db")
@@ -280,7 +282,7 @@ async def test_a_complete_answer_that_waits_for_the_row_is_billed_in_full_though
     path = tmp_path / "infron.db"
     async with (
         ScriptedProvider([text("Hello"), FINISH, USAGE, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, ledger={"url": f"sqlite:///{path}"}) as running,
+        gateway(providers={"mock": provider.definition()}, ledger={"url": f"sqlite:///{path}"}) as running,
     ):
         with locked(path):
             client = await ask(running.port)
@@ -298,7 +300,7 @@ async def test_a_large_answer_that_waits_for_the_row_pauses_the_provider_and_arr
     pieces = [text(f"{number:06d}" * 10_000) for number in range(400)]
     async with (
         ScriptedProvider([*pieces, FINISH, USAGE, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, ledger={"url": f"sqlite:///{path}"}) as running,
+        gateway(providers={"mock": provider.definition()}, ledger={"url": f"sqlite:///{path}"}) as running,
     ):
         with locked(path):
             client = await ask(running.port)
@@ -317,7 +319,7 @@ async def test_a_large_answer_in_one_json_arrives_whole_though_a_stream_was_aske
     message = {"role": "assistant", "content": "x" * 1_000_000}
     answer = {"id": "1", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": COUNTS}
     script = [Answer(200, (("content-type", "application/json"),), json.dumps(answer).encode())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port)).head()
         await client.rest()
     assert client.words() == message["content"]

@@ -89,7 +89,7 @@ def busy() -> Iterator[threading.Event]:
 @contextlib.asynccontextmanager
 async def ending(provider: ScriptedProvider, ledger: Path, **row: Any) -> AsyncIterator[RunningGateway]:
     """A gateway whose clients are still there when it ends."""
-    providers = {"mock": provider.row(**row, prices=PRICE)}
+    providers = {"mock": provider.definition(**row, prices=PRICE)}
     try:
         async with gateway(providers=providers, ledger={"url": f"sqlite:///{ledger}"}) as running:
             yield running

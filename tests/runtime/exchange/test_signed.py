@@ -137,7 +137,7 @@ async def test_credentials_that_cannot_be_had_are_the_operators_to_mend_and_anot
     voice = speak("openai-chat")
     async with (
         ScriptedProvider(voice.plays(voice.answer("Instead"))) as provider,
-        running(tmp_path, mock=provider.row()) as here,
+        running(tmp_path, mock=provider.definition()) as here,
     ):
         client = await (await ask(here.port, model="google-vertex/gemini-2.5-flash")).head()
         error = await client.error()

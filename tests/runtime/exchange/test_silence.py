@@ -23,7 +23,7 @@ async def test_comments_come_before_the_first_token_first_soon_and_then_regularl
     keepalive = {"first_seconds": 0.2, "every_seconds": 0.4}
     async with (
         ScriptedProvider([Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         asked = time.monotonic()
         client = await (await ask(running.port)).head()
@@ -44,7 +44,7 @@ async def test_comments_come_between_tokens_after_the_shorter_pause_again() -> N
     script = [Answer(), ROLE, Wait(more), text("Hello"), Wait(NEVER())]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await (await ask(running.port)).head()
         assert await client.piece() == COMMENT
@@ -62,7 +62,7 @@ async def test_comments_stand_between_whole_frames_only() -> None:
     keepalive = {"first_seconds": 0.05, "every_seconds": 0.05}
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.until(COMMENT, 2)
@@ -78,7 +78,7 @@ async def test_an_early_error_keeps_its_status_because_the_head_is_held_back() -
     keepalive = {"first_seconds": 1, "every_seconds": 1}
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await (await ask(running.port)).head()
         assert (client.status, client.headers["retry-after"]) == (429, "7")
@@ -96,7 +96,7 @@ async def test_zero_switches_comments_off(keepalive: dict, comments: int) -> Non
     script = [Pause(0.5), text("Hello"), FINISH, DONE]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await (await ask(running.port)).head()
         assert (await client.rest()).count(COMMENT) == comments
@@ -106,7 +106,7 @@ async def test_an_answer_that_is_not_streamed_has_no_comments() -> None:
     script = [Pause(0.3), text("Hello"), FINISH, USAGE, DONE]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive={"first_seconds": 0.05}) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive={"first_seconds": 0.05}) as running,
     ):
         client = await (await ask(running.port, stream=False)).head()
         assert client.headers["content-type"] == "application/json"
@@ -140,7 +140,7 @@ async def test_an_answer_that_is_not_streamed_may_begin_with_white_space(
     keepalive = {"first_seconds": 0.05, "every_seconds": 0.05, "whole": setting}
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await whole(running.port, path, *headers)
         assert (client.status, client.headers["content-type"]) == (200, "application/json")
@@ -159,7 +159,7 @@ async def test_an_error_after_white_space_says_the_status_that_it_would_have_had
     keepalive = {"first_seconds": 0.05, "every_seconds": 0.05}
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await whole(running.port, path, "x-infron-keep-alive: true")
         await client.until(b"\n")
@@ -179,7 +179,8 @@ async def test_another_candidate_is_tried_after_white_space() -> None:
         ScriptedProvider([Wait(more), CUT]) as first,
         ScriptedProvider([ROLE, text("Hello"), FINISH, USAGE, DONE]) as second,
         gateway(
-            providers={"mock": first.row(), "other": second.row()}, keepalive={"first_seconds": 0.05, "whole": True}
+            providers={"mock": first.definition(), "other": second.definition()},
+            keepalive={"first_seconds": 0.05, "whole": True},
         ) as running,
     ):
         client = await (await ask(running.port, stream=False, models=["other/any"])).head()
@@ -199,14 +200,14 @@ async def test_an_answer_that_is_not_streamed_keeps_its_status_where_no_sign_of_
     keepalive = {"first_seconds": 0.05, "every_seconds": 0.05, "whole": setting}
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=keepalive) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=keepalive) as running,
     ):
         client = await (await ask(running.port, header, stream=False)).head()
         assert client.status == 429
 
 
 async def test_a_wish_that_is_none_is_refused() -> None:
-    async with ScriptedProvider([DONE]) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider([DONE]) as provider, gateway(providers={"mock": provider.definition()}) as running:
         client = await (await ask(running.port, "x-infron-keep-alive: often", stream=False)).head()
         error = await client.error()
     assert (client.status, error["param"]) == (400, "X-Infron-Keep-Alive")
@@ -220,7 +221,7 @@ async def test_no_first_token_in_time_is_a_504_and_timed_out() -> None:
     script = [Answer(), b": thinking\n\n", ROLE, Wait(NEVER())]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, timeouts={"first_token_seconds": 0.1}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"first_token_seconds": 0.1}) as running,
     ):
         client = await (await ask(running.port)).head()
         error = await client.error()
@@ -236,7 +237,7 @@ async def test_no_first_token_after_comments_is_told_in_the_stream() -> None:
     async with (
         ScriptedProvider([Wait(NEVER())]) as provider,
         gateway(
-            providers={"mock": provider.row()},
+            providers={"mock": provider.definition()},
             timeouts={"first_token_seconds": 0.3},
             keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
         ) as running,
@@ -255,7 +256,7 @@ async def test_a_stall_between_tokens_ends_the_stream_although_the_provider_send
     async with (
         ScriptedProvider([text("Hello"), *comments, Wait(NEVER())]) as provider,
         gateway(
-            providers={"mock": provider.row()}, timeouts={"stall_seconds": 0.2}, keepalive={"first_seconds": 0}
+            providers={"mock": provider.definition()}, timeouts={"stall_seconds": 0.2}, keepalive={"first_seconds": 0}
         ) as running,
     ):
         begun = time.monotonic()
@@ -276,7 +277,7 @@ async def test_frames_that_come_in_time_never_stall() -> None:
     tokens = [step for _ in range(8) for step in (text("x"), Pause(0.1))]
     async with (
         ScriptedProvider([*tokens, FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, timeouts={"stall_seconds": 0.4}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"stall_seconds": 0.4}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.rest()
@@ -288,7 +289,7 @@ async def test_the_total_time_ends_a_stream_that_never_stalls() -> None:
     tokens = [step for _ in range(200) for step in (text("x "), Pause(0.02))]
     async with (
         ScriptedProvider(tokens) as provider,
-        gateway(providers={"mock": provider.row()}, timeouts={"total_seconds": 0.3}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"total_seconds": 0.3}) as running,
     ):
         client = await (await ask(running.port)).head()
         await client.rest()
@@ -307,7 +308,7 @@ async def test_the_total_time_ends_a_stream_that_never_stalls() -> None:
 async def test_the_total_time_before_content_is_an_http_error() -> None:
     async with (
         ScriptedProvider([Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row()}, timeouts={"total_seconds": 0.1}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"total_seconds": 0.1}) as running,
     ):
         client = await (await ask(running.port)).head()
         found = await settled(running, client.id)
@@ -333,7 +334,7 @@ async def test_a_reader_that_takes_nothing_pauses_the_provider_and_is_gone_after
     async with (
         ScriptedProvider(script) as provider,
         gateway(
-            providers={"mock": provider.row()},
+            providers={"mock": provider.definition()},
             timeouts={"client_stall_seconds": 0.3, "stall_seconds": 0.1},
             keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
         ) as running,
@@ -358,7 +359,7 @@ async def test_a_slow_reader_gets_everything_and_the_stall_clock_stands_still_me
     async with (
         ScriptedProvider([*pieces, FINISH, DONE]) as provider,
         gateway(
-            providers={"mock": provider.row()},
+            providers={"mock": provider.definition()},
             timeouts={"stall_seconds": 0.2, "client_stall_seconds": 10},
             keepalive={"first_seconds": 0.05, "every_seconds": 0.05},
         ) as running,
@@ -378,7 +379,7 @@ async def test_a_slow_reader_gets_everything_and_the_stall_clock_stands_still_me
 async def test_finish_without_an_end_is_complete_after_two_seconds() -> None:
     async with (
         ScriptedProvider([text("Hello"), delta("stop"), Wait(NEVER())]) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
     ):
         begun = time.monotonic()
         client = await (await ask(running.port)).head()

@@ -71,7 +71,10 @@ async def test_usage_is_asked_for_whatever_another_caller_sent(
     script: Any, poison: dict[str, Any], status: int, stream: bool
 ) -> None:
     """One caller's refused request switched usage reports off for everybody at the provider, until a restart."""
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row(prices=PRICE)}) as running:
+    async with (
+        ScriptedProvider(script) as provider,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
+    ):
         poisoner = await read(running.port, stream=stream, **poison)
         assert poisoner.status == status
         other = await read(running.port)
@@ -87,7 +90,7 @@ async def test_usage_is_not_asked_for_of_a_model_that_was_seen_to_refuse_it() ->
     """The field is tried again for another model of the same host, and after a while."""
     async with (
         ScriptedProvider(without("any")) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICE)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
     ):
         for model in ("mock/any", "mock/any", "mock/other"):
             assert (await read(running.port, model=model)).words() == "42"
@@ -97,7 +100,10 @@ async def test_usage_is_not_asked_for_of_a_model_that_was_seen_to_refuse_it() ->
 
 async def test_usage_is_asked_for_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "REFUSAL_SECONDS", 0.0)
-    async with ScriptedProvider(without("any")) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with (
+        ScriptedProvider(without("any")) as provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+    ):
         for _ in range(2):
             assert (await read(running.port)).words() == "42"
     assert ["stream_options" in call.json for call in provider.calls] == [True, False, True, False]
@@ -106,7 +112,7 @@ async def test_usage_is_asked_for_again_after_a_while(monkeypatch: pytest.Monkey
 async def test_usage_that_was_refused_is_counted_here_and_flagged() -> None:
     async with (
         ScriptedProvider(without("any")) as provider,
-        gateway(providers={"mock": provider.row(prices=PRICE)}) as running,
+        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
     ):
         client = await read(running.port, stream_options={"include_usage": True})
         found = await settled(running, client.id)

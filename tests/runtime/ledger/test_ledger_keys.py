@@ -127,7 +127,7 @@ async def test_a_limit_holds_for_a_charge_that_outgrows_64_bits(url: str):
     row = {"prices": {"any": {"prompt": "100", "completion": "100"}}}
     async with (
         ScriptedProvider([text("Hello"), FINISH, frame(choices=[], usage=usage), DONE]) as provider,
-        gateway(providers={"mock": provider.row(**row)}, ledger={"url": url}) as running_gateway,
+        gateway(providers={"mock": provider.definition(**row)}, ledger={"url": url}) as running_gateway,
     ):
         ledger, port = running_gateway.context.ledger, running_gateway.port
         client = await (await ask(port, key)).head()

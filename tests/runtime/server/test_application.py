@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def started(provider, folder):
     return gateway(
-        providers={"mock": provider.row(prices={"*": {"prompt": 1.0, "completion": 2.0}})},
+        providers={"mock": provider.definition(prices={"*": {"prompt": 1.0, "completion": 2.0}})},
         models={"acme/tiny-1": {"served_by": [{"provider": "mock", "id": "tiny"}], "context_length": 4096}},
         ledger={"url": f"sqlite:///{folder / 'infron.db'}"},
     )
@@ -282,7 +282,7 @@ async def test_a_stream_more_than_there_may_be_is_answered_503():
     gate = asyncio.Event()
     async with (
         ScriptedProvider([ROLE, text("a"), Wait(gate), FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, server={"max_streams": 1}) as running,
+        gateway(providers={"mock": provider.definition()}, server={"max_streams": 1}) as running,
         connected(running.port) as connection,
     ):
         connection.send(chat())
@@ -416,7 +416,7 @@ async def test_readyz_tells_strangers_nothing_but_that_it_is_not_ready(fresh):
 async def test_a_gateway_without_keys_takes_the_hosts_that_it_is_told(playing):
     """In a container the gateway is `host.docker.internal`."""
     hosts = {"allowed_hosts": ["host.docker.internal"]}
-    async with gateway(providers={"mock": playing.row()}, server=hosts) as running:
+    async with gateway(providers={"mock": playing.definition()}, server=hosts) as running:
         for host in ("host.docker.internal", "Host.Docker.Internal.", "host.docker.internal:8080", "localhost"):
             assert (await ask(running.port, chat(host=host))).status == 200
         reply = await ask(running.port, chat(host="other.docker.internal:8080"))

@@ -58,7 +58,7 @@ async def running(playing):
         lambda context: [*shipped(context), Endpoint("/echo", echo, method="POST", takes_body=True)],
     )
     try:
-        async with gateway(providers={"mock": playing.row()}) as running:
+        async with gateway(providers={"mock": playing.definition()}) as running:
             yield running
     finally:
         dispatch.endpoints = shipped
@@ -150,7 +150,7 @@ async def test_body_of_many_megabytes_goes_through_unharmed(name):
     content = [{"type": "text", "text": "what?"}, {"type": "image_url", "image_url": {"url": picture}}]
     async with (
         ScriptedProvider(voice.plays(voice.answer("Hello"))) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         reply = await ask(running.port, chat(messages=[{"role": "user", "content": content}], stream=False))
         assert reply.status == 200, reply.body

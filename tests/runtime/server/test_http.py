@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(playing):
     limits = {"max_body_bytes": 100_000, "max_header_bytes": 8_000}
-    async with gateway(providers={"mock": playing.row()}, limits=limits) as running:
+    async with gateway(providers={"mock": playing.definition()}, limits=limits) as running:
         yield running
 
 
@@ -374,7 +374,11 @@ async def test_a_client_that_closes_its_half_still_gets_a_small_answer(running):
 
 async def test_a_chat_request_of_a_client_that_has_closed_its_half_is_not_carried_on():
     _, provider = await held_stream()
-    async with provider, gateway(providers={"mock": provider.row()}) as running, connected(running.port) as connection:
+    async with (
+        provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+        connected(running.port) as connection,
+    ):
         connection.send(request("GET", "/v1/models"), chat())
         connection.writer.write_eof()
         assert (await connection.reply()).status == 200
@@ -453,7 +457,11 @@ async def held_stream():
 async def test_a_malformed_request_behind_a_running_stream_waits_for_its_turn():
     """Cutting the stream for it would let one bad byte of a proxy's pool destroy an answer that was paid for."""
     gate, provider = await held_stream()
-    async with provider, gateway(providers={"mock": provider.row()}) as running, connected(running.port) as connection:
+    async with (
+        provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+        connected(running.port) as connection,
+    ):
         connection.send(chat())
         await connection.head()
         while b"one" not in await connection.chunk():
@@ -475,7 +483,7 @@ async def test_a_slow_request_behind_a_running_stream_does_not_cut_it():
     timeouts = {"header_seconds": 0.1}
     async with (
         provider,
-        gateway(providers={"mock": provider.row()}, timeouts=timeouts) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts=timeouts) as running,
         connected(running.port) as connection,
     ):
         connection.send(chat(), b"GET /hea")
@@ -492,7 +500,11 @@ async def test_a_slow_request_behind_a_running_stream_does_not_cut_it():
 async def test_a_hang_up_is_noticed_though_pipelined_requests_wait():
     """A server that stops reading while requests wait never sees the end of the connection."""
     gate, provider = await held_stream()
-    async with provider, gateway(providers={"mock": provider.row()}) as running, connected(running.port) as connection:
+    async with (
+        provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+        connected(running.port) as connection,
+    ):
         connection.send(chat(), *[request()] * 500)
         call = await provider.called()
         connection.writer.close()
@@ -504,7 +516,11 @@ async def test_a_hang_up_is_noticed_though_pipelined_requests_wait():
 
 async def test_a_pipeline_that_grows_without_bound_is_closed():
     _, provider = await held_stream()
-    async with provider, gateway(providers={"mock": provider.row()}) as running, connected(running.port) as connection:
+    async with (
+        provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+        connected(running.port) as connection,
+    ):
         connection.send(chat())
         await connection.head()
         with pytest.raises(ConnectionError):  # noqa: PT012
@@ -549,7 +565,7 @@ def _connections(running):
 async def test_a_request_that_comes_too_slowly_is_answered_408(provider, first, kind):
     timeouts = {"header_seconds": 0.2, "body_seconds": 0.2}
     async with (
-        gateway(providers={"mock": provider.row()}, timeouts=timeouts) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts=timeouts) as running,
         connected(running.port) as connection,
     ):
         connection.send(first)
@@ -563,7 +579,7 @@ async def test_a_body_that_trickles_in_has_its_time_in_all(provider):
     """One byte per half minute kept a request alive for a year."""
     timeouts = {"body_seconds": 5.0, "body_total_seconds": 0.3}
     async with (
-        gateway(providers={"mock": provider.row()}, timeouts=timeouts) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts=timeouts) as running,
         connected(running.port) as connection,
     ):
         connection.send(request("POST", CHAT, JSON, "Content-Length: 1000"))
@@ -576,7 +592,7 @@ async def test_a_body_that_trickles_in_has_its_time_in_all(provider):
 
 async def test_a_head_that_trickles_in_gets_no_more_time_for_it(provider):
     async with (
-        gateway(providers={"mock": provider.row()}, timeouts={"header_seconds": 0.3}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"header_seconds": 0.3}) as running,
         connected(running.port) as connection,
     ):
         reply = asyncio.create_task(connection.reply())
@@ -589,7 +605,7 @@ async def test_a_head_that_trickles_in_gets_no_more_time_for_it(provider):
 
 async def test_a_connection_without_a_byte_is_closed_in_silence(provider):
     async with (
-        gateway(providers={"mock": provider.row()}, timeouts={"header_seconds": 0.2}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"header_seconds": 0.2}) as running,
         connected(running.port) as connection,
     ):
         assert await connection.ended() == b""
@@ -609,7 +625,11 @@ async def test_a_connection_that_stays_idle_is_closed_in_the_end(running, impati
 
 async def test_the_clock_of_idle_connections_does_not_run_while_an_answer_does(impatient):
     gate, provider = await held_stream()
-    async with provider, gateway(providers={"mock": provider.row()}) as running, connected(running.port) as connection:
+    async with (
+        provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+        connected(running.port) as connection,
+    ):
         connection.send(request())
         await connection.reply()
         connection.send(chat())
@@ -624,7 +644,7 @@ async def test_the_clock_of_idle_connections_does_not_run_while_an_answer_does(i
 
 async def test_a_client_that_takes_nothing_is_closed_in_the_end(provider, impatient):
     async with (
-        gateway(providers={"mock": provider.row()}, timeouts={"client_stall_seconds": 0.2}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"client_stall_seconds": 0.2}) as running,
         connected(running.port, buffer=4_096) as connection,
     ):
         connection.writer.transport.pause_reading()
@@ -650,7 +670,7 @@ async def test_without_the_setting_no_origin_is_let_in(running):
 
 @pytest.mark.parametrize("origins", [["https://app.example"], ["*"]])
 async def test_pages_of_an_allowed_origin_can_read_every_answer(provider, origins):
-    async with gateway(providers={"mock": provider.row()}, server={"cors_origins": origins}) as running:
+    async with gateway(providers={"mock": provider.definition()}, server={"cors_origins": origins}) as running:
         answers = (
             (200, chat(ORIGIN)),
             (200, chat(ORIGIN, stream=False)),
@@ -672,7 +692,7 @@ async def test_pages_of_an_allowed_origin_can_read_every_answer(provider, origin
 
 async def test_pages_of_other_origins_are_told_nothing(provider):
     settings = {"cors_origins": ["https://other.example"]}
-    async with gateway(providers={"mock": provider.row()}, server=settings) as running:
+    async with gateway(providers={"mock": provider.definition()}, server=settings) as running:
         for raw in (chat(ORIGIN), request("GET", "/v1/models", ORIGIN), request("OPTIONS", CHAT, ORIGIN, *ASKS)):
             reply = await ask(running.port, raw)
             assert reply.headers["vary"] == "origin"

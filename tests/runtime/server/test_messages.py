@@ -63,7 +63,7 @@ def error_of(reply: Reply) -> tuple[int, str]:
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_messages_stream_has_the_events_of_the_api(path: str) -> None:
-    async with ScriptedProvider(HELLO) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(HELLO) as provider, gateway(providers={"mock": provider.definition()}) as running:
         reply = await ask(running.port, message(path=path, stream=True))
     found = events(reply)
     assert [name for name, _ in found] == [
@@ -86,7 +86,7 @@ async def test_messages_stream_has_the_events_of_the_api(path: str) -> None:
 async def test_messages_whole_answer_is_one_message(path: str) -> None:
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a":1}'}}
     script = [ROLE, text("So:"), delta(tool_calls=[call]), delta("tool_calls"), USAGE, DONE]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         reply = await ask(running.port, message(path=path))
         asked = provider.calls[0].json
     assert reply.status == 200
@@ -106,7 +106,7 @@ async def test_messages_stream_is_kept_alive_by_pings() -> None:
     script = [ROLE, Pause(0.35), *HELLO]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, keepalive=OFTEN) as running,
+        gateway(providers={"mock": provider.definition()}, keepalive=OFTEN) as running,
     ):
         names = [name for name, _ in events(await ask(running.port, message(stream=True)))]
     assert names[0] == "ping"
@@ -120,7 +120,7 @@ async def test_messages_stream_that_fails_ends_with_an_error_event() -> None:
     script = [ROLE, text("Hel"), Wait(begun), broken]
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}) as running,
+        gateway(providers={"mock": provider.definition()}) as running,
         connected(running.port) as connection,
     ):
         connection.send(message(stream=True))
@@ -137,7 +137,7 @@ async def test_messages_stream_that_fails_ends_with_an_error_event() -> None:
 
 async def test_messages_errors_have_the_form_of_the_api_whatever_they_are() -> None:
     refusal = Answer(429, (("content-type", "application/json"),), b'{"error":{"message":"Slow down."}}')
-    async with ScriptedProvider([refusal]) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider([refusal]) as provider, gateway(providers={"mock": provider.definition()}) as running:
         port, path = running.port, PATHS[0]
         assert error_of(await ask(port, message())) == (429, "rate_limit_error")
         assert error_of(await ask(port, message(max_tokens=None))) == (400, "invalid_request_error")
@@ -167,7 +167,7 @@ async def test_messages_take_a_key_in_either_header(shown: str, tmp_path) -> Non
     _, secret = create_key(url, "first")
     async with (
         ScriptedProvider(HELLO) as provider,
-        gateway(providers={"mock": provider.row()}, ledger={"url": url}) as running,
+        gateway(providers={"mock": provider.definition()}, ledger={"url": url}) as running,
     ):
         assert (await ask(running.port, message(shown.format(secret)))).status == 200
         assert error_of(await ask(running.port, message(shown.format("sk-x")))) == (401, "authentication_error")
@@ -178,7 +178,7 @@ async def test_messages_error_for_a_prompt_too_long_says_so_in_the_words_of_the_
     # Clients of this API know it by these words alone; another host's were passed on, and nobody compacted.
     said = {"error": {"message": "This model's maximum context length is 4096 tokens.", "code": 400}}
     script = [Answer(400, (("content-type", "application/json"),), json.dumps(said).encode())]
-    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
         reply = await ask(running.port, message(stream=stream))
     assert error_of(reply) == (400, "invalid_request_error")
     assert reply.json["error"]["message"] == "prompt is too long: This model's maximum context length is 4096 tokens."
@@ -234,7 +234,7 @@ async def test_messages_between_two_ends_of_the_api_go_on_as_they_are(stream: bo
     voice = speak("anthropic")
     async with (
         ScriptedProvider(HOST) as provider,
-        gateway(providers={"mock": provider.row(**voice.row_fields)}) as running,
+        gateway(providers={"mock": provider.definition(**voice.definition)}) as running,
     ):
         asked = message("anthropic-beta: context-management-2025-06-27", **SAID, stream=stream)
         reply = await ask(running.port, asked)
@@ -256,7 +256,7 @@ async def test_messages_between_two_ends_of_the_api_go_on_as_they_are(stream: bo
 
 
 async def test_messages_to_a_provider_of_another_api_name_what_stays_out() -> None:
-    async with ScriptedProvider(HELLO) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider(HELLO) as provider, gateway(providers={"mock": provider.definition()}) as running:
         reply = await ask(running.port, message(**SAID))
         found = await receipt(running.port, reply.headers["x-generation-id"])
     assert found["dropped_parameters"] == [

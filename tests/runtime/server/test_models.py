@@ -25,7 +25,7 @@ async def listed(port: int, query: str = "") -> dict[str, Any]:
 async def test_models_have_the_members_of_each_family() -> None:
     async with (
         ScriptedProvider([]) as provider,
-        gateway(providers={"mock": provider.row()}, models=MODELS, local={"enabled": False}) as running,
+        gateway(providers={"mock": provider.definition()}, models=MODELS, local={"enabled": False}) as running,
     ):
         found = (await listed(running.port))["data"][-1]
         served = json.loads((await get(running.port, "/v1/models/acme/a/endpoints")).received)["data"]
@@ -42,7 +42,7 @@ async def test_models_have_the_members_of_each_family() -> None:
 async def test_models_come_in_pages_where_a_page_is_asked_for() -> None:
     async with (
         ScriptedProvider([]) as provider,
-        gateway(providers={"mock": provider.row()}, models=MODELS, local={"enabled": False}) as running,
+        gateway(providers={"mock": provider.definition()}, models=MODELS, local={"enabled": False}) as running,
     ):
         every = await listed(running.port)
         ids = [model["id"] for model in every["data"]]
@@ -64,7 +64,7 @@ async def test_models_come_in_pages_where_a_page_is_asked_for() -> None:
 async def test_page_that_cannot_be_is_refused(query: str) -> None:
     async with (
         ScriptedProvider([]) as provider,
-        gateway(providers={"mock": provider.row()}, models=MODELS) as running,
+        gateway(providers={"mock": provider.definition()}, models=MODELS) as running,
     ):
         client = await get(running.port, f"/v1/models{query}")
     error = json.loads(client.received)["error"]
@@ -72,14 +72,14 @@ async def test_page_that_cannot_be_is_refused(query: str) -> None:
 
 
 async def test_price_that_nobody_knows_is_minus_one() -> None:
-    async with ScriptedProvider([]) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider([]) as provider, gateway(providers={"mock": provider.definition()}) as running:
         found = json.loads((await get(running.port, "/v1/models/mock/x")).received)
     assert found["pricing"] == {"prompt": "-1", "completion": "-1"}
 
 
 async def test_errors_under_the_address_of_openrouter_have_the_status_as_their_code() -> None:
     refusal = Answer(429, (("content-type", "application/json"),), b'{"error": {"message": "slow", "code": "x"}}')
-    async with ScriptedProvider([refusal]) as provider, gateway(providers={"mock": provider.row()}) as running:
+    async with ScriptedProvider([refusal]) as provider, gateway(providers={"mock": provider.definition()}) as running:
         told = []
         for prefix in ("/api/v1", "/v1"):
             client = await (await ask(running.port, path=f"{prefix}/chat/completions")).head()
@@ -91,7 +91,7 @@ async def test_errors_under_the_address_of_openrouter_have_the_status_as_their_c
 async def test_stream_under_the_address_of_openrouter_always_has_its_counts() -> None:
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, USAGE, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, chat={"usage": "asked"}) as running,
+        gateway(providers={"mock": provider.definition()}, chat={"usage": "asked"}) as running,
     ):
         fields = {"stream_options": {"include_usage": False}}
         client = await (await ask(running.port, path="/api/v1/chat/completions", **fields)).head()

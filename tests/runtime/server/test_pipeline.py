@@ -24,7 +24,7 @@ HELLO = [ROLE, text("Hello"), FINISH, DONE]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(playing):
-    async with gateway(providers={"mock": playing.row()}) as running:
+    async with gateway(providers={"mock": playing.definition()}) as running:
         yield running
 
 
@@ -32,7 +32,7 @@ async def running(playing):
 async def keyed(playing, tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('keyed') / 'infron.db'}"
     create_key(url, "first")
-    async with gateway(providers={"mock": playing.row()}, ledger={"url": url}) as running:
+    async with gateway(providers={"mock": playing.definition()}, ledger={"url": url}) as running:
         yield running
 
 
@@ -200,7 +200,7 @@ async def test_reader_that_is_slow_and_steady_gets_everything(monkeypatch, line)
     size = 6_000_000
     async with (
         ScriptedProvider([ROLE, text("x" * size), FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, timeouts={"client_stall_seconds": 2.0}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"client_stall_seconds": 2.0}) as running,
         connected(running.port, buffer=16_384) as connection,
     ):
         connection.send(chat(line, stream=False))
@@ -218,7 +218,7 @@ async def test_reader_that_takes_nothing_is_closed_though_a_refusal_waits_behind
     """The request behind, which could not be parsed, took the clock away from the answer that nobody read."""
     async with (
         ScriptedProvider([ROLE, text("x" * 12_000_000), FINISH, DONE]) as provider,
-        gateway(providers={"mock": provider.row()}, timeouts={"client_stall_seconds": 0.2}) as running,
+        gateway(providers={"mock": provider.definition()}, timeouts={"client_stall_seconds": 0.2}) as running,
         connected(running.port, buffer=4_096) as connection,
     ):
         connection.writer.transport.pause_reading()

@@ -32,7 +32,7 @@ async def test_gateway_serves_honest_streams_whole_among_hostile_clients(tmp_pat
 
     async with (
         ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.row()}, ledger={"url": url}) as running,
+        gateway(providers={"mock": provider.definition()}, ledger={"url": url}) as running,
     ):
         attacks = [asyncio.create_task(attack(running.port, key)) for attack in KINDS.values()]
         streams = await asyncio.gather(*[honest(running.port) for _ in range(20)])

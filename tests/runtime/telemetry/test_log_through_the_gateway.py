@@ -44,7 +44,7 @@ async def test_log_names_the_reason_of_every_end(
     async with (
         ScriptedProvider(script) as provider,
         gateway(
-            providers={"mock": provider.row(on_disconnect="cancel")},
+            providers={"mock": provider.definition(on_disconnect="cancel")},
             log={"file": str(path), "format": "json", "level": "info", "access": True},
             timeouts={"stall_seconds": 0.3},
         ) as running,
@@ -74,7 +74,7 @@ async def test_log_of_answers_has_those_that_became_no_exchange_too(tmp_path: Pa
     async with (
         ScriptedProvider(HELLO) as provider,
         gateway(
-            providers={"mock": provider.row()},
+            providers={"mock": provider.definition()},
             log={"file": str(path), "format": "json", "level": "error", "access": True},
         ) as running,
     ):
