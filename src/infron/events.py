@@ -139,7 +139,8 @@ class UsageReported(Untold, gc=False):
 class Billed(Struct, frozen=True, kw_only=True):
     """The counts that a client is told at the end, and what they cost; None: no price is known.
 
-    `raw`: what the provider itself reported, in the names of the chat wire. `provider`: who answered.
+    `raw`: what the provider itself reported, in the names of the chat wire. `provider`: who answered. `seconds`: from
+    the request to the first content, and to the end.
     """
 
     usage: Usage
@@ -147,6 +148,7 @@ class Billed(Struct, frozen=True, kw_only=True):
     estimated: bool
     provider: str
     raw: dict[str, Any] | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
 
 
 class Finished(ClientEvent, frozen=True, gc=False):

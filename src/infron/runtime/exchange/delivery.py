@@ -59,7 +59,7 @@ class Delivery:
         self.comments = 0
         self._started = False
         self._over = False
-        self.last_write = now
+        self.last_write = self._began = now
 
     def _new_encoder(self) -> Encoder:
         return self._wire.Encoder(self._id, self._created, self._request)
@@ -136,10 +136,13 @@ class Delivery:
             self.responder.start(self._id, JSON)
         self.responder.write(BLANK)
 
-    def finish(self, bill: Bill, raw: dict[str, Any] | None, provider: str) -> None:
-        """The end of a complete answer. `raw`: the provider's own usage report."""
+    def finish(self, bill: Bill, raw: dict[str, Any] | None, provider: str, first: float, now: float) -> None:
+        """The end of a complete answer. `raw`: the provider's own usage report. `first`: when its content began; 0:
+        there was none.
+        """
+        seconds = (first - self._began if first else 0.0), now - self._began
         if self._accumulator is not None:
-            billed = _billed(bill, raw, provider)
+            billed = _billed(bill, raw, provider, seconds)
             body = self._accumulator.answer(billed)
             self._over = True
             if self._started:
@@ -148,7 +151,7 @@ class Delivery:
                 self.responder.answer(200, _ids(self._wire, self._id), body)
             return
         if self._request.include_usage is not False:
-            self.held.append(self.encoder.usage(_billed(bill, raw, provider)))
+            self.held.append(self.encoder.usage(_billed(bill, raw, provider, seconds)))
         self.held.append(self.encoder.close())
         self._end()
 
@@ -205,8 +208,15 @@ def _ids(wire: ClientWire, id: str) -> Headers:
     return [*headers, (wire.ID_HEADER, id.encode())] if wire.ID_HEADER else headers
 
 
-def _billed(bill: Bill, raw: dict[str, Any] | None, provider: str) -> Billed:
-    return Billed(usage=bill.usage, charge=bill.parts, estimated=bill.estimated, provider=provider, raw=raw)
+def _billed(bill: Bill, raw: dict[str, Any] | None, provider: str, seconds: tuple[float, float]) -> Billed:
+    return Billed(
+        usage=bill.usage,
+        charge=bill.parts,
+        estimated=bill.estimated,
+        provider=provider,
+        raw=raw,
+        seconds=seconds,
+    )
 
 
 def error_answer(error: InfronError, wire: ClientWire, id: str | None = None) -> tuple[int, Headers, bytes]:

@@ -271,10 +271,10 @@ class Exchange:
         self._context.metrics.comments.inc()
 
     def _finish(self) -> None:
-        attempt = self.attempts.current
-        meter = attempt.meter
+        attempt, now = self.attempts.current, self._loop.time()
+        meter, provider = attempt.meter, attempt.candidate.provider.id
         self._bill = self._context.settlements.bill(_COMPLETED, meter, attempt.price)
-        self.delivery.finish(self._bill, meter.raw, attempt.candidate.provider.id)
+        self.delivery.finish(self._bill, meter.raw, provider, attempt.first_content, now)
         if (kept := self.delivery.kept) is not None:
             self._context.memory.keep(self._opening.key_id, self.id, kept, self.request)
 
