@@ -231,12 +231,23 @@ CONTENTS = {
         "thinkingConfig": {"includeThoughts": True, "thinkingBudget": 100}, "speechConfig": {}},
     "safetySettings": [], "labels": {"a": "b"}, "serviceTier": "flex", "cachedContent": "",
 }  # fmt: skip
+OLLAMA = {
+    "model": "a/b", "stream": True, "keep_alive": "5m", "think": "high", "format": SCHEMA,
+    "messages": [
+        {"role": "user", "content": "hi", "images": ["iVBORw0KGgo="]},
+        {"role": "assistant", "content": "ok", "thinking": "hm", "tool_calls": [{"function": {
+            "name": "look", "arguments": {"a": 1}}}]},
+        {"role": "tool", "tool_name": "look", "content": "2"},
+    ],
+    "tools": [{"type": "function", "function": TOOL}],
+    "options": {"temperature": 1, "num_predict": 9, "num_ctx": 4096, "stop": ["a"], "top_k": 3, "repeat_penalty": 1.1},
+}  # fmt: skip
 SIMPLE = {"model": "a/b", "input": "Hi", "instructions": [{"role": "user", "content": "x"}], "tool_choice": "required"}
 EMBED = {"model": "a/b", "input": ["Hi", "Ho"], "encoding_format": "base64", "dimensions": 256, "user": "ann"}
 BODIES: dict[str, tuple[Any, ...]] = {
     "openai-chat": (CHAT,), "anthropic": (MESSAGES,), "openai-responses": (RESPONSES, SIMPLE),
     "openai-embeddings": (EMBED, {**EMBED, "input": "Hi"}, {**EMBED, "input": [1, 2]}, {**EMBED, "input": [[1], [2]]}),
-    "gemini": (CONTENTS,),
+    "gemini": (CONTENTS,), "ollama": (OLLAMA,),
 }  # fmt: skip
 
 

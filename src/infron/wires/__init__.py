@@ -5,7 +5,7 @@ A wire is a module or a package that keeps one side of `contract`, or both.
 
 from __future__ import annotations
 
-from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, openrouter, replicate
+from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, ollama, openrouter, replicate
 from infron.wires.bedrock import embeddings as bedrock_embeddings
 from infron.wires.cohere import embeddings as cohere_embeddings
 from infron.wires.contract import ClientWire, ProviderWire
@@ -31,7 +31,8 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
     "replicate": replicate,
 }
 CLIENT_WIRES: dict[str, ClientWire] = {
-    wire.NAME: wire for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, gemini, openrouter)
+    wire.NAME: wire
+    for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, gemini, ollama, openrouter)
 }
 # Each path below a version stands below `/api` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {

@@ -12,7 +12,7 @@ from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.prompt import count_messages, count_prompt
-from infron.runtime.server.api import count_tokens, gemini, health, keys, models, receipts, responses
+from infron.runtime.server.api import count_tokens, gemini, health, keys, models, ollama, receipts, responses
 from infron.runtime.server.api.endpoint import Endpoint
 
 
@@ -26,6 +26,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
         *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
+        *ollama.endpoints(context.discovery),
         *gemini.endpoints(context.discovery, partial(count_prompt, context)),
         *count_tokens.endpoints(lambda body, headers: count_messages(context, body, headers)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
