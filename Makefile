@@ -59,6 +59,7 @@ lock: ## Renew the hash-pinned locks in requirements/
 	@$(compile) pyproject.toml requirements/base.in -o requirements/base.txt
 	@$(compile) --no-deps requirements/local.in -o requirements/local.txt
 	@$(compile) requirements/dev.in -o requirements/dev.txt
+	@$(compile) requirements/clients.in -o requirements/clients.txt
 	@$(compile) requirements/lock.in -o requirements/lock.txt
 
 clean: ## Remove what the commands above have made

@@ -20,7 +20,7 @@ CODEX_IS_ALONE = (
 
 
 class Application(NamedTuple):
-    """`heading` on the page of clients; `folder` of its lock; `program`: a pattern of paths in what that installs.
+    """`heading` on the page of clients; `folder` of its lock, "" for one in Python; `program`: the pattern of its path.
 
     `wires`: of the providers that play the model, others than it speaks itself. `tool`: the one that the model calls,
     with arguments that make it say SAID. `again`: the failures in the middle of a stream after which it asks again.
@@ -35,6 +35,10 @@ class Application(NamedTuple):
     again: frozenset[str] = frozenset({"error", "cut"})
     environment: Mapping[str, str] = {}
     stopped_by: signal.Signals = signal.SIGINT
+
+    @property
+    def name(self) -> str:
+        return self.folder or self.program
 
 
 APPLICATIONS = [
@@ -92,5 +96,14 @@ APPLICATIONS = [
         wires=("anthropic",),
         tool=("bash", {"command": f"echo {SAID}", "description": "Look"}),
         environment={"COPILOT_OFFLINE": "true", "COPILOT_AUTO_UPDATE": "false"},
+    ),
+    Application(
+        heading="llm",
+        folder="",
+        program="llm",
+        arguments=("-m", "infron", "--functions", f"def look(): return '{SAID}'", QUESTION),
+        wires=("anthropic",),
+        tool=("look", {}),
+        again=frozenset(),
     ),
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PAGE = Path(__file__).parents[2] / "docs/clients.md"
+LANGUAGES = ("python", "js")
 ADDRESS = "http://127.0.0.1:8080"
 BLOCK = re.compile(
     r"(?:^`~/(?P<path>[^`]+)`:\n\n)?^```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -17,24 +18,31 @@ BLOCK = re.compile(
 EXPORT = re.compile(r"^export (\w+)=(.*)$", re.MULTILINE)
 
 
+class Program(NamedTuple):
+    language: str
+    text: str
+    address: str = ADDRESS  # as it stands in the text
+
+
 class Lines(NamedTuple):
     """Of one client. `files` by their path in the home folder; `programs` in the order of the page."""
 
     variables: dict[str, str]
     files: dict[str, str]
-    programs: list[str]
+    programs: list[Program]
 
 
-def lines_of(client: str, address: str) -> Lines:
+def lines_of(client: str, address: str = ADDRESS) -> Lines:
     """What stands below the client's heading, with the gateway's address for the page's."""
     lines = Lines({}, {}, [])
-    for block in BLOCK.finditer(_section(client).replace(ADDRESS, address)):
+    for block in BLOCK.finditer(_section(client)):
+        text = block["text"].replace(ADDRESS, address)
         if block["path"]:
-            lines.files[block["path"]] = block["text"]
+            lines.files[block["path"]] = text
         elif block["language"] == "sh":
-            lines.variables.update(EXPORT.findall(block["text"]))
-        else:
-            lines.programs.append(block["text"])
+            lines.variables.update(EXPORT.findall(text))
+        elif block["language"] in LANGUAGES:
+            lines.programs.append(Program(block["language"], text, address))
     return lines
 
 

@@ -8,6 +8,7 @@ import fcntl
 import re
 import shutil
 import subprocess
+import venv
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import pytest
 from infron.testing import RunningGateway, ScriptedProvider, gateway
 
 HERE = Path(__file__).parent
+UNREACHED = re.compile(r"Retrying \(|ConnectionError|ConnectTimeout|ProxyError")
 NO_NETWORK = re.compile("ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ETIMEDOUT|ENETUNREACH")
 
 
@@ -112,6 +114,12 @@ def installed(node: str) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def programs() -> Callable[[], Path]:
+    """`programs()`: the folder with those of requirements/clients.txt, `python` among them, apart from ours."""
+    return environment
+
+
+@pytest.fixture(scope="session")
 def codex(node: str, installed: Callable[[str], Path]) -> list[str]:
     return [node, str(installed("codex") / "@openai/codex/bin/codex.js")]
 
@@ -121,9 +129,33 @@ def installed_in(folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("npm is not installed")
-    with alone():
+    with alone(folder / "package-lock.json"):
         install(npm, folder)
     return folder
+
+
+def environment() -> Path:
+    folder, lock = HERE / ".venv", HERE.parents[1] / "requirements/clients.txt"
+    stamp, bin = folder / "installed.txt", folder / "bin"
+    with alone(lock):
+        if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
+            venv.create(folder, clear=True, symlinks=True, with_pip=True)
+            command = [
+                str(bin / "python"),
+                "-Im",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--no-deps",
+            ]
+            command += ["--require-hashes", "--only-binary=:all:", "-r", str(lock)]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode and UNREACHED.search(result.stdout + result.stderr):
+                pytest.skip("the package registry of Python cannot be reached")
+            assert result.returncode == 0, result.stderr
+            stamp.write_bytes(lock.read_bytes())
+    return bin
 
 
 def install(npm: str, folder: Path) -> None:
@@ -139,8 +171,8 @@ def install(npm: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """For one test process at a time."""
-    with HERE.joinpath("conftest.py").open() as file:
+def alone(lock: Path) -> Iterator[None]:
+    """For one test process at a time that installs what this file names."""
+    with lock.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
