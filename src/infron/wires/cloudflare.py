@@ -124,7 +124,9 @@ class Decoder(SseDecoder):
     def whole(self, body: bytes) -> list[Event]:
         """`{result: {response, tool_calls, usage}, success, errors}`: a model that does not stream, or an error."""
         events: list[Event] = []
+        listed = lenient_json.objects_in(body) if body.lstrip()[:1] == b"[" else None
         try:
+            body = listed[0] if listed and len(listed) == 1 else body
             frame = _read(body)
             answer = msgspec.convert(frame.result, _Frame) if isinstance(frame.result, dict) else frame
         except ProviderUnavailable:
@@ -152,6 +154,10 @@ class Decoder(SseDecoder):
             self._stop("", events)
             self._finish(events)
             events.append(Done())
+            return
+        if payload.lstrip()[:1] == b"[":
+            for one in lenient_json.objects_in(payload) or ():
+                self._take(sse.Event(one, event.event), events)
             return
         try:
             frame = _read(payload)

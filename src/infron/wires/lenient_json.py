@@ -22,6 +22,7 @@ Kind = TypeVar("Kind")
 BROKEN = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
@@ -92,6 +93,18 @@ def _repaired_character(match: re.Match[bytes]) -> bytes:
     if len(found) == 6 and found[2:3] in b"dD" and found[3:4] in b"89abABcdefCDEF":
         return b"\\ufffd"
     return found if len(found) >= 6 or found[1:] in _ESCAPES else b"\\" + found
+
+
+def objects_in(payload: bytes) -> list[bytes] | None:
+    """The objects in JSON that is none itself: those of a list, or none in what says nothing. None: it says something
+    else, or is no JSON.
+    """
+    try:
+        value = _any.decode(repaired(payload))
+    except BROKEN:
+        return None
+    items = value if isinstance(value, list) else [] if value in (None, "", False) else [value]
+    return [_encode(item) for item in items] if all(isinstance(item, dict) for item in items) else None
 
 
 _ESCAPES = frozenset((b'"', b"\\", b"/", b"b", b"f", b"n", b"r", b"t"))

@@ -142,7 +142,7 @@ class NeutralDecoder(SseDecoder):
             facts, payload = mended
         kind = facts.type
         if kind.__class__ is not str or not kind:
-            kind = "error" if frame.stray and b'"error"' in payload else frame.event
+            kind = "error" if (frame.stray or not frame.event) and b'"error"' in payload else frame.event
         self._tell(kind, facts, payload, events)
 
     def _tell(self, kind: str, facts: Frame, payload: bytes, events: list[Event]) -> None:
@@ -184,6 +184,9 @@ class NeutralDecoder(SseDecoder):
             clean = lenient_json.json_in(payload)
             return frame_of(clean), clean
         except msgspec.ValidationError:
+            for one in lenient_json.objects_in(clean) or () if clean.lstrip()[:1] == b"[" else ():
+                if not self._over:
+                    self._take(sse.Event(one), events)
             return None
         except (ProviderUnavailable, *lenient_json.BROKEN):
             self._fail(self._broken("sent a frame that is no event of the Messages API"), events)

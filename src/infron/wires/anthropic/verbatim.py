@@ -44,6 +44,13 @@ _BEGINNINGS: dict[str, dict[str, Any]] = {
 class VerbatimDecoder(NeutralDecoder):
     """One answer to its own frames, as events: of each the neutral reading says what it commits to and counts."""
 
+    _placed_blocks = 0  # blocks that have begun
+    _moved = False  # some of them had another place than their host said
+
+    def __init__(self, provider: Provider, max_frame_bytes: int, key: str) -> None:
+        super().__init__(provider, max_frame_bytes, key)
+        self._places: dict[str, int] = {}
+
     def _take_whole(self, message: dict[str, Any], events: list[Event]) -> None:
         for frame in _frames_of(message):
             payload = _encode(frame)
@@ -67,6 +74,8 @@ class VerbatimDecoder(NeutralDecoder):
     def _handed_on(
         self, kind: str, facts: Frame, payload: bytes, content: bool, text: str, told: list[Event]
     ) -> Verbatim:
+        if self._moved or kind == "content_block_start":
+            payload = self._placed(kind, facts, payload)
         if kind == "content_block_delta" and facts.type == kind:
             return Verbatim(_DELTA, content, text, one_line(payload))
         payload = one_line(payload)  # and UTF-8
@@ -86,6 +95,20 @@ class VerbatimDecoder(NeutralDecoder):
         if facts.type != kind:
             payload = _encode({**members, **_members(payload), **members})
         return Verbatim(members, content, text, one_line(payload))
+
+    def _placed(self, kind: str, facts: Frame, payload: bytes) -> bytes:
+        """The frame with the place of its block for an index, counted from 0: libraries keep blocks in a list."""
+        if not kind.startswith("content_block_"):
+            return payload
+        given = str(facts.index)
+        if kind == "content_block_start":
+            self._places[given] = self._placed_blocks
+            self._placed_blocks += 1
+        place = self._places.get(given, max(0, self._placed_blocks - 1))
+        if facts.index.__class__ is int and facts.index == place:
+            return payload
+        self._moved = True
+        return _encode({**_members(payload), "index": place})
 
     def _last(self, facts: Frame, payload: bytes) -> bytes:
         """The frame that tells the reason of the end and the counts, as libraries need it."""

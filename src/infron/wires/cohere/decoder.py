@@ -193,6 +193,10 @@ class Decoder(SseDecoder):
             elif payload.strip() and not payload.startswith(DONE):
                 self._fail(self._broken("sent a frame that is not JSON"), events)
             return
+        if frame is None and payload.lstrip()[:1] != b"{" and (objects := lenient_json.objects_in(payload)) is not None:
+            for one in objects:  # frames in a list; or nothing, as a sign of life
+                self._take(sse.Event(one, event.event), events)
+            return
         if frame is None:
             head = lenient_json.decode(payload, _head)
             if head is None or not isinstance(head.type, str) or head.type in _KNOWN:

@@ -272,7 +272,11 @@ class Decoder(SseDecoder):
         except ProviderUnavailable:
             frame = None
         if frame is None:
-            self._fail(self._broken("sent a frame that is no answer of Gemini"), events)
+            objects = lenient_json.objects_in(payload)  # frames in a list; or nothing, as a sign of life
+            if objects is None or payload.lstrip()[:1] == b"{":
+                self._fail(self._broken("sent a frame that is no answer of Gemini"), events)
+            for one in [] if self._over else objects or ():
+                self._frame(one, events)
         return frame
 
     def _start(self, frame: Frame, events: list[Event]) -> None:

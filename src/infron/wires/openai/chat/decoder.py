@@ -17,7 +17,7 @@ from infron.events import Done, Event, Failed, UsageReported, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import AnswerDecoder
 from infron.wires.errors import parse_error
-from infron.wires.lenient_json import BOM
+from infron.wires.lenient_json import BOM, objects_in
 from infron.wires.openai.chat.delta import Delta, content_of, once_named
 from infron.wires.openai.chat.frame import (
     BROKEN,
@@ -40,7 +40,6 @@ from infron.wires.openai.chat.frame import (
 )
 from infron.wires.openai.chat.progress import Progress
 from infron.wires.openai.chat.repair import is_plain
-from infron.wires.openai.chat.shapes import objects_of
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
@@ -206,7 +205,7 @@ class VerbatimDecoder(AnswerDecoder):
 
     def _take_odd(self, payload: bytes, events: list[Event]) -> None:
         """A frame that is no object: chunks, or an error, in a list; or nothing, as a sign of life."""
-        objects = objects_of(payload)
+        objects = objects_in(payload)
         if objects is None:
             self._fail(self._broken("sent a frame that is not a chat completion chunk"), events)
         for one in objects or ():

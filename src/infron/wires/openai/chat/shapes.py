@@ -28,18 +28,6 @@ def _encode(value: Any) -> bytes:
     return sse.unbroken(_plain(value))
 
 
-def objects_of(payload: bytes) -> list[bytes] | None:
-    """The objects in JSON that is none itself: those of a list, or none in what says nothing. None: it says something
-    else, or is no JSON.
-    """
-    try:
-        value = _decode(lenient_json.repaired(payload))
-    except lenient_json.BROKEN:
-        return None
-    items = value if isinstance(value, list) else [] if value in (None, "", False) else [value]
-    return [_encode(item) for item in items] if all(isinstance(item, dict) for item in items) else None
-
-
 def reshaped(payload: bytes) -> bytes:
     """A frame whose choices are a list of objects, each with members of the types that the API has."""
     frame = _decode(payload)
