@@ -61,15 +61,9 @@ def written(value: Any, size: int) -> bytes:
         return _encode(value)
     heavy: dict[int, list[int]] = {}
     _weigh(value, heavy)
-    parts: list[bytes | memoryview] = []
-    _write(value, heavy, parts)
-    text, end = bytearray(sum(map(len, parts))), 0
-    for part in parts:
-        for place in range(0, len(part), STEP):
-            step = part[place : place + STEP]
-            text[end : end + len(step)] = step
-            end += len(step)
-    return cast(bytes, text)  # one more copy of what may be 32 MB would serve nobody
+    out = bytearray()
+    _write(value, heavy, out)
+    return cast(bytes, out)  # one more copy of what may be 32 MB would serve nobody
 
 
 def _weigh(value: Any, heavy: dict[int, list[int]]) -> int:
@@ -87,38 +81,39 @@ def _weigh(value: Any, heavy: dict[int, list[int]]) -> int:
     return weight
 
 
-def _write(value: Any, heavy: dict[int, list[int]], parts: list[bytes | memoryview]) -> None:
+def _write(value: Any, heavy: dict[int, list[int]], out: bytearray) -> None:
     if isinstance(value, str) and len(value) > LARGE:
-        parts.append(b'"')
-        parts.extend(_encode(value[start : start + LARGE])[1:-1] for start in range(0, len(value), LARGE))
-        parts.append(b'"')
+        out += b'"'
+        for start in range(0, len(value), LARGE):
+            out += _encode(value[start : start + LARGE])[1:-1]
+        out += b'"'
     elif isinstance(value, Raw):
-        parts.append(memoryview(value))
+        text = memoryview(value)
+        for start in range(0, len(text), STEP):
+            out += text[start : start + STEP]
     elif id(value) not in heavy:
-        parts.append(_encode(value))
+        out += _encode(value)
     elif isinstance(value, dict):
         for number, (name, item) in enumerate(value.items()):
-            parts += (b"," if number else b"{", _encode(name), b":")
-            _write(item, heavy, parts)
-        parts.append(b"}")
+            out += b",%b:" % _encode(name) if number else b"{%b:" % _encode(name)
+            _write(item, heavy, out)
+        out += b"}"
     else:
-        _write_list(value, heavy, parts)
+        _write_list(value, heavy, out)
 
 
-def _write_list(value: list[Any], heavy: dict[int, list[int]], parts: list[bytes | memoryview]) -> None:
-    parts.append(b"[")
+def _write_list(value: list[Any], heavy: dict[int, list[int]], out: bytearray) -> None:
+    """What is light goes together: one call for each of many would take long."""
+    out += b"["
     start = weight = 0
     for number, (item, weighs) in enumerate(zip(value, heavy[id(value)], strict=True)):
         weight += weighs
-        if weight <= LARGE:
-            continue
-        if start < number:
-            parts += (_encode(value[start:number])[1:-1], b",")
-        _write(item, heavy, parts)
-        parts.append(b",")
-        start, weight = number + 1, 0
+        if weight > LARGE:
+            if start < number:
+                out += _encode(value[start:number])[1:-1] + b","
+            _write(item, heavy, out)
+            out += b","
+            start, weight = number + 1, 0
     if start < len(value):
-        parts.append(_encode(value[start:])[1:-1])
-    else:
-        parts.pop()
-    parts.append(b"]")
+        out += _encode(value[start:])[1:-1] + b","
+    out[-1:] = b"]"
