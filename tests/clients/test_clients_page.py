@@ -1,6 +1,6 @@
 """The programs of docs/clients.md, as they stand there, against a model that calls a tool and then answers.
 
-Gemini plays the model, in its own API: none of them speaks that.
+Gemini plays the model, in its own API, which none of them speaks; Claude does for Google's library.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ PROGRAMS = [
 ]
 
 
-def says(call: Call) -> Script:
+def says(wire: str, call: Call) -> Script:
     """A word and a call of the first tool, then what it has found. It takes its time, so that comments come."""
-    voice = speak("gemini")
-    if "functionResponse" in call.body.decode():
+    voice = speak(wire)
+    if "A box." in call.body.decode():
         return voice.plays(voice.answer("It is ", "a box."))
-    name = call.json["tools"][0]["functionDeclarations"][0]["name"]
+    tool = call.json["tools"][0]
+    name = tool["functionDeclarations"][0]["name"] if wire == "gemini" else tool["name"]
     steps = [Pause(0.3), voice.start(), voice.text("Loo"), Pause(0.3), voice.text("king. "), voice.usage(9, 5)]
     steps[-1:-1] = [voice.tool_call(name, '{"place": "attic"}')]
     return voice.plays([step for step in [*steps, voice.finish("tool_calls"), voice.done()] if step])
@@ -56,8 +57,9 @@ def test_page_has_programs() -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 async def test_library_shows_what_comes(request: pytest.FixtureRequest, tmp_path: Path, program: Program) -> None:
-    async with ScriptedProvider(says) as provider:
-        definition: dict[str, Any] = provider.definition(**speak("gemini").definition)
+    wire = "anthropic" if "google" in program.text else "gemini"
+    async with ScriptedProvider(lambda call: says(wire, call)) as provider:
+        definition: dict[str, Any] = provider.definition(**speak(wire).definition)
         sections = {"aliases": {"openai/gpt-5.4-mini": "mock/any"}, "keepalive": OFTEN}
         async with gateway(providers={"mock": definition}, **sections) as running:
             process = await asyncio.create_subprocess_exec(
