@@ -106,12 +106,23 @@ def check_answer(row: Provider, data: bytes, is_whole: bool, verbatim: bool, cha
 PREDICTION = b'{"id":"p1","status":"starting","urls":{"stream":"https://stream.replicate.com/v1/files/x"}}'
 
 
+def in_words_of(api: str, body: bytes) -> bytes:
+    return body.replace(b'"input"', b'"prompt"') if api == "openai-completions" else body
+
+
+def meet(api: str, wire: str) -> bool:
+    """Whether clients of this API are served by hosts of this wire at all."""
+    if api in EMBEDDING or wire in EMBEDDING:
+        return api in EMBEDDING and wire in EMBEDDING
+    return wire != "openai-completions" or api == wire
+
+
 def check_told(row: Provider, events: list[Event], verbatim: bool) -> None:
     """Every event to clients of each API that can be told of them, in frames and in one JSON."""
     for name, api in CLIENT_WIRES.items():
-        if (verbatim and name != row.wire) or (name in EMBEDDING) != (row.wire in EMBEDDING):
+        if (verbatim and name != row.wire) or not meet(name, row.wire):
             continue
-        asked = api.parse(ASKED, [])
+        asked = api.parse(in_words_of(name, ASKED), [])
         encoder, accumulator = api.Encoder("gen-1", 1, asked), api.Accumulator("gen-1", 1, asked)
         billed = Billed(usage=Usage(), charge=None, estimated=True, provider="mock")
         frames: list[bytes] = []

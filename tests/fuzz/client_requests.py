@@ -125,6 +125,7 @@ MODELS = {
     "cloudflare": ("@cf/meta/llama-3.1-8b-instruct",),
     "cohere": ("command-a-03-2025",),
     "openai-responses": ("gpt-5.2",),
+    "openai-completions": ("davinci-002",),
     "openai-embeddings": ("text-embedding-3-small",),
     "cohere-embeddings": ("embed-v4.0",),
     "gemini-embeddings": ("gemini-embedding-001",),
@@ -243,9 +244,11 @@ OLLAMA = {
     "options": {"temperature": 1, "num_predict": 9, "num_ctx": 4096, "stop": ["a"], "top_k": 3, "repeat_penalty": 1.1},
 }  # fmt: skip
 SIMPLE = {"model": "a/b", "input": "Hi", "instructions": [{"role": "user", "content": "x"}], "tool_choice": "required"}
+COMPLETE = {"model": "a/b", "prompt": "Hi", "max_tokens": 9, "stop": ["x"], "n": 1, "seed": 1, "stream_options": {}}
 EMBED = {"model": "a/b", "input": ["Hi", "Ho"], "encoding_format": "base64", "dimensions": 256, "user": "ann"}
 BODIES: dict[str, tuple[Any, ...]] = {
     "openai-chat": (CHAT,), "anthropic": (MESSAGES,), "openai-responses": (RESPONSES, SIMPLE),
+    "openai-completions": (COMPLETE, {**COMPLETE, "prompt": [1, 2], "echo": True, "logprobs": 1, "stream": True}),
     "openai-embeddings": (EMBED, {**EMBED, "input": "Hi"}, {**EMBED, "input": [1, 2]}, {**EMBED, "input": [[1], [2]]}),
     "gemini": (CONTENTS,), "ollama": (OLLAMA,),
 }  # fmt: skip

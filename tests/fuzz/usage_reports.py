@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fuzz.answers import in_words_of
 from fuzz.client_requests import MODELS, providers
 from fuzz.corpus import whole_of
 from fuzz.promises import KEY, Case, Target, check_error, promise, valid
@@ -33,7 +34,7 @@ LARGEST = 2**63 - 1  # what a store can hold
 
 
 def check_usage(wire: str, case: Case, chance: random.Random) -> None:
-    asked = {name: api.parse(BODY, []) for name, api in CLIENT_WIRES.items()}
+    asked = {name: api.parse(in_words_of(name, BODY), []) for name, api in CLIENT_WIRES.items()}
     candidate = Candidate(chance.choice(providers(wire)), chance.choice(MODELS[wire]), "m")
     request = asked["openai-chat"]
     meter = Meter(request, candidate)
@@ -171,6 +172,10 @@ STREAMS: dict[str, tuple[bytes, ...]] = {
     "gemini-embeddings": (b'{"embeddings":[{"values":[0.5]}],"usageMetadata":@}',),
     "vertex-embeddings": (b'{"predictions":[{"embeddings":{"values":[0.5],"statistics":@}}]}',),
     "bedrock-embeddings": (b'{"embedding":[0.5],"inputTextTokenCount":@}',),
+    "openai-completions": (
+        b'data: {"choices":[{"text":"hi","finish_reason":"stop"}],"usage":@}\n\n',
+        b"data: [DONE]\n\n",
+    ),
     "openai-embeddings": (b'{"object":"list","data":[{"embedding":[0.5]}],"usage":@}',),
     "openai-responses": (
         b'data: {"type":"response.output_text.delta","output_index":0,"delta":"hi"}\n\n',
@@ -221,7 +226,7 @@ RESPONSES = {
 REPORTS: dict[str, Any] = {
     "openai-chat": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI, "bedrock": BEDROCK, "cohere": COHERE,
     "cloudflare": OPENAI, "replicate": {"input_token_count": 100, "output_token_count": 50, "predict_time": 1.5},
-    "openai-responses": RESPONSES, "openai-embeddings": OPENAI,
+    "openai-responses": RESPONSES, "openai-embeddings": OPENAI, "openai-completions": OPENAI,
     "cohere-embeddings": COUNTS, "gemini-embeddings": GEMINI, "vertex-embeddings": {"token_count": 50},
     "bedrock-embeddings": {"inputTextTokenCount": 50},
 }  # fmt: skip

@@ -12,12 +12,14 @@ from infron.wires.contract import ClientWire, ProviderWire
 from infron.wires.gemini import embeddings as gemini_embeddings
 from infron.wires.gemini import vertex_embeddings
 from infron.wires.openai import chat as openai_chat
+from infron.wires.openai import completions as openai_completions
 from infron.wires.openai import embeddings as openai_embeddings
 from infron.wires.openai import responses as openai_responses
 
 PROVIDER_WIRES: dict[str, ProviderWire] = {
     "openai-chat": openai_chat,
     "openai-responses": openai_responses,
+    "openai-completions": openai_completions,
     "openai-embeddings": openai_embeddings,
     "anthropic": anthropic,
     "bedrock": bedrock,
@@ -32,7 +34,16 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
 }
 CLIENT_WIRES: dict[str, ClientWire] = {
     wire.NAME: wire
-    for wire in (openai_chat, openai_responses, openai_embeddings, anthropic, gemini, ollama, openrouter)
+    for wire in (
+        openai_chat,
+        openai_responses,
+        openai_completions,
+        openai_embeddings,
+        anthropic,
+        gemini,
+        ollama,
+        openrouter,
+    )
 }
 # Each path below a version stands below `/api` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {

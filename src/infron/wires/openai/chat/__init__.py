@@ -11,7 +11,7 @@ from infron.wires.whole import by_member
 DEFAULTS = {
     "chat_path": "/chat/completions",
     "usage": "try",
-    "also": {"openai-embeddings": {"path": "/embeddings"}},
+    "also": {"openai-completions": {"path": "/completions"}, "openai-embeddings": {"path": "/embeddings"}},
 }
 CAN_CALL = False
 ID_HEADER = b""
