@@ -20,14 +20,18 @@ def endpoints(context: Context) -> list[Endpoint]:
     """All of them. They are given what they tell of, never the context."""
     ledger, metrics = context.ledger, context.metrics
     return [
+        # Before the models, whose ids may be anything.
+        *gemini.endpoints(context.discovery, partial(count_prompt, context)),
         *models.endpoints(
-            context.providers.catalog, context.discovery, lambda model, offer: _price(context, model, offer)
+            context.providers.catalog,
+            context.discovery,
+            lambda model, offer: _price(context, model, offer),
+            gemini.listing(context.discovery),
         ),
         *receipts.endpoints(ledger),
         *keys.endpoints(ledger),
         *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
         *ollama.endpoints(context.discovery),
-        *gemini.endpoints(context.discovery, partial(count_prompt, context)),
         *count_tokens.endpoints(lambda body, headers: count_messages(context, body, headers)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]

@@ -17,7 +17,7 @@ from infron.policy.access import Key
 from infron.policy.routing import check_names
 from infron.request import Request as Asked
 from infron.request import Target
-from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response
+from infron.runtime.server.api.endpoint import ESTIMATED, Answering, Endpoint, json_response
 from infron.runtime.server.api.models import Models
 from infron.wires.gemini.client_request import bare, parse_counted
 
@@ -45,6 +45,18 @@ def endpoints(models: Models, count: Callable[[Callable[[], Asked]], Awaitable[i
         method = request.url.path.rpartition(":")[2]
         raise InvalidRequest(f"`{method}` is not offered here; {', '.join(METHODS)} are.", code="not_implemented")
 
+    listed, one = listing(models)
+    found = [Endpoint("/v1beta/models", listed, root=True)]
+    for version in ("/v1beta", "/v1"):
+        path = version + "/models/{model:path}:"
+        found.append(Endpoint(f"{path}countTokens", counted, "POST", takes_body=True, root=True))
+        found += [Endpoint(path + name, refused, "POST", takes_body=True, root=True) for name in _NOT_OFFERED]
+    return [*found, Endpoint("/v1beta/models/{id:path}", one, root=True)]
+
+
+def listing(models: Models) -> tuple[Answering, Answering]:
+    """What answers with the models in Google's form, and with one."""
+
     async def listed(request: Request, key: Key | None) -> Response:
         offered = await models.offered()
         first, size = _number(request, "pageToken", 0), _number(request, "pageSize", MOST_LISTED)
@@ -59,12 +71,7 @@ def endpoints(models: Models, count: Callable[[Callable[[], Asked]], Awaitable[i
             raise NotFound(f"No model `{wanted[:200]}` is served here.", code="model_not_found", param="model")
         return json_response(_shown(model))
 
-    found = [Endpoint("/v1beta/models", listed, root=True)]
-    for version in ("/v1beta", "/v1"):
-        path = version + "/models/{model:path}:"
-        found.append(Endpoint(f"{path}countTokens", counted, "POST", takes_body=True, root=True))
-        found += [Endpoint(path + name, refused, "POST", takes_body=True, root=True) for name in _NOT_OFFERED]
-    return [*found, Endpoint("/v1beta/models/{id:path}", one, root=True)]
+    return listed, one
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -21,7 +21,7 @@ from infron.errors import InvalidRequest, NotFound
 from infron.money import Price, usd_text
 from infron.policy.access import Key
 from infron.policy.routing import did_you_mean
-from infron.runtime.server.api.endpoint import Endpoint, json_response
+from infron.runtime.server.api.endpoint import Answering, Endpoint, json_response
 
 MOST_LISTED = 1_000
 PriceOf = Callable[[Model, Offer], Price | None]
@@ -50,8 +50,12 @@ class Models(Protocol):
     async def find(self, id: str, /) -> Model | None: ...
 
 
-def endpoints(catalog: Catalog, models: Models, price_of: PriceOf) -> list[Endpoint]:
-    """`price_of`: what a model costs now where it is offered; None if nobody says."""
+def endpoints(
+    catalog: Catalog, models: Models, price_of: PriceOf, for_google: tuple[Answering, Answering]
+) -> list[Endpoint]:
+    """`price_of`: what a model costs now where it is offered; None if nobody says. `for_google`: what answers Google's
+    own clients with the list, and with one.
+    """
 
     async def found(request: Request) -> Model:
         wanted = request.path_params["id"].strip("/")
@@ -63,6 +67,8 @@ def endpoints(catalog: Catalog, models: Models, price_of: PriceOf) -> list[Endpo
         return model
 
     async def listed(request: Request, key: Key | None) -> Response:
+        if _is_google(request):
+            return await for_google[0](request, key)
         offered = await models.offered()
         page, more = _page(offered, request)
         return json_response(
@@ -78,6 +84,8 @@ def endpoints(catalog: Catalog, models: Models, price_of: PriceOf) -> list[Endpo
         )
 
     async def one(request: Request, key: Key | None) -> Response:
+        if _is_google(request):
+            return await for_google[1](request, key)
         model = await found(request)
         return json_response(_shown(model, price_of(model, model.served_by[0])))
 
@@ -93,6 +101,10 @@ def endpoints(catalog: Catalog, models: Models, price_of: PriceOf) -> list[Endpo
         Endpoint("/models/{id:path}/endpoints", served),
         Endpoint("/models/{id:path}", one),
     ]
+
+
+def _is_google(request: Request) -> bool:
+    return "x-goog-api-client" in request.headers or "x-goog-api-key" in request.headers
 
 
 def _page(models: list[Model], request: Request) -> tuple[list[Model], bool]:
