@@ -64,7 +64,10 @@ class OpenAIVoice(Voice):
         return text(content)
 
     def thinking(self, content: str, signature: str = "") -> bytes:
-        return delta(reasoning_content=content)
+        if not signature:
+            return delta(reasoning_content=content)
+        detail = {"type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0, "text": content}
+        return delta(reasoning_content=content, reasoning_details=[{**detail, "signature": signature}])
 
     def tool_call(self, name: str, arguments: str = "{}", id: str = "call_1") -> bytes:
         index, self._calls = self._calls, self._calls + 1
