@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from conformance.clients import CLIENTS
-from conformance.said import Ask, Counts, Kind, Problem, Said
+from conformance.said import Ask, Counts, Heard, Kind, Problem, Said
 from infron.testing import Answer, Voice, speak
 from infron.testing.scripts import Fault, Playable, Reason
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
@@ -213,6 +213,21 @@ def expected_whole(name: str, api: str, wire: str) -> Said:
 
 
 STATUS: dict[Kind, int] = {"rate_limit": 429, "overloaded": 503}
+
+
+def judged(heard: Heard) -> Heard:
+    """Of an answer that failed what it had said of calls and counts is nobody's. Whether a failure is the provider's
+    500 or our 502 depends on what it says of itself.
+    """
+    said = heard.said
+    if said.problem is None:
+        return heard
+    assert "provider-key" not in heard.message
+    assert heard.message
+    status = 502 if said.problem.status == 500 and said.problem.kind == "failed" else said.problem.status
+    return heard._replace(
+        said=said._replace(usage=None, calls=(), custom=(), problem=said.problem._replace(status=status))
+    )
 
 
 def script_of(name: str, wire: str) -> tuple[Voice, Playable]:

@@ -7,31 +7,15 @@ from __future__ import annotations
 
 import pytest
 
-from conformance.cases import APIS, CASES, CELLS, UNSAID, WIRES, expected, expected_whole, script_of
+from conformance.cases import APIS, CASES, CELLS, UNSAID, WIRES, expected, expected_whole, judged, script_of
 from conformance.clients import CLIENTS
 from conformance.play import once
-from conformance.said import Heard
 from infron.testing import SCRIPTS
 
 
 def test_matrix_has_every_wire() -> None:
     assert set(CLIENTS) == set(APIS), "a client API lacks its reader in tests/conformance/clients"
     assert set(WIRES) <= set(SCRIPTS), "a provider wire lacks its voice in infron.testing"
-
-
-def judged(heard: Heard) -> Heard:
-    """Of an answer that failed what it had said of calls and counts is nobody's. Whether a failure is the provider's
-    500 or our 502 depends on what it says of itself.
-    """
-    said = heard.said
-    if said.problem is None:
-        return heard
-    assert "provider-key" not in heard.message
-    assert heard.message
-    status = 502 if said.problem.status == 500 and said.problem.kind == "failed" else said.problem.status
-    return heard._replace(
-        said=said._replace(usage=None, calls=(), custom=(), problem=said.problem._replace(status=status))
-    )
 
 
 @pytest.mark.parametrize(("wire", "name"), [(wire, name) for wire, names in UNSAID.items() for name in names])
