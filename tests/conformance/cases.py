@@ -197,6 +197,8 @@ def expected(name: str, api: str, wire: str) -> Said:
     said = case.said._replace(**LESS.get((wire, name), {}))
     if said.refusal and not client.refuses:
         said = said._replace(text=said.text + said.refusal, refusal="")
+    if said.usage is not None and not client.counts_parts:
+        said = said._replace(usage=Counts(said.usage.prompt, said.usage.completion))
     if (problem := said.problem) is not None:
         words = client.wordless if problem.status else client.wordless_in_stream
         said = said._replace(problem=problem._replace(kind=words.get(problem.kind, problem.kind)))

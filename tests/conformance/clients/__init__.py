@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from conformance.clients.chat import Chat, OpenRouter
 from conformance.clients.gemini import Gemini
 from conformance.clients.messages import Messages
+from conformance.clients.ollama import Ollama
 from conformance.clients.responses import Responses
 from conformance.said import Ask, Heard, Kind
 from infron.request import Target
@@ -17,10 +18,13 @@ from infron.request import Target
 
 class Client(Protocol):
     """A client of one API. `wordless`: problems for which it has no word, and what it hears instead, in a stream and
-    before it. `refuses`: a refusal is told apart from the text.
+    before it. `refuses`: a refusal is told apart from the text; `counts_parts`: of the counts, what was cached and what
+    thought; `keeps_signatures`: those of thoughts have a place in its history.
     """
 
     refuses: bool
+    counts_parts: bool
+    keeps_signatures: bool
     wordless: dict[Kind, Kind]
     wordless_in_stream: dict[Kind, Kind]
 
@@ -45,5 +49,6 @@ CLIENTS: dict[str, Client] = {
     "openrouter": OpenRouter(),
     "anthropic": Messages(),
     "gemini": Gemini(),
+    "ollama": Ollama(),
     "openai-responses": Responses(),
 }

@@ -22,6 +22,7 @@ FINISHES = ("stop", "length", "tool_calls", "content_filter")
 class Chat:
     path = "/v1/chat/completions"
     refuses = True
+    counts_parts = keeps_signatures = True
     wordless: dict[Kind, Kind] = {}  # noqa: RUF012
     wordless_in_stream: dict[Kind, Kind] = {}  # noqa: RUF012
 

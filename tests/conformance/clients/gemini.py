@@ -14,6 +14,7 @@ FINISHES = {"STOP": "stop", "MAX_TOKENS": "length", "SAFETY": "content_filter"}
 
 class Gemini:
     refuses = False
+    counts_parts = keeps_signatures = True
     wordless: dict[Kind, Kind] = {}  # noqa: RUF012
     wordless_in_stream = wordless
 

@@ -25,6 +25,7 @@ DELTAS = {
 class Messages:
     path = "/v1/messages"
     refuses = False
+    counts_parts = keeps_signatures = True
     wordless: dict[Kind, Kind] = {"key": "failed"}  # noqa: RUF012
     wordless_in_stream = wordless
 

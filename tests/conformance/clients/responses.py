@@ -33,6 +33,7 @@ ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", 
 class Responses:
     path = "/v1/responses"
     refuses = True
+    counts_parts = keeps_signatures = True
     wordless: dict[Kind, Kind] = {}  # noqa: RUF012
     wordless_in_stream: dict[Kind, Kind] = {"overloaded": "failed", "key": "failed"}  # noqa: RUF012
 
