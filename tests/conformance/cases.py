@@ -238,9 +238,10 @@ def script_of(name: str, wire: str) -> tuple[Voice, Playable]:
     return voice, CASES[name].script(voice)
 
 
-# Embeddings have APIs of their own: one JSON, and nothing that is said.
-WIRES = [wire for wire in PROVIDER_WIRES if not wire.endswith("-embeddings")]
-APIS = [api for api in CLIENT_WIRES if not api.endswith("-embeddings")]
+# Embeddings and completions have APIs of their own, in which no turn is said: tests/wires has what they promise.
+_TURNLESS = ("-embeddings", "-completions")
+WIRES = [wire for wire in PROVIDER_WIRES if not wire.endswith(_TURNLESS)]
+APIS = [api for api in CLIENT_WIRES if not api.endswith(_TURNLESS)]
 CELLS = [
     (name, wire, api)
     for name, case in CASES.items()
