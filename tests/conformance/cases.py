@@ -113,6 +113,12 @@ CASES: dict[str, Case] = {
     "call that its provider ends as a text": Case(
         streamed(ONE, reason="stop"), Said(calls=(CITY,), finish="tool_calls", usage=USAGE), WITH_TOOLS
     ),
+    "call of a custom tool beside a function's": Case(
+        streamed(lambda voice: voice.custom_call("patch", "*** Begin\n+ä"), TWO, reason="tool_calls"),
+        Said(calls=(("time", "{}"),), custom=(("patch", "*** Begin\n+ä"),), finish="tool_calls", usage=USAGE),
+        Ask(tools=TOOLS, custom=("patch",)),
+        apis=("openai-responses",),
+    ),
     "thoughts": Case(
         streamed(thinking("Hm"), thinking(".", "c2ln"), *WORDS),
         Said(thoughts="Hm.", text=HELLO, finish="stop", usage=USAGE),

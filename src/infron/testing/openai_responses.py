@@ -111,6 +111,14 @@ class ResponsesVoice(Voice):
         parts = [self._event("function_call_arguments.delta", **self._at(), delta=part) for part in pieces(arguments)]
         return begun + b"".join(parts) + self._close()
 
+    def custom_call(self, name: str, input: str, id: str = "call_1") -> bytes:
+        begun = self._close()
+        item = {"id": f"ctc_{len(self._items)}", "type": "custom_tool_call", "call_id": id, "name": name, "input": ""}
+        begun += self._add("custom_tool_call", {**item, "status": "in_progress"})
+        self._said = input
+        parts = [self._event("custom_tool_call_input.delta", **self._at(), delta=part) for part in pieces(input)]
+        return begun + b"".join(parts) + self._close()
+
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
         self._counts = TokenCounts(prompt, completion, cached, reasoning)
         return b""
@@ -159,6 +167,9 @@ class ResponsesVoice(Voice):
             at = self._at(summary_index=0)
             ended = self._event("reasoning_summary_text.done", **at, text=said)
             ended += self._event("reasoning_summary_part.done", **at, part=part)
+        elif kind == "custom_tool_call":
+            item.update(status="completed", input=said)
+            ended = self._event("custom_tool_call_input.done", **self._at(), input=said)
         else:
             item.update(status="completed", arguments=said)
             ended = self._event("function_call_arguments.done", **self._at(), name=item["name"], arguments=said)

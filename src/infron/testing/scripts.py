@@ -131,6 +131,10 @@ class Voice:
         """A whole call; `arguments`: JSON, cut into two pieces where the wire has pieces, "" says nothing of them."""
         raise ValueError(f"{self.wire} has no tool calls")
 
+    def custom_call(self, name: str, input: str, id: str = "call_1") -> bytes:
+        """A whole call of a tool that takes free text; of the function that stands for it where the wire has none."""
+        return self.tool_call(name, dump({"input": input}).decode(), id)
+
     def usage(self, prompt: int, completion: int, cached: int = 0, reasoning: int = 0) -> bytes:
         """The counts so far: `prompt` includes `cached`, `completion` includes `reasoning`."""
         raise NotImplementedError
