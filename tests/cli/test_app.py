@@ -71,8 +71,9 @@ def test_help_explains_every_command_and_each_of_its_options(infron: Infron, wor
     assert all(line.rstrip("│ ").endswith((".", "]", ")")) for line in options), out
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("output", ["full", "closed"])
-def test_serve_starts_though_nobody_can_read_what_it_says(tmp_path: Path, output: str) -> None:
+def test_serve_starts_though_nobody_can_read_what_it_says(tmp_path: Path, output: str, workers: str) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -80,6 +81,7 @@ def test_serve_starts_though_nobody_can_read_what_it_says(tmp_path: Path, output
     command = f'{closing}; exec "$@"'
     words = [sys.executable, "-m", "infron", "serve", "--port", str(port)]
     environ = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2]), "INFRON_LOCAL_ENABLED": "false"}
+    environ["INFRON_SERVER_WORKERS"] = workers
     with subprocess.Popen(["sh", "-c", command, "sh", *words], cwd=tmp_path, env=environ) as process:
         try:
             until, status = time.monotonic() + 15, 0

@@ -156,6 +156,24 @@ async def test_a_whole_answer_that_is_too_large_to_hold_fails(monkeypatch: pytes
     assert (client.status, found["outcome"]) == (502, "failed")
 
 
+@pytest.mark.parametrize(("on_disconnect", "known"), [("cancel", True), ("drain", False)])
+@pytest.mark.parametrize("last", [text("x" * 10_000), b"data: {nonsense\n\n"])
+async def test_the_bill_of_a_provider_whose_answer_we_ended_is_unknown_where_it_goes_on(
+    on_disconnect: str, known: bool, last: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was recorded as what had come by then."""
+    monkeypatch.setattr(delivery, "MAX_ACCUMULATED_BYTES", 10_000)
+    prices = {"any": {"prompt": "1", "completion": "10"}}
+    script = [ROLE, text("Hello"), last, Wait(asyncio.Event())]
+    async with ScriptedProvider(script) as provider:
+        row = provider.definition(on_disconnect=on_disconnect, prices=prices)
+        async with gateway(providers={"mock": row}) as running:
+            client = await (await ask(running.port, stream=False)).head()
+            found = await settled(running, client.id)
+    assert (found["outcome"], found["total_cost"]) == ("failed", 0)
+    assert (found["provider_cost"] is not None) is known
+
+
 # ---- errors that the provider tells
 
 

@@ -11,7 +11,7 @@ from enum import IntEnum, auto
 from functools import partial
 from typing import Any
 
-from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable
+from infron.errors import InfronError, InternalError, ProviderError, ProviderTimeout, ProviderUnavailable
 from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
 from infron.money import Price
 from infron.policy.routing import Candidate
@@ -294,7 +294,7 @@ class Attempt(AnswerReader):
         self.meter.fully_sent = bool(sent) and isinstance(error, ProviderTimeout)
         if self.decoder.cancel is not None:
             self._call_off(_unheard)
-        elif isinstance(error, ProviderTimeout):
+        elif not isinstance(error, ProviderError):  # it was not the provider that ended it
             self.bills_on = self._goes_on(sent)
 
     def give_up(self, closed: Callable[[str], None]) -> None:
