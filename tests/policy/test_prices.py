@@ -83,7 +83,7 @@ def test_every_listed_offer_has_a_known_price() -> None:
     for model in CATALOG.models.values():
         for offer in model.served_by:
             override = CATALOG.price(offer.provider, offer.id)
-            assert price_of(CATALOG.providers[offer.provider], offer.id, override, NOW) is not None, (model.id, offer)
+            assert price_of(CATALOG.serving(model, offer), offer.id, override, NOW) is not None, (model.id, offer)
 
 
 def test_callers_cannot_fill_memory_with_model_names() -> None:
@@ -229,7 +229,7 @@ def test_every_unit_of_the_price_list_is_known() -> None:
 @given(usages(media=True), st.sampled_from(listed()))
 def test_a_charge_is_what_the_price_list_itself_computes(usage: Usage, model: tuple[str, ModelInfo]) -> None:
     stated = model[1].get_prices(NOW)
-    price = prices._price(stated, covers_media=True)
+    price = prices._price(stated, covers_media=True, completes=True)
     assume(price is not None)
     usage = msgspec.structs.replace(usage, cache_write_1h=0, reasoning=0, citation=0, searches=0, audio_seconds=0)
     charge = charge_of(usage, price)

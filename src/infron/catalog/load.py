@@ -26,6 +26,7 @@ from infron.catalog.definitions import (
     Also,
     Definition,
     Model,
+    Offer,
     Provider,
     Quirks,
     Rate,
@@ -80,6 +81,11 @@ class Catalog:
         also = self._also.get((provider.id, api))
         takes = provider.also[api].takes if also else []
         return also if also and (not takes or kinds <= set(takes)) else provider
+
+    def serving(self, model: Model, offer: Offer) -> Provider:
+        """The definition by which a model is asked where it is offered: those that embed are asked for nothing else."""
+        provider = self.providers[offer.provider]
+        return self.speaking(provider, "openai-embeddings", set()) if "embeddings" in model.output else provider
 
     def usable(self, provider: Provider) -> ProviderEndpoint | str:
         """Where to send requests for this provider, or the sentence that says why there is nowhere."""

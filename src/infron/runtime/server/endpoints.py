@@ -38,7 +38,7 @@ def endpoints(context: Context) -> list[Endpoint]:
 
 
 def _price(context: Context, model: Model, offer: Offer) -> Price | None:
-    provider = context.providers.catalog.providers[offer.provider]
+    provider = context.providers.catalog.serving(model, offer)
     return context.prices.of(Candidate(provider, offer.id, model.id), None)
 
 
