@@ -7,7 +7,7 @@ looked at, and of one with them only what has to be changed is written anew.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -137,6 +137,7 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
 class _History:
     def __init__(self, items: list[Raw], quirks: MessageQuirks) -> None:
         self._quirks = quirks
+        self._refused = _Refused.by(quirks)
         self._said = [Said(raw) for raw in items]
 
     def names(self) -> Iterator[str]:
@@ -154,7 +155,7 @@ class _History:
             _fit_calls(said, ids, renamed, quirks.takes)
             if quirks.reasoning and said.role == "assistant":
                 _give_thoughts(said, quirks.reasoning)
-            _fit_form(said, quirks, lost)
+            _fit_form(said, quirks, self._refused, lost)
         messages = with_results(self._said, lost)
         messages = that_say_something(list(shown_by_the_user(messages)), quirks)
         if quirks.roles or quirks.system_first:
@@ -204,11 +205,11 @@ def _give_thoughts(said: Said, name: str) -> None:
     said.put(name, plain_thoughts(told))
 
 
-def _fit_form(said: Said, quirks: MessageQuirks, lost: set[str]) -> None:
+def _fit_form(said: Said, quirks: MessageQuirks, refused: _Refused, lost: set[str]) -> None:
     """What the definition says of every message."""
     members = said.members
     usual = members.keys() <= _USUAL and not quirks.strip and (said.calls or "tool_calls" not in members)
-    for name in () if usual else [name for name in members if _is_refused(name, members[name], quirks)]:
+    for name in () if usual else [name for name in members if refused.has(name, members[name])]:
         if name in _THOUGHT and members[name] not in _EMPTY:
             lost.add("messages.thinking")
         del members[name]
@@ -226,8 +227,8 @@ def _fit_form(said: Said, quirks: MessageQuirks, lost: set[str]) -> None:
         if len(kept) < len(parts):
             said.put("content", kept)
             content = Raw(_encode(kept))
-    if isinstance(content, Raw) and is_list(content):
-        parts = _stripped(_decode(content), {*quirks.strip, *(OF_OTHERS - {*quirks.takes})})
+    if isinstance(content, Raw) and is_list(content) and says_any(bytes(memoryview(content)), refused.signs):
+        parts = _stripped(_decode(content), refused.names)
         if parts is not None:
             said.put("content", parts)
     if quirks.plain_content and isinstance(content, Raw) and (plain := _plain(content)) is not None:
@@ -237,11 +238,23 @@ def _fit_form(said: Said, quirks: MessageQuirks, lost: set[str]) -> None:
 _USUAL = frozenset(("content", "role", "tool_call_id", "tool_calls"))  # of which every host takes what is no null
 
 
-def _is_refused(name: str, value: Any, quirks: MessageQuirks) -> bool:
-    """Whether a member of a message is to stay here; a null one says nothing, but for content."""
-    if name in quirks.strip or (value == _NULL and name != "content"):
-        return True
-    return name in OF_OTHERS and name not in quirks.takes and name != quirks.reasoning
+class _Refused(NamedTuple):
+    """Members that a host does not take: of parts, what of them is seen in JSON unread, and of messages."""
+
+    names: frozenset[str]
+    signs: tuple[bytes, ...]
+    of_messages: frozenset[str]
+
+    @classmethod
+    def by(cls, quirks: MessageQuirks) -> _Refused:
+        names = OF_OTHERS.difference(quirks.takes).union(quirks.strip)
+        kept = {quirks.reasoning}.difference(quirks.strip)
+        signs = [f'"{name}"'.encode() for name in names]
+        return cls(names, (*signs, b"\\u"), names - kept)  # a letter of a name may be an escape
+
+    def has(self, name: str, value: Any) -> bool:
+        """Whether a member of a message stays here; a null one says nothing, but for content."""
+        return name in self.of_messages or (value == _NULL and name != "content")
 
 
 def _is_thought(part: Any) -> bool:
