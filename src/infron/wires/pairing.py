@@ -8,10 +8,20 @@ without results, a context that was cut results without calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 NOT_RUN = "(This call was not run, or its result is lost.)"
+
+
+class HasRole(Protocol):
+    @property
+    def role(self) -> str: ...
+
+
+def first_role(messages: Iterable[HasRole]) -> str:
+    """Of the first of these that is not the system's; "" for none."""
+    return next((message.role for message in messages if message.role != "system"), "")
 
 
 def answered_before(name: str) -> str:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from infron.conversation import Conversation, Media, Message, Part, Text, Thinking, Tool, ToolCall, ToolResult
 from infron.wires import lenient_json
 from infron.wires.media import mime_of_data
-from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged
+from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged, first_role
 
 # ---- what a host takes
 
@@ -284,10 +284,10 @@ def _turns(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
         if rules.opens == "any" or not spoken:
             return messages
         return [replace(message, role="user") for message in spoken]
-    if rules.opens == "user" and _role(spoken) == "assistant":
+    if rules.opens == "user" and first_role(spoken) == "assistant":
         place = next(index for index, message in enumerate(spoken) if message.role != "system")
         spoken.insert(place, Message("user", (Text(CUT_OFF),)))
-    if not rules.prefill and _role(reversed(spoken)) == "assistant":
+    if not rules.prefill and first_role(reversed(spoken)) == "assistant":
         spoken.append(Message("user", (Text(GO_ON),)))
         lost.add("messages.prefill")
     return messages if len(spoken) == len(messages) and spoken == messages else spoken
@@ -296,11 +296,6 @@ def _turns(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
 CUT_OFF = "(The beginning of this conversation is not here any more.)"
 GO_ON = "(Go on exactly where you stopped, and repeat nothing.)"
 HEARD = "(I have the results.)"  # the model, where it has to speak between results and the user
-
-
-def _role(messages: Iterable[Message]) -> str:
-    """Of the first of these that is not the system's."""
-    return next((message.role for message in messages if message.role != "system"), "")
 
 
 def _without_last_thoughts(messages: Sequence[Message], lost: set[str]) -> list[Message]:

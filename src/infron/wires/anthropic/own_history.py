@@ -16,7 +16,7 @@ from infron.conversation import CLAUDE
 from infron.wires.anthropic.words import unmarked
 from infron.wires.json_guard import items_of, members_of
 from infron.wires.media import mime_of_data
-from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged
+from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged, first_role
 from infron.wires.session import CUT_OFF, GO_ON, CallIds, Ids
 
 _encode = msgspec.json.Encoder().encode
@@ -316,16 +316,12 @@ def _in_turns(messages: list[Message], prefill: bool, lost: set[str]) -> list[Me
     kept.reverse()
     if not kept:
         return messages
-    if _first(kept) == "assistant":
+    if first_role(kept) == "assistant":
         kept.insert(0, Message("user", [block(type="text", text=CUT_OFF)]))
-    if not prefill and _first(reversed(kept)) == "assistant":
+    if not prefill and first_role(reversed(kept)) == "assistant":
         kept.append(Message("user", [block(type="text", text=GO_ON)]))
         lost.add("messages.prefill")
     return kept
-
-
-def _first(messages: Iterable[Message]) -> str:
-    return next((message.role for message in messages if message.role != "system"), "")
 
 
 def names_in(given: Raw) -> Iterator[str]:
