@@ -26,7 +26,7 @@ from infron.runtime.server.asgi import AsgiCall
 from infron.runtime.server.body import coding_of, whole
 from infron.runtime.server.cors import preflight
 from infron.runtime.server.endpoints import endpoints
-from infron.runtime.server.paths import Paths, api_near
+from infron.runtime.server.paths import Paths, api_near, shown
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
 from infron.runtime.telemetry.bugs import report_bug
@@ -156,7 +156,7 @@ class Dispatch:
             await call.give(answer)
         except Exception as error:
             if not response.cut:
-                self._fail(response, self._told(error, f"answering {_shown(request.path)}"))
+                self._fail(response, self._told(error, f"answering {shown(request.path)}"))
 
     def _fail(self, response: Response, error: InfronError) -> None:
         """An endpoint could not answer, or no further."""
@@ -179,7 +179,3 @@ def _target_of(request: HttpRequest) -> Target:
     if not request.query:
         return target
     return replace(target, query=dict(parse_qsl(request.query.decode("latin-1"))))
-
-
-def _shown(path: bytes) -> str:
-    return path[:200].decode("utf-8", "replace")

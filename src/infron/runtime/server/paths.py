@@ -41,18 +41,18 @@ class Place(Struct, frozen=True):
     def refusal(self, method: bytes, path: bytes, *, upgrades: bool = False) -> InfronError | None:
         """The error for a method that is not taken here. `upgrades`: it asks for a WebSocket."""
         if upgrades and self.api:
-            what = f"{_shown(path)} offers no WebSocket: send each request by POST, over HTTP."
+            what = f"{shown(path)} offers no WebSocket: send each request by POST, over HTTP."
             return UpgradeRequired(what, headers={"Upgrade": "HTTP/1.1"})
         taken = (b"POST",) if self.api else tuple(self.endpoints)
         if method in taken:
             return None
         if not taken:
             return NotFound(
-                f"There is nothing at {_shown(path)}. Here are {_OFFERED}, and GET /v1/models: the base address is this"
+                f"There is nothing at {shown(path)}. Here are {_OFFERED}, and GET /v1/models: the base address is this"
                 " gateway's with /v1 for OpenAI's libraries, without it for Anthropic's."
             )
         allowed = ", ".join(sorted(name.decode() for name in taken))
-        what = f"{_shown(path)} does not take {method.decode('latin-1')}; it takes {allowed}."
+        what = f"{shown(path)} does not take {method.decode('latin-1')}; it takes {allowed}."
         return MethodNotAllowed(what, headers={"Allow": allowed})
 
 
@@ -138,5 +138,6 @@ _NEAR: dict[bytes, ClientWire] = {
 }
 
 
-def _shown(path: bytes) -> str:
+def shown(path: bytes) -> str:
+    """A path for a message, however long or odd it is."""
     return path[:200].decode("utf-8", "replace")
