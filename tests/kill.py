@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import date, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
@@ -29,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from process import Gateway, process
 from rawclient import ask, close_all
 
+from infron.policy.holders import PERIODS, period_name
 from infron.runtime.ledger.keys import create_key
 from infron.runtime.ledger.statements import MILLION
 from infron.testing import CUT, DONE, FINISH, ROLE, Call, Pause, ScriptedProvider, Step, frame, text
@@ -156,14 +158,12 @@ def _broken(ledger: Path, seen: Seen) -> Iterator[str]:
         ]
         if wrong:
             yield f"{len(wrong)} entries are not charged by their report, such as {min(wrong)}"
-        sums = "SELECT coalesce(key_id, ''), {0}, sum(charge) FROM entries WHERE charge > 0 GROUP BY 1, 2"
-        begun = "strftime('{0}', created_ms / 1000, 'unixepoch')"
-        owed = {
-            (key, period): charge
-            for form in ("%Y-%m-%d", "%Y-%m")
-            for key, period, charge in query(sums.format(begun.format(form)))
-        }
-        spend = "SELECT key_id, period, millions, charge FROM spend"
+        begun = "SELECT coalesce(key_id, ''), created_ms / 86400000, charge FROM entries WHERE charge > 0"
+        owed: Counter[tuple[str, str]] = Counter()
+        for key, day, charge in query(begun):
+            for period in PERIODS:
+                owed[key, period_name(period, date(1970, 1, 1) + timedelta(days=day))] += charge
+        spend = "SELECT holder, period, millions, charge FROM spend"
         told = {(key, period): millions * MILLION + charge for key, period, millions, charge in query(spend)}
         if owed != told:
             yield f"the totals of keys are {told}, the sums of their entries {owed}"

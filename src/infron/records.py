@@ -45,6 +45,7 @@ class Opening(Struct, frozen=True, kw_only=True, gc=False):
     price: Price | None
     user: str | None = None
     session_id: str | None = None
+    organisation: str | None = None  # that the key belongs to
 
 
 class Bill(Struct, frozen=True, kw_only=True, gc=False):

@@ -21,6 +21,7 @@ from infron.policy.access import (
     is_loopback,
     new_secret,
 )
+from infron.policy.holders import Budget, Limits
 
 PEPPER = b"p" * 32
 SECRET = new_secret(bytes(range(32)))
@@ -113,7 +114,7 @@ def test_a_ring_that_was_not_read_yet_lets_nobody_in():
 
 
 def test_key_is_refused_once_it_has_spent_its_limit():
-    limited = Key(id="key_2", name="two", hint="", created_at=0.0, limit=5)
+    limited = Key(id="key_2", name="two", hint="", created_at=0.0, limits=Limits(budgets=(Budget("total", 5),)))
     check_limit(KeyRing(PEPPER, {}, True), limited)
     exhausted = KeyRing(PEPPER, {}, True, frozenset(("key_2", "key_1")))
     with pytest.raises(PaymentRequired):

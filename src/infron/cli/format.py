@@ -89,7 +89,7 @@ def show_json(value: Any) -> None:
 
 
 def key_fields(key: Key) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(key), "limit": usd(key.limit)}
+    return {**msgspec.structs.asdict(key), "limit": usd(key.limits.ceiling("total"))}
 
 
 def money(picodollars: int | None, unknown: str = "") -> str:

@@ -51,7 +51,11 @@ def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     elif not found:
         say("There is no key yet: anyone on this machine may use the gateway. `infron keys create` makes one.")
     else:
-        rows = [[k.id, k.name, k.hint, day(k.created_at), money(k.limit, "none"), day(k.revoked_at)] for k in found]
+        limits = [money(k.limits.ceiling("total"), "none") for k in found]
+        rows = [
+            [k.id, k.name, k.hint, day(k.created_at), limit, day(k.revoked_at)]
+            for k, limit in zip(found, limits, strict=True)
+        ]
         show("API keys", ["id", "name", "key", "created", "limit", "revoked"], rows, right=[4], spare=2)
 
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
@@ -18,21 +19,38 @@ from msgspec.structs import force_setattr
 
 from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
 from infron.money import PICODOLLARS
+from infron.policy.holders import NO_LIMITS, Limits, Organisation
 
 PREFIX = "sk-infron-"
 SECRET_BYTES = 32
+Kind = Literal["caller", "admin"]
 SECRET_LENGTH = len(PREFIX) + 43  # 32 bytes in base64 without padding
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """An API key without its secret. `hint` shows both ends of the secret; `limit` is in picodollars, for ever."""
+    """An API key without its secret. `hint` shows both ends of the secret. Times are unix seconds.
+
+    `models`, `providers`: patterns of those that it may use; None: all. `revision`: raised by each change of it.
+    `limited`: whether it or its organisation has any limit.
+    """
 
     id: str  # key_…
     name: str
     hint: str
     created_at: float
     revoked_at: float | None = None
-    limit: int | None = None
+    expires_at: float | None = None
+    kind: Kind = "caller"
+    models: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    revision: int = 1
+    limits: Limits = NO_LIMITS
+    organisation: Organisation | None = None
+    limited: bool = False
+
+    def __post_init__(self) -> None:
+        theirs = self.organisation.limits if self.organisation else NO_LIMITS
+        force_setattr(self, "limited", self.limits != NO_LIMITS or theirs != NO_LIMITS)
 
 
 class KeyRing(Struct, frozen=True):
@@ -116,9 +134,17 @@ def identify(ring: KeyRing, credential: str | None) -> Key | None:
 
 
 def check_limit(ring: KeyRing, key: Key | None) -> None:
-    """Raises PaymentRequired if the key has spent what it may."""
-    if key is not None and key.limit is not None and key.id in ring.exhausted:
-        raise PaymentRequired(f"This API key has used up its limit of ${key.limit / PICODOLLARS:.2f}.")
+    """Raises PaymentRequired if the key, or its organisation, has spent what it may."""
+    if key is None or not key.limited:
+        return
+    if key.id in ring.exhausted:
+        raise PaymentRequired(f"This API key has used up its limit of ${_total(key.limits):.2f}.")
+    if key.organisation is not None and key.organisation.id in ring.exhausted:
+        raise PaymentRequired("The organisation of this API key has used up its budget.")
+
+
+def _total(limits: Limits) -> float:
+    return (limits.ceiling("total") or 0) / PICODOLLARS
 
 
 def check_keyless(host: str | None, content_type: str | None, hosts: Container[str] = (), *, has_body: bool) -> None:

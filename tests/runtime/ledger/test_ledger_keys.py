@@ -88,7 +88,7 @@ def test_an_impossible_limit_is_refused(url: str, limit: float):
 
 async def test_a_limit_is_reached_by_what_all_processes_charge_together(url: str):
     key, secret = create_key(url, "one", 10e-12)
-    assert key.limit == 10
+    assert key.limits.ceiling("total") == 10
     async with running(url) as one, running(url) as two:
         for number, ledger in enumerate((one, two)):
             assert await opened(ledger, f"gen-{number}", key_id=key.id)

@@ -73,7 +73,7 @@ async def main(ledger):
         settled = {outcome: count for outcome, _, count, _ in rows}
         assert charged == {"completed": 7 * settled["completed"], "failed": 0}
         assert (
-            sum(charge for (charge,) in query(url, "SELECT charge FROM spend WHERE length(period) = 7"))
+            sum(charge for (charge,) in query(url, "SELECT charge FROM spend WHERE period = 'ever'"))
             == (charged["completed"])
         )
 
@@ -128,7 +128,12 @@ async def test_where_a_process_cannot_be_seen_its_lease_decides(url: str):
             assert await opened(ledger, f"gen-{name}")
             query(url, "UPDATE entries SET owner = ? WHERE id = ?", name, f"gen-{name}")
             until_ms = int((time.time() + (60 if name == "punctual" else -1)) * 1000)
-            query(url, "INSERT INTO owners VALUES (?, 'elsewhere', 1, 1, ?)", name, until_ms)
+            query(
+                url,
+                "INSERT INTO owners (boot, place, pid, started, lease_until) VALUES (?, 'elsewhere', 1, 1, ?)",
+                name,
+                until_ms,
+            )
     async with running(url) as ledger:
         late, punctual = await ledger.receipt("gen-late", None), await ledger.receipt("gen-punctual", None)
         assert late is not None

@@ -5,15 +5,19 @@ import json
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infron.errors import ConfigError
 from infron.money import Usage
+from infron.policy.holders import Budget, Limits
 from infron.records import Bill, FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import schema
 from infron.runtime.ledger.keys import create_key, list_keys
 from infron.runtime.ledger.ledger import Ledger, usage_rows
+from infron.runtime.ledger.store import UnusableRow
+from infron.runtime.ledger.stores import opened
 
 # What the first two versions of the tables were made by, word for word.
 OLD = (
@@ -77,6 +81,11 @@ def old_ledger(path: Path, version: int) -> str:
     return f"sqlite:///{path}"
 
 
+def rows_of(folder: Path, statement: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        return connection.execute(statement).fetchall()
+
+
 @pytest.mark.parametrize("version", [1, 2])
 async def test_schema_of_an_earlier_version_is_brought_up_to_date_with_all_that_was_recorded(
     tmp_path: Path, version: int
@@ -100,6 +109,11 @@ async def test_schema_of_an_earlier_version_is_brought_up_to_date_with_all_that_
         assert orphan.orphaned
         assert orphan.attempts == []
         assert (await ledger.spend("key_1")).ever == 2**62
+        assert dict(rows_of(tmp_path, "SELECT period, millions * 1000000000000000000 + charge FROM spend")) == {
+            period: 2**62 for period in ("2025-12-01", "2025-W49", "2025-12", "ever")
+        }
+        [key] = ledger.keys.keys.values()
+        assert (key.limits, key.limited) == (Limits(budgets=(Budget("total", 5),)), True)
         assert ledger.keys.exhausted == {"key_1"}
     finally:
         await ledger.stop()
@@ -157,3 +171,17 @@ def test_schema_of_a_newer_version_is_used_where_that_version_says_that_it_may(t
         else:
             with pytest.raises(ConfigError, match="newer version"):
                 list_keys(url)
+
+
+@pytest.mark.parametrize("table", ["transfers", "audit"])
+def test_schema_lets_nothing_of_the_journal_and_of_the_audit_log_be_changed_or_removed(url: str, table: str):
+    columns = {
+        "transfers": "(id, created_ms, kind, source, target, amount, actor) VALUES ('1', 0, 'k', 'a', 'b', 1, 'I')",
+        "audit": "(id, at_ms, actor, action, subject) VALUES ('1', 0, 'I', 'key.create', 'key_1')",
+    }
+    with opened(url) as store, store.round() as rows:
+        rows.change(f"INSERT INTO {table} {columns[table]}")
+        for statement in (f"UPDATE {table} SET actor = 'you'", f"DELETE FROM {table}"):
+            with pytest.raises(UnusableRow, match="ever changed"):
+                rows.change(statement)
+        assert rows.read(f"SELECT actor FROM {table}") == [("I",)]

@@ -11,6 +11,7 @@ from infron.runtime.ledger import statements
 from infron.runtime.ledger.store import LARGEST, Store, UnusableRow, mended
 from infron.runtime.ledger.stores import opened, store_of
 
+CALLER = ("caller", None, None, None, None)
 SOURCES = Path(__file__).parents[3] / "src" / "infron"
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER TABLE|PRAGMA|BEGIN|COMMIT|ROLLBACK)\b")
 
@@ -65,7 +66,7 @@ def store(tmp_path: Path):
 def test_store_undoes_a_round_that_was_not_finished(store: Store):
     def stumble() -> None:
         with store.round() as rows:
-            rows.change(statements.CREATE_KEY, "key_1", "one", "…", "00", 1, None)
+            rows.change(statements.CREATE_KEY, "key_1", "one", "…", "00", 1, *CALLER)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -77,14 +78,14 @@ def test_store_goes_on_without_a_row_that_it_cannot_take(store: Store):
     with store.round() as rows:
         found = rows.change_all(
             [
-                (statements.CREATE_KEY, ("key_1", "a\ud800", "…", "01", 2**70, None)),
-                (statements.CREATE_KEY, ("key_1", "the same id", "…", "02", 1, None)),
-                (statements.CREATE_KEY, ("key_3", "three", "…", "03", "when", None)),
-                (statements.CREATE_KEY, ("key_4", "four", "…", "04", 1, None)),
+                (statements.CREATE_KEY, ("key_1", "a\ud800", "…", "01", 2**70, *CALLER)),
+                (statements.CREATE_KEY, ("key_1", "the same id", "…", "02", 1, *CALLER)),
+                (statements.CREATE_KEY, ("key_3", "three", "…", "03", "when", *CALLER)),
+                (statements.CREATE_KEY, ("key_4", "four", "…", "04", 1, *CALLER)),
             ]
         )
         with pytest.raises(UnusableRow):
-            rows.change(statements.CREATE_KEY, "key_4", "again", "…", "05", 1, None)
+            rows.change(statements.CREATE_KEY, "key_4", "again", "…", "05", 1, *CALLER)
     assert [isinstance(one, UnusableRow) for one in found] == [False, True, True, False]
     assert [row[:2] for row in store.reach().read(statements.KEYS)] == [("key_4", "four"), ("key_1", "a?")]
 
@@ -98,7 +99,7 @@ def test_store_tells_of_changes_by_others_only(tmp_path: Path):
             rows.change(statements.FORGET_OWNER, "nobody")
         assert one.version() == before
         with other.round() as rows:
-            rows.change(statements.CREATE_KEY, "key_1", "one", "…", "01", 1, None)
+            rows.change(statements.CREATE_KEY, "key_1", "one", "…", "01", 1, *CALLER)
         assert one.version() != before
 
 

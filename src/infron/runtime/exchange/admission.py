@@ -38,7 +38,7 @@ class ExchangeAdmission:
             raise ShuttingDown("The gateway is shutting down; try again in a moment.", retry_after=5)
         if running >= context.config.server.max_streams:
             raise Overloaded(f"The gateway runs {running:,} streams already.", retry_after=5)
-        limited = key is not None and key.limit is not None
+        limited = key is not None and key.limited
         if limited:
             access.check_limit(context.ledger.keys, key)
         candidates = self._route(request)
@@ -57,16 +57,17 @@ class ExchangeAdmission:
         ):
             what = f"{cap} answers that you disconnected from are still being read to their end; wait for them."
             raise RateLimited(what, retry_after=10)
-        opening = self._opening(request, key_id, candidates[0])
+        opening = self._opening(request, key, candidates[0])
         exchange = Exchange(context, request, opening, candidates, responder, asked)
         context.registry.add(exchange)
         return exchange
 
-    def _opening(self, request: Request, key_id: str | None, first: Candidate) -> Opening:
+    def _opening(self, request: Request, key: Key | None, first: Candidate) -> Opening:
         now = time.time()
         return Opening(
             id=self._context.registry.new_id(now),
-            key_id=key_id,
+            key_id=key.id if key else None,
+            organisation=key.organisation.id if key and key.organisation else None,
             model=request.model,
             provider=first.provider.id,
             provider_model=first.provider_model,

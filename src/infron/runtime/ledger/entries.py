@@ -32,9 +32,9 @@ _TAKEN = Refused("there is an entry with this id already")
 
 
 class Posted(Struct, frozen=True):
-    """What one settlement adds to its key's totals: picodollars, on a day (as `date.toordinal` counts, UTC)."""
+    """What one settlement adds to its holders' totals: picodollars, on a day (as `date.toordinal` counts, UTC)."""
 
-    key_id: str | None
+    holders: tuple[str, ...]  # "": there was no key
     day: int
     charge: int
 
@@ -127,7 +127,8 @@ def _settling(settlement: Settlement, opening: Opening | None, now: int) -> Chan
 
 
 def _posted(settlement: Settlement, opening: Opening) -> Posted:
-    return Posted(opening.key_id, _EPOCH + int(opening.created_at // 86400), settlement.bill.charge or 0)
+    holders = (opening.key_id or "", opening.organisation) if opening.organisation else (opening.key_id or "",)
+    return Posted(holders, _EPOCH + int(opening.created_at // 86400), settlement.bill.charge or 0)
 
 
 def _as_opened(settlement: Settlement, opening: Opening) -> bool:
@@ -162,6 +163,7 @@ def _opened(opening: Opening, owner: str) -> tuple[Value, ...]:
         None if price is None else _json.encode(price).decode(),
         opening.user,
         opening.session_id,
+        opening.organisation,
     )
 
 
@@ -206,10 +208,11 @@ def _changed(settlement: Settlement) -> tuple[Value, ...]:
 
 def _opened_elsewhere(rows: Rows, settlement: Settlement, now: int) -> Opening:
     found = rows.read(statements.OPENED_BY_WHOM, settlement.id)
-    key_id, created = found[0] if found else (None, now)
+    key_id, organisation, created = found[0] if found else (None, None, now)
     return Opening(
         id=settlement.id,
         key_id=key_id,
+        organisation=organisation,
         model=settlement.provider_model,
         provider=settlement.provider,
         provider_model=settlement.provider_model,

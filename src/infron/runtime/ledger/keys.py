@@ -8,29 +8,37 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from infron.errors import InvalidRequest, NotFound
 from infron.money import PICODOLLARS
 from infron.policy.access import SECRET_BYTES, Key, hash_secret, hint, new_secret
-from infron.runtime.ledger import statements
+from infron.policy.holders import NO_LIMITS, Budget, Limits, Organisation
+from infron.runtime.ledger import holders, statements
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import opened
+
+_names = msgspec.json.Decoder(tuple[str, ...])
 
 
 def create_key(url: str, name: str, limit_usd: float | None = None) -> tuple[Key, str]:
     """A new key and its secret, which nobody can read again. Raises ConfigError, InvalidRequest for a bad limit."""
-    limit = None
+    limits = NO_LIMITS
     if limit_usd is not None:
         if not math.isfinite(limit_usd) or not 0 <= limit_usd <= 9_000_000:
             raise InvalidRequest("A key's limit is a number of dollars from 0 to 9,000,000.")
-        limit = round(limit_usd * PICODOLLARS)
+        limits = Limits(budgets=(Budget("total", round(limit_usd * PICODOLLARS)),))
     secret = new_secret(secrets.token_bytes(SECRET_BYTES))
     created = int(time.time() * 1000)
-    key = Key(id=f"key_{secrets.token_hex(8)}", name=name, hint=hint(secret), created_at=created / 1000, limit=limit)
+    key = Key(id=f"key_{secrets.token_hex(8)}", name=name, hint=hint(secret), created_at=created / 1000, limits=limits)
     with opened(url) as store, store.round() as rows:
         hash = hash_secret(_pepper(rows), secret).hex()
-        rows.change(statements.CREATE_KEY, key.id, key.name, key.hint, hash, created, limit)
-        _touch(rows)
+        rows.change(statements.CREATE_KEY, key.id, key.name, key.hint, hash, created, "caller", None, None, None, None)
+        holders.set_limits(rows, key.id, limits)
+        holders.raise_revision(rows)
     return key, secret
 
 
@@ -52,7 +60,7 @@ def revoke_key(url: str, which: str) -> Key:
             key = _choose(rows, which)
             if key.revoked_at is None:
                 rows.change(statements.REVOKE_KEY, int(time.time() * 1000), key.id)
-                _touch(rows)
+                holders.raise_revision(rows)
             return next(each for each in _read_keys(rows) if each.id == key.id)
 
 
@@ -82,35 +90,41 @@ def _shown(which: str) -> str:
 # ---- what the gateway reads
 
 
-def revision(rows: Rows) -> str:
-    """Changes whenever a key was made or revoked."""
-    return str(rows.read(statements.KEYS_REVISION)[0][0])
-
-
 def usable_keys(rows: Rows) -> tuple[bytes, dict[bytes, Key], bool]:
-    """The pepper, the keys that are not revoked by their hash, and whether any key exists at all."""
-    keys = {bytes.fromhex(hash): _key(*columns) for hash, *columns in rows.read(statements.HASHED_KEYS)}
-    return _pepper(rows), {hash: key for hash, key in keys.items() if key.revoked_at is None}, bool(keys)
+    """The pepper, the callers' keys that are not revoked by their hash, and whether any key exists at all."""
+    found = rows.read(statements.HASHED_KEYS)
+    limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
+    keys = {bytes.fromhex(hash): _key(columns, limits, organisations) for hash, *columns in found}
+    usable = {hash: key for hash, key in keys.items() if key.revoked_at is None and key.kind == "caller"}
+    return _pepper(rows), usable, bool(keys)
 
 
 def _pepper(rows: Rows) -> bytes:
     return bytes.fromhex(rows.read(statements.PEPPER)[0][0])
 
 
-def _touch(rows: Rows) -> None:
-    rows.change(statements.RAISE_KEYS_REVISION, str(int(revision(rows)) + 1))
-
-
 def _read_keys(rows: Rows) -> list[Key]:
-    return [_key(*row) for row in rows.read(statements.KEYS)]
+    limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
+    return [_key(columns, limits, organisations) for columns in rows.read(statements.KEYS)]
 
 
-def _key(id: str, name: str, hint: str, created: int, revoked: int | None, limit: int | None) -> Key:
+def _key(columns: Sequence[Any], limits: dict[str, Limits], organisations: dict[str, Organisation]) -> Key:
+    row = dict(zip(statements.KEY, columns, strict=True))
     return Key(
-        id=id,
-        name=name,
-        hint=hint,
-        created_at=created / 1000,
-        revoked_at=None if revoked is None else revoked / 1000,
-        limit=limit,
+        id=row["id"],
+        name=row["name"],
+        hint=row["hint"],
+        created_at=row["created_ms"] / 1000,
+        revoked_at=holders.seconds(row["revoked_ms"]),
+        expires_at=holders.seconds(row["expires_ms"]),
+        kind=row["kind"],
+        models=_patterns(row["models"]),
+        providers=_patterns(row["providers"]),
+        revision=row["revision"],
+        limits=limits.get(row["id"], NO_LIMITS),
+        organisation=organisations.get(row["organisation"]),
     )
+
+
+def _patterns(stored: str | None) -> tuple[str, ...] | None:
+    return None if stored is None else _names.decode(stored)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from infron.policy.access import CLOSED, KeyRing
-from infron.runtime.ledger import entries, keys, spend
+from infron.runtime.ledger import entries, holders, keys, spend
 from infron.runtime.ledger.store import Rows
 
 
@@ -24,7 +24,7 @@ class Known:
         self.ring: KeyRing = CLOSED
         self.elsewhere: dict[str | None, int] = {}
         self._boot = boot
-        self._left: dict[str, int] = {}  # picodollars that keys with a limit may still spend
+        self._left: dict[str, int] = {}  # picodollars that holders with a budget may still spend
         self._version = ""
         self._revision = ""
 
@@ -36,8 +36,8 @@ class Known:
         """Read again what others may have changed, if they wrote anything at all. `version`: the store's."""
         if version == self._version:
             return
-        revision = keys.revision(rows)
-        self._left = spend.left_of_limits(rows)
+        revision = holders.revision(rows)
+        self._left = spend.left_of_totals(rows)
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
         exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
         if revision != self._revision:
@@ -49,13 +49,13 @@ class Known:
             self.ring = replace(self.ring, exhausted=exhausted)
         self._version, self._revision = version, revision
 
-    def charge(self, charges: Mapping[tuple[str | None, int], int]) -> None:
-        """This process charged so much, by key and day: to be told once it is written."""
+    def charge(self, charges: Mapping[tuple[str, int], int]) -> None:
+        """This process charged so much, by holder and day: to be told once it is written."""
         exhausted: set[str] = set()
-        for (key_id, _), charge in charges.items():
-            if key_id in self._left:
-                self._left[key_id] -= charge
-                if self._left[key_id] <= 0:
-                    exhausted.add(key_id)
+        for (holder, _), charge in charges.items():
+            if holder in self._left:
+                self._left[holder] -= charge
+                if self._left[holder] <= 0:
+                    exhausted.add(holder)
         if not exhausted <= self.ring.exhausted:
             self.ring = replace(self.ring, exhausted=self.ring.exhausted | exhausted)

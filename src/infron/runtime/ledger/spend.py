@@ -1,14 +1,16 @@
-"""What keys were charged: a total for each key and day, and for each key and month.
+"""What holders were charged: a total for each of them and each day, week and month, and for ever.
 
 It never knows what was charged for.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from collections.abc import Mapping
+from datetime import date
 
 from msgspec import Struct
 
+from infron.policy.holders import PERIODS, period_name
 from infron.runtime.ledger import statements
 from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Rows
@@ -26,27 +28,30 @@ class Spend(Struct, frozen=True, kw_only=True):
     ever: int = 0
 
 
-def add_charge(rows: Rows, key_id: str | None, day: date, charge: int) -> None:
-    """Add picodollars to the totals of a key."""
-    for period in (day.isoformat(), day.isoformat()[:7]):
-        rows.change(statements.ADD_CHARGE, key_id or "", period, *divmod(charge, MILLION))
+def add_charges(rows: Rows, charges: Mapping[tuple[str, int], int]) -> None:
+    """Add picodollars to the totals of holders, for exchanges that began on a day (as `date.toordinal` counts).
 
-
-def read_spend(rows: Rows, key_id: str | None, today: date) -> Spend:
-    totals = {period: millions * MILLION + rest for period, millions, rest in rows.read(statements.SPEND, key_id or "")}
-    week = [today - timedelta(days=back) for back in range(today.weekday() + 1)]
-    return Spend(
-        today=totals.get(today.isoformat(), 0),
-        week=sum(totals.get(day.isoformat(), 0) for day in week),
-        month=totals.get(today.isoformat()[:7], 0),
-        ever=sum(charge for period, charge in totals.items() if len(period) == 7),
+    The holder "" is who has no key.
+    """
+    totals: dict[tuple[str, str], int] = {}
+    for (holder, day), charge in charges.items():
+        for period in PERIODS:
+            total = holder, period_name(period, date.fromordinal(day))
+            totals[total] = totals.get(total, 0) + charge
+    rows.change_all(
+        [(statements.ADD_CHARGE, (*total, *divmod(charge, MILLION))) for total, charge in sorted(totals.items())]
     )
 
 
-def left_of_limits(rows: Rows) -> dict[str, int]:
-    """Picodollars that each key with a limit may still spend; below zero where its last answer cost more."""
-    left: dict[str, int] = dict(rows.read(statements.LIMITED_KEYS))
-    if left:
-        for id, millions, rest in rows.read(statements.SPENT_OF_LIMITED):
-            left[id] -= millions * MILLION + rest
-    return left
+def read_spend(rows: Rows, holder: str | None, today: date) -> Spend:
+    names = [period_name(period, today) for period in PERIODS]
+    found = rows.read(statements.SPEND, holder or "", *names)
+    totals = {name: millions * MILLION + rest for name, millions, rest in found}
+    day, week, month, ever = (totals.get(name, 0) for name in names)
+    return Spend(today=day, week=week, month=month, ever=ever)
+
+
+def left_of_totals(rows: Rows) -> dict[str, int]:
+    """Picodollars that each holder with a budget for ever may still spend; below zero where it spent more."""
+    found = rows.read(statements.SPENT_OF_TOTAL)
+    return {holder: ceiling - millions * MILLION - rest for holder, ceiling, millions, rest in found}

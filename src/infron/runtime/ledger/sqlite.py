@@ -17,7 +17,12 @@ from infron.runtime.ledger import schema
 from infron.runtime.ledger.store import Change, Row, StoreBusy, StoreError, UnusableRow, Value, mended
 
 BUSY_SECONDS = 1.5  # how long one statement waits for another process's lock; three such waits stay below 5 s
-WORDS = {"int": "INTEGER", "real": "REAL", "strict": "STRICT"}
+WORDS = {
+    "int": "INTEGER",
+    "real": "REAL",
+    "strict": "STRICT",
+    "refuse": "BEGIN SELECT RAISE(ABORT, 'nothing of this table is ever changed'); END",
+}
 
 # What one row raises whose values SQLite does not take, as opposed to a file that cannot be used.
 _UNUSABLE = (

@@ -13,7 +13,7 @@ MILLION = 10**18
 
 OPENED = (
     "id", "owner", "key_id", "model", "provider", "provider_model", "streamed", "created_ms", "price", "end_user",
-    "session_id",
+    "session_id", "organisation",
 )  # fmt: skip
 SETTLED = (
     "outcome", "prompt", "completion", "cached", "cache_write", "reasoning", "estimated", "cost", "charge",
@@ -44,7 +44,7 @@ SETTLE_ORPHANS = (
     " cached = 0, cache_write = 0, reasoning = 0, estimated = 1, cost = NULL, charge = ?2, frames = 0,"
     " settled_ms = ?3, orphaned = 1, draining = 0 WHERE owner = ?4 AND outcome IS NULL"
 )
-OPENED_BY_WHOM = "SELECT key_id, created_ms FROM entries WHERE id = ?1"
+OPENED_BY_WHOM = "SELECT key_id, organisation, created_ms FROM entries WHERE id = ?1"
 ENTRY = f"SELECT {', '.join(RECEIPT)} FROM entries WHERE id = ?1"
 
 # ---- answers that are read on after their client left
@@ -74,28 +74,50 @@ FORGET_OWNER = "DELETE FROM owners WHERE boot = ?1"
 
 # ---- keys
 
-KEY = ("id", "name", "hint", "created_ms", "revoked_ms", "spend_limit")
+KEY = (
+    "id", "name", "hint", "created_ms", "revoked_ms", "kind", "expires_ms", "models", "providers", "organisation",
+    "revision",
+)  # fmt: skip
 KEYS = f"SELECT {', '.join(KEY)} FROM keys ORDER BY created_ms, id"
 HASHED_KEYS = f"SELECT hash, {', '.join(KEY)} FROM keys"
 KEY_BY_HASH = "SELECT id FROM keys WHERE hash = ?1"
-CREATE_KEY = "INSERT INTO keys (id, name, hint, hash, created_ms, spend_limit) VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+CREATE_KEY = (
+    "INSERT INTO keys (id, name, hint, hash, created_ms, kind, expires_ms, models, providers, organisation)"
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+)
 REVOKE_KEY = "UPDATE keys SET revoked_ms = ?1 WHERE id = ?2"
 PEPPER = "SELECT value FROM meta WHERE name = 'pepper'"
-KEYS_REVISION = "SELECT value FROM meta WHERE name = 'keys_revision'"
-RAISE_KEYS_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'keys_revision'"
+REVISION = "SELECT value FROM meta WHERE name = 'revision'"
+RAISE_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'revision'"
 
-# ---- what was charged: a row for each key and day, and for each key and month
+# ---- organisations, and the limits of holders
+
+ORGANISATION = ("id", "name", "created_ms", "closed_ms", "show_remaining", "revision")
+ORGANISATIONS = f"SELECT {', '.join(ORGANISATION)} FROM organisations ORDER BY created_ms, id"
+LIMITS = "SELECT id, requests_per_minute, tokens_per_minute, concurrent, account FROM holders"
+BUDGETS = "SELECT holder, period, ceiling FROM budgets"
+SET_LIMITS = (
+    "INSERT INTO holders (id, requests_per_minute, tokens_per_minute, concurrent) VALUES (?1, ?2, ?3, ?4)"
+    " ON CONFLICT (id) DO UPDATE SET requests_per_minute = excluded.requests_per_minute,"
+    " tokens_per_minute = excluded.tokens_per_minute, concurrent = excluded.concurrent"
+)
+SET_BUDGET = (
+    "INSERT INTO budgets (holder, period, ceiling) VALUES (?1, ?2, ?3)"
+    " ON CONFLICT (holder, period) DO UPDATE SET ceiling = excluded.ceiling"
+)
+REMOVE_BUDGET = "DELETE FROM budgets WHERE holder = ?1 AND period = ?2"
+
+# ---- what was charged: rows for each holder and day, week, month, and for ever
 
 ADD_CHARGE = (
-    "INSERT INTO spend (key_id, period, millions, charge) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key_id, period)"
+    "INSERT INTO spend (holder, period, millions, charge) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (holder, period)"
     f" DO UPDATE SET millions = spend.millions + excluded.millions + (spend.charge + excluded.charge) / {MILLION},"
     f" charge = (spend.charge + excluded.charge) % {MILLION}"
 )
-SPEND = "SELECT period, millions, charge FROM spend WHERE key_id = ?1"
-LIMITED_KEYS = "SELECT id, spend_limit FROM keys WHERE spend_limit IS NOT NULL"
-SPENT_OF_LIMITED = (
-    "SELECT keys.id, spend.millions, spend.charge FROM keys JOIN spend ON spend.key_id = keys.id"
-    " WHERE keys.spend_limit IS NOT NULL AND length(spend.period) = 7"
+SPEND = "SELECT period, millions, charge FROM spend WHERE holder = ?1 AND period IN (?2, ?3, ?4, ?5)"
+SPENT_OF_TOTAL = (
+    "SELECT budgets.holder, budgets.ceiling, coalesce(spend.millions, 0), coalesce(spend.charge, 0) FROM budgets"
+    " LEFT JOIN spend ON spend.holder = budgets.holder AND spend.period = 'ever' WHERE budgets.period = 'total'"
 )
 
 # ---- what was used

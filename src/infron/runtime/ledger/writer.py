@@ -11,7 +11,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 import msgspec
@@ -203,10 +202,10 @@ class Writer:
             replies.append((done, verdict))
         return replies
 
-    def _settle(self, rows: Rows, settles: list[Settling]) -> dict[tuple[str | None, int], int]:
-        """Settle the rows; what this charges, by key and day."""
+    def _settle(self, rows: Rows, settles: list[Settling]) -> dict[tuple[str, int], int]:
+        """Settle the rows; what this charges, by holder and day."""
         counts = self.counts
-        charges: dict[tuple[str | None, int], int] = {}
+        charges: dict[tuple[str, int], int] = {}
         found = entries.settle_entries(rows, settles, self._boot, self._now())
         for (settlement, _), posted in zip(settles, found, strict=True):
             if isinstance(posted, UnusableRow):
@@ -217,10 +216,11 @@ class Writer:
             else:
                 counts.settled += 1
                 if posted.charge:
-                    group = (posted.key_id, posted.day)
-                    charges[group] = charges.get(group, 0) + posted.charge
-        for (key_id, day), charge in charges.items():
-            spend.add_charge(rows, key_id, date.fromordinal(day), charge)
+                    for holder in posted.holders:
+                        group = (holder, posted.day)
+                        charges[group] = charges.get(group, 0) + posted.charge
+        if charges:
+            spend.add_charges(rows, charges)
         return charges
 
     def _answer(self, read: Read) -> Any:

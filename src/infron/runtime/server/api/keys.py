@@ -38,7 +38,7 @@ NO_LIMIT = 1_000_000_000.0  # USD, of credits that are not limited: the librarie
 def endpoints(ledger: Ledger) -> list[Endpoint]:
     async def calling(request: Request, key: Key | None) -> Response:
         spend = await ledger.spend(key.id if key else None)
-        limit = key.limit if key else None
+        limit = key.limits.ceiling("total") if key else None
         return json_response(
             {
                 "data": {
@@ -60,7 +60,7 @@ def endpoints(ledger: Ledger) -> list[Endpoint]:
 
     async def credits(request: Request, key: Key | None) -> Response:
         spend = await ledger.spend(key.id if key else None)
-        limit = key.limit if key else None
+        limit = key.limits.ceiling("total") if key else None
         total = NO_LIMIT if limit is None else usd(limit)
         return json_response({"data": {"total_credits": total, "total_usage": usd(spend.ever)}})
 
