@@ -128,6 +128,13 @@ class UpgradeRequired(InfronError):
     status, error_type, blame = 426, "upgrade_required", "caller"
 
 
+class Cancelled(InfronError):
+    """The generation was stopped by its id: by its caller, or by the operator."""
+
+    status, error_type, blame = 499, "cancelled", "caller"
+    should_retry = False
+
+
 class RateLimited(InfronError):
     """Too many answers that the caller disconnected from are still being read to their end; wait for them."""
 

@@ -7,29 +7,33 @@ import pytest
 
 from infron.catalog.definitions import Provider
 from infron.policy.disconnect import on_disconnect
-from infron.policy.lifecycle import TABLE, Action, Input, Phase, Settle, State, step
+from infron.policy.lifecycle import STOPS, TABLE, Action, Input, Phase, Settle, State, step
 from infron.records import Outcome
 
 LENGTH = 6
 INPUTS = tuple(Input)
+PLAIN = tuple(one for one in Input if one not in STOPS)  # of exchanges that nobody stops
 
 
-def walk(state: State, done: tuple[object, ...], given: tuple[Input, ...]) -> Iterator[tuple[State, tuple, tuple]]:
+def walk(
+    state: State, done: tuple[object, ...], given: tuple[Input, ...], inputs: tuple[Input, ...] = INPUTS
+) -> Iterator[tuple[State, tuple, tuple]]:
     """Every (state, actions so far, inputs so far) that inputs can lead to; settled states are walked on, too."""
     yield state, done, given
     if len(given) == LENGTH:
         return
-    for one in INPUTS:
+    for one in inputs:
         after, actions = step(state, one)
         if (after, actions) == (state, ()) and state.phase is not Phase.SETTLED:
             continue  # nothing changed: what follows is walked from the shorter path
         if state.phase is Phase.SETTLED:
             assert actions == (), f"{one} after the end did {actions}"
             continue
-        yield from walk(after, done + actions, (*given, one))
+        yield from walk(after, done + actions, (*given, one), inputs)
 
 
 PATHS = list(walk(State(), (), ()))
+TO_CLIENT = {Action.HEAD, Action.WRITE, Action.COMMENT, Action.FINISH, Action.ANSWER, Action.FRAME}
 
 
 def settles(actions: tuple) -> list[Settle]:
@@ -56,13 +60,50 @@ def test_no_candidate_is_opened_after_content_was_written():
 
 
 def test_nothing_is_written_after_the_client_left():
-    to_client = {Action.HEAD, Action.WRITE, Action.COMMENT, Action.FINISH, Action.ANSWER, Action.FRAME}
     for state, _, given in PATHS:
         if state.phase is Phase.DRAINING:
             for one in INPUTS:
-                assert not to_client & set(step(state, one)[1]), (given, one)
+                assert not TO_CLIENT & set(step(state, one)[1]), (given, one)
         for one in (Input.GONE, Input.GONE_DRAIN):
-            assert not to_client & set(step(state, one)[1]), (given, one)
+            assert not TO_CLIENT & set(step(state, one)[1]), (given, one)
+
+
+def test_nothing_is_written_after_a_stop_but_why():
+    for _, _, given in PATHS:
+        state = State()
+        for number, one in enumerate(given):
+            after, done = step(state, one)
+            if one in STOPS and (after, done) != (state, ()):
+                told = [action for action in done if action in TO_CLIENT]
+                watched = state.phase is not Phase.DRAINING
+                sent = state.phase in (Phase.WAITING, Phase.STREAMING)
+                assert told == ([Action.FRAME if sent else Action.ANSWER] if watched else []), given
+                for later in given[number + 1 :]:
+                    after, done = step(after, later)
+                    assert not TO_CLIENT & set(done), (given, later)
+                break
+            state = after
+
+
+@pytest.mark.parametrize("phase", [Phase.OPENING, Phase.WAITING])
+@pytest.mark.parametrize("stop", STOPS)
+def test_an_answer_that_is_complete_and_waits_to_be_told_is_not_stopped(phase: Phase, stop: Input):
+    state, _ = step(State(phase), Input.ENDED)
+    assert step(state, stop) == (state, ())
+    assert step(state, Input.RECORDED)[1][-1] == Settle(Outcome.COMPLETED)
+
+
+@pytest.mark.parametrize("phase", [Phase.OPENING, Phase.WAITING, Phase.STREAMING])
+def test_an_answer_that_is_read_on_after_a_stop_drains_as_after_a_disconnect(phase: Phase):
+    stopped, _ = step(State(phase, recorded=True), Input.STOPPED_DRAIN)
+    assert stopped == step(State(phase, recorded=True), Input.GONE_DRAIN)[0]
+
+
+def test_an_exchange_that_nobody_stops_is_cancelled_by_its_client_alone():
+    left = {Input.GONE, Input.GONE_DRAIN}
+    for state, actions, given in walk(State(), (), (), PLAIN):
+        if state.phase is Phase.DRAINING or Settle(Outcome.CANCELLED) in actions:
+            assert left & set(given), given
 
 
 def test_an_http_error_never_follows_a_head_and_an_error_frame_never_precedes_one():
@@ -125,6 +166,10 @@ def test_held_content_of_a_failed_attempt_is_dropped_with_it():
         (Phase.DRAINING, Input.ENDED, Outcome.DRAINED),
         (Phase.DRAINING, Input.FAILED, Outcome.CANCELLED),
         (Phase.DRAINING, Input.DEADLINE, Outcome.CANCELLED),
+        (Phase.OPENING, Input.STOPPED, Outcome.CANCELLED),
+        (Phase.WAITING, Input.STOPPED, Outcome.CANCELLED),
+        (Phase.STREAMING, Input.STOPPED, Outcome.CANCELLED),
+        (Phase.DRAINING, Input.STOPPED, Outcome.CANCELLED),
     ],
 )
 def test_each_ending_has_its_outcome(phase: Phase, given: Input, outcome: Outcome):

@@ -37,6 +37,11 @@ class Input(IntEnum):
     DEADLINE = auto()  # the total time is over, a drain's is, or the process must end
     RECORDED = auto()  # the ledger's row is durable
     UNRECORDED = auto()  # the ledger cannot write
+    STOPPED = auto()  # somebody who may stops it: its caller by its id, the operator, a budget that is spent
+    STOPPED_DRAIN = auto()  # the same, and the answer is to be read on
+
+
+STOPS = (Input.STOPPED, Input.STOPPED_DRAIN)
 
 
 class Action(IntEnum):
@@ -87,6 +92,8 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.OPENING, Input.KEEP_ALIVE): (Phase.WAITING, (Action.HEAD, Action.COMMENT)),
     (Phase.OPENING, Input.DEADLINE): (Phase.SETTLED, (Action.ABORT, Action.ANSWER, _TIMED_OUT)),
     (Phase.OPENING, Input.UNRECORDED): (Phase.SETTLED, (Action.ABORT, Action.ANSWER, _FAILED)),
+    (Phase.OPENING, Input.STOPPED): (Phase.SETTLED, (Action.ABORT, Action.ANSWER, _CANCELLED)),
+    (Phase.OPENING, Input.STOPPED_DRAIN): (Phase.DRAINING, (Action.ANSWER,)),
     (Phase.WAITING, Input.CONTENT): (Phase.STREAMING, (Action.WRITE,)),
     (Phase.WAITING, Input.ENDED): (Phase.SETTLED, (Action.FINISH, _COMPLETED)),
     (Phase.WAITING, Input.FAILED_OVER): (Phase.WAITING, (Action.DROP, Action.OPEN_NEXT)),
@@ -97,6 +104,8 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.WAITING, Input.KEEP_ALIVE): (Phase.WAITING, (Action.COMMENT,)),
     (Phase.WAITING, Input.DEADLINE): (Phase.SETTLED, (Action.ABORT, Action.FRAME, _TIMED_OUT)),
     (Phase.WAITING, Input.UNRECORDED): (Phase.SETTLED, (Action.ABORT, Action.FRAME, _FAILED)),
+    (Phase.WAITING, Input.STOPPED): (Phase.SETTLED, (Action.ABORT, Action.FRAME, _CANCELLED)),
+    (Phase.WAITING, Input.STOPPED_DRAIN): (Phase.DRAINING, (Action.FRAME,)),
     (Phase.STREAMING, Input.CONTENT): (Phase.STREAMING, (Action.WRITE,)),
     (Phase.STREAMING, Input.ENDED): (Phase.SETTLED, (Action.FINISH, _COMPLETED)),
     (Phase.STREAMING, Input.FAILED_OVER): (Phase.SETTLED, (Action.FRAME, _FAILED)),
@@ -106,12 +115,15 @@ TABLE: dict[tuple[Phase, Input], Step] = {
     (Phase.STREAMING, Input.GONE_DRAIN): (Phase.DRAINING, ()),
     (Phase.STREAMING, Input.KEEP_ALIVE): (Phase.STREAMING, (Action.COMMENT,)),
     (Phase.STREAMING, Input.DEADLINE): (Phase.SETTLED, (Action.ABORT, Action.FRAME, _TIMED_OUT)),
+    (Phase.STREAMING, Input.STOPPED): (Phase.SETTLED, (Action.ABORT, Action.FRAME, _CANCELLED)),
+    (Phase.STREAMING, Input.STOPPED_DRAIN): (Phase.DRAINING, (Action.FRAME,)),
     (Phase.DRAINING, Input.ENDED): (Phase.SETTLED, (_DRAINED,)),
     (Phase.DRAINING, Input.FAILED_OVER): (Phase.SETTLED, (_CANCELLED,)),
     (Phase.DRAINING, Input.FAILED): (Phase.SETTLED, (_CANCELLED,)),
     (Phase.DRAINING, Input.TIMED_OUT): (Phase.SETTLED, (_CANCELLED,)),
     (Phase.DRAINING, Input.DEADLINE): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
     (Phase.DRAINING, Input.UNRECORDED): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
+    (Phase.DRAINING, Input.STOPPED): (Phase.SETTLED, (Action.ABORT, _CANCELLED)),
 }
 
 
@@ -126,6 +138,8 @@ def step(state: State, given: Input) -> tuple[State, tuple[Action | Settle, ...]
     if held is Input.ENDED and given in (Input.GONE, Input.GONE_DRAIN):
         # The answer is complete at the provider and will be billed in full, though nobody is left to read it.
         return State(Phase.SETTLED, recorded), (_DRAINED,)
+    if held is Input.ENDED and given in STOPS:
+        return state, ()  # it is complete, and only waits to be told
     if given in (Input.CONTENT, Input.ENDED) and not recorded and phase in (Phase.OPENING, Phase.WAITING):
         return State(phase, False, given), () if held is not None else (Action.HOLD,)
     row = TABLE.get((phase, given))

@@ -14,7 +14,8 @@ from rawclient import ask, gateway, receipt
 from infron.catalog.load import load_catalog
 from infron.errors import InternalError, ProviderTimeout, ProviderUnavailable
 from infron.policy.asked import NOTHING
-from infron.policy.lifecycle import TABLE, Action, Input, Phase, Settle
+from infron.policy.lifecycle import STOPS, TABLE, Action, Input, Phase, Settle
+from infron.policy.stop import Stop, error_of
 from infron.records import Opening, Outcome, Settlement
 from infron.runtime import process
 from infron.runtime.exchange import exchange as running
@@ -37,6 +38,8 @@ FAILURES = {
     Input.TIMED_OUT: ProviderTimeout("late"),
     Input.DEADLINE: ProviderTimeout("late"),
     Input.UNRECORDED: InternalError("no ledger"),
+    Input.STOPPED: error_of(Stop.CALLER),
+    Input.STOPPED_DRAIN: error_of(Stop.CALLER),
 }
 
 
@@ -186,7 +189,7 @@ async def test_an_exchange_is_settled_whichever_action_raises(
     left = phase is Phase.DRAINING or given in (Input.GONE, Input.GONE_DRAIN)
     assert len(ends) >= 1 or left
     assert ends.count("finish") + ends.count("answer") <= 1
-    if broken is not Action.ABORT and not left:
+    if broken is not Action.ABORT and not left and given not in STOPS:
         assert settlement.outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
         assert settlement.bill.charge in (0, None)
     assert stage.exchange.bucket == 0, "its clock runs on"

@@ -1,4 +1,4 @@
-"""A client that has left: when that was, what is done then, and what is said about it in the receipt.
+"""A client that has left, or an exchange that is stopped: when that was, what is done then, and what the receipt says.
 
 It never touches a connection: the exchange closes what is to be closed, and reads on where it is to be read on.
 """
@@ -10,18 +10,19 @@ from msgspec import Struct
 from infron.policy.disconnect import on_disconnect
 from infron.runtime.exchange.attempt import Attempt, AttemptState
 
-_OVER = (AttemptState.FINISHED, AttemptState.COMPLETE)
+OVER = (AttemptState.FINISHED, AttemptState.COMPLETE)
 
 
 class Departure(Struct, gc=False):
-    """`at`: loop time, s; 0: the client is there. `said`: what was done, and why.
+    """`at`: loop time, s; 0: the client is there, and wants it. `said`: what was done, and why.
 
-    `over`: the answer had ended by then, only its end or its count was awaited.
+    `over`: the answer had ended by then, only its end or its count was awaited. `stopped`: by its id.
     """
 
     at: float = 0.0
     said: str | None = None
     over: bool = False
+    stopped: bool = False
     _asked: str | None = None
     _streams: bool = True
     _allow_override: bool = False
@@ -34,11 +35,22 @@ class Departure(Struct, gc=False):
     def leave(self, now: float, attempt: Attempt, why: str) -> bool:
         """The client leaves while this attempt is at hand: whether its answer is to be read on."""
         self.at = now
-        self.over = attempt.state in _OVER
+        self.over = attempt.state in OVER
         if self.over:
             self.said = f"{why}drain: the answer was complete already"
             return True
         return self._decide(attempt, why)
+
+    def stop(self, now: float, attempt: Attempt, why: str) -> bool:
+        """It is stopped while this attempt is at hand, its client there or not: whether its answer is to be read on.
+
+        What the caller asked for where the client leaves holds for that alone: whoever stops it wants it to end.
+        """
+        before = f"{self.said}; then " if self.at else ""
+        self.at, self.stopped = self.at or now, True
+        if self._asked == "drain":
+            self._asked = None
+        return self._decide(attempt, f"{before}{why}; ")
 
     def reconsider(self, attempt: Attempt) -> bool:
         """More of an answer has come that had ended: whether it is to be read on."""

@@ -11,13 +11,14 @@ from infron.policy.asked import Asked
 from infron.policy.deadlines import Due, Moments
 from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
+from infron.policy.stop import SENTENCES, Stop, error_of
 from infron.records import Bill, Opening, Outcome
 from infron.request import Request
 from infron.runtime.exchange.attempt import AttemptState
 from infron.runtime.exchange.attempts import Attempts
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery, Responder
-from infron.runtime.exchange.departure import Departure
+from infron.runtime.exchange.departure import OVER, Departure
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.settlement import Facts
 from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
@@ -97,10 +98,30 @@ class Exchange:
         if not self._watched():
             return
         self.client_resumed()
-        override = self._context.config.billing.allow_cancel_override
-        self.departure.prepare(self._asked.on_disconnect, streams=self.request.stream, allow_override=override)
+        self._prepare_departure()
         drains = self.departure.leave(self._loop.time(), self.attempts.current, why)
         self.take(Input.GONE_DRAIN if drains else Input.GONE)
+        self._drain()
+
+    def stop(self, stop: Stop) -> None:
+        """Somebody who may stops it. An answer that is complete is told to its end all the same."""
+        watched, attempt = self._watched(), self.attempts.current
+        if self.state.phase is _SETTLED or attempt.state in OVER or self.departure.stopped:
+            return
+        if watched:
+            self.client_resumed()
+            self._prepare_departure()
+        drains = self.departure.stop(self._loop.time(), attempt, SENTENCES[stop])
+        self.take(Input.STOPPED_DRAIN if drains else Input.STOPPED, error_of(stop))
+        if watched:
+            self._drain()
+
+    def _prepare_departure(self) -> None:
+        override = self._context.config.billing.allow_cancel_override
+        self.departure.prepare(self._asked.on_disconnect, streams=self.request.stream, allow_override=override)
+
+    def _drain(self) -> None:
+        """Nobody reads the answer any more: where it is read on, for so long, and if the caps allow it."""
         if self.state.phase is Phase.DRAINING:
             self.delivery.drop()
             self.ask_by(self.departure.at + self._context.config.drain.seconds)
@@ -171,23 +192,7 @@ class Exchange:
         return 0.0 if self.state.phase is _SETTLED else deadlines.next_due(self._clocks(), now)
 
     def _clocks(self) -> list[tuple[Due, float]]:
-        config, attempt, delivery, pace = self._context.config, self.attempts.current, self.delivery, self.pace
-        moments = Moments(
-            phase=self.state.phase,
-            kept_alive=self.request.stream or self._asked.signs_of_life(config.keepalive.whole),
-            complete=attempt.state is AttemptState.COMPLETE,
-            comments=delivery.comments,
-            started=self._started,
-            attempt_started=attempt.started,
-            first_content=attempt.first_content,
-            last_frame=attempt.last_frame,
-            last_write=delivery.last_write,
-            finished_at=attempt.finished_at,
-            paused_at=pace.paused_at,
-            looked_at=pace.looked_at,
-            drain_started=self.departure.at,
-        )
-        return deadlines.running(moments, config)
+        return deadlines.running(_moments_of(self), self._context.config)
 
     def _do(self, kind: Due, now: float) -> None:
         config, provider = self._context.config, self.attempts.current.candidate.provider
@@ -240,6 +245,8 @@ class Exchange:
         if action is Action.HEAD:  # how much of it went out is not known
             self.delivery.hang_up()
         if not isinstance(last, Settle):
+            if self.state.phase is Phase.DRAINING:  # it was to be the last that its client is told
+                self.delivery.break_off(bug)
             self.attempts.fail(bug)
             return
         self.delivery.break_off(bug)
@@ -313,21 +320,46 @@ class Exchange:
         if self.outcome is None or self._settled or attempts.current.state is _CLOSING:
             return
         self._settled = True
-        facts = Facts(
-            opening=self._opening,
-            outcome=self.outcome,
-            attempt=attempts.current.facts(),
-            failed=tuple([attempt.facts() for attempt in attempts.failed]) if attempts.failed else (),
-            error=self.error,
-            bill=self._bill,
-            slow_reader=self.outcome is Outcome.FAILED and self.pace.kept_waiting(self._ended),
-            started=self._started,
-            ended=self._ended,
-            left_at=self.departure.at,
-            on_disconnect=self.departure.said,
-        )
+        facts = _facts_of(self, self.outcome)
         attempts.let_go()
         self._context.settlements.settle(facts)
+
+
+def _moments_of(x: Exchange) -> Moments:
+    attempt, delivery, pace = x.attempts.current, x.delivery, x.pace
+    return Moments(
+        phase=x.state.phase,
+        kept_alive=x.request.stream or x._asked.signs_of_life(x._context.config.keepalive.whole),
+        complete=attempt.state is AttemptState.COMPLETE,
+        comments=delivery.comments,
+        started=x._started,
+        attempt_started=attempt.started,
+        first_content=attempt.first_content,
+        last_frame=attempt.last_frame,
+        last_write=delivery.last_write,
+        finished_at=attempt.finished_at,
+        paused_at=pace.paused_at,
+        looked_at=pace.looked_at,
+        drain_started=x.departure.at,
+    )
+
+
+def _facts_of(x: Exchange, outcome: Outcome) -> Facts:
+    """Of one that has ended so."""
+    attempts, departure = x.attempts, x.departure
+    return Facts(
+        opening=x._opening,
+        outcome=outcome,
+        attempt=attempts.current.facts(),
+        failed=tuple([attempt.facts() for attempt in attempts.failed]) if attempts.failed else (),
+        error=x.error,
+        bill=x._bill,
+        slow_reader=outcome is Outcome.FAILED and x.pace.kept_waiting(x._ended),
+        started=x._started,
+        ended=x._ended,
+        left_at=departure.at,
+        on_disconnect=departure.said,
+    )
 
 
 def _unrecorded(verdict: Refused | Unavailable) -> InfronError:
