@@ -56,6 +56,15 @@ async def test_what_is_queued_together_is_written_in_few_transactions(url: str):
         assert ledger.counts.transactions - before <= 6
 
 
+async def test_openings_that_follow_each_other_one_by_one_wait_for_no_gap(url: str, monkeypatch: pytest.MonkeyPatch):
+    """A client that asked one question after the other waited 4 ms before each first token, for others to come."""
+    monkeypatch.setattr(writer, "GAP_SECONDS", 60.0)
+    async with running(url) as ledger:
+        for number in range(50):
+            assert await opened(ledger, f"gen-{number}")
+            ledger.settled(settlement(f"gen-{number}"))
+
+
 async def test_settlements_for_which_nobody_waits_are_written_soon_all_the_same(url: str):
     async with running(url) as ledger:
         assert await opened(ledger, "gen-1")

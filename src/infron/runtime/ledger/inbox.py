@@ -5,6 +5,7 @@ It never knows what becomes of what waits.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +31,7 @@ class Inbox:
         self.settles: deque[Settling] = deque()
         self.reads: deque[tuple[Read, Callable[[Any], None]]] = deque()
         self.closing = False
-        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._hurried = False
         self._nudged = False
 
@@ -38,24 +39,26 @@ class Inbox:
         """Something was added that cannot wait."""
         if not self._hurried:
             self._hurried = True
-            self._bell.put(True)
+            self._bell.put(None)
 
     def nudge(self) -> None:
         """Something was added that can wait a little."""
         if not self._nudged:
             self._nudged = True
-            self._bell.put(False)
+            self._bell.put(None)
+
+    def doze(self) -> None:
+        """Do not ring until `hear` for what can wait a little: the queues will be looked at soon."""
+        self._nudged = True
 
     def hush(self) -> None:
         """Do not ring until `hear`: the queues will be looked at without being called."""
         self._hurried = self._nudged = True
 
-    def wait(self, seconds: float) -> bool | None:
-        """True: hurry; False: there is time for more to come; None: nothing came."""
-        try:
-            return self._bell.get(timeout=max(0.0, seconds))
-        except queue.Empty:
-            return None
+    def wait(self, seconds: float) -> None:
+        """Until it rings, for so long at most."""
+        with contextlib.suppress(queue.Empty):
+            self._bell.get(timeout=max(0.0, seconds))
 
     def hear(self) -> None:
         """To be called before the queues are emptied: whatever is added from now on rings again."""

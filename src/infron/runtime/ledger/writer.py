@@ -32,9 +32,10 @@ POLL_SECONDS = 0.5  # how soon a change by another process is seen
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
-GAP_SECONDS = 0.004  # between two commits under load; an open on an idle ledger waits for nothing
-LINGER_SECONDS = 0.005  # how long settlements, for which nobody waits, are collected unless the ledger is idle
-LOAD_SECONDS = 0.008  # commits that follow each other as closely as this are load
+GAP_SECONDS = 0.004  # between two commits under load; without it an open waits for nothing
+LINGER_SECONDS = 0.005  # after a commit: how long settlements, for which nobody waits, wait for the next open
+LOAD_SECONDS = 0.008  # commits that follow each other as closely as this are load, if they open as many entries:
+LOAD_OPENS = 8  # few callers, each of whom waits for one commit after the other, would only wait longer
 RETRY_SECONDS = (0.1, 2.0)  # first and longest pause after a failed write
 START_SECONDS = 60.0  # how long a start waits for a store that is locked
 STOP_SECONDS = 10.0  # how long a stopping ledger goes on trying to write
@@ -138,10 +139,11 @@ class Writer:
         elif self._loaded:  # more will have come anyway: do not be woken for each piece of it
             inbox.hush()
             time.sleep(GAP_SECONDS)
+        elif time.monotonic() - self._committed_at < LINGER_SECONDS:
+            inbox.doze()
+            inbox.wait(LINGER_SECONDS)
         else:
-            rung = inbox.wait(self._due() - time.monotonic())
-            if rung is False and time.monotonic() - self._committed_at < LINGER_SECONDS:
-                inbox.wait(LINGER_SECONDS)
+            inbox.wait(self._due() - time.monotonic())
         inbox.hear()
         opens, reads = take(inbox.opens), take(inbox.reads)
         self._pending.extend(take(inbox.settles))
@@ -170,6 +172,8 @@ class Writer:
             unavailable = Unavailable(self._failed(error))
             replies = [(done, unavailable) for _, done in opens]
         else:
+            close = time.monotonic() - self._committed_at < LOAD_SECONDS
+            self._loaded = close and len(opens) >= LOAD_OPENS
             self._worked()
             self._claims.clear()
             for _ in settles:
@@ -304,9 +308,7 @@ class Writer:
 
     def _worked(self) -> None:
         self.counts.transactions += 1
-        now = time.monotonic()
-        self._loaded = now - self._committed_at < LOAD_SECONDS
-        self._committed_at = now
+        self._committed_at = time.monotonic()
         self.healthy, self._retry_at, self._delay = None, 0.0, 0.0
 
     def _failed(self, error: Exception) -> str:
