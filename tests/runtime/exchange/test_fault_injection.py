@@ -77,6 +77,7 @@ class Ledger:
     def open(self, opening: Opening, done: Callable[[Verdict], None]) -> None:
         self.record = done
 
+    def watch_stops(self, *stop: Any) -> None: ...
     def claim_drain(self, id: str, *claim: Any) -> None: ...
     def drains_of(self, key_id: str | None) -> int:
         return 0

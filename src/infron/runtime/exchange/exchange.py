@@ -83,6 +83,10 @@ class Exchange:
         """A failure of ours."""
         self.attempts.fail(error)
 
+    @property
+    def key_id(self) -> str | None:
+        return self._opening.key_id
+
     def reported_tokens(self) -> int | None:
         usage = self.attempts.current.meter.usage
         return None if usage is None else usage.completion

@@ -10,6 +10,7 @@ import random
 import secrets
 from typing import Protocol
 
+from infron.policy.stop import Stop
 from infron.records import Settlement
 
 
@@ -18,8 +19,13 @@ class Running(Protocol):
 
     id: str
 
+    @property
+    def key_id(self) -> str | None: ...
     def reported_tokens(self) -> int | None:
         """How many tokens of its answer the provider has told of so far."""
+
+    def stop(self, stop: Stop, /) -> None:
+        """Somebody who may stops it."""
 
     def shut_down(self) -> None:
         """The process must end: so must this exchange, settled."""
@@ -47,6 +53,12 @@ class Registry:
 
     def get(self, id: str) -> Running | None:
         return self._running.get(id)
+
+    def stop(self, id: str, stop: Stop) -> None:
+        """Stop an exchange, if it runs here."""
+        exchange = self._running.get(id)
+        if exchange is not None:
+            exchange.stop(stop)
 
     def new_id(self, now: float) -> str:
         """`gen-<unix seconds>-<20 hexadecimal digits>`: 3 for the part of the second, 17 random ones.

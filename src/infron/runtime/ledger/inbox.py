@@ -9,7 +9,7 @@ import contextlib
 import queue
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from infron.records import Opening
 from infron.runtime.ledger.entries import DrainCaps, Settling
@@ -17,7 +17,16 @@ from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.verdict import Verdict
 
 Done = Callable[[Verdict], None]
-Read = Callable[[Rows], Any]
+Ask = Callable[[Rows], Any]
+
+
+class Asking(NamedTuple):
+    """Something to be read, or changed in a round of its own; `give` gets what `ask` returns or raises."""
+
+    ask: Ask
+    changes: bool
+    give: Callable[[Any], None]
+
 
 _T = TypeVar("_T")
 
@@ -29,7 +38,7 @@ class Inbox:
         self.opens: deque[tuple[Opening, Done]] = deque()
         self.claims: deque[tuple[str, DrainCaps, Done]] = deque()
         self.settles: deque[Settling] = deque()
-        self.reads: deque[tuple[Read, Callable[[Any], None]]] = deque()
+        self.asks: deque[Asking] = deque()
         self.closing = False
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._hurried = False

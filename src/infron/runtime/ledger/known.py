@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from infron.policy.access import CLOSED, KeyRing
-from infron.runtime.ledger import entries, holders, keys, spend
+from infron.policy.stop import Stop
+from infron.runtime.ledger import entries, holders, keys, spend, stops
 from infron.runtime.ledger.store import Rows
 
 
@@ -32,15 +33,20 @@ class Known:
         """The store may be another one: what was read from it may hold no longer."""
         self._version = self._revision = ""
 
-    def refresh(self, rows: Rows, version: str) -> None:
-        """Read again what others may have changed, if they wrote anything at all. `version`: the store's."""
+    def refresh(self, rows: Rows, version: str) -> list[tuple[str, Stop]]:
+        """Read again what others may have changed, if they wrote anything at all. `version`: the store's.
+
+        Returns the exchanges of this process that are to be stopped, as far as they may not have been told yet.
+        """
         if version == self._version:
-            return
+            return []
         revision = holders.revision(rows)
         self._left = spend.left_of_totals(rows)
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
         exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
+        marks: list[tuple[str, Stop]] = []
         if revision != self._revision:
+            marks = stops.marks(rows, self._boot)
             pepper, usable, exist = keys.usable_keys(rows)
             # Once needed, always needed: an empty file put in the ledger's place must not open the door.
             required = exist or (self.ring is not CLOSED and self.ring.required)
@@ -48,6 +54,7 @@ class Known:
         elif exhausted != self.ring.exhausted:
             self.ring = replace(self.ring, exhausted=exhausted)
         self._version, self._revision = version, revision
+        return marks
 
     def charge(self, charges: Mapping[tuple[str, int], int]) -> None:
         """This process charged so much, by holder and day: to be told once it is written."""

@@ -17,12 +17,15 @@ from typing import Any
 
 from infron.errors import LedgerUnavailable
 from infron.policy.access import KeyRing
+from infron.policy.stop import Stop
 from infron.records import Opening, Settlement
+from infron.runtime.ledger import stops
 from infron.runtime.ledger.entries import DrainCaps
-from infron.runtime.ledger.inbox import Done, Inbox, Read
+from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
 from infron.runtime.ledger.keys import create_key, list_keys, revoke_key
 from infron.runtime.ledger.receipts import Found, Receipt, read_entry
 from infron.runtime.ledger.spend import Spend, read_spend
+from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import opened, store_of
 from infron.runtime.ledger.usage import By, UsageRow, read_usage
 from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable, Verdict
@@ -78,7 +81,9 @@ class Ledger:
             charge_failed=charge_failed,
             inbox=self._inbox,
             reply=self._reply,
+            stopped=self._stopped,
         )
+        self._stop: Callable[[str, Stop], None] = lambda id, stop: None
         self._openings: dict[str, Opening] = {}
         self._drains: dict[str, str | None] = {}  # id -> key, of this process
         self._drains_by_key: dict[str | None, int] = {}
@@ -164,6 +169,33 @@ class Ledger:
         else:
             del self._drains_by_key[key_id]
 
+    # ---- stopping exchanges of any process
+
+    def watch_stops(self, stop: Callable[[str, Stop], None]) -> None:
+        """`stop` is told each of this process's exchanges that another one wants stopped: more than once, maybe."""
+        self._stop = stop
+
+    async def mark_stop(self, id: str, key_id: str | None, stop: Stop) -> Receipt | None:
+        """Let whichever process runs this exchange of this key stop it; its receipt as it stands. None: there is none.
+
+        Raises LedgerUnavailable.
+        """
+
+        def marked(rows: Rows) -> Receipt | None:
+            found = read_entry(rows, id)
+            if found is None or found.key_id != key_id:
+                return None
+            if found.receipt.outcome is None:
+                stops.mark(rows, id, stop)
+            return found.receipt
+
+        receipt: Receipt | None = await self.change(marked)
+        return receipt
+
+    def _stopped(self, marks: list[tuple[str, Stop]]) -> None:
+        for id, stop in marks:
+            self._stop(id, stop)
+
     # ---- what is known
 
     def drains_of(self, key_id: str | None) -> int:
@@ -203,11 +235,15 @@ class Ledger:
         spend: Spend = await self._ask(lambda rows: read_spend(rows, key_id, today))
         return spend
 
-    async def _ask(self, read: Read) -> Any:
+    async def change(self, ask: Ask) -> Any:
+        """What `ask` returns or raises; its changes are durable then, all or none. Raises LedgerUnavailable."""
+        return await self._ask(ask, changes=True)
+
+    async def _ask(self, ask: Ask, *, changes: bool = False) -> Any:
         if self._inbox.closing:
             raise LedgerUnavailable("The ledger is closed.")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._inbox.reads.append((read, _giver(answer)))
+        self._inbox.asks.append(Asking(ask, changes, _giver(answer)))
         self._inbox.hurry()
         return await answer
 

@@ -62,6 +62,12 @@ DRAINS = (
 )
 DRAINS_ELSEWHERE = "SELECT key_id, count(*) FROM entries WHERE draining = 1 AND owner <> ?1 GROUP BY key_id"
 
+# ---- exchanges that are to be stopped
+
+MARK_STOP = "UPDATE entries SET stop = ?1 WHERE id = ?2 AND outcome IS NULL AND stop IS NULL"
+MARK_STOPS_OF_KEY = "UPDATE entries SET stop = ?1 WHERE key_id = ?2 AND outcome IS NULL AND stop IS NULL"
+STOPS = "SELECT id, stop FROM entries WHERE owner = ?1 AND stop IS NOT NULL AND outcome IS NULL"
+
 # ---- owners of open entries
 
 OWNERS = "SELECT boot, place, pid, started, lease_until FROM owners"

@@ -17,10 +17,11 @@ import msgspec
 from msgspec import Struct
 
 from infron.errors import LedgerUnavailable
+from infron.policy.stop import Stop
 from infron.records import Opening
 from infron.runtime.ledger import entries, owners, spend
 from infron.runtime.ledger.entries import DrainCaps, Settling
-from infron.runtime.ledger.inbox import Done, Inbox, Read, take
+from infron.runtime.ledger.inbox import Asking, Done, Inbox, take
 from infron.runtime.ledger.known import Known
 from infron.runtime.ledger.owners import Owner
 from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError, UnusableRow
@@ -59,7 +60,8 @@ class Writer:
     """The thread's state. `run` is its whole life; the attributes without an underscore may be read by any thread.
 
     `healthy`: None, or one sentence why nothing can be written. `unsettled`: settlements that could not be written
-    before the end. `reply` gets (callable, argument) pairs, each to be called by whoever asked.
+    before the end. `reply` gets (callable, argument) pairs, each to be called by whoever asked. `stopped`: to be called
+    so with the exchanges of this process that are to be stopped.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Writer:
         charge_failed: bool,
         inbox: Inbox,
         reply: Callable[[list[Reply]], None],
+        stopped: Callable[[list[tuple[str, Stop]]], None],
     ) -> None:
         self.known = Known(boot)
         self.healthy: str | None = None
@@ -77,7 +80,7 @@ class Writer:
         self.unsettled = 0
         self._boot = boot
         self._clock, self._charge_failed = clock, charge_failed
-        self._inbox, self._reply = inbox, reply
+        self._inbox, self._reply, self._stopped = inbox, reply, stopped
         self._place = ""
         self._store: Store
         self._connection = 0  # which one was read through last
@@ -100,8 +103,8 @@ class Writer:
             stopping = self._inbox.closing  # asked first: all that was queued before it is then in this round
             if stopping and not stop_at:
                 stop_at, self._retry_at = time.monotonic() + STOP_SECONDS, 0.0
-            for read, give in self._collect(stopping):
-                self._reply([(give, self._answer(read))])
+            for asking in self._collect(stopping):
+                self._reply([(asking.give, self._answer(asking))])
             if stopping and (not (self._pending or self._inbox.settles) or time.monotonic() >= stop_at):
                 break
             self._chores()
@@ -131,8 +134,8 @@ class Writer:
 
     # ---- one round
 
-    def _collect(self, stopping: bool) -> list[tuple[Read, Callable[[Any], None]]]:
-        """Wait for work, write what is to be written, and hand back what is to be read after it."""
+    def _collect(self, stopping: bool) -> list[Asking]:
+        """Wait for work, write what is to be written, and hand back what is asked for after it."""
         inbox = self._inbox
         if stopping:
             inbox.wait(self._retry_at - time.monotonic())
@@ -145,13 +148,13 @@ class Writer:
         else:
             inbox.wait(self._due() - time.monotonic())
         inbox.hear()
-        opens, reads = take(inbox.opens), take(inbox.reads)
+        opens, asks = take(inbox.opens), take(inbox.asks)
         self._pending.extend(take(inbox.settles))
         self._claims.extend(take(inbox.claims))
         self._loaded = False
         if opens or (self._waits() and time.monotonic() >= self._retry_at):
             self._write(opens)
-        return reads
+        return asks
 
     def _waits(self) -> bool:
         """Whether something is to be written for which trying again is early enough."""
@@ -227,10 +230,14 @@ class Writer:
             spend.add_charges(rows, charges)
         return charges
 
-    def _answer(self, read: Read) -> Any:
-        """What `read` returns or raises; LedgerUnavailable where the store cannot be read."""
+    def _answer(self, asking: Asking) -> Any:
+        """What it returns or raises; LedgerUnavailable where the store cannot be read, or written."""
         try:
-            return read(self._reach())
+            rows = self._reach()
+            if not asking.changes:
+                return asking.ask(rows)
+            with self._store.round() as rows:
+                return asking.ask(rows)
         except StoreError as error:
             return LedgerUnavailable(error.message)
         except Exception as error:  # the asker's bug must not end the thread that everybody waits for
@@ -250,7 +257,7 @@ class Writer:
         try:
             if now >= self._poll_at:
                 self._poll_at = now + POLL_SECONDS
-                self.known.refresh(self._reach(), self._store.version())
+                self._refresh(self._reach())
             if now >= self._renew_at and now >= self._retry_at:
                 self._renew()
                 self._worked()
@@ -293,9 +300,13 @@ class Writer:
         if self._store.opened != self._connection:
             self._connection = self._store.opened
             self.known.doubt()
-            self.known.refresh(rows, self._store.version())
+            self._refresh(rows)
             self._renew_at = 0.0
         return rows
+
+    def _refresh(self, rows: Rows) -> None:
+        if marks := self.known.refresh(rows, self._store.version()):
+            self._reply([(self._stopped, marks)])
 
     def _release(self) -> None:
         self._reply([(done, Unavailable("The ledger is closed.")) for *_, done in self._claims])

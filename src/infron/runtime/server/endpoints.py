@@ -12,7 +12,17 @@ from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.prompt import count_messages, count_prompt
-from infron.runtime.server.api import count_tokens, gemini, health, keys, models, ollama, receipts, responses
+from infron.runtime.server.api import (
+    count_tokens,
+    gemini,
+    generations,
+    health,
+    keys,
+    models,
+    ollama,
+    receipts,
+    responses,
+)
 from infron.runtime.server.api.endpoint import Endpoint
 
 
@@ -29,6 +39,7 @@ def endpoints(context: Context) -> list[Endpoint]:
             gemini.listing(context.discovery),
         ),
         *receipts.endpoints(ledger),
+        *generations.endpoints(ledger, context.registry),
         *keys.endpoints(ledger),
         *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
         *ollama.endpoints(context.discovery),

@@ -5,13 +5,15 @@ It never tells whether a generation of another key exists.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from infron.errors import InvalidRequest, NotFound
 from infron.policy.access import Key
-from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.ledger.ledger import Ledger, Receipt
 from infron.runtime.server.api.endpoint import Endpoint, for_openrouter, json_response
 
 # What OpenRouter's libraries want to be told, and is not recorded here.
@@ -32,11 +34,20 @@ def endpoints(ledger: Ledger) -> list[Endpoint]:
             raise InvalidRequest("Name the exchange: GET /v1/generation?id=gen-….", param="id")
         receipt = await ledger.receipt(id, key.id if key else None)
         if receipt is None:
-            raise NotFound("There is no exchange with this id, or it is not yours.", param="id")
-        told = msgspec.structs.asdict(receipt)
-        if for_openrouter(request):
-            told |= {name: told[name] or 0 for name in ("total_cost", "usage")}
-            told |= {"cost_known": receipt.usage is not None, "origin": ""}
-        return json_response({"data": {**_NOTHING, **told}})
+            raise missing()
+        return json_response({"data": told(receipt, request)})
 
     return [Endpoint("/generation", generation)]
+
+
+def told(receipt: Receipt, request: Request) -> dict[str, Any]:
+    """The receipt as the caller gets it."""
+    members = msgspec.structs.asdict(receipt)
+    if for_openrouter(request):
+        members |= {name: members[name] or 0 for name in ("total_cost", "usage")}
+        members |= {"cost_known": receipt.usage is not None, "origin": ""}
+    return {**_NOTHING, **members}
+
+
+def missing() -> NotFound:
+    return NotFound("There is no generation with this id, or it is not yours.", param="id")
