@@ -11,12 +11,12 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-# Whose thoughts are whose, as `reasoning_details` of the chat API names it. Thoughts that are signed or encrypted mean
+# Whose thinking is whose, as `reasoning_details` of the chat API names it. Thinking that is signed or encrypted means
 # nothing to another model family.
 CLAUDE = "anthropic-claude-v1"
 GEMINI = "google-gemini-v1"  # also the format of the signature of a tool call
 GEMINI_CALL = "google-gemini-v1:call"  # a thought that is none: the signature of the call behind it
-CONVERSE = "bedrock-converse-v1"  # encrypted thoughts of Claude as Converse wraps them, in base64 once more
+CONVERSE = "bedrock-converse-v1"  # encrypted thinking of Claude as Converse wraps them, in base64 once more
 
 Cache = Literal["", "5m", "1h"]  # keep everything up to here in the provider's cache, for so long
 
@@ -57,7 +57,7 @@ class Thinking(Struct, frozen=True, kw_only=True):
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
-    """`arguments`: JSON as the model wrote it. `signature`: of the thoughts behind it (Gemini)."""
+    """`arguments`: JSON as the model wrote it. `signature`: of the thinking behind it (Gemini)."""
 
     id: str
     name: str

@@ -16,7 +16,7 @@ class InfronError(Exception):
 
     `message`: a sentence for the person who reads it. `code`: a word that programs test for, of OpenAI or of the
     provider; None: the error type is as good. `param`: the request field it is about.
-    `metadata`: further members of `error.metadata`. `retry_after`: seconds, or None.
+    `metadata`: further fields of `error.metadata`. `retry_after`: seconds, or None.
     `headers`: extra HTTP headers, sent when the error is an HTTP answer.
     """
 

@@ -19,14 +19,14 @@ class ClientEvent(Struct, frozen=True, gc=False):
 
 
 class Verbatim(ClientEvent, frozen=True, gc=False):
-    """A frame of the provider's own JSON, by root member, for a client that speaks the same API.
+    """A frame of the provider's own JSON, by root field, for a client that speaks the same API.
 
     `rest`: what is handed on as it came, in its API's own way (of a chat frame the value of `choices` and all that
-    follows it, up to the closing brace). Frames that begin alike may share one `members`. Embeddings are told so by all
+    follows it, up to the closing brace). Frames that begin alike may share one `fields`. Embeddings are told so by all
     hosts, each as an item of `data`, as OpenAI has them.
     """
 
-    members: dict[str, Raw]
+    fields: dict[str, Raw]
     content: bool
     text: str
     rest: bytes = b""
@@ -53,9 +53,9 @@ class RefusalDelta(ClientEvent, frozen=True, gc=False):
 
 
 class ThinkingDelta(ClientEvent, frozen=True, gc=False):
-    """A piece of the `index`-th block of thoughts: text, then its signature, or encrypted data in one piece.
+    """A piece of the `index`-th block of thinking: text, then its signature, or encrypted data in one piece.
 
-    `format`: as in `conversation.Thinking`. `summary`: it is a digest of the thoughts, not their text.
+    `format`: as in `conversation.Thinking`. `summary`: it is a digest of the thinking, not their text.
     """
 
     text: str = ""
@@ -70,7 +70,7 @@ class ThinkingDelta(ClientEvent, frozen=True, gc=False):
 
 
 class ToolCallStarted(ClientEvent, frozen=True, gc=False):
-    """`index`: 0 for the first call of the choice, and so on. `signature`: of the thoughts behind it (Gemini)."""
+    """`index`: 0 for the first call of the choice, and so on. `signature`: of the thinking behind it (Gemini)."""
 
     index: int
     id: str
@@ -108,7 +108,7 @@ class MediaDelta(ClientEvent, frozen=True, gc=False):
 
 
 class Annotated(ClientEvent, frozen=True, gc=False):
-    """A source that the text before it cites: `raw` is a member of `annotations` of the chat wire."""
+    """A source that the text before it cites: `raw` is a field of `annotations` of the chat wire."""
 
     raw: dict[str, Any]
     choice: int = 0
@@ -126,7 +126,7 @@ class Untold(Struct, gc=False):
 class UsageReported(Untold, gc=False):
     """The provider's running or final token counts, and what it says that the answer costs us (picodollars).
 
-    `raw`: its own object where that is `usage` of the chat API, else further members for it. `tier`: the service tier
+    `raw`: its own object where that is `usage` of the chat API, else further fields for it. `tier`: the service tier
     that it says it has served, in the words of the price list; "" where it does not say.
     """
 

@@ -19,7 +19,7 @@ Headers = list[tuple[bytes, bytes]]  # of HTTP, names in lower case
 class Target(Struct, frozen=True):
     """Where a request was sent, in what its body does not say.
 
-    `path`: as the client API has it among its PATHS; `params`: what stands there for its `{name}`s. `query`: members
+    `path`: as the client API has it among its PATHS; `params`: what stands there for its `{name}`s. `query`: fields
     of the query, the last where one comes more than once.
     """
 
@@ -55,7 +55,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     """What the caller wants, said in one client API, which `api` names; `dialect`: another name for its answers' form.
 
     `include_usage`: counts at the end of a stream; None: neither asked for nor declined.
-    `fields`: the root members that go on to the provider, each as its own JSON. `mended`: what had to be replaced in
+    `fields`: the root fields that go on to the provider, each as its own JSON. `repaired`: what had to be replaced in
     them, as a receipt names it. `conversation_of`: reads them. `prompt_of`: the same where nothing is a conversation.
     `size`: of the client's body, in bytes.
     """
@@ -68,7 +68,7 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     conversation_of: Callable[[Mapping[str, Raw]], Conversation]
     size: int = 0
     form: str = ""  # which of its API's answers it asks for, where that has several
-    mended: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
     models: tuple[str, ...] = ()  # to be tried after `model`
     preferences: Preferences = NO_WISHES
     user: str | None = None
@@ -88,7 +88,7 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     """A request to a provider, as its wire makes it. The definition's own headers and our key come on top.
 
     `url`: another address than the definition's: a path below its `base_url`, beginning with `/`, or a full URL that
-    the wire has checked. `dropped`: names of what the caller sent and this provider cannot take: root members, and
+    the wire has checked. `dropped`: names of what the caller sent and this provider cannot take: root fields, and
     kinds of what is inside them (`messages.thinking`). `choices`: how many answers it asks for. `names`: of tools
     that it had to rename: the host's name -> the caller's own. `delay`: seconds to wait first. `further`: requests
     whose answers go on with this one's, one after the other.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infron.catalog.address import mended
+from infron.catalog.address import repaired
 from infron.catalog.endpoint import ProviderEndpoint
 from infron.catalog.load import load_catalog
 from infron.wires import PROVIDER_WIRES
@@ -54,12 +54,12 @@ def test_address_that_was_mended_is_told(tmp_path: Path) -> None:
 
 
 def test_address_stays_as_it_is_where_its_path_is_stated_too() -> None:
-    assert mended("http://h", "/v1/messages", "/v1") == ("http://h", "")
-    assert mended("http://h/v1", "/messages", "/v1") == ("http://h/v1", "")
+    assert repaired("http://h", "/v1/messages", "/v1") == ("http://h", "")
+    assert repaired("http://h/v1", "/messages", "/v1") == ("http://h/v1", "")
 
 
 def test_addresses_that_ship_need_no_mending() -> None:
     for provider in load_catalog(environ={}, wires=PROVIDER_WIRES).providers.values():
         if provider.base_url:
-            found = mended(provider.base_url, provider.chat_path, provider.version_path)
+            found = repaired(provider.base_url, provider.chat_path, provider.version_path)
             assert found == (provider.base_url, ""), provider.id

@@ -95,7 +95,7 @@ async def openrouter(start, node, packages, there, what):
 
 
 async def test_openrouter_library_reads_each_of_our_answers(stage, start, node, packages):
-    # It refuses an answer without any of the members that it knows.
+    # It refuses an answer without any of the fields that it knows.
     there = await stage([ROLE, text("Hello"), FINISH, USAGE, DONE], models={"discover": False, **MODEL})
     output = await (await openrouter(start, node, packages, there, "all")).end()
     found = [json.loads(line) for line in output.splitlines()]

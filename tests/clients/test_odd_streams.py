@@ -205,7 +205,7 @@ async def test_library_reads_every_odd_stream(reader: str) -> None:
                 if unread(reader, odd) or not single(odd):
                     continue
                 with warnings.catch_warnings():
-                    warnings.simplefilter("error")  # what a library says of members of other types than it knows
+                    warnings.simplefilter("error")  # what a library says of fields of other types than it knows
                     found = await read(reader, client, odd)
                 if found and (difference := differs(odd, reader, found)):
                     wrong[odd.id] = difference

@@ -119,18 +119,18 @@ CASES: dict[str, Case] = {
         Ask(tools=TOOLS, custom=("patch",)),
         apis=("openai-responses",),
     ),
-    "thoughts": Case(
+    "thinking": Case(
         streamed(thinking("Hm"), thinking(".", "c2ln"), *WORDS),
-        Said(thoughts="Hm.", text=HELLO, finish="stop", usage=USAGE),
+        Said(thinking="Hm.", text=HELLO, finish="stop", usage=USAGE),
     ),
-    "thoughts and a call": Case(
+    "thinking and a call": Case(
         streamed(thinking("Hm.", "c2ln"), ONE, reason="tool_calls"),
-        Said(thoughts="Hm.", calls=(CITY,), finish="tool_calls", usage=USAGE),
+        Said(thinking="Hm.", calls=(CITY,), finish="tool_calls", usage=USAGE),
         WITH_TOOLS,
     ),
     "length": Case(streamed(*WORDS, reason="length"), Said(text=HELLO, finish="length", usage=USAGE)),
-    "length in thoughts": Case(
-        streamed(thinking("Hm.", "c2ln"), reason="length"), Said(thoughts="Hm.", finish="length", usage=USAGE)
+    "length in thinking": Case(
+        streamed(thinking("Hm.", "c2ln"), reason="length"), Said(thinking="Hm.", finish="length", usage=USAGE)
     ),
     "content filter": Case(
         streamed(*WORDS, reason="content_filter"), Said(text=HELLO, finish="content_filter", usage=USAGE)
@@ -143,7 +143,7 @@ CASES: dict[str, Case] = {
     "failure: overloaded": Case(cut(*WORDS, fails("overloaded")), Said(text=HELLO, problem=Problem("overloaded"))),
     "failure: rate limit": Case(cut(*WORDS, fails("rate_limit")), Said(text=HELLO, problem=Problem("rate_limit"))),
     "failure: server": Case(cut(*WORDS, fails("server")), Said(text=HELLO, problem=Problem("failed"))),
-    "failure in thoughts": Case(cut(thinking("Hm."), fails("server")), Said(thoughts="Hm.", problem=Problem("failed"))),
+    "failure in thinking": Case(cut(thinking("Hm."), fails("server")), Said(thinking="Hm.", problem=Problem("failed"))),
     "failure before content": Case(cut(fails("rate_limit")), Said(problem=Problem("rate_limit", 429))),
     "refusal: invalid": Case(refused("invalid"), Said(problem=Problem("invalid", 400))),
     "refusal: key": Case(refused("key"), Said(problem=Problem("key", 502))),
@@ -163,10 +163,10 @@ UNSAID: dict[str, dict[str, str]] = {
     "bedrock": {"the mark of the end alone": _NO_MARK},
     "gemini": {"the mark of the end alone": _NO_MARK},
     "cohere": {"content filter": "there is none", "counts behind the reason": _WITH_END},
-    "cloudflare": {name: _NO_REASON for name in ("length", "length in thoughts", "content filter")},
+    "cloudflare": {name: _NO_REASON for name in ("length", "length in thinking", "content filter")},
     "replicate": {
         **{name: "it has no tools" for name, case in CASES.items() if case.ask.tools or case.ask.custom},
-        **{name: "it has no thoughts" for name, case in CASES.items() if case.said.thoughts},
+        **{name: "it has no thinking" for name, case in CASES.items() if case.said.thinking},
         **{name: "it has no such reason" for name in ("length", "content filter")},
         "the mark of the end alone": _NO_MARK,
         "counts behind the reason": _WITH_END,

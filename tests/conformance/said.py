@@ -40,7 +40,7 @@ class Said(NamedTuple):
 
     text: str = ""
     refusal: str = ""
-    thoughts: str = ""
+    thinking: str = ""
     calls: tuple[tuple[str, str], ...] = ()
     custom: tuple[tuple[str, str], ...] = ()
     finish: str = ""

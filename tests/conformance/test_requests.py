@@ -1,4 +1,4 @@
-"""What a client says reaches a provider of any wire: pictures, schemas, tools, and thoughts that it gives back.
+"""What a client says reaches a provider of any wire: pictures, schemas, tools, and thinking that it gives back.
 
 It never knows where a wire has them: what is looked for is found by its words in the request, in their order.
 """
@@ -16,14 +16,14 @@ from conformance.play import asked, once, sent
 from conformance.said import PICTURE, Ask, Result
 from infron.testing import Voice, speak
 
-SIGNED = ("anthropic", "bedrock", "gemini", "openai-chat", "openai-responses")  # wires whose thoughts must come back
+SIGNED = ("anthropic", "bedrock", "gemini", "openai-chat", "openai-responses")  # wires whose thinking must come back
 SIGNED_TEXT = ("anthropic", "bedrock")  # a signature of the text that was told
 SCHEMALESS = TOOLLESS = ("replicate",)
 
 
 def voice_of(wire: str) -> Voice:
     voice = speak(wire)
-    if wire == "openai-chat":  # hosts that sign thoughts take them back here
+    if wire == "openai-chat":  # hosts that sign thinking take it back here
         voice.definition = {**voice.definition, "quirks": {"message": {"takes": ["reasoning_details"]}}}
     return voice
 
@@ -48,9 +48,9 @@ def test_thoughts_of_three_turns_come_back_to_their_provider_in_order(api: str, 
         steps += [voice.usage(20, 9), voice.finish("tool_calls"), voice.done()]
         ask = Ask(history, tools=("weather",), stream=turn != 1)
         heard, _ = once(api, ask, voice, voice.plays([step for step in steps if step]))
-        assert heard.said.thoughts == f"thought-{turn}."
+        assert heard.said.thinking == f"thought-{turn}."
         history = (*history, heard, Result(heard.ids[0], f"result-{turn}"))
-        said = [city, signature] if wire == "openai-chat" else [signature, city]  # whose members have no order
+        said = [city, signature] if wire == "openai-chat" else [signature, city]  # whose fields have no order
         words += [*said, f"result-{turn}"]
         body = sent(asked(api, Ask(history, tools=("weather",))), voice_of(wire)).body
         assert places(body, words) == sorted(places(body, words))

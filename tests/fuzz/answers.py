@@ -16,7 +16,7 @@ from infron.errors import InfronError
 from infron.events import Billed, Done, Event, Failed, Onward, UsageReported, Verbatim
 from infron.money import Usage
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
-from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.delta import fields_of
 from infron.wires.openai.chat.encoder import DONE
 
 ASKED = (
@@ -63,10 +63,10 @@ def follow(events: list[Event], more: list[Event]) -> None:
 def shown(event: Event) -> Any:
     if isinstance(event, Failed):
         return "failed", event.error.status, event.error.error_type, event.error.message
-    if isinstance(event, Verbatim) and (not event.members or "type" in event.members):  # no chunk of the chat API
-        return event.content, event.text, {name: bytes(raw) for name, raw in event.members.items()}, event.rest
+    if isinstance(event, Verbatim) and (not event.fields or "type" in event.fields):  # no chunk of the chat API
+        return event.content, event.text, {name: bytes(raw) for name, raw in event.fields.items()}, event.rest
     if isinstance(event, Verbatim):
-        return event.content, event.text, {name: bytes(raw) for name, raw in members_of(event).items()}
+        return event.content, event.text, {name: bytes(raw) for name, raw in fields_of(event).items()}
     return event
 
 
@@ -152,11 +152,11 @@ def check_frame(api: str, frame: bytes) -> None:
     lines = re.split("[\n\r\u2028\u2029\x85]", frame.decode())
     promise(len(lines) == 3 and not lines[1] and not lines[2], "a frame is not one line")
     promise(lines[0].startswith("data: {"), "a frame is no object")
-    members = valid(lines[0][6:].encode(), "a frame")
-    own = members["id"] == "gen-1" and members["created"] == 1 and members["model"] == "m"
-    # A host that says a member twice is read by whoever reads it: which of the two counts no standard says.
+    fields = valid(lines[0][6:].encode(), "a frame")
+    own = fields["id"] == "gen-1" and fields["created"] == 1 and fields["model"] == "m"
+    # A host that says a field twice is read by whoever reads it: which of the two counts no standard says.
     promise(own or any(lines[0].count(f'"{name}":') > 1 for name in ("id", "created", "model")), "another's frame")
-    promise("error" in members or isinstance(members.get("choices"), list), "a frame without choices")
+    promise("error" in fields or isinstance(fields.get("choices"), list), "a frame without choices")
 
 
 def check_parse_error(wire: str, case: Case, chance: random.Random) -> None:

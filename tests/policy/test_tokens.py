@@ -241,10 +241,10 @@ def test_a_row_may_name_the_family() -> None:
 
 def test_thoughts_that_are_given_back_are_counted_once_however_they_are_told() -> None:
     said = {"role": "assistant", "content": "Yes."}
-    thoughts = "First I look at the sky, then at the clock."
-    parts = [{"type": "reasoning.text", "text": thoughts, "signature": "x" * 500}, {"type": "reasoning.encrypted"}]
-    plain = counted({**said, "reasoning": thoughts})
-    assert plain == counted({**said, "reasoning_content": thoughts})
+    thinking = "First I look at the sky, then at the clock."
+    parts = [{"type": "reasoning.text", "text": thinking, "signature": "x" * 500}, {"type": "reasoning.encrypted"}]
+    plain = counted({**said, "reasoning": thinking})
+    assert plain == counted({**said, "reasoning_content": thinking})
     assert plain == counted({**said, "reasoning_details": parts})
-    assert plain == counted({**said, "reasoning": thoughts, "reasoning_details": parts})
-    assert plain == counted(said) + text(thoughts)
+    assert plain == counted({**said, "reasoning": thinking, "reasoning_details": parts})
+    assert plain == counted(said) + text(thinking)

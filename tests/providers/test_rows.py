@@ -465,9 +465,9 @@ WHOLE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("id", "members"), WHOLE)
+@pytest.mark.parametrize(("id", "fields"), WHOLE)
 async def test_what_a_provider_does_not_stream_is_asked_for_as_a_whole_and_streamed_to_the_client(
-    id: str, members: dict[str, Any]
+    id: str, fields: dict[str, Any]
 ) -> None:
     row = ROWS[id]
     message = {"role": "assistant", "content": "Hello"}
@@ -479,7 +479,7 @@ async def test_what_a_provider_does_not_stream_is_asked_for_as_a_whole_and_strea
         return [Answer(200, (("content-type", "application/json"),), json.dumps(answer).encode())]
 
     async with ScriptedProvider(script) as provider, gateway(providers=table(row, provider)) as running:
-        request = {"model": model_of(row), "messages": [{"role": "user", "content": "Hi"}], "stream": True, **members}
+        request = {"model": model_of(row), "messages": [{"role": "user", "content": "Hi"}], "stream": True, **fields}
         status, headers, body = await fetched(
             running.port, "POST", "/v1/chat/completions", json.dumps(request).encode()
         )

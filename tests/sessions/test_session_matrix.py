@@ -1,7 +1,7 @@
 """Agents' sessions through a gateway: each client API in front of each provider's, with changes of model on the way.
 
 Client libraries give their answers back as they made them; strict fakes judge each request by its provider's rules
-(support/rules.py), and answer with thoughts between calls, parallel calls and signatures.
+(support/rules.py), and answer with thinking between calls, parallel calls and signatures.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ async def test_session_goes_on_after_changes_of_model(stage: Stage, agent_of: An
         if called := await turn(stage, agent, host, 2, stream=place % 2 == 0):
             agent.results(called)
     agent.ask("Go on.")
-    for place, host in enumerate((name, *ON_THE_WAY)):  # back to those whose own thoughts are in it
+    for place, host in enumerate((name, *ON_THE_WAY)):  # back to those whose own thinking is in it
         await turn(stage, agent, host, 0, stream=place % 2 == 1)
         agent.ask("Go on.")
 

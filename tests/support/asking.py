@@ -12,6 +12,6 @@ HI = {"role": "user", "content": "Hi"}
 
 
 def asking(api: str = "openai-chat", /, **fields: Any) -> Request:
-    """A request of these root members: for `m`, and streamed, unless they say otherwise."""
+    """A request of these root fields: for `m`, and streamed, unless they say otherwise."""
     body = {"model": "m", "messages": [HI], "stream": True, **fields}
     return CLIENT_WIRES[api].parse(json.dumps(body).encode(), [])

@@ -85,7 +85,7 @@ def inflection(status: int, message: str) -> Any:
 
 
 def only(names: str, status: int = 422) -> Rule:
-    """Root members that it does not know."""
+    """Root fields that it does not know."""
     known = set(names.split())
 
     def rule(body: Body) -> Refusal | None:
@@ -116,7 +116,7 @@ def needs(names: str, status: int = 400) -> Rule:
 
 
 def messages_with(status: int = 422, **known: str) -> Rule:
-    """Messages of the roles that are named, with the members that are named."""
+    """Messages of the roles that are named, with the fields that are named."""
 
     def rule(body: Body) -> Refusal | None:
         for place, message in enumerate(body["messages"]):
@@ -137,7 +137,7 @@ def no_developer(body: Body) -> Refusal | None:
 
 
 def messages_without(names: str, status: int = 400) -> Rule:
-    """Members of messages, or of parts of their content."""
+    """Fields of messages, or of parts of their content."""
     refused = set(names.split())
 
     def rule(body: Body) -> Refusal | None:

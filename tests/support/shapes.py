@@ -28,8 +28,8 @@ class Shape(NamedTuple):
     plays: Callable[[Script], Playable] = list
 
 
-def choice(finish: str | None = None, **members: Any) -> dict[str, Any]:
-    return {"index": 0, "finish_reason": finish, **members}
+def choice(finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"index": 0, "finish_reason": finish, **fields}
 
 
 def plain(usage: str) -> Shape:
@@ -53,20 +53,20 @@ def comment(words: str) -> bytes:
     return f": {words}\n\n".encode()
 
 
-def said(words: str, **members: Any) -> bytes:
+def said(words: str, **fields: Any) -> bytes:
     """A frame whose choice repeats the message so far beside the delta."""
     return frame(
-        choices=[choice(delta={"role": "assistant", "content": words}, message={"content": "so far"})], **members
+        choices=[choice(delta={"role": "assistant", "content": words}, message={"content": "so far"})], **fields
     )
 
 
-def run(**members: Any) -> bytes:
+def run(**fields: Any) -> bytes:
     """A frame of the native path of Workers AI."""
-    return b"data: %b\n\n" % dump({**members, "p": "abcdefgh"})
+    return b"data: %b\n\n" % dump({**fields, "p": "abcdefgh"})
 
 
-def usage(prompt: int, completion: int, **members: Any) -> dict[str, Any]:
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **members}
+def usage(prompt: int, completion: int, **fields: Any) -> dict[str, Any]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion, **fields}
 
 
 COST = 120_000_000  # picodollars: 0.00012 USD

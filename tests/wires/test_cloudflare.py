@@ -19,8 +19,8 @@ MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
-def sent(provider_model: str = MODEL, **members: Any) -> Outgoing:
-    body = {"model": "cloudflare-run/x", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **members}
+def sent(provider_model: str = MODEL, **fields: Any) -> Outgoing:
+    body = {"model": "cloudflare-run/x", "messages": [{"role": "user", "content": "Hi"}], "stream": True, **fields}
     return encode_request(parse(json.dumps(body).encode(), []), ROW, provider_model, True)
 
 

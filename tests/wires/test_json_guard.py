@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 
 from infron.errors import InvalidRequest
 from infron.wires import json_guard as guard
-from infron.wires.json_guard import items_of, large_members, members_of, strict, without_halves
+from infron.wires.json_guard import fields_of, items_of, large_fields, strict, without_halves
 from infron.wires.json_steps import written
 
 PAD = "x" * (guard.LARGE + 10)
 
 
 def padded(value: str) -> bytes:
-    """A large body with this member."""
+    """A large body with this field."""
     return f'{{"pad": "{PAD}", "value": {value}, "list": [{value}, "{PAD}", {value}]}}'.encode()
 
 
 def rebuilt(body: bytes) -> Any:
-    return {name: msgspec.json.decode(raw) for name, raw in large_members(body).items()}
+    return {name: msgspec.json.decode(raw) for name, raw in large_fields(body).items()}
 
 
 VALUES = st.recursive(
@@ -66,7 +66,7 @@ def test_guard_refuses_what_any_parser_does(junk: bytes, place: int) -> None:
         expected = strict(spoilt)
     except InvalidRequest:
         with pytest.raises(InvalidRequest):
-            large_members(spoilt)
+            large_fields(spoilt)
     else:
         try:
             found = rebuilt(without_halves(spoilt)[0])
@@ -113,7 +113,7 @@ def test_guard_refuses_what_any_parser_does(junk: bytes, place: int) -> None:
 )
 def test_guard_says_what_is_wrong(value: str, told: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        large_members(padded(value))
+        large_fields(padded(value))
     assert told in caught.value.message
     assert len(caught.value.message) < 300
 
@@ -123,7 +123,7 @@ def test_guard_says_what_is_wrong(value: str, told: str) -> None:
 )
 def test_guard_wants_an_object(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        large_members(body)
+        large_fields(body)
 
 
 def test_guard_names_the_byte_that_is_no_utf8() -> None:
@@ -132,9 +132,9 @@ def test_guard_names_the_byte_that_is_no_utf8() -> None:
         at += at % 2 == 0  # the first byte of a character
         body[at] = 0xFF
         with pytest.raises(InvalidRequest, match=rf"\(byte {at}\)"):
-            large_members(bytes(body))
+            large_fields(bytes(body))
     with pytest.raises(InvalidRequest, match="UTF-8"):
-        large_members(b'{"a": "' + PAD.encode() + b"\xc3")
+        large_fields(b'{"a": "' + PAD.encode() + b"\xc3")
 
 
 def test_guard_mends_halves_of_pairs_and_names_their_members() -> None:
@@ -146,23 +146,23 @@ def test_guard_mends_halves_of_pairs_and_names_their_members() -> None:
         clean, names = without_halves(body)
         assert names == ("a", "c")
         assert clean == f'{{"a": "{filler}{told}", "b": "\\ud83d\\ude00{PAD}", "c": ["\\ufffd"]}}'.encode()
-        assert list(large_members(clean)) == ["a", "b", "c"]
+        assert list(large_fields(clean)) == ["a", "b", "c"]
     assert without_halves(padded('"\\ud83d\\ude00"')) == (padded('"\\ud83d\\ude00"'), ())
 
 
 def test_guard_takes_apart_what_it_has_checked() -> None:
     messages = [{"role": "user", "content": PAD}, {"role": "tool"}, *[{"n": n} for n in range(20_000)], PAD, 1]
-    members = large_members(json.dumps({"messages": messages}).encode())
-    items = items_of(members["messages"])
+    fields = large_fields(json.dumps({"messages": messages}).encode())
+    items = items_of(fields["messages"])
     assert [msgspec.json.decode(item) for item in items] == messages
-    assert {name: msgspec.json.decode(raw) for name, raw in members_of(items[0]).items()} == messages[0]
-    assert {name: msgspec.json.decode(raw) for name, raw in members_of(items[1]).items()} == messages[1]
+    assert {name: msgspec.json.decode(raw) for name, raw in fields_of(items[0]).items()} == messages[0]
+    assert {name: msgspec.json.decode(raw) for name, raw in fields_of(items[1]).items()} == messages[1]
 
 
 def test_guard_writes_what_it_has_taken_apart() -> None:
     body = {"a": PAD * 40, "b": [1, {"c": None}], "\u00e9": {}}
-    members = large_members(json.dumps(body).encode())
-    assert json.loads(written({**members, "b": 2, "d": [PAD]}, len(PAD))) == {**body, "b": 2, "d": [PAD]}
+    fields = large_fields(json.dumps(body).encode())
+    assert json.loads(written({**fields, "b": 2, "d": [PAD]}, len(PAD))) == {**body, "b": 2, "d": [PAD]}
     assert written({}, 0) == b"{}"
 
 
@@ -199,7 +199,7 @@ HOSTILE = {
 
 def judged(body: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        large_members(without_halves(body)[0])
+        large_fields(without_halves(body)[0])
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -214,7 +214,7 @@ def test_names_are_the_same_in_definition_choice_and_history() -> None:
     assert [part.name for message in found.messages[1:] for part in message.parts] == [sent[1], sent[1]]  # type: ignore[union-attr]
 
 
-# ---- thoughts
+# ---- thinking
 
 
 def test_thoughts_of_another_model_stay_out_and_are_named() -> None:
@@ -304,7 +304,7 @@ def test_whatever_is_left_of_a_session_is_brought_into_a_form_that_hosts_take(me
         for who, parts in turns:
             assert [part.call_id for part in parts if isinstance(part, ToolResult)] == due
             due = [part.id for part in parts if isinstance(part, ToolCall)]
-            assert who == "user" or not isinstance(parts[-1], Thinking) or rules.thoughts_last
+            assert who == "user" or not isinstance(parts[-1], Thinking) or rules.thinking_last
         assert due == []
 
 

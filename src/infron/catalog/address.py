@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 _VERSION = re.compile(r"/v\d+\w*(?=/|$)")
 
 
-def mended(base_url: str, chat_path: str, version: str) -> tuple[str, str]:
+def repaired(base_url: str, chat_path: str, version: str) -> tuple[str, str]:
     """`base_url` without what `chat_path` says once more, and with the API's `version` where neither has one.
 
     `version`: the path that clients of this API put behind a base address themselves, such as `/v1`; "" for none.

@@ -79,12 +79,12 @@ class Rate(Definition, frozen=True):
 class RequestQuirks(Definition, frozen=True):
     """Where a provider's requests differ from OpenAI's, in this order:
 
-    `stream_options`: further members of `stream_options`, wherever we send that one · `max_tokens`: the one of the two
-    names that it takes ("" = both) · `rename`: root member -> its name there · `integer_logprobs`: `logprobs` is the
+    `stream_options`: further fields of `stream_options`, wherever we send that one · `max_tokens`: the one of the two
+    names that it takes ("" = both) · `rename`: root field -> its name there · `integer_logprobs`: `logprobs` is the
     number that OpenAI calls `top_logprobs` (1 without it), and there is no `top_logprobs` · `drop`, `defaults` (where
-    absent): root members · `whole_for`: root members beside which it does not stream, each with the `type` of it that
-    this holds for ("" = any): a whole answer is asked for then · `only`: the only root members (empty = all) ·
-    `strip_tool`: members dropped from each tool function · `json_beside_tools`: `response_format` is taken where there
+    absent): root fields · `whole_for`: root fields beside which it does not stream, each with the `type` of it that
+    this holds for ("" = any): a whole answer is asked for then · `only`: the only root fields (empty = all) ·
+    `strip_tool`: fields dropped from each tool function · `json_beside_tools`: `response_format` is taken where there
     are tools, else it is asked for in words there · `json_schema`: an answer can be held to a schema, else to JSON
     alone, and the schema is told in words · `closed_strict`: `strict` is taken only with a schema whose objects are
     closed, with every property required.
@@ -111,13 +111,13 @@ class RequestQuirks(Definition, frozen=True):
 class MessageQuirks(Definition, frozen=True):
     """Where the messages of a provider's requests differ from OpenAI's.
 
-    `strip`: members dropped from each message and each part of its content · `takes`: members of other hosts' answers
+    `strip`: fields dropped from each message and each part of its content · `takes`: fields of other hosts' answers
     that are given back here too, such as `reasoning_content`, and marks for a cache; where it does not name them they
     are left out, for many hosts refuse a message over them · `roles`: role -> the one to send instead ·
-    `only`: role -> members that a message of that role may have · `plain_content`: content that is a list of text parts
+    `only`: role -> fields that a message of that role may have · `plain_content`: content that is a list of text parts
     only is sent as one string (joined by line feeds), null content as an empty string · `tool_id_length`: each tool
-    call id in the history is replaced, the same by the same, by so many letters and digits · `reasoning`: the member in
-    which thoughts are wanted back on every assistant message, be it empty · `system_first`: a system message may stand
+    call id in the history is replaced, the same by the same, by so many letters and digits · `reasoning`: the field in
+    which thinking is wanted back on every assistant message, be it empty · `system_first`: a system message may stand
     at the beginning only, so that later ones go into it, as in any case those do that `roles` makes system messages ·
     `no_empty`: messages that say nothing are refused, so they are left out · `alternate`: after the system's the turns
     of the user and the model take turns, the user's first, so messages of one side are joined ·
@@ -147,9 +147,9 @@ class AnswerQuirks(Definition, frozen=True):
     usage does not · `cost_path`: where usage holds what the provider bills, dotted, in units of which `cost_per_usd`
     make a dollar · `error_finish`: finish reasons that are failures · `finish`: finish reasons that mean
     another one than they usually do; an empty one ends a choice only where it is named here, and one that means "" ends
-    none · `error_path`: a member, dotted, that reports a failure unless it is absent, empty or zero;
-    `error_message_path`: its text, if it is not the text itself · `skip_frames`: a frame with this root member is
-    progress, nothing else · `drop`: root members never passed on · `drop_choice`: members never passed on in a choice
+    none · `error_path`: a field, dotted, that reports a failure unless it is absent, empty or zero;
+    `error_message_path`: its text, if it is not the text itself · `skip_frames`: a frame with this root field is
+    progress, nothing else · `drop`: root fields never passed on · `drop_choice`: fields never passed on in a choice
     · `cumulative_details`: `reasoning_details` may repeat what they said before: only what is new is passed on.
     """
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from infron.catalog.address import mended
+from infron.catalog.address import repaired
 from infron.catalog.aliases import Aliases
 from infron.catalog.definitions import (
     FLAT_QUIRKS,
@@ -135,7 +135,7 @@ def load_catalog(
     """The shipped definitions with those of the configuration over them, and under both what their wire says of itself.
 
     A configured one overrides single fields of the shipped one of that id or alias (a table field, such as `auth`,
-    member by member), or adds a whole one: then it needs `wire` and `base_url`. `api_key_env` is short for `auth.env`.
+    field by field), or adds a whole one: then it needs `wire` and `base_url`. `api_key_env` is short for `auth.env`.
     `wires`: those that `wire` may name. `path`: the file they come from, to name the line.
     Raises ConfigError, which names the definition, the field and what it may be.
     """
@@ -160,7 +160,7 @@ def load_catalog(
         provider = _convert(Provider, _merged(under, over), where, keys, path)
         _check_provider(provider, wires, where, keys, path)
         if "base_url" in over:
-            base, what = mended(provider.base_url or "", provider.chat_path, provider.version_path)
+            base, what = repaired(provider.base_url or "", provider.chat_path, provider.version_path)
             if what:
                 notes.append(f"{_place(where, [*keys, 'base_url'], path)}: taken for {base}: {what}.")
                 provider = msgspec.structs.replace(provider, base_url=base)
@@ -211,7 +211,7 @@ def _shipped(name: str) -> dict[str, Table]:
 
 
 def _merged(shipped: Table, over: Mapping[str, Any]) -> Table:
-    """Single fields of `over` over those of `shipped`; a table member by member, of `quirks` each of its tables so."""
+    """Single fields of `over` over those of `shipped`; a table field by field, of `quirks` each of its tables so."""
     result = dict(shipped)
     for field, value in over.items():
         below = result.get(field)

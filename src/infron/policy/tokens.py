@@ -84,7 +84,7 @@ _DATA_URL = re.compile(r"data:[^,\s]{0,200};base64,[A-Za-z0-9+/_=-]*")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]+")
 _OF_BYTES = frozenset(("data", "file_data", "bytes", "b64_json", "blob"))
 _SHORT = 256  # characters: what is no longer is counted, whatever it is
-# Root members that are no part of the prompt, and names inside of others that no model reads.
+# Root fields that are no part of the prompt, and names inside of others that no model reads.
 _UNSAID = frozenset(
     (
         "anthropic_version",
@@ -146,7 +146,7 @@ def count_given(given: Prompt, family: str) -> int:
 
 
 def count_raw(fields: Mapping[str, Any], family: str) -> int:
-    """The tokens of a request that is no conversation that we know: of every string in its decoded root members."""
+    """The tokens of a request that is no conversation that we know: of every string in its decoded root fields."""
     texts = [text for name, value in fields.items() if name not in _UNSAID for text in _strings(value)]
     return _PER_ANSWER + _count(texts, family)
 
@@ -167,7 +167,7 @@ def _tool(tool: Tool | NativeTool) -> str:
 
 
 def _strings(value: Any) -> Iterable[str]:
-    """All strings in decoded JSON, the names of members too, but the bytes of media."""
+    """All strings in decoded JSON, the names of fields too, but the bytes of media."""
     left = [("", value)]
     while left:
         name, item = left.pop()

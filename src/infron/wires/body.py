@@ -1,4 +1,4 @@
-"""A client's body: its JSON, read strictly, the fields that are the gateway's own, and the root members that go on.
+"""A client's body: its JSON, read strictly, the fields that are the gateway's own, and the root fields that go on.
 
 It never knows which client API it is of, but for the name of the field that holds what is said.
 """
@@ -15,7 +15,7 @@ from msgspec import Raw, Struct, ValidationError, convert
 from infron.conversation import Conversation
 from infron.errors import InvalidRequest
 from infron.request import NO_WISHES, Preferences, Request
-from infron.wires.json_guard import LARGE, items_of, large_members, members_of, strict, without_halves
+from infron.wires.json_guard import LARGE, fields_of, items_of, large_fields, strict, without_halves
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
 GATEWAY_FIELDS = frozenset(
@@ -37,7 +37,7 @@ GATEWAY_FIELDS = frozenset(
 )
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _Message(Struct, gc=False):
@@ -46,7 +46,7 @@ class _Message(Struct, gc=False):
 
 
 class _Body(Struct, gc=False):
-    """The root members that the gateway itself looks at."""
+    """The root fields that the gateway itself looks at."""
 
     model: str
     messages: list[_Message] | None = None
@@ -79,12 +79,12 @@ def read(
 
     `holds`: the field that must be there, for it holds what is said. `numbers`: that may be given in tokens.
     `model`: where another place names it.
-    Its fields are the root members byte for byte, but for halves of surrogate pairs, which no provider can be sent:
-    they are U+FFFD, and `mended` names the members that held some (`messages.surrogates`).
+    Its fields are the root fields byte for byte, but for halves of surrogate pairs, which no provider can be sent:
+    they are U+FFFD, and `repaired` names the fields that held some (`messages.surrogates`).
     """
     named = {"model": model} if model else _NOTHING
     read_root = _read_large if len(body) > LARGE else _read_small
-    fields, given, mended = read_root(body, holds, numbers, named)
+    fields, given, repaired = read_root(body, holds, numbers, named)
     if b"null" in body:  # the same as absent, but hosts refuse it
         fields = {name: raw for name, raw in fields.items() if raw != _NULL}
     if not GATEWAY_FIELDS.isdisjoint(fields):
@@ -98,7 +98,7 @@ def read(
         fields=fields,
         conversation_of=conversation_of,
         size=len(body),
-        mended=tuple([f"{name}.surrogates" for name in mended]) if mended else (),
+        repaired=tuple([f"{name}.surrogates" for name in repaired]) if repaired else (),
         models=tuple(given.models or given.fallback_models or ()),
         preferences=_preferences(given.provider) if given.provider else NO_WISHES,
         user=given.user,
@@ -119,23 +119,23 @@ def _include_usage(options: dict[str, Any] | None, usage: dict[str, Any] | None)
 def _read_small(
     body: bytes, holds: str, numbers: bool, named: dict[str, str]
 ) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
-    """The root members, what the gateway looks at of them, and the names of those that were mended."""
+    """The root fields, what the gateway looks at of them, and the names of those that were repaired."""
     values = strict(body)
     if not isinstance(values, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    mended: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
     if body.find(b"\\u") >= 0 and (clean := _without_surrogates(values)):
-        body, mended = clean
+        body, repaired = clean
         values = msgspec.json.decode(body)
-    return _members(body), _checked({**values, **named} if named else values, holds), mended
+    return _fields(body), _checked({**values, **named} if named else values, holds), repaired
 
 
 def _read_large(
     body: bytes, holds: str, numbers: bool, named: dict[str, str]
 ) -> tuple[dict[str, Raw], _Body, Iterable[str]]:
-    """The same of a body of which nothing large is to be built: its large members are looked at from outside."""
-    body, mended = without_halves(body, numbers=numbers)
-    fields = large_members(body, numbers=numbers)
+    """The same of a body of which nothing large is to be built: its large fields are looked at from outside."""
+    body, repaired = without_halves(body, numbers=numbers)
+    fields = large_fields(body, numbers=numbers)
     looked_at: dict[str, Any] = {}
     for name in {*_KINDS, holds, "models", "fallback_models"}:
         if (raw := fields.get(name)) is None:
@@ -153,7 +153,7 @@ def _read_large(
     given = _checked({**looked_at, **named}, holds)
     if holds == "messages":
         _check_large_messages(fields[holds])
-    return fields, given, mended
+    return fields, given, repaired
 
 
 _ANY_MESSAGE = {"role": "user"}
@@ -186,7 +186,7 @@ _NAMES = {str: "a string", list: "an array", dict: "an object", bool: "true or f
 
 
 def _explain(values: dict[str, Any], holds: str) -> None:
-    """Raise InvalidRequest for the first member that is not what it must be."""
+    """Raise InvalidRequest for the first field that is not what it must be."""
     for name, kind in _KINDS.items():
         value = values.get(name)
         if value is not None and not isinstance(value, kind):
@@ -204,16 +204,16 @@ def _explain(values: dict[str, Any], holds: str) -> None:
 
 
 def _without_surrogates(values: dict[str, Any]) -> tuple[bytes, tuple[str, ...]] | None:
-    """The body with U+FFFD for each half of a surrogate pair, and the root members that held some; None without any."""
+    """The body with U+FFFD for each half of a surrogate pair, and the root fields that held some; None without any."""
     clean: dict[str, Raw] = {}
-    mended: list[str] = []
+    repaired: list[str] = []
     for name, value in values.items():
         text = json.dumps(value, ensure_ascii=False)
         kept, told = _replaced(name), _replaced(text)
         clean[kept] = Raw(told.encode())
         if (kept, told) != (name, text):
-            mended.append(kept)
-    return (_encode(clean), tuple(mended)) if mended else None
+            repaired.append(kept)
+    return (_encode(clean), tuple(repaired)) if repaired else None
 
 
 def _replaced(text: str) -> str:
@@ -259,8 +259,8 @@ def _check_large_messages(messages: Raw) -> None:
     for index, item in enumerate(items):
         message: Any = None
         if bytes(memoryview(item)[:1]) == b"{":
-            members = members_of(item)
-            message = {name: _stand_in(members[name]) for name in ("role", "content") if name in members}
+            fields = fields_of(item)
+            message = {name: _stand_in(fields[name]) for name in ("role", "content") if name in fields}
         _check_messages([message], index)
 
 

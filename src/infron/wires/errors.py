@@ -265,7 +265,7 @@ def message_in_stream(error: InfronError, begun: bool) -> str:
 
 
 def error_object(error: InfronError, message: str = "") -> dict[str, Any]:
-    """The `error` member of a body or a frame. `message`: another one than the error's own."""
+    """The `error` field of a body or a frame. `message`: another one than the error's own."""
     metadata = {"error_type": error.error_type, "status": error.status, **error.metadata}
     if error.provider:
         metadata["provider"] = error.provider

@@ -2,7 +2,7 @@
 
 A parser written in C holds every other thread up while it reads, for seconds, and makes gigabytes of a body full of
 brackets. So what is large is read here in bounded steps and never copied; only its small parts are parsed. It never
-knows what the members of a body mean.
+knows what the fields of a body mean.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HALF = re.compile(_HIGH + rb"(?!" + _LOW + rb")|(?<!" + _HIGH + rb")" + _LOW)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 
 
@@ -88,14 +88,14 @@ def strict(text: bytes, *, whole: bool = True) -> Any:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
                 raise _twice(name)
             seen.add(name)
-    return members
+    return fields
 
 
 def _twice(name: str) -> InvalidRequest:
@@ -165,8 +165,8 @@ class _Scan:
             raise InvalidRequest(_TOO_MANY)
 
 
-def large_members(body: bytes, *, numbers: bool = False) -> dict[str, Raw]:
-    """The members of the object that a large body is, each as it stands there. The whole body is checked.
+def large_fields(body: bytes, *, numbers: bool = False) -> dict[str, Raw]:
+    """The fields of the object that a large body is, each as it stands there. The whole body is checked.
 
     `numbers`: it may be mostly numbers. Raises InvalidRequest.
     """
@@ -174,11 +174,11 @@ def large_members(body: bytes, *, numbers: bool = False) -> dict[str, Raw]:
     text = trimmed(memoryview(body))
     if _kind(text) != b"{":
         raise InvalidRequest("The body must be a JSON object.")
-    return _members_of(text, 0, _Scan(len(body), numbers=numbers))
+    return _fields_of(text, 0, _Scan(len(body), numbers=numbers))
 
 
 def without_halves(body: bytes, *, numbers: bool = False) -> tuple[bytes, tuple[str, ...]]:
-    """A large body with U+FFFD for each half of a surrogate pair, and the names of the members that held some.
+    """A large body with U+FFFD for each half of a surrogate pair, and the names of the fields that held some.
 
     Raises InvalidRequest.
     """
@@ -220,10 +220,10 @@ def items_of(array: Raw) -> list[Raw]:
     return items
 
 
-def members_of(value: Raw) -> dict[str, Raw]:
-    """The members of an object that was checked before."""
+def fields_of(value: Raw) -> dict[str, Raw]:
+    """The fields of an object that was checked before."""
     text = memoryview(value)
-    return _members(value) if len(text) <= LARGE else _members_of(text, 0)
+    return _fields(value) if len(text) <= LARGE else _fields_of(text, 0)
 
 
 def check_utf8(body: bytes) -> None:
@@ -249,7 +249,7 @@ def _check(text: memoryview, level: int) -> None:
     elif level > MAX_LARGE_DEPTH:
         raise InvalidRequest(TOO_DEEP)
     elif kind == b"{":
-        _members_of(text, level, _Scan(0))
+        _fields_of(text, level, _Scan(0))
     elif kind == b"[":
         for run, large in runs(text):
             _check(trimmed(run), level + 1) if large else strict(b"[%b]" % bytes(run), whole=False)
@@ -270,9 +270,9 @@ def _check_string(text: memoryview) -> None:
             raise _invalid("something follows a string")
 
 
-def _members_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict[str, Raw]:
+def _fields_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict[str, Raw]:
     """`scan`: None where everything was checked before. It counts what is in the body's own object."""
-    members: dict[str, Raw] = {}
+    fields: dict[str, Raw] = {}
     for run, large in runs(text, None if level else scan):
         if large:
             name, value = named(run)
@@ -283,17 +283,17 @@ def _members_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict
             part = b"{%b}" % bytes(run)
             if scan is not None:
                 strict(part, whole=False)
-            found = _members(part)
-        if twice := members.keys() & found.keys():
+            found = _fields(part)
+        if twice := fields.keys() & found.keys():
             raise _twice(min(twice))
-        members |= found
-    return members
+        fields |= found
+    return fields
 
 
-def named(member: memoryview) -> tuple[str, memoryview]:
-    """Name and value of one member of an object."""
-    found = _NAME.match(bytes(member[:LARGE]))
-    value = trimmed(member[found.end() :]) if found else member[:0]
+def named(field: memoryview) -> tuple[str, memoryview]:
+    """Name and value of one field of an object."""
+    found = _NAME.match(bytes(field[:LARGE]))
+    value = trimmed(field[found.end() :]) if found else field[:0]
     if found is None or not value:
         raise _invalid("an object has a field with no name, one that is too long, or no value")
     return str(strict(found[1], whole=False)), value

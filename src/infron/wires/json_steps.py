@@ -30,14 +30,14 @@ def value_in(raw: Raw) -> Any:
         return "".join(_characters(text[1:-1]))
     if kind == b"[":
         return [item for run, large in runs(text) for item in _items(run, large)]
-    members: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for run, large in runs(text):
         if large:
             name, value = named(run)
-            members[name] = value_in(Raw(value))
+            fields[name] = value_in(Raw(value))
         else:
-            members |= _decode(b"{%b}" % bytes(run))
-    return members
+            fields |= _decode(b"{%b}" % bytes(run))
+    return fields
 
 
 def _items(run: memoryview, large: bool) -> Iterable[Any]:

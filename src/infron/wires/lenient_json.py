@@ -23,7 +23,7 @@ BROKEN = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def decode(payload: bytes, decoder: msgspec.json.Decoder[Kind]) -> Kind | None:
@@ -118,17 +118,17 @@ def value_of(payload: bytes) -> Any:
         return None
 
 
-def members_in(text: str) -> dict[str, Raw] | None:
-    """The members of the JSON object that the text is, each byte for byte; None where it is none."""
+def fields_in(text: str) -> dict[str, Raw] | None:
+    """The fields of the JSON object that the text is, each byte for byte; None where it is none."""
     try:
-        return _members(text)
+        return _fields(text)
     except BROKEN:
         return None
 
 
 def object_in(text: str) -> Raw | None:
     """The text byte for byte, if it is a JSON object."""
-    return None if members_in(text) is None else Raw(text.encode())
+    return None if fields_in(text) is None else Raw(text.encode())
 
 
 def first_value(text: bytes) -> bytes | None:
@@ -142,18 +142,18 @@ def first_value(text: bytes) -> bytes | None:
 
 
 def string_in(values: Mapping[str, Any], name: str) -> str:
-    """A member that is a string; "" where there is none."""
+    """A field that is a string; "" where there is none."""
     value = values.get(name)
     return value if isinstance(value, str) else ""
 
 
 def dict_in(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A member that is an object; an empty one where there is none."""
+    """A field that is an object; an empty one where there is none."""
     value = values.get(name)
     return value if isinstance(value, dict) else {}
 
 
 def dicts_in(values: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The objects in a member that is a list."""
+    """The objects in a field that is a list."""
     value = values.get(name)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The chat completions API as OpenRouter speaks it, under `/api/v1`: its own libraries check every member.
+"""The chat completions API as OpenRouter speaks it, under `/api/v1`: its own libraries check every field.
 
 It never differs from the chat API but in its errors, and in that counts always come.
 """

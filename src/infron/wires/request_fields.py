@@ -1,6 +1,6 @@
-"""Members of a caller's request, each read with the place that an error names.
+"""Fields of a caller's request, each read with the place that an error names.
 
-It never knows which wire the request is of, nor what a member means; only marks of the cache are the same on all.
+It never knows which wire the request is of, nor what a field means; only marks of the cache are the same on all.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def strings_of(value: Any, place: str) -> list[str]:
 
 
 def string_of(values: Mapping[str, Any], name: str, place: str, required: bool = False) -> str:
-    """A string member; null is absent, and absent is "" unless it is `required`."""
+    """A string field; null is absent, and absent is "" unless it is `required`."""
     value = values.get(name)
     if value is None and not required:
         return ""
@@ -69,7 +69,7 @@ def string_of(values: Mapping[str, Any], name: str, place: str, required: bool =
 
 
 def count_of(values: dict[str, Any], name: str, least: int, place: str = "") -> int | None:
-    """A whole number, taken out of the members."""
+    """A whole number, taken out of the fields."""
     value = values.pop(name, None)
     if value is None:
         return None
@@ -97,7 +97,7 @@ def cache_of(values: Mapping[str, Any], place: str) -> Cache:
 
 
 def cache_control(cache: Cache) -> dict[str, Any]:
-    """The member `cache_control`, or none."""
+    """The field `cache_control`, or none."""
     if not cache:
         return {}
     return {"cache_control": {"type": "ephemeral"} if cache == "5m" else {"type": "ephemeral", "ttl": cache}}

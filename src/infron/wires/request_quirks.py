@@ -1,6 +1,6 @@
-"""Root members of a request that goes on as it came, as a host's definition says that it takes them.
+"""Root fields of a request that goes on as it came, as a host's definition says that it takes them.
 
-It never knows what a member means.
+It never knows what a field means.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from infron.catalog.definitions import RequestQuirks
 
 
 def fitted(fields: Mapping[str, Raw], quirks: RequestQuirks) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The members, and the names of those that are left out."""
+    """The fields, and the names of those that are left out."""
     names = {name: quirks.rename.get(name, name) for name in fields}
     kept = {
         name

@@ -150,12 +150,12 @@ def _cost_of(schema: Any) -> tuple[int, int]:
 
 
 def _inside(schema: dict[str, Any], values: list[Any]) -> list[tuple[bool, Any]]:
-    """The schemas in the members of one, each with whether it is a table of schemas by name."""
+    """The schemas in the fields of one, each with whether it is a table of schemas by name."""
     tables = [schema[name] for name in _MAPS if isinstance(schema.get(name), dict)]
     return [(any(value is table for table in tables), value) for value in values if isinstance(value, dict | list)]
 
 
-# Members that are passed on as they are, or whose value holds schemas. Everything else goes into the description.
+# Fields that are passed on as they are, or whose value holds schemas. Everything else goes into the description.
 _PLAIN = frozenset(("$ref", "const", "default", "description", "enum", "required", "title", "type"))
 _MAPS = frozenset(("$defs", "definitions", "properties"))
 _LISTS = {"allOf": "allOf", "anyOf": "anyOf", "oneOf": "anyOf"}

@@ -49,9 +49,9 @@ class Ids(Struct, frozen=True):
 class Rules(Struct, frozen=True, kw_only=True):
     """`results`: the kinds of media that the result of a tool may hold, `made`: that an answer of the model may.
 
-    `thoughts`: whether one can be given back.
+    `thinking`: whether one can be given back.
 
-    `blank`: a text of nothing but white space is taken. `thoughts_last`: a turn of the model may end with thoughts.
+    `blank`: a text of nothing but white space is taken. `thoughts_last`: a turn of the model may end with thinking.
     `opens`: whether anybody may have the first turn, or the user alone. `prefill`: the last message may be the
     beginning of the answer.
     """
@@ -60,9 +60,9 @@ class Rules(Struct, frozen=True, kw_only=True):
     ids: Ids
     results: frozenset[str] = frozenset()
     made: frozenset[str] = frozenset()
-    thoughts: Callable[[Thinking], bool] = lambda thought: True
+    thinking: Callable[[Thinking], bool] = lambda thought: True
     blank: bool = True
-    thoughts_last: bool = True
+    thinking_last: bool = True
     opens: Literal["any", "user"] = "any"
     prefill: bool = True
 
@@ -151,12 +151,12 @@ def _media(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
     return _each(messages, lambda message: map(shown, message.parts))
 
 
-def _thoughts(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
-    """Thoughts that mean nothing to this host, or that it refuses, stay out."""
+def _thinking(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
+    """Thinking that means nothing to this host, or that it refuses, stays out."""
 
     def kept(message: Message) -> Iterator[Part]:
         for part in message.parts:
-            if not isinstance(part, Thinking) or rules.thoughts(part):
+            if not isinstance(part, Thinking) or rules.thinking(part):
                 yield part
             elif part != Thinking():
                 lost.add("messages.thinking")
@@ -168,7 +168,7 @@ def _calls(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
     """Arguments that are objects, and ids that the host takes, each for one call alone."""
     ids = CallIds(rules.ids)
 
-    def mended(message: Message) -> Iterator[Part]:
+    def repaired(message: Message) -> Iterator[Part]:
         ids.next_message()
         for part in message.parts:
             if isinstance(part, ToolCall):
@@ -178,7 +178,7 @@ def _calls(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
             else:
                 yield part
 
-    return _each(messages, mended)
+    return _each(messages, repaired)
 
 
 def _results(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
@@ -278,8 +278,8 @@ def _rest(message: Message, step: Kept) -> Iterator[Message]:
 def _turns(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequence[Message]:
     """Without messages that say nothing; with a user's at the beginning and at the end, where the host wants that."""
     spoken = [message for message in messages if message.parts]
-    if not rules.thoughts_last:
-        spoken = _without_last_thoughts(spoken, lost)
+    if not rules.thinking_last:
+        spoken = _without_last_thinking(spoken, lost)
     if not any(message.role != "system" for message in spoken):  # at least one turn is due
         if rules.opens == "any" or not spoken:
             return messages
@@ -298,7 +298,7 @@ GO_ON = "(Go on exactly where you stopped, and repeat nothing.)"
 HEARD = "(I have the results.)"  # the model, where it has to speak between results and the user
 
 
-def _without_last_thoughts(messages: Sequence[Message], lost: set[str]) -> list[Message]:
+def _without_last_thinking(messages: Sequence[Message], lost: set[str]) -> list[Message]:
     """An answer that was broken off while the model thought: a turn must not end so."""
     kept: list[Message] = []  # from the end
     for message in reversed(messages):
@@ -315,7 +315,7 @@ def _without_last_thoughts(messages: Sequence[Message], lost: set[str]) -> list[
     return kept
 
 
-_STEPS = (_marks, _media, _thoughts, _calls, _pairs, _results, _turns)
+_STEPS = (_marks, _media, _thinking, _calls, _pairs, _results, _turns)
 
 
 # ---- where there are no tools
@@ -349,7 +349,7 @@ def as_object(arguments: str) -> str:
     text = arguments.strip()
     if not text:
         return "{}"
-    if lenient_json.members_in(text) is not None:
+    if lenient_json.fields_in(text) is not None:
         return arguments
     return json.encode({"arguments": arguments}).decode()
 

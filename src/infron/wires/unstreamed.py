@@ -57,25 +57,25 @@ class WholeDecoder(AnswerDecoder):
         """What one answer says. Raises ProviderUnavailable for what is none."""
         raise NotImplementedError
 
-    def _members(self, body: bytes, wanted: str, events: list[Event]) -> dict[str, Raw] | None:
-        """The root members of an answer that has the one that is wanted; None of an error, which is told."""
-        members = members_in(body)
-        if members is not None and wanted in members:
-            return members
-        if members is None or members.keys().isdisjoint(_COMPLAINTS):
+    def _fields(self, body: bytes, wanted: str, events: list[Event]) -> dict[str, Raw] | None:
+        """The root fields of an answer that has the one that is wanted; None of an error, which is told."""
+        fields = fields_in(body)
+        if fields is not None and wanted in fields:
+            return fields
+        if fields is None or fields.keys().isdisjoint(_COMPLAINTS):
             raise self._broken(f"answered with something that has no `{wanted}`")
         self._fail_with(body, events)
         return None
 
 
 _COMPLAINTS = frozenset(("detail", "error", "errors", "message", "Message", "__type"))
-_members = msgspec.json.Decoder(dict[str, Raw])
+_fields = msgspec.json.Decoder(dict[str, Raw])
 
 
-def members_in(body: bytes) -> dict[str, Raw] | None:
-    """The members of an object, each as its JSON; None of anything else."""
+def fields_in(body: bytes) -> dict[str, Raw] | None:
+    """The fields of an object, each as its JSON; None of anything else."""
     try:
-        return lenient_json.decode(body, _members)
+        return lenient_json.decode(body, _fields)
     except ProviderUnavailable:
         return None
 

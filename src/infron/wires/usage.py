@@ -28,7 +28,7 @@ def tokens(value: object) -> int | None:
 
 
 def count_in(values: Mapping[str, Any], name: str) -> int:
-    """A member that is a count; 0 where there is none."""
+    """A field that is a count; 0 where there is none."""
     return tokens(values.get(name)) or 0
 
 

@@ -1,4 +1,4 @@
-"""A request for a stream as one for a whole answer: by a member of the body, or by another address.
+"""A request for a stream as one for a whole answer: by a field of the body, or by another address.
 
 It never knows which hosts and models refuse to stream.
 """
@@ -16,16 +16,16 @@ from infron.catalog.definitions import Provider
 from infron.request import Outgoing
 from infron.wires.json_steps import written
 
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _JSON = ("accept", "application/json")
 
 
 def by_member(outgoing: Outgoing, provider: Provider, provider_model: str) -> Outgoing:
     """With `stream` false, and nothing about a stream."""
-    members: dict[str, Any] = _members(outgoing.body)
-    members["stream"] = False
-    members.pop("stream_options", None)
-    return replace(outgoing, body=written(members, len(outgoing.body)), headers=(*outgoing.headers, _JSON))
+    fields: dict[str, Any] = _fields(outgoing.body)
+    fields["stream"] = False
+    fields.pop("stream_options", None)
+    return replace(outgoing, body=written(fields, len(outgoing.body)), headers=(*outgoing.headers, _JSON))
 
 
 def by_address(outgoing: Outgoing, provider: Provider, provider_model: str, streams: str, whole: str) -> Outgoing:

@@ -19,7 +19,7 @@ from infron.request import Target
 class Client(Protocol):
     """A client of one API. `wordless`: problems for which it has no word, and what it hears instead, in a stream and
     before it. `refuses`: a refusal is told apart from the text; `counts_parts`: of the counts, what was cached and what
-    thought; `keeps_signatures`: those of thoughts have a place in its history.
+    thought; `keeps_signatures`: those of thinking has a place in its history.
     """
 
     refuses: bool

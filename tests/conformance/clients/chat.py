@@ -107,7 +107,7 @@ class Chat:
 
 
 class OpenRouter(Chat):
-    """Its libraries check every member."""
+    """Its libraries check every field."""
 
     path = "/api/v1/chat/completions"
 
@@ -133,9 +133,9 @@ class _Answer:
     def take(self, delta: dict[str, Any], finish: str | None) -> None:
         assert self.begun or delta["role"] == "assistant"
         self.begun = True
-        thoughts = delta.get("reasoning") or delta.get("reasoning_content") or ""
-        assert delta.get("reasoning_content") in (None, "", thoughts)
-        pieces = {"content": delta.get("content"), "refusal": delta.get("refusal"), "reasoning": thoughts}
+        thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
+        assert delta.get("reasoning_content") in (None, "", thinking)
+        pieces = {"content": delta.get("content"), "refusal": delta.get("refusal"), "reasoning": thinking}
         assert not self.finish or not any(pieces.values()), "content follows the finish reason"
         for name, piece in pieces.items():
             assert piece is None or isinstance(piece, str)
@@ -174,7 +174,7 @@ class _Answer:
         said = Said(
             text=self.said["content"],
             refusal=self.said["refusal"],
-            thoughts=self.said["reasoning"],
+            thinking=self.said["reasoning"],
             calls=tuple((call["function"]["name"], _arguments(call, problem)) for call in calls),
             finish=self.finish,
             usage=usage,

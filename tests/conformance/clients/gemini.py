@@ -1,4 +1,4 @@
-"""A client of Gemini's API that has thoughts told to it, and gives each part back as it came."""
+"""A client of Gemini's API that has thinking told to it, and gives each part back as it came."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _heard(frames: list[dict[str, Any]]) -> Heard:
     reason = FINISHES[finish] if finish else ""
     said = Said(
         text="".join(part["text"] for part in parts if "text" in part and not part.get("thought")),
-        thoughts="".join(part["text"] for part in parts if part.get("thought")),
+        thinking="".join(part["text"] for part in parts if part.get("thought")),
         calls=tuple((call["name"], canonical(json.dumps(call.get("args") or {}))) for call in calls),
         finish="tool_calls" if calls and reason == "stop" else reason,
         usage=None if usage is None else counts(usage),

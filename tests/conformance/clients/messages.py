@@ -81,9 +81,9 @@ class Messages:
                 case "content_block_delta":
                     assert is_open
                     assert event["index"] == len(blocks) - 1
-                    kind, member = DELTAS[event["delta"]["type"]]
+                    kind, field = DELTAS[event["delta"]["type"]]
                     assert blocks[-1]["type"] == kind
-                    blocks[-1][member] += event["delta"][member]
+                    blocks[-1][field] += event["delta"][field]
                 case "message_delta":
                     stop = event["delta"]["stop_reason"]
                     usage.update({name: count for name, count in event["usage"].items() if count is not None})
@@ -127,7 +127,7 @@ def _heard(
     assert all(block["text"] for block in blocks if block["type"] == "text"), "providers refuse empty texts"
     said = Said(
         text="".join(block["text"] for block in blocks if block["type"] == "text"),
-        thoughts="".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
+        thinking="".join(block["thinking"] for block in blocks if block["type"] == "thinking"),
         calls=tuple((call["name"], canonical(json.dumps(call["input"]))) for call in calls),
         finish=FINISHES[stop] if stop else "",
         usage=None if usage is None else counts(usage),

@@ -61,7 +61,7 @@ def _heard(lines: list[dict[str, Any]]) -> Heard:
     messages = [line["message"] for line in lines]
     assert all(message["role"] == "assistant" for message in messages)
     text = "".join(message["content"] for message in messages)
-    thoughts = "".join(message.get("thinking", "") for message in messages)
+    thinking = "".join(message.get("thinking", "") for message in messages)
     calls = [call for message in messages for call in message.get("tool_calls", ())]
     assert [call["function"]["index"] for call in calls] == list(range(len(calls)))
     ids = tuple(call["id"] for call in calls)
@@ -70,10 +70,10 @@ def _heard(lines: list[dict[str, Any]]) -> Heard:
     if lines and lines[-1]["done"]:
         finish = lines[-1]["done_reason"]
         usage = Counts(lines[-1]["prompt_eval_count"], lines[-1]["eval_count"])
-    turn: dict[str, Any] = {"role": "assistant", "content": text, "thinking": thoughts, "tool_calls": calls}
+    turn: dict[str, Any] = {"role": "assistant", "content": text, "thinking": thinking, "tool_calls": calls}
     said = Said(
         text=text,
-        thoughts=thoughts,
+        thinking=thinking,
         calls=tuple((call["function"]["name"], _arguments(call)) for call in calls),
         finish="tool_calls" if calls and finish == "stop" else finish,
         usage=usage,

@@ -11,7 +11,7 @@ from infron.request import Target
 
 CODES: dict[str, Kind] = {"rate_limit_exceeded": "rate_limit", "invalid_prompt": "invalid"}
 REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
-# What grows, by the event that tells a piece of it: the event that tells it as a whole, and its member there.
+# What grows, by the event that tells a piece of it: the event that tells it as a whole, and its field there.
 GROWS = {
     "response.output_text.delta": ("response.output_text.done", "text"),
     "response.refusal.delta": ("response.refusal.done", "refusal"),
@@ -23,8 +23,8 @@ GROWS = {
 TOLD = {
     "response.output_text.delta": "text",
     "response.refusal.delta": "refusal",
-    "response.reasoning_summary_text.delta": "thoughts",
-    "response.reasoning_text.delta": "thoughts",
+    "response.reasoning_summary_text.delta": "thinking",
+    "response.reasoning_text.delta": "thinking",
 }
 PLACES = ("item_id", "output_index", "content_index", "summary_index")
 ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
@@ -75,10 +75,10 @@ class Responses:
         growing: dict[tuple[Any, ...], str] = {}
         items: dict[int, dict[str, Any]] = {}
         is_open: set[int] = set()
-        told = {"text": "", "refusal": "", "thoughts": ""}
+        told = {"text": "", "refusal": "", "thinking": ""}
         for name, event in events[2:-1]:
             assert name not in ENDS
-            place = tuple(event.get(member) for member in PLACES)
+            place = tuple(event.get(field) for field in PLACES)
             if name == "response.output_item.added":
                 assert event["output_index"] == len(items)
                 is_open.add(event["output_index"])
@@ -95,9 +95,9 @@ class Responses:
                 growing[key] = growing.get(key, "") + event["delta"]
                 if kind := TOLD.get(name):
                     told[kind] += event["delta"]
-            for done, member in GROWS.values():
+            for done, field in GROWS.values():
                 if name == done:
-                    assert growing.pop((done, place), event[member]) == event[member]
+                    assert growing.pop((done, place), event[field]) == event[field]
         response = end["response"]
         assert response["status"] == ENDS[last]
         assert response["id"] == events[0][1]["response"]["id"]
@@ -125,7 +125,7 @@ class Responses:
         ids = tuple(call["call_id"] for call in calls)
         assert len(set(ids)) == len(ids)
         parts = [part for item in output if item["type"] == "message" for part in item["content"]]
-        thoughts = [item["summary"] or item.get("content") or [] for item in output if item["type"] == "reasoning"]
+        thinking = [item["summary"] or item.get("content") or [] for item in output if item["type"] == "reasoning"]
         problem, message, finish = None, "", ""
         if response["status"] == "failed":
             message = response["error"]["message"]
@@ -137,7 +137,7 @@ class Responses:
         said = Said(
             text="".join(part["text"] for part in parts if part["type"] == "output_text"),
             refusal="".join(part["refusal"] for part in parts if part["type"] == "refusal"),
-            thoughts="".join(part["text"] for one in thoughts for part in one),
+            thinking="".join(part["text"] for one in thinking for part in one),
             calls=tuple(
                 (call["name"], call["arguments"] if problem else canonical(call["arguments"]))
                 for call in calls

@@ -109,7 +109,7 @@ def gemini_of_the_prompt() -> list[Step]:
         },
         {"candidates": [{"finishReason": "STOP", "index": 0}]},
     ]
-    return [Answer(), *(b"data: %b\r\n\r\n" % dump(members) for members in frames)]
+    return [Answer(), *(b"data: %b\r\n\r\n" % dump(fields) for fields in frames)]
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ ONE = 10**6  # tokens
     ],
 )
 async def test_charge_follows_the_tier_that_was_served(asked: str | None, served: str | None, dollars: float) -> None:
-    members = {} if served is None else {"service_tier": served}
-    last = frame(choices=[], usage={"prompt_tokens": ONE, "completion_tokens": ONE // 10}, **members)
-    steps = [frame(choices=[{"index": 0, "delta": {"content": "hi"}}], **members), FINISH, last, DONE]
+    fields = {} if served is None else {"service_tier": served}
+    last = frame(choices=[], usage={"prompt_tokens": ONE, "completion_tokens": ONE // 10}, **fields)
+    steps = [frame(choices=[{"index": 0, "delta": {"content": "hi"}}], **fields), FINISH, last, DONE]
     async with (
         ScriptedProvider(steps) as provider,
         gateway(providers={"openai": {"base_url": provider.base_url, "api_key": "k"}}) as running,
@@ -167,14 +167,14 @@ async def test_charge_of_sound_is_the_one_of_the_price_list() -> None:
     assert found["total_cost"] == pytest.approx(30)  # 3 if it were text
 
 
-@pytest.mark.parametrize("member", ["prompt_tokens_details", "completion_tokens_details"])
-async def test_charge_of_sound_is_unknown_where_the_definition_has_no_price_for_it(member: str) -> None:
-    usage = counted(100, 100, **{member: {"audio_tokens": 50}})
+@pytest.mark.parametrize("field", ["prompt_tokens_details", "completion_tokens_details"])
+async def test_charge_of_sound_is_unknown_where_the_definition_has_no_price_for_it(field: str) -> None:
+    usage = counted(100, 100, **{field: {"audio_tokens": 50}})
     found = await billed([ROLE, text("hi"), FINISH, usage, DONE])
     assert found["total_cost"] is None
     prices = {"*": {**PRICES["*"], "prompt_audio": "100", "completion_audio": "200"}}
     known = await billed([ROLE, text("hi"), FINISH, usage, DONE], {"prices": prices})
-    extra = 50 * (99e-6 if member.startswith("prompt") else 190e-6)
+    extra = 50 * (99e-6 if field.startswith("prompt") else 190e-6)
     assert known["total_cost"] == pytest.approx(1100e-6 + extra)
 
 
@@ -264,7 +264,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "response_format": {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
     "prediction": {"prediction": {"type": "content", "content": STORY}},
     "documents": {"documents": [{"id": "1", "data": {"text": STORY}}]},
-    "a member of the provider's own": {"x_context": {"pages": [STORY]}},
+    "a field of the provider's own": {"x_context": {"pages": [STORY]}},
     "a name": {"x_context": {STORY: True}},
 }
 

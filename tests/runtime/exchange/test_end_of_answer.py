@@ -40,9 +40,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadlines, "USAGE_WAIT_SECONDS", 0.2)
 
 
-def gemini(finish: str = "", index: int = 0, **members: Any) -> bytes:
+def gemini(finish: str = "", index: int = 0, **fields: Any) -> bytes:
     """A chunk with one candidate of Gemini's."""
-    candidate = {"index": index, "content": {"role": "model", "parts": [members] if members else []}}
+    candidate = {"index": index, "content": {"role": "model", "parts": [fields] if fields else []}}
     if finish:
         candidate["finishReason"] = finish
     return b"data: %b\r\n\r\n" % json.dumps({"candidates": [candidate], "responseId": "r"}).encode()
@@ -61,7 +61,7 @@ async def read(port: int, **fields: Any) -> tuple[str, Client]:
 
 @pytest.mark.parametrize("wire", ["openai-chat", "gemini", "bedrock"])
 async def test_a_client_that_leaves_after_the_finish_reason_is_billed_by_the_report_that_follows(wire: str) -> None:
-    """It was cancelled, though nothing was left to stop, and the report was not waited for: thoughts were free."""
+    """It was cancelled, though nothing was left to stop, and the report was not waited for: thinking was free."""
     voice, left = speak(wire), asyncio.Event()
     end: list[Step] = [voice.finish(), Wait(left), voice.usage(10, 500)]
     if not voice.usage_last:

@@ -20,13 +20,13 @@ def refused(status: int, body: Any) -> Script:
 
 
 def answered(call: Call) -> Script:
-    """42, after thoughts that nobody sees; their count only if it is asked for."""
+    """42, after thinking that nobody sees; its count only if it is asked for."""
     counts = [speak("openai-chat").usage(10, 5000)] if call.json.get("stream_options", {}).get("include_usage") else []
     return [ROLE, text("42"), FINISH, *counts, DONE]
 
 
 def strict(call: Call) -> Script:
-    """It takes `include_usage` and no other member beside it."""
+    """It takes `include_usage` and no other field beside it."""
     if set(call.json.get("stream_options", {})) - {"include_usage"}:
         where = {"type": "extra_forbidden", "loc": ["body", "stream_options", "foo"], "msg": "Extra inputs"}
         return refused(422, {"detail": [where]})

@@ -8,7 +8,7 @@ import pytest
 
 from infron.errors import ConfigError
 from infron.runtime.ledger import statements
-from infron.runtime.ledger.store import LARGEST, Store, UnusableRow, mended
+from infron.runtime.ledger.store import LARGEST, Store, UnusableRow, repaired
 from infron.runtime.ledger.stores import opened, store_of
 
 CALLER = ("caller", None, None, None, None)
@@ -104,6 +104,6 @@ def test_store_tells_of_changes_by_others_only(tmp_path: Path):
 
 
 def test_mended_values_are_taken_by_every_store():
-    assert [mended(value) for value in ("\ud800", 2**70, -(2**70), float("nan"), 1.5, None, "ä")] == [
+    assert [repaired(value) for value in ("\ud800", 2**70, -(2**70), float("nan"), 1.5, None, "ä")] == [
         "?", LARGEST, -LARGEST, None, 1.5, None, "ä",
     ]  # fmt: skip

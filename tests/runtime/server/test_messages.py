@@ -184,8 +184,8 @@ async def test_messages_error_for_a_prompt_too_long_says_so_in_the_words_of_the_
     assert reply.json["error"]["message"] == "prompt is too long: This model's maximum context length is 4096 tokens."
 
 
-def event(kind: str, **members: Any) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, **members})}\n\n".encode()
+def event(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
 
 
 SEARCHED = {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [{"encrypted_content": "Eo"}]}
@@ -201,7 +201,7 @@ HOST = [
     event("message_delta", delta={"stop_reason": "end_turn", "stop_sequence": None}, usage={"output_tokens": 5}),
     event("message_stop"),
 ]  # fmt: skip
-# What an agent sends back in the middle of its work: signed thoughts between its calls, tools that ran at Anthropic.
+# What an agent sends back in the middle of its work: signed thinking between its calls, tools that ran at Anthropic.
 SAID: dict[str, Any] = {
     "model": "mock/claude-x",
     "max_tokens": 50,
@@ -230,7 +230,7 @@ SAID: dict[str, Any] = {
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_messages_between_two_ends_of_the_api_go_on_as_they_are(stream: bool) -> None:
-    # The thoughts came out in another order, and the blocks of Anthropic's own tools were gone.
+    # The thinking came out in another order, and the blocks of Anthropic's own tools were gone.
     voice = speak("anthropic")
     async with (
         ScriptedProvider(HOST) as provider,

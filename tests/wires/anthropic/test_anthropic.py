@@ -310,7 +310,7 @@ def test_thoughts_between_the_blocks_of_a_turn_keep_their_place() -> None:
 
     assert order([first, Text("x"), second, call]) == ["thinking", "text", "thinking", "tool_use"]
     assert order([call, second, Text("x")]) == ["tool_use", "thinking", "text"]
-    # What several messages say is one turn, which begins with thoughts if it has any.
+    # What several messages say is one turn, which begins with thinking if it has any.
     assert order([Text("x")], [second, call]) == ["thinking", "text", "tool_use"]
 
 

@@ -114,20 +114,20 @@ def answers(draw: st.DrawFn) -> list[Event]:
     """An answer as the decoder gives it."""
     kinds = draw(st.lists(st.sampled_from(["text", "thinking", "redacted", "tool"]), max_size=6))
     events: list[Event] = [Started("gen-1")]
-    thoughts = calls = 0
+    thinking = calls = 0
     for kind in kinds:
         match kind:
             case "text":
                 events += draw(st.lists(st.builds(TextDelta, WORDS) | CITED, min_size=1, max_size=3))
             case "thinking":
                 said = draw(st.lists(WORDS, max_size=3))
-                events += [ThinkingDelta(text, format=CLAUDE, index=thoughts) for text in said]
+                events += [ThinkingDelta(text, format=CLAUDE, index=thinking) for text in said]
                 if draw(st.booleans()) or not said:
-                    events.append(ThinkingDelta(signature=draw(WORDS), format=CLAUDE, index=thoughts))
-                thoughts += 1
+                    events.append(ThinkingDelta(signature=draw(WORDS), format=CLAUDE, index=thinking))
+                thinking += 1
             case "redacted":
-                events.append(ThinkingDelta(data=draw(WORDS), format=CLAUDE, index=thoughts))
-                thoughts += 1
+                events.append(ThinkingDelta(data=draw(WORDS), format=CLAUDE, index=thinking))
+                thinking += 1
             case "tool":
                 events.append(ToolCallStarted(calls, draw(WORDS), draw(WORDS)))
                 events += [ToolCallDelta(calls, piece) for piece in draw(st.lists(WORDS, min_size=1, max_size=3))]

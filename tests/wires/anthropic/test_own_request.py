@@ -123,8 +123,8 @@ def test_own_result_without_a_call_becomes_text_and_is_named() -> None:
     told = [text(answered_before("")), text("r"), image("image/png"), text("Go on.")]
     assert json.loads(found.body)["messages"] == [HI, user(*told)]
     assert found.dropped == ("messages.tool_results",)
-    (mended,) = sent(user(result("x", [image("image/webp")])))
-    assert mended == user(text(answered_before("")), image("image/png"))
+    (repaired,) = sent(user(result("x", [image("image/webp")])))
+    assert repaired == user(text(answered_before("")), image("image/png"))
 
 
 @pytest.mark.parametrize("format", FOREIGN)

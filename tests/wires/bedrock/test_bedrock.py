@@ -252,7 +252,7 @@ def test_ids_of_calls_are_of_the_form_that_is_taken_and_meet_their_results(provi
 
 
 def test_thoughts_go_back_unharmed_if_they_prove_themselves():
-    thoughts = (
+    thinking = (
         Thinking(text="Two.", signature="Ep0C", format="anthropic-claude-v1"),
         Thinking(text="No format.", signature="Ep0D"),
         Thinking(text="Unsigned."),
@@ -261,7 +261,7 @@ def test_thoughts_go_back_unharmed_if_they_prove_themselves():
         Thinking(data="EmwK", format="anthropic-claude-v1"),
         Thinking(data="x", format="openai-responses-v1"),
     )
-    assert blocks_of(HAIKU, said(Text("x")), said(*thoughts, Text("4"), who="assistant"))[1] == [
+    assert blocks_of(HAIKU, said(Text("x")), said(*thinking, Text("4"), who="assistant"))[1] == [
         {"reasoningContent": {"reasoningText": {"text": "Two.", "signature": "Ep0C"}}},
         {"reasoningContent": {"reasoningText": {"text": "No format.", "signature": "Ep0D"}}},
         {"reasoningContent": {"redactedContent": "cnNu"}},
@@ -527,7 +527,7 @@ def test_a_model_that_always_thinks_thinks_least_where_it_shall_not_and_that_is_
     ("reasoning", "limit", "budgeted", "whole"),
     [
         (Reasoning(effort="high"), 2000, 1600, 2000),
-        (Reasoning(max_tokens=9000), 2000, 9000, 11_000),  # the limit is raised: thoughts are a part of the answer
+        (Reasoning(max_tokens=9000), 2000, 9000, 11_000),  # the limit is raised: thinking is a part of the answer
         (Reasoning(effort="low"), 1000, 1024, 2024),
         (Reasoning(max_tokens=90_000), 2000, 63_999, 64_000),
     ],

@@ -26,13 +26,13 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "argumen
 PIXEL = "data:image/png;base64,AAAA"
 
 
-def outgoing(**members: Any) -> Outgoing:
-    body = {"model": "cohere/command-a-03-2025", "messages": [{"role": "user", "content": "Hi"}], **members}
+def outgoing(**fields: Any) -> Outgoing:
+    body = {"model": "cohere/command-a-03-2025", "messages": [{"role": "user", "content": "Hi"}], **fields}
     return encode_request(parse(json.dumps(body).encode(), []), ROW, "command-a-03-2025", True)
 
 
-def sent(**members: Any) -> Any:
-    return json.loads(outgoing(**members).body)
+def sent(**fields: Any) -> Any:
+    return json.loads(outgoing(**fields).body)
 
 
 def said(*messages: dict[str, Any]) -> Any:
@@ -262,15 +262,15 @@ def test_a_schema_goes_without_its_envelope() -> None:
 
 
 def test_what_excludes_tools_gives_way_to_them_and_is_named() -> None:
-    members = {"tools": [TOOL], "response_format": {"type": "json_object"}, "safety_mode": "STRICT"}
-    body = sent(**members)
+    fields = {"tools": [TOOL], "response_format": {"type": "json_object"}, "safety_mode": "STRICT"}
+    body = sent(**fields)
     assert "tools" in body
     assert not {"response_format", "safety_mode"} & body.keys()
-    assert outgoing(**members).dropped == ("response_format", "safety_mode")
+    assert outgoing(**fields).dropped == ("response_format", "safety_mode")
 
 
 def test_what_cohere_cannot_take_is_left_out_by_name() -> None:
-    members = {
+    fields = {
         "n": 2,
         "logprobs": True,
         "logit_bias": {"1": 2},
@@ -278,8 +278,8 @@ def test_what_cohere_cannot_take_is_left_out_by_name() -> None:
         "metadata": {"a": "b"},
         "temperature": 0.2,
     }
-    assert outgoing(**members).dropped == ("logit_bias", "logprobs", "metadata", "n", "user")
-    assert sent(**members).keys() == {"model", "stream", "messages", "temperature"}
+    assert outgoing(**fields).dropped == ("logit_bias", "logprobs", "metadata", "n", "user")
+    assert sent(**fields).keys() == {"model", "stream", "messages", "temperature"}
 
 
 # ---- errors

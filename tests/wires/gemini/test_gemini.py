@@ -229,7 +229,7 @@ def test_results_that_hold_references_go_as_text(result: dict[str, Any]) -> None
     assert part["functionResponse"]["response"] == {"price": "$5"}
 
 
-# ---- thoughts and signatures
+# ---- thinking and signatures
 
 
 def parts_of(message: dict[str, Any], provider_model: str = NEW) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ from infron.events import (
 from infron.request import Request, Target
 from infron.wires import gemini
 from infron.wires.gemini.schema import json_schema
-from infron.wires.gemini.thoughts import UNSIGNED, opened, sealed
+from infron.wires.gemini.thinking import UNSIGNED, opened, sealed
 
 MOCK = Provider(id="mock", name="Mock", wire="gemini")
 SSE = Target(path="/v1beta/models/{model:path}:streamGenerateContent", params={"model": "m"}, query={"alt": "sse"})
@@ -147,14 +147,14 @@ def test_gemini_answer_in_the_pieces_of_its_stream_is_one_message() -> None:
 
 @pytest.mark.parametrize("alphabet", ["standard", "urlsafe"])
 def test_gemini_signature_brings_back_what_another_model_thought(alphabet: str) -> None:
-    thoughts = [Thinking(text="Hm>>>???", signature="s1", format=CLAUDE), Thinking(data="d+/", format=CLAUDE, id="x")]
-    signature = sealed(thoughts)
+    thinking = [Thinking(text="Hm>>>???", signature="s1", format=CLAUDE), Thinking(data="d+/", format=CLAUDE, id="x")]
+    signature = sealed(thinking)
     base64.b64decode(signature, validate=True)  # libraries want it to be base64
     if alphabet == "urlsafe":  # as Google's library for Python writes it
         signature = signature.replace("+", "-").replace("/", "_")
     copy = {"text": "Hm>>>???", "thought": True}
     _, answer = messages(HI, model(copy, {**CALL, "thoughtSignature": signature}))
-    assert answer.parts == (*thoughts, ToolCall(id="call_1", name="f", arguments='{"a":1}'))
+    assert answer.parts == (*thinking, ToolCall(id="call_1", name="f", arguments='{"a":1}'))
     assert opened(signature[:-9]) == []
 
 

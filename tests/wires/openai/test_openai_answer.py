@@ -1,4 +1,4 @@
-"""Whole answers: a stream folded to one JSON, and the members that carry counts and money."""
+"""Whole answers: a stream folded to one JSON, and the fields that carry counts and money."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from infron.catalog.definitions import Provider
 from infron.events import Billed, Verbatim
 from infron.money import Charge, Usage
 from infron.wires.openai.chat import Decoder
-from infron.wires.openai.chat.answer import Accumulator, cost_members, usage_object
+from infron.wires.openai.chat.answer import Accumulator, cost_fields, usage_object
 
 
 def folded(*frames: dict[str, Any], used: Billed = NOTHING) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def test_text_is_joined_and_the_root_is_ours() -> None:
     }
 
 
-def call(index: int | None = None, **members: Any) -> dict[str, Any]:
-    return {"tool_calls": [{**({} if index is None else {"index": index}), **members}]}
+def call(index: int | None = None, **fields: Any) -> dict[str, Any]:
+    return {"tool_calls": [{**({} if index is None else {"index": index}), **fields}]}
 
 
 def test_tool_calls_are_merged_by_index_and_lose_it() -> None:
@@ -209,7 +209,7 @@ def test_usage_shows_the_counts_that_were_billed_over_the_providers_own() -> Non
     ],
 )
 def test_money_is_shown_in_dollars(charge: Charge | None, expected: dict[str, Any]) -> None:
-    assert cost_members(charge) == expected
+    assert cost_fields(charge) == expected
 
 
 @pytest.mark.parametrize("name", ["tool_calls", "reasoning_details", "images", "annotations"])

@@ -1,4 +1,4 @@
-"""Tool calls and thoughts that hosts tell in odd ways: each piece is repaired as it comes, for clients to join."""
+"""Tool calls and thinking that hosts tell in odd ways: each piece is repaired as it comes, for clients to join."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from infron.events import Event, Verbatim
 from infron.wires.decoding import UNNAMED
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai.chat.calls import MAX_HELD, MOST_CALLS, ToolCalls
-from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.delta import fields_of
 
 
 def repaired(*pieces: Any) -> list[list[dict[str, Any]]]:
@@ -44,7 +44,7 @@ def joined(*pieces: Any) -> list[tuple[str, str, str]]:
     calls: list[list[str]] = []
     for event in [*events, *decoder.close()]:
         if isinstance(event, Verbatim):
-            for choice in json.loads(bytes(members_of(event)["choices"])):
+            for choice in json.loads(bytes(fields_of(event)["choices"])):
                 for item in choice["delta"].get("tool_calls") or ():
                     if item["index"] == len(calls):
                         calls.append(["", "", ""])
@@ -174,7 +174,7 @@ def test_whatever_hosts_tell_of_calls_can_be_put_together(told: list[list[Any]])
     assert len(set(ids)) == len(ids)
 
 
-# ---- thoughts
+# ---- thinking
 
 # Each: the texts that one detail has, frame by frame -> what is passed on of each.
 DETAILS: list[tuple[list[str], list[str]]] = [
@@ -193,7 +193,7 @@ def details_of(*told: list[Any]) -> list[Any]:
     for details in told:
         frame = {"choices": [{"index": 0, "delta": {"reasoning_details": details}, "finish_reason": None}]}
         events += decoder.feed(b"data: %b\n\n" % json.dumps(frame).encode())
-    chunks = [json.loads(bytes(members_of(event)["choices"])) for event in events if isinstance(event, Verbatim)]
+    chunks = [json.loads(bytes(fields_of(event)["choices"])) for event in events if isinstance(event, Verbatim)]
     return [each for (choice,) in chunks for each in choice["delta"].get("reasoning_details", ())]
 
 

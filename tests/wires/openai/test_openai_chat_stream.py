@@ -19,7 +19,7 @@ from infron.catalog.definitions import Provider
 from infron.errors import InfronError, ProviderError, ProviderUnavailable
 from infron.events import Done, Event, Failed, Finished, UsageReported, Verbatim
 from infron.wires.openai import chat as openai_chat
-from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.delta import fields_of
 
 CASES = Path(__file__).parents[1] / "cases" / "openai_chat"
 NAMES = sorted(path.stem for path in CASES.glob("*.bytes"))
@@ -38,14 +38,14 @@ def decoded(pieces: list[bytes], row: Provider, whole: bool = False, key: str = 
 
 
 def shown(events: list[Event]) -> list[Any]:
-    """Events as JSON values; the members of a chunk as their text, byte for byte."""
+    """Events as JSON values; the fields of a chunk as their text, byte for byte."""
     return [_shown(event) for event in events]
 
 
 def _shown(event: Event) -> Any:
     match event:
         case Verbatim(_, content, text):
-            texts = {name: bytes(raw).decode() for name, raw in members_of(event).items()}
+            texts = {name: bytes(raw).decode() for name, raw in fields_of(event).items()}
             return {"chunk": texts, "content": content, "text": text}
         case UsageReported(_, raw):
             return {"usage": raw}
@@ -202,8 +202,8 @@ def test_root_members_are_ours_or_unchanged(name: str) -> None:
         assert bytes(frame["model"]) == b'"author/slug"'
         assert bytes(frame["object"]) == b'"chat.completion.chunk"'
         assert not frame.keys() & {"usage", "error"}
-        for member, raw in frame.items():
-            if member not in ("id", "created", "model", "object", "choices", "x_groq"):
+        for field, raw in frame.items():
+            if field not in ("id", "created", "model", "object", "choices", "x_groq"):
                 assert bytes(raw) in data
 
 
@@ -377,7 +377,7 @@ def test_the_tier_is_the_one_that_the_frames_say_was_served() -> None:
         assert [event.tier for event in events if isinstance(event, UsageReported)] == ["flex"]
 
 
-# ---- thoughts
+# ---- thinking
 
 
 THOUGHTS = {
@@ -399,13 +399,13 @@ def test_thought_stands_under_both_names(delta: bytes, between: bytes) -> None:
         msgspec.json.decode(frame["choices"])[0]["delta"]
         for frame in encoded(decoded([frame, frame, frame], provider({})))
     ]
-    thoughts = [told for told in deltas if told != {"role": "assistant", "content": ""}]  # a first role, supplied
-    assert len(thoughts) == 3
-    for told in thoughts:
+    thinking = [told for told in deltas if told != {"role": "assistant", "content": ""}]  # a first role, supplied
+    assert len(thinking) == 3
+    for told in thinking:
         assert (told["reasoning"], told["reasoning_content"]) == ('a "delta":{ \u00e9',) * 2
 
 
-# ---- members of the root
+# ---- fields of the root
 
 
 def test_null_members_of_a_chunk_stay_out() -> None:

@@ -54,7 +54,7 @@ def neutral(data: bytes) -> list[Any]:
 
 
 def read(*deltas: Any, finish: str | None = None, **more: Any) -> list[Any]:
-    """What is made of these deltas of an OpenAI host; the last with `finish` and further members."""
+    """What is made of these deltas of an OpenAI host; the last with `finish` and further fields."""
     stream = b""
     for number, delta in enumerate(deltas, 1):
         last = {"finish_reason": finish, **more} if number == len(deltas) else {"finish_reason": None}
@@ -261,7 +261,7 @@ def test_a_whole_answer_is_the_folded_stream(events: list[Neutral]) -> None:
     theirs = json.loads(through.answer(NOTHING))
     for folded in [*ours["choices"], *theirs["choices"]]:
         for detail in folded["message"].get("reasoning_details", ()):
-            detail.pop("index", None)  # the signatures of calls are counted among the thoughts of a stream
+            detail.pop("index", None)  # the signatures of calls are counted among the blocks of thinking of a stream
     assert ours["choices"] == theirs["choices"]
     for folded in ours["choices"]:
         told = [event.text for event in events if isinstance(event, TextDelta) and event.choice == folded["index"]]
@@ -377,9 +377,9 @@ def test_details_without_an_index_go_on_until_their_kind_changes_or_a_signature_
     ]
 
 
-def call(arguments: Any = None, name: Any = None, **members: Any) -> dict[str, Any]:
+def call(arguments: Any = None, name: Any = None, **fields: Any) -> dict[str, Any]:
     function = {} if name is None else {"name": name}
-    return {"tool_calls": [{**members, "function": {**function, "arguments": arguments}}]}
+    return {"tool_calls": [{**fields, "function": {**function, "arguments": arguments}}]}
 
 
 def test_a_call_whose_id_and_name_are_repeated_starts_once() -> None:

@@ -199,7 +199,7 @@ def test_system_messages_all_stand_at_the_beginning_where_templates_want_that() 
     assert sent(HI, LATER, row=ROWS["alibaba"]) == [LATER, HI]
 
 
-# ---- thoughts that are wanted back
+# ---- thinking that is wanted back
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_thoughts_go_back_in_the_member_that_the_host_wants(given: dict[str, Any
     assert sent(HI, calling(call(), **given), result())[1] == calling(call())
 
 
-# ---- members that are other hosts' own
+# ---- fields that are other hosts' own
 
 OURS = {**calling({**call(), "index": 0, "extra_content": {"google": {}}}), "refusal": None, "function_call": None}
 THEIRS = {
@@ -238,7 +238,7 @@ CACHED = {"type": "text", "text": "r", "cache_control": {"type": "ephemeral"}}
 
 @pytest.mark.parametrize("size", [0, 70_000])
 def test_members_of_other_hosts_answers_stay_out(size: int) -> None:
-    # Mistral, Groq, Fireworks and Cerebras answer 4xx to a message with a member that they do not know.
+    # Mistral, Groq, Fireworks and Cerebras answer 4xx to a message with a field that they do not know.
     said = {"role": "user", "content": "x" * size}
     turn = [said, {**OURS, **THEIRS}, {**result(content=[CACHED]), "cache_control": {"type": "ephemeral"}}]
     assert sent(*turn) == [said, calling(call()), result(content=[{"type": "text", "text": "r"}])]

@@ -54,13 +54,13 @@ def part_of(item: dict[str, Any]) -> Any:
     return part
 
 
-def answer(**members: Any) -> Message:
-    (message,) = said({"role": "assistant", **members})
+def answer(**fields: Any) -> Message:
+    (message,) = said({"role": "assistant", **fields})
     return message
 
 
-def call(id: str = "c1", name: str = "f", arguments: Any = "{}", **members: Any) -> dict[str, Any]:
-    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}, **members}
+def call(id: str = "c1", name: str = "f", arguments: Any = "{}", **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}, **fields}
 
 
 # ---- messages
@@ -580,7 +580,7 @@ medias = st.one_of(
 )
 content = st.lists(texts | medias, max_size=3).map(tuple)
 formats = st.sampled_from(["", "anthropic-claude-v1", "openai-responses-v1"])
-thoughts = st.one_of(
+thinking = st.one_of(
     st.builds(Thinking, text=text, signature=maybe, format=formats, id=maybe),
     st.builds(Thinking, signature=text, format=formats),
     st.builds(Thinking, data=text, format=formats, id=st.just("") | text.map("thought-".__add__)),
@@ -592,8 +592,8 @@ calls = st.lists(
     unique_by=lambda call: call.id,
 ).map(tuple)
 answers = st.builds(
-    lambda thoughts, content, calls, name: Message("assistant", (*thoughts, *content, *calls), name),
-    st.lists(thoughts, max_size=3),
+    lambda thinking, content, calls, name: Message("assistant", (*thinking, *content, *calls), name),
+    st.lists(thinking, max_size=3),
     content,
     calls,
     maybe,
@@ -673,7 +673,7 @@ def same(after: Conversation, before: Conversation) -> bool:
 
 
 def shape(parts: Sequence[Part]) -> list[Any]:
-    """The thoughts in order, each with the calls and the number of characters before it; then all that is said."""
+    """The thinking in order, each with the calls and the number of characters before it; then all that is said."""
     calls, characters, found, text = 0, 0, [], ""
     for part in parts:
         if isinstance(part, Thinking):
@@ -699,7 +699,7 @@ REDACTED = st.builds(Thinking, data=text, format=st.just(CLAUDE))
 
 @given(st.lists(SIGNED | REDACTED | texts | CALLS, max_size=8).map(once))
 def test_signed_thoughts_keep_their_place_among_texts_and_calls(parts: list[Part]) -> None:
-    # They came back as thoughts, thoughts, call, call, and Anthropic refuses thoughts in another order.
+    # They came back as thinking, thinking, call, call, and Anthropic refuses thinking in another order.
     before = Message("assistant", tuple(parts))
     (after,) = conversation_of(fields_of(Conversation(messages=(before,)))).messages
     assert shape(after.parts) == shape(parts)

@@ -22,8 +22,8 @@ def parsed(data: bytes) -> Request:
     return parse(data, [])
 
 
-def body(members: bytes = b"") -> bytes:
-    return b'{"model":"a/b",' + MESSAGES + (b"," + members if members else b"") + b"}"
+def body(fields: bytes = b"") -> bytes:
+    return b'{"model":"a/b",' + MESSAGES + (b"," + fields if fields else b"") + b"}"
 
 
 def test_a_plain_request_is_read() -> None:
@@ -79,10 +79,10 @@ REFUSED: dict[str, tuple[bytes, str, str | None]] = {
     "NaN": (body(b'"temperature":NaN'), "NaN", None),
     "Infinity": (body(b'"temperature":-Infinity'), "-Infinity", None),
     "a number of thousands of digits": (body(b'"seed":' + b"9" * 5000), "thousands of digits", None),
-    "a member twice": (body(b'"model":"c/d"'), "`model` twice", "model"),
-    "a member twice, deep inside": (body(b'"x":[{"y":{"z":1,"z":2}}]'), "`z` twice", "z"),
-    "a member twice under two spellings": (body(b'"x":{"a":1,"\\u0061":2}'), "`a` twice", "a"),
-    "a member twice whose name no encoder takes": (body(b'"x":{"\\ud800":1,"\\ud800":2}'), "twice", "?"),
+    "a field twice": (body(b'"model":"c/d"'), "`model` twice", "model"),
+    "a field twice, deep inside": (body(b'"x":[{"y":{"z":1,"z":2}}]'), "`z` twice", "z"),
+    "a field twice under two spellings": (body(b'"x":{"a":1,"\\u0061":2}'), "`a` twice", "a"),
+    "a field twice whose name no encoder takes": (body(b'"x":{"\\ud800":1,"\\ud800":2}'), "twice", "?"),
     "too deep": (body(DEEP), "nested too deeply", None),
     "far too deep": (body(b'"x":' + b"[" * 200_000), "nested too deeply", None),
     "too deep in objects": (body(b'"x":' + b'{"a":' * 250 + b"1" + b"}" * 250), "nested too deeply", None),
@@ -138,7 +138,7 @@ def test_a_surrogate_pair_is_a_character() -> None:
 
 
 @pytest.mark.parametrize(
-    ("members", "fields", "mended"),
+    ("body_fields", "told", "repaired"),
     [
         (b'"x":"a\\ud83d"', {"x": "a\ufffd"}, ("x.surrogates",)),
         (b'"\\uDC00":1', {"\ufffd": 1}, ("\ufffd.surrogates",)),
@@ -146,11 +146,11 @@ def test_a_surrogate_pair_is_a_character() -> None:
     ],
 )
 def test_half_of_a_surrogate_pair_becomes_a_replacement_character_and_is_named(
-    members: bytes, fields: dict[str, Any], mended: tuple[str, ...]
+    body_fields: bytes, told: dict[str, Any], repaired: tuple[str, ...]
 ) -> None:
-    request = parsed(body(members))
-    assert {name: json.loads(bytes(request.fields[name])) for name in fields} == fields
-    assert request.mended == mended
+    request = parsed(body(body_fields))
+    assert {name: json.loads(bytes(request.fields[name])) for name in told} == told
+    assert request.repaired == repaired
     json.loads(encode_request(request, Provider(id="mock", name="Mock"), "own-id", False).body)
 
 
@@ -173,8 +173,8 @@ def row(**fields: Any) -> Provider:
     return msgspec.convert({**PLAIN, **fields}, Provider)
 
 
-def sent(members: bytes, provider: Provider, ask_usage: bool = True) -> dict[str, msgspec.Raw]:
-    data = encode_request(parsed(body(members)), provider, "own-id", ask_usage).body
+def sent(fields: bytes, provider: Provider, ask_usage: bool = True) -> dict[str, msgspec.Raw]:
+    data = encode_request(parsed(body(fields)), provider, "own-id", ask_usage).body
     return msgspec.json.decode(data, type=dict[str, msgspec.Raw])
 
 
@@ -191,8 +191,8 @@ def test_gateway_fields_are_consumed_and_all_others_sent_on_byte_for_byte() -> N
         "x_deep": b'{ "b" : [1.0, -0, null] , "a":{}}',
         "user": b'"u"',
     }
-    members = b",".join(b'"%b":%b' % (name.encode(), value) for name, value in theirs.items())
-    found = {name: bytes(raw) for name, raw in sent(ours + b"," + members, row()).items()}
+    fields = b",".join(b'"%b":%b' % (name.encode(), value) for name, value in theirs.items())
+    found = {name: bytes(raw) for name, raw in sent(ours + b"," + fields, row()).items()}
     assert found == {
         "model": b'"own-id"',
         "messages": MESSAGES.removeprefix(b'"messages":'),
@@ -240,7 +240,7 @@ def test_a_rows_own_stream_options_go_with_ours_and_the_callers_win() -> None:
 
 
 STRICT = {"type": "object", "strict": 1}  # no flag here
-# Each: the quirks -> the members given -> the members sent, beside model, messages and the streaming ones.
+# Each: the quirks -> the fields given -> the fields sent, beside model, messages and the streaming ones.
 ROOT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({}, {"max_tokens": 5, "max_completion_tokens": 6}, {"max_tokens": 5, "max_completion_tokens": 6}),
     ({"max_tokens": "max_tokens"}, {"max_completion_tokens": 6}, {"max_tokens": 6}),
@@ -278,7 +278,7 @@ ROOT: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"strip_tool": ["strict"]}, {"tools": None}, {}),
 ]
 SCHEMA = {"type": "json_schema", "json_schema": {}}
-# Each: the quirks -> the members given -> whether a stream is asked for.
+# Each: the quirks -> the fields given -> whether a stream is asked for.
 STREAMED: list[tuple[dict[str, str], dict[str, Any], bool]] = [
     ({"tools": ""}, {"tools": [{"type": "function"}]}, False),
     ({"tools": ""}, {"tools": []}, True),
@@ -302,13 +302,13 @@ def test_a_whole_answer_is_asked_for_beside_what_is_not_streamed(
 
 @pytest.mark.parametrize(("quirks", "given", "expected"), ROOT)
 def test_a_quirk_changes_root_members(quirks: dict[str, Any], given: dict[str, Any], expected: dict[str, Any]) -> None:
-    members = json.dumps(given)[1:-1].encode()
-    found = {name: json.loads(bytes(raw)) for name, raw in sent(members, row(quirks={"request": quirks})).items()}
+    fields = json.dumps(given)[1:-1].encode()
+    found = {name: json.loads(bytes(raw)) for name, raw in sent(fields, row(quirks={"request": quirks})).items()}
     own = {"model": "own-id", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
     assert found == {**own, "stream_options": {"include_usage": True}, **expected}
 
 
-# Each: the quirks -> the members given -> the names of those that are sent in no form.
+# Each: the quirks -> the fields given -> the names of those that are sent in no form.
 LEFT_OUT: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
     ({}, {"x_vendor": 1, "stream_options": {"a": 1}, "session_id": "s"}, ()),
     ({"drop": ["top_p", "n"]}, {"top_p": 0.5, "n": 2, "seed": 1}, ("n", "top_p")),

@@ -26,13 +26,13 @@ PIXEL = "data:image/png;base64,AAAA"
 TOOL = {"type": "function", "function": {"name": "now"}}
 
 
-def outgoing(provider_model: str = LLAMA, **members: Any) -> Outgoing:
-    body = {"model": f"replicate/{provider_model}", "messages": [{"role": "user", "content": "Hi"}], **members}
+def outgoing(provider_model: str = LLAMA, **fields: Any) -> Outgoing:
+    body = {"model": f"replicate/{provider_model}", "messages": [{"role": "user", "content": "Hi"}], **fields}
     return encode_request(parse(json.dumps(body).encode(), []), ROW, provider_model, False)
 
 
-def given(provider_model: str = LLAMA, **members: Any) -> Any:
-    body = json.loads(outgoing(provider_model, **members).body)
+def given(provider_model: str = LLAMA, **fields: Any) -> Any:
+    body = json.loads(outgoing(provider_model, **fields).body)
     assert body["stream"] is True
     return body["input"]
 
@@ -227,9 +227,9 @@ def test_inputs_that_only_one_model_has_are_taken_as_they_are() -> None:
 
 
 def test_what_replicate_cannot_take_is_left_out_by_name() -> None:
-    members: dict[str, Any] = {"n": 2, "logprobs": True, "response_format": {"type": "json_object"}, "user": "u"}
-    assert outgoing(**members).dropped == ("logprobs", "n", "response_format", "user")
-    assert given(**members) == {"prompt": "Hi"}
+    fields: dict[str, Any] = {"n": 2, "logprobs": True, "response_format": {"type": "json_object"}, "user": "u"}
+    assert outgoing(**fields).dropped == ("logprobs", "n", "response_format", "user")
+    assert given(**fields) == {"prompt": "Hi"}
 
 
 # ---- where our key may go
@@ -285,9 +285,9 @@ def test_a_row_trusts_its_own_origin_only_as_a_whole() -> None:
 # ---- from being made to being counted
 
 
-def prediction(status: str, stream: str | None = STREAM, **members: Any) -> bytes:
+def prediction(status: str, stream: str | None = STREAM, **fields: Any) -> bytes:
     urls = {"get": f"https://api.replicate.com/v1/predictions/{ID}", **({"stream": stream} if stream else {})}
-    return json.dumps({"id": ID, "status": status, "urls": urls, "output": None, **members}).encode()
+    return json.dumps({"id": ID, "status": status, "urls": urls, "output": None, **fields}).encode()
 
 
 def output(text: str, id: str = "1690212292:0") -> bytes:

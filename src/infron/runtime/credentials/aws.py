@@ -163,7 +163,7 @@ def botocore_chain() -> Callable[[], tuple[Credentials, str] | None]:
             now = kept.get_frozen_credentials()  # renews them where they are about to expire
             region = session.get_config_variable("region") or ""
         except (exceptions.BotoCoreError, exceptions.ClientError, OSError, RuntimeError, ValueError) as error:
-            kept = None  # what was wrong may be mended until the next look
+            kept = None  # what was wrong may be repaired until the next look
             # Its text may name files and profiles of this machine: for the log, not for callers.
             logger.warning("AWS credentials: %s", error)
             raise ProviderMisconfigured(

@@ -83,7 +83,7 @@ class Delivery:
 
     def _accumulate(self, accumulator: Accumulator, event: AnyClientEvent) -> bool:
         if isinstance(event, Verbatim):
-            self.size += len(event.rest) + sum(len(bytes(raw)) for raw in event.members.values())
+            self.size += len(event.rest) + sum(len(bytes(raw)) for raw in event.fields.values())
         else:
             self.size += 100 + len(event.text)
         if self.size > MAX_ACCUMULATED_BYTES:

@@ -87,7 +87,7 @@ def put(
     outgoing = handle.wire.encode_request(asked, provider, provider_model, asks_usage)
     if not question.streams and handle.wire.whole_request is not None:
         outgoing = handle.wire.whole_request(outgoing, provider, provider_model)
-    if not (outgoing.dropped or own or asked.mended):
+    if not (outgoing.dropped or own or asked.repaired):
         return outgoing
     names = (*outgoing.dropped, *own)
     parameters = [name for name in names if "." not in name]  # others are parts of what is said
@@ -95,7 +95,7 @@ def put(
         shown = ", ".join(f"`{name}`" for name in parameters)
         what = f"{provider.name} cannot take {shown} for this model, and `provider.require_parameters` is set."
         raise Unsupported(what, param=parameters[0], provider=provider.id)
-    return replace(outgoing, dropped=(*names, *asked.mended))
+    return replace(outgoing, dropped=(*names, *asked.repaired))
 
 
 def _says_more(asked: Request) -> bool:

@@ -42,7 +42,7 @@ class AttemptReceipt(Struct, frozen=True, kw_only=True):
 class Receipt(Struct, frozen=True, kw_only=True):
     """What the caller of an exchange may know of it. Money in USD, durations in milliseconds.
 
-    `outcome` is None while it runs. Members that are always None have a name in the public API and no value here.
+    `outcome` is None while it runs. Fields that are always None have a name in the public API and no value here.
     """
 
     id: str

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infron.errors import ConfigError
 from infron.runtime.ledger import schema
-from infron.runtime.ledger.store import Change, Row, StoreBusy, StoreError, UnusableRow, Value, mended
+from infron.runtime.ledger.store import Change, Row, StoreBusy, StoreError, UnusableRow, Value, repaired
 
 BUSY_SECONDS = 1.5  # how long one statement waits for another process's lock; three such waits stay below 5 s
 WORDS = {
@@ -142,14 +142,14 @@ class SQLiteRows:
             try:
                 counts.append(execute(statement, values).rowcount)
             except _UNUSABLE:
-                counts.append(self._change_mended(statement, values))
+                counts.append(self._change_repaired(statement, values))
             except sqlite3.Error as error:
                 raise _explained(error, self._path) from error
         return counts
 
-    def _change_mended(self, statement: str, values: Sequence[Value]) -> int | UnusableRow:
+    def _change_repaired(self, statement: str, values: Sequence[Value]) -> int | UnusableRow:
         try:
-            return self._cursor.execute(statement, tuple(map(mended, values))).rowcount
+            return self._cursor.execute(statement, tuple(map(repaired, values))).rowcount
         except _UNUSABLE as error:
             return UnusableRow(str(error))
         except sqlite3.Error as error:

@@ -74,7 +74,7 @@ class Store(Protocol):
     def close(self) -> None: ...
 
 
-def mended(value: Value) -> Value:
+def repaired(value: Value) -> Value:
     """The nearest value that every store takes: valid Unicode, a number, and a whole number of 64 bits."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()

@@ -100,7 +100,7 @@ def _filled(block: dict[str, Any], said: str) -> dict[str, Any]:
         case "text" | "thinking" as name:
             return {**block, name: said}
         case "tool_use":
-            # Arguments that were cut off are none: this member has to be an object.
+            # Arguments that were cut off are none: this field has to be an object.
             arguments = lenient_json.object_in(said)
             return block if arguments is None else {**block, "input": arguments}
     return block
@@ -110,15 +110,15 @@ def _filled(block: dict[str, Any], said: str) -> dict[str, Any]:
 
 
 class _Frames:
-    """The message that a host's own frames make. What a delta says goes on with the member of its name."""
+    """The message that a host's own frames make. What a delta says goes on with the field of its name."""
 
     def __init__(self) -> None:
         self.message: dict[str, Any] | None = None
         self._blocks: dict[int, dict[str, Any]] = {}
-        self._pieces: dict[int, dict[str, list[str]]] = {}  # of each block, by member
+        self._pieces: dict[int, dict[str, list[str]]] = {}  # of each block, by field
 
     def add(self, frame: Verbatim) -> None:
-        data = _decode(frame.rest or _encode(frame.members))
+        data = _decode(frame.rest or _encode(frame.fields))
         if self.message is None:
             self.message = head_of("", "", {})
         index, delta = count_in(data, "index"), dict_in(data, "delta")

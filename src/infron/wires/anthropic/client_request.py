@@ -114,7 +114,7 @@ def _user(metadata: Raw) -> str | None:
 
 
 def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
-    """The conversation in the root members of a Messages request. Raises InvalidRequest that names the place."""
+    """The conversation in the root fields of a Messages request. Raises InvalidRequest that names the place."""
     values = {name: decoded(raw, name) for name, raw in fields.items() if name not in _APART and raw != _NULL}
     asked: dict[str, tuple[str, ...]] = {name: (name,) for name in values if name not in _UNASKED}
     tools = tuple(_tools(values.pop("tools", None)))
@@ -160,7 +160,7 @@ def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
 _CHOICES = {"": None, "any": "required", "auto": "auto", "none": "none", "tool": "tool"}
 
 
-# Members that mean nothing at any other provider.
+# Fields that mean nothing at any other provider.
 _OWN = frozenset(
     (
         VERSION,
@@ -201,7 +201,7 @@ def _reasoning(values: Values, output: Values) -> Reasoning | None:
         del values["thinking"]
         return Reasoning(effort="none")
     known = thinking.keys() <= {"type", "budget_tokens", "display"} and kind in ("", "adaptive", "enabled")
-    if not known:  # `between_tools`, or a member that only this wire has
+    if not known:  # `between_tools`, or a field that only this wire has
         return None
     values.pop("thinking", None)
     wanted: Effort | None = output.pop("effort", None)
@@ -326,8 +326,8 @@ def _media(block: Values, place: str, names: dict[str, str], lost: set[str]) -> 
         return Media(kind="document", mime="text/plain", text=text, name=name, cache=cache)
     if type not in _SOURCES:
         raise wrong(f"{place_of_source}.type", "one of " + ", ".join((*_SOURCES, "content")))
-    member, target = _SOURCES[type]
-    value = string_of(source, member, place_of_source, required=True)
+    field, target = _SOURCES[type]
+    value = string_of(source, field, place_of_source, required=True)
     mime = string_of(source, "media_type", place_of_source)
     return Media(kind=kind, mime=mime, name=name, cache=cache, **{target: value})
 
@@ -347,7 +347,7 @@ def _thought(block: Values, place: str, names: dict[str, str], lost: set[str]) -
 
 
 def _call(block: Values, place: str, names: dict[str, str], lost: set[str]) -> ToolCall:
-    id, name = (string_of(block, member, place, required=True) for member in ("id", "name"))
+    id, name = (string_of(block, field, place, required=True) for field in ("id", "name"))
     names[id] = name
     arguments = _encode(object_of(block.get("input"), f"{place}.input")).decode()
     return ToolCall(id=id, name=name, arguments=arguments, cache=cache_of(block, place))

@@ -35,14 +35,14 @@ _UNCOUNTED = frozenset(
 _JSON = ("accept", "application/json")
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def count_request(request: Request, provider: Provider, provider_model: str) -> Outgoing:
     """The question to a host, below the path where it takes messages. Raises as `encode_request` does."""
     outgoing = encode_request(request, provider, provider_model, False)
-    members: dict[str, Any] = {name: raw for name, raw in _members(outgoing.body).items() if name not in _UNCOUNTED}
-    body = written(members, len(outgoing.body))
+    fields: dict[str, Any] = {name: raw for name, raw in _fields(outgoing.body).items() if name not in _UNCOUNTED}
+    body = written(fields, len(outgoing.body))
     url = f"{provider.chat_path.partition('?')[0]}/count_tokens"
     return replace(outgoing, body=body, url=url, headers=(*outgoing.headers, _JSON))
 

@@ -84,7 +84,7 @@ class Frame(Struct, gc=False):
 
 
 class _Open(Struct):
-    """A block that has begun. `place`: among the thoughts, or among the tool calls. `input`: what it began with."""
+    """A block that has begun. `place`: among the blocks of thinking, or of tool calls. `input`: what it began with."""
 
     kind: str
     place: int = 0
@@ -105,7 +105,7 @@ class NeutralDecoder(SseDecoder):
         super().__init__(provider, max_frame_bytes, key)
         self._begun = False
         self._blocks: dict[int, _Open] = {}
-        self._thoughts = self._calls = 0  # so many have begun
+        self._thinking = self._calls = 0  # so many have begun
         self._usage: dict[str, Any] = {}
         self._stop: str | None = None
 
@@ -136,10 +136,10 @@ class NeutralDecoder(SseDecoder):
         try:
             facts = frame_of(payload)
         except lenient_json.BROKEN:
-            mended = self._mended(payload, events)
-            if mended is None:
+            repaired = self._repaired(payload, events)
+            if repaired is None:
                 return
-            facts, payload = mended
+            facts, payload = repaired
         kind = facts.type
         if kind.__class__ is not str or not kind:
             kind = "error" if (frame.stray or not frame.event) and b'"error"' in payload else frame.event
@@ -172,7 +172,7 @@ class NeutralDecoder(SseDecoder):
             case _:  # ping, and what is yet to come
                 pass
 
-    def _mended(self, payload: bytes, events: list[Event]) -> tuple[Frame, bytes] | None:
+    def _repaired(self, payload: bytes, events: list[Event]) -> tuple[Frame, bytes] | None:
         """A frame that a strict decoder refuses, and its JSON; None where there is nothing more to do with it."""
         if payload.startswith(DONE):  # some hosts of this wire end with the chat wire's mark
             self._over = True
@@ -251,14 +251,14 @@ class NeutralDecoder(SseDecoder):
                     _cite(citation, events)
                 return
             case "thinking":
-                opened = _Open("thinking", self._thoughts)
-                self._thoughts += 1
+                opened = _Open("thinking", self._thinking)
+                self._thinking += 1
                 for name in ("thinking", "signature"):
                     _think(string_in(block, name), name, opened.place, events)
             case "redacted_thinking":
                 if data := string_in(block, "data"):
-                    events.append(ThinkingDelta(data=data, format=CLAUDE, index=self._thoughts))
-                    self._thoughts += 1
+                    events.append(ThinkingDelta(data=data, format=CLAUDE, index=self._thinking))
+                    self._thinking += 1
                 return
             case "tool_use" if block.get("name") == ANSWER_TOOL:
                 opened = _Open("answer", 0, dict_in(block, "input"))

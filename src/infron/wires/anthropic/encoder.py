@@ -34,7 +34,7 @@ from infron.wires.errors import message_in_stream
 KEEP_ALIVE = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
 _TEXT = (
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"text_delta","text":'
@@ -99,11 +99,11 @@ class Encoder:
 
     def _hand_on(self, event: Verbatim) -> bytes:
         """A frame as it came, but for what is ours in the first one."""
-        kind = bytes(event.members["type"])[1:-1]
+        kind = bytes(event.fields["type"])[1:-1]
         if not event.rest:
-            message = {**_members(event.members["message"]), "id": self._id, "model": self._model}
+            message = {**_fields(event.fields["message"]), "id": self._id, "model": self._model}
             self._handed_on = True
-            return b"event: %b\ndata: %b\n\n" % (kind, sse.unbroken(_encode({**event.members, "message": message})))
+            return b"event: %b\ndata: %b\n\n" % (kind, sse.unbroken(_encode({**event.fields, "message": message})))
         if not self._handed_on:  # its host forgot to say that it begins
             self._handed_on = True
             return self._start() + self._hand_on(event)
@@ -191,7 +191,7 @@ class Encoder:
         """Whether the block that is open is left so beside another: a call that is not whole, for some hosts tell the
         pieces of several calls in turns.
         """
-        if self._kind != "tool_use" or lenient_json.members_in("".join(self._argued)) is not None:
+        if self._kind != "tool_use" or lenient_json.fields_in("".join(self._argued)) is not None:
             return False
         self._left.append(self._index)
         return True

@@ -55,14 +55,14 @@ def _ends_turn(messages: tuple[Message, ...], index: int) -> bool:
 
 def _turns(segment: list[Message], messages: tuple[Message, ...]) -> list[Block]:
     turns = []
-    for who, parts in turns_of(_thoughts_first(segment)):
+    for who, parts in turns_of(_thinking_first(segment)):
         if blocks := _content(parts, who, messages):
             turns.append({"role": who, "content": blocks})
     return turns
 
 
-def _thoughts_first(segment: list[Message]) -> Iterator[Message]:
-    """Within a message the order of thoughts is the model's own and must stay; but a turn with thoughts has to begin
+def _thinking_first(segment: list[Message]) -> Iterator[Message]:
+    """Within a message the order of thinking is the model's own and must stay; but a turn with thinking has to begin
     with one, so that one of several messages begins with those of a later one.
     """
     for assistant, group in groupby(segment, key=lambda message: message.role == "assistant"):
@@ -85,8 +85,8 @@ def _data_of(thought: Thinking) -> str:
     return text_in(thought.data) or "" if thought.format == CONVERSE else thought.data
 
 
-def calls_without_thoughts(messages: Iterable[Message]) -> bool:
-    """Whether the model is to go on after calls of its own before which no thoughts stand."""
+def calls_without_thinking(messages: Iterable[Message]) -> bool:
+    """Whether the model is to go on after calls of its own before which no thinking stands."""
     turns = turns_of(messages)
     last = next((parts for who, parts in reversed(turns) if who == "assistant"), ())
     called = any(isinstance(part, ToolCall) for part in last)

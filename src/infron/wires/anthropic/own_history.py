@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 
 from infron.conversation import CLAUDE
 from infron.wires.anthropic.words import unmarked
-from infron.wires.json_guard import items_of, members_of
+from infron.wires.json_guard import fields_of, items_of
 from infron.wires.media import mime_of_data
 from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged, first_role
 from infron.wires.session import CUT_OFF, GO_ON, CallIds, Ids
@@ -53,7 +53,7 @@ class Block:
 
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
-        self._members: dict[str, Any] | None = None
+        self._fields: dict[str, Any] | None = None
         try:
             self.kind = _kind(raw)
         except msgspec.ValidationError:
@@ -61,30 +61,30 @@ class Block:
 
     @property
     def changed(self) -> bool:
-        return self._members is not None
+        return self._fields is not None
 
     @property
     def marked(self) -> bool:
         return self.kind.cache_control != _NULL
 
     def put(self, name: str, value: Any) -> None:
-        if self._members is None:
-            self._members = dict(members_of(self.raw))
+        if self._fields is None:
+            self._fields = dict(fields_of(self.raw))
         if value is None:
-            self._members.pop(name, None)
+            self._fields.pop(name, None)
         else:
-            self._members[name] = value
+            self._fields[name] = value
 
     def mark(self, cache: Raw) -> None:
         self.put("cache_control", None if cache == _NULL else cache)
         self.kind.cache_control = cache
 
     def written(self) -> Any:
-        return self.raw if self._members is None else self._members
+        return self.raw if self._fields is None else self._fields
 
 
-def block(**members: Any) -> Block:
-    return Block(Raw(_encode(members)))
+def block(**fields: Any) -> Block:
+    return Block(Raw(_encode(fields)))
 
 
 class Message:
@@ -110,13 +110,13 @@ class Message:
             return {"role": self.role, "content": [block.written() for block in self.blocks]}
         if self.text is not None or (self.blocks == self._given and not any(block.changed for block in self.blocks)):
             return self._raw
-        return {**members_of(self._raw), "content": [block.written() for block in self.blocks]}
+        return {**fields_of(self._raw), "content": [block.written() for block in self.blocks]}
 
 
 def read(raw: Raw) -> Message:
-    members = members_of(raw)
-    content = members.get("content", _NULL)
-    role = str(_decode(members.get("role", _NULL)))
+    fields = fields_of(raw)
+    content = fields.get("content", _NULL)
+    role = str(_decode(fields.get("role", _NULL)))
     if bytes(memoryview(content)[:1]) != b"[":
         return Message(role, [], raw, content)
     return Message(role, [Block(item) for item in items_of(content)], raw)
@@ -149,7 +149,7 @@ def fitted(given: Raw, ids: Ids, renamed: Mapping[str, str], prefill: bool, lost
 
 
 def _is_own(block: Block, lost: set[str]) -> bool:
-    """Thoughts of other models, and what stands for them, mean nothing here."""
+    """Thinking of other models, and what stands for it, means nothing here."""
     kind = block.kind
     if kind.type not in ("thinking", "redacted_thinking"):
         return True
@@ -200,7 +200,7 @@ def _is_blank_text(block: Block) -> bool:
 
 def _fit_source(block: Block) -> None:
     try:
-        source = members_of(block.kind.source)
+        source = fields_of(block.kind.source)
         data = source.get("data", _NULL)
         said = _decode(source.get("media_type", _NULL))
     except msgspec.ValidationError:

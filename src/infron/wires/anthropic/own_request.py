@@ -18,7 +18,7 @@ from infron.wires.anthropic.client_request import VERSION
 from infron.wires.anthropic.models import Generation, generation_of
 from infron.wires.anthropic.own_history import Block, marked_in, move_marks, names_in
 from infron.wires.anthropic.own_history import fitted as fitted_messages
-from infron.wires.json_guard import items_of, members_of
+from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
 from infron.wires.schemas import NO_ARGUMENTS, NOT_AT_THE_ROOT, StrictBudget, rooted
 from infron.wires.session import Rules, renamings
@@ -154,7 +154,7 @@ _OBJECT = Raw(b'"object"')
 
 def _root_of(schema: Raw) -> dict[str, Raw] | None:
     try:
-        return None if schema == _NULL else members_of(schema)
+        return None if schema == _NULL else fields_of(schema)
     except msgspec.ValidationError:
         return None
 

@@ -18,7 +18,7 @@ from infron.errors import Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.anthropic import own_request
 from infron.wires.anthropic.client_request import NAME
-from infron.wires.anthropic.messages import Block, calls_without_thoughts, messages_of, replayable
+from infron.wires.anthropic.messages import Block, calls_without_thinking, messages_of, replayable
 from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
 from infron.wires.anthropic.own_request import MOST_MARKS, beta_names
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
@@ -27,7 +27,7 @@ from infron.wires.request_fields import cache_control, object_of, unsupported, w
 from infron.wires.schemas import StrictBudget, for_claude, rooted
 from infron.wires.session import Ids, Names, Rules, fit
 
-# Root members of a client of another API that go on as they are.
+# Root fields of a client of another API that go on as they are.
 OWN = ("cache_control", "container", "context_management", "mcp_servers")
 TAKES = frozenset(
     (
@@ -65,9 +65,9 @@ RULES = Rules(
     names=Names("A-Za-z0-9_-", 128),
     ids=Ids(r"[A-Za-z0-9_-]+"),
     results=frozenset(("image", "document")),
-    thoughts=replayable,
+    thinking=replayable,
     blank=False,
-    thoughts_last=False,
+    thinking_last=False,
     opens="user",
 )
 
@@ -78,7 +78,7 @@ def rules_of(asked: Conversation, takes: Generation) -> Rules:
 
 
 class Encoded(NamedTuple):
-    """`betas`: names for the header `anthropic-beta`. `refused`: root members that this model does not take."""
+    """`betas`: names for the header `anthropic-beta`. `refused`: root fields that this model does not take."""
 
     body: Block
     betas: list[str]
@@ -123,8 +123,8 @@ def encode(conversation: Conversation, model: str) -> Encoded:
         system.append({"type": "text", "text": JSON_ONLY})
     if (forced or by_tool) and takes.forced == "unthinking":
         refused |= {"reasoning", "thinking"} if _thinks(conversation) else set()
-    elif takes.thinking == "budget" and _thinks(conversation) and calls_without_thoughts(conversation.messages):
-        refused |= {"reasoning", "thinking"}  # with a budget it does not go on after calls without thoughts
+    elif takes.thinking == "budget" and _thinks(conversation) and calls_without_thinking(conversation.messages):
+        refused |= {"reasoning", "thinking"}  # with a budget it does not go on after calls without thinking
     else:
         _think(body, conversation, takes, refused)
     _sample(body, conversation, takes, refused)

@@ -1,6 +1,6 @@
 """An answer of a host of the Messages API to a client that speaks it too: its frames go on as they came.
 
-It never knows the client, nor what a token costs. What client libraries would break on is put right: members of a frame
+It never knows the client, nor what a token costs. What client libraries would break on is put right: fields of a frame
 that they read without looking, and the frames of an answer that came in one piece.
 """
 
@@ -21,7 +21,7 @@ from infron.wires.lenient_json import dict_in, dicts_in, string_in
 from infron.wires.usage import count_in
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 # What is handed on; `ping`, `error` and the end are ours to say. A kind that is yet to come goes on too.
 _NOT_HANDED_ON = frozenset(("", "ping", "error", "message_stop"))
@@ -33,7 +33,7 @@ _DELTA = _MEMBERS["content_block_delta"]
 _START = Raw(b'"message_start"')
 _NULL = Raw(b"null")
 _COUNTS = ("input_tokens", "output_tokens")
-# Members of a block that libraries add to without looking whether they are there.
+# Fields of a block that libraries add to without looking whether they are there.
 _BEGINNINGS: dict[str, dict[str, Any]] = {
     "text": {"text": ""},
     "thinking": {"thinking": "", "signature": ""},
@@ -80,21 +80,21 @@ class VerbatimDecoder(NeutralDecoder):
             return Verbatim(_DELTA, content, text, one_line(payload))
         payload = one_line(payload)  # and UTF-8
         if kind == "message_start" and isinstance(facts.message, dict):
-            members = _members(payload)
-            return Verbatim({**members, "type": _START, "message": _message(members["message"])}, content, text)
+            fields = _fields(payload)
+            return Verbatim({**fields, "type": _START, "message": _message(fields["message"])}, content, text)
         if kind == "content_block_start" and isinstance(facts.content_block, dict):
             block = facts.content_block
             content = (
                 content or str(block.get("type")) not in _BEGINNINGS
             )  # the provider's own tools have begun to work
-            if mended := _block(block, told):
-                payload = _encode({**_members(payload), "content_block": mended})
+            if repaired := _block(block, told):
+                payload = _encode({**_fields(payload), "content_block": repaired})
         elif kind == "message_delta":
             payload = self._last(facts, payload)
-        members = _MEMBERS.get(kind) or {"type": Raw(_encode(kind))}
+        fields = _MEMBERS.get(kind) or {"type": Raw(_encode(kind))}
         if facts.type != kind:
-            payload = _encode({**members, **_members(payload), **members})
-        return Verbatim(members, content, text, one_line(payload))
+            payload = _encode({**fields, **_fields(payload), **fields})
+        return Verbatim(fields, content, text, one_line(payload))
 
     def _placed(self, kind: str, facts: Frame, payload: bytes) -> bytes:
         """The frame with the place of its block for an index, counted from 0: libraries keep blocks in a list."""
@@ -108,7 +108,7 @@ class VerbatimDecoder(NeutralDecoder):
         if facts.index.__class__ is int and facts.index == place:
             return payload
         self._moved = True
-        return _encode({**_members(payload), "index": place})
+        return _encode({**_fields(payload), "index": place})
 
     def _last(self, facts: Frame, payload: bytes) -> bytes:
         """The frame that tells the reason of the end and the counts, as libraries need it."""
@@ -127,7 +127,7 @@ _EMPTY = {"type": Raw(b'"message"'), "role": Raw(b'"assistant"'), "content": Raw
 
 def _message(raw: Raw) -> Raw:
     """The message that begins, with what libraries read of it without looking."""
-    message = _members(raw)
+    message = _fields(raw)
     usage = dict_in(lenient_json.value_of(bytes(raw)) or {}, "usage")
     lacks = {name: value for name, value in _EMPTY.items() if bytes(message.get(name, _NULL))[:1] != bytes(value)[:1]}
     if not all(isinstance(usage.get(name), int) for name in _COUNTS):

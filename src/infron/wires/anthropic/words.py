@@ -38,9 +38,9 @@ def stop_reason(reason: str, native: str) -> str:
     return native if REASONS.get(native) == reason else _STOPS.get(reason, "end_turn")
 
 
-# ---- thoughts of other models
+# ---- thinking of other models
 
-# The API has no place for whose thoughts they are: a signature, or encrypted data, of another model begins with that.
+# The API has no place for whose thinking it is: a signature, or encrypted data, of another model begins with that.
 # Claude's own are base64, which has no colon.
 _FOREIGN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*-v\d+(?::call)?):(.*)", re.DOTALL)
 
@@ -94,14 +94,14 @@ def counts_of(usage: Mapping[str, Any]) -> Usage:
     read, written = _sum(billed, "cache_read_input_tokens"), _sum(billed, "cache_creation_input_tokens")
     completion = _sum(billed, "output_tokens")
     hour = _sum((dict_in(step, "cache_creation") for step in billed), "ephemeral_1h_input_tokens")
-    thoughts = count_in(dict_in(usage, "output_tokens_details"), "thinking_tokens")
+    thinking = count_in(dict_in(usage, "output_tokens_details"), "thinking_tokens")
     return usage_of(
         _sum(billed, "input_tokens") + read + written,
         completion,
         cached=read,
         written=written,
         written_1h=hour,
-        reasoning=thoughts,
+        reasoning=thinking,
         searches=count_in(dict_in(usage, "server_tool_use"), "web_search_requests"),
     )
 

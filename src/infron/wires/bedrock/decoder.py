@@ -68,14 +68,14 @@ def parse_error(
     value = lenient_json.value_of(body)
     if isinstance(value, list) and value:
         value = value[0]
-    members: dict[str, Any] = value if isinstance(value, dict) else {}
+    fields: dict[str, Any] = value if isinstance(value, dict) else {}
     given = dict(headers).get(b"x-amzn-errortype", b"").decode("latin-1")
-    typed = given or string_in(members, "__type") or string_in(dict_in(members, "Output"), "__type")
+    typed = given or string_in(fields, "__type") or string_in(dict_in(fields, "Output"), "__type")
     name = openai_errors.without_key(typed.partition(":")[0].rpartition("#")[2], key)[:100]
-    if not members.get("message"):
-        if isinstance(text := members.get("Message"), str):
+    if not fields.get("message"):
+        if isinstance(text := fields.get("Message"), str):
             body = msgspec.json.encode({"message": text})
-        elif name and "error" not in members:
+        elif name and "error" not in fields:
             body = msgspec.json.encode({"message": f"{provider.name} answered with {name} and no message."})
     status = _STATUS.get(name.lower(), status)
     error = openai_errors.parse_error(status, headers, body, provider, key, now)
@@ -160,7 +160,7 @@ def _kind(head: bytes) -> tuple[str, str, str]:
 
 
 _CACHED_HEAD_BYTES = 256
-MOST_BLOCKS = 1000  # tool calls, and thoughts, of one answer
+MOST_BLOCKS = 1000  # tool calls, and thinking, of one answer
 
 
 class Decoder(AnswerDecoder):
@@ -183,7 +183,7 @@ class Decoder(AnswerDecoder):
         self._calls: dict[int, int] = {}  # index of a content block -> which tool call it is
         self._argued: set[int] = set()  # tool calls that have got a piece of their arguments
         self._answering: set[int] = set()  # content blocks that are the answer itself, in the tool made for it
-        self._thoughts: dict[int, int] = {}  # index of a content block -> which block of thoughts it is
+        self._thinking: dict[int, int] = {}  # index of a content block -> which block of thinking it is
         self._measured = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -306,9 +306,9 @@ class Decoder(AnswerDecoder):
                 events.append(ToolCallDelta(call, piece))
         elif delta.reasoningContent is not None:
             thought = delta.reasoningContent
-            block = self._thoughts.get(index)
+            block = self._thinking.get(index)
             if block is None:
-                block = self._thoughts[index] = len(self._thoughts)
+                block = self._thinking[index] = len(self._thinking)
                 if block >= MOST_BLOCKS:
                     self._fail(self._broken(f"told more than {MOST_BLOCKS} blocks of reasoning"), events)
                     return
@@ -374,7 +374,7 @@ _PLACES = {
 
 
 def _annotation(citation: dict[str, Any]) -> dict[str, Any]:
-    """A citation as a member of the chat wire's `annotations`: of a page, or of a document that the request held."""
+    """A citation as a field of the chat wire's `annotations`: of a page, or of a document that the request held."""
     kind, place = next(iter(dict_in(citation, "location").items()), ("", None))
     place = place if isinstance(place, dict) else {}
     title = citation.get("title") or citation.get("source") or ""

@@ -20,7 +20,7 @@ from infron.wires.cohere.embeddings import MOST, rest_of, vectors_of
 from infron.wires.cohere.embeddings import OWN as OF_COHERE
 from infron.wires.embedding import Asked, VectorDecoder, asked_of, batches, outgoing
 from infron.wires.lenient_json import value_of
-from infron.wires.unstreamed import MEDIA_TYPE, items_in, members_in
+from infron.wires.unstreamed import MEDIA_TYPE, fields_in, items_in
 from infron.wires.usage import tokens
 
 DEFAULTS: dict[str, Any] = {"chat_path": "/model/{model}/invoke", "usage": "always", "completes": False}
@@ -83,17 +83,17 @@ class Decoder(VectorDecoder):
     _parse_error = staticmethod(parse_error)
 
     def _read(self, body: bytes, events: list[Event]) -> None:
-        of_titan = "embedding" in (members_in(body) or {})
-        members = self._members(body, "embedding" if of_titan else "embeddings", events)
-        if members is None:
+        of_titan = "embedding" in (fields_in(body) or {})
+        fields = self._fields(body, "embedding" if of_titan else "embeddings", events)
+        if fields is None:
             return
-        counted = tokens(value_of(bytes(members.get("inputTextTokenCount", b"null"))))
+        counted = tokens(value_of(bytes(fields.get("inputTextTokenCount", b"null"))))
         if counted is None:
             told = next((value for name, value in self.headers if name == COUNT), b"")
             counted = int(told) if told.isdigit() and len(told) < 13 else None
         if of_titan:
-            vectors = [members["embedding"]]
+            vectors = [fields["embedding"]]
         else:
-            vectors = [item.embedding for item in items_in(members["embeddings"], _typed)]
-            vectors = vectors or vectors_of(members["embeddings"])
+            vectors = [item.embedding for item in items_in(fields["embeddings"], _typed)]
+            vectors = vectors or vectors_of(fields["embeddings"])
         self._tell(vectors, counted, events)

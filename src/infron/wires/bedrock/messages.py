@@ -69,7 +69,7 @@ def cache_point(cache: Cache, traits: Traits) -> Block:
 
 
 def replayable(thought: Thinking) -> bool:
-    """Whether thoughts can be given back: only what proves itself to the model that thought it."""
+    """Whether thinking can be given back: only what proves itself to the model that thought it."""
     return thought.format in ("", CLAUDE, CONVERSE) and bool(thought.data or (thought.signature and thought.text))
 
 

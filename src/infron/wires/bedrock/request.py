@@ -15,7 +15,7 @@ from infron.catalog.definitions import Provider
 from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
-from infron.wires.anthropic.messages import calls_without_thoughts
+from infron.wires.anthropic.messages import calls_without_thinking
 from infron.wires.anthropic.models import budget_of, effort_of
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
@@ -24,7 +24,7 @@ from infron.wires.json_steps import written
 from infron.wires.schemas import StrictBudget, for_claude, rooted
 from infron.wires.session import Ids, Names, Rules, fit
 
-# Members of Converse's own request that the caller may send by their own names.
+# Fields of Converse's own request that the caller may send by their own names.
 _NATIVE = (
     "additionalModelResponseFieldPaths",
     "guardrailConfig",
@@ -72,16 +72,16 @@ _RULES = Rules(
     names=Names("A-Za-z0-9_-", 64),
     ids=Ids(r"[A-Za-z0-9_.:-]{1,64}"),
     results=frozenset(("image", "document", "video")),
-    thoughts=replayable,
+    thinking=replayable,
     blank=False,
-    thoughts_last=False,
+    thinking_last=False,
     opens="user",
 )
 _MISTRAL_RULES = replace(_RULES, ids=Ids(r"[A-Za-z0-9]{9}", 9))
 
 
 def rules_of(provider_model: str, thinks: bool = False) -> Rules:
-    """`thinks`: thoughts are asked for; Claude never goes on from the beginning of an answer then."""
+    """`thinks`: thinking is asked for; Claude never goes on from the beginning of an answer then."""
     traits = traits_of(provider_model)
     if traits.family == "mistral":
         return _MISTRAL_RULES
@@ -166,7 +166,7 @@ class _Encoding:
         return self.traits.family == "claude" and self.traits.claude.forced == "unthinking"
 
     def _reasoning(self) -> bool:
-        """Ask for thoughts in the words of the model's family. Whether Claude thinks, as far as it is asked to."""
+        """Ask for thinking in the words of the model's family. Whether Claude thinks, as far as it is asked to."""
         asked, traits = self.asked.reasoning, self.traits
         if asked is None:
             return False
@@ -198,8 +198,8 @@ class _Encoding:
                 self.extra["thinking"] = {"type": takes.off}
             return False
         by_budget = takes.thinking == "budget" or (takes.thinking == "both" and asked.max_tokens is not None)
-        # With a budget it does not go on after calls of its own before which no thoughts stand either.
-        lost = by_budget and calls_without_thoughts(self.asked.messages)
+        # With a budget it does not go on after calls of its own before which no thinking stands either.
+        lost = by_budget and calls_without_thinking(self.asked.messages)
         if takes.thinking == "none" or (self.forced and self._unthinking) or lost:
             self.dropped.add("reasoning")
             return False
@@ -210,7 +210,7 @@ class _Encoding:
             if whole != limit:
                 self.config["maxTokens"] = whole
             return True
-        # Before 4.7 thoughts are shown unless they are asked not to be, from then on only where they are asked for.
+        # Before 4.7 thinking is shown unless it is asked not to be, from then on only where it is asked for.
         shown = "omitted" if asked.exclude else "summarized" if takes.thinking == "adaptive" else ""
         self.extra["thinking"] = {"type": "adaptive", **({"display": shown} if shown else {})}
         if asked.effort is not None:
@@ -312,6 +312,6 @@ _LEVELS: dict[str | None, str] = {
 
 
 def _thinks(asked: Conversation) -> bool:
-    """Whether thoughts are asked for."""
+    """Whether thinking is asked for."""
     reasoning = asked.reasoning
     return reasoning is not None and reasoning.effort != "none" and reasoning.max_tokens != 0

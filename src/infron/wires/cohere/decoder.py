@@ -130,7 +130,7 @@ _KNOWN = frozenset(
     )
 )
 _COMPLAINS = (b'"message"', b'"error"', b'"detail"')
-_PLAN = -1  # the place of a plan among the blocks of thoughts; those of the content have indexes of their own
+_PLAN = -1  # the place of a plan among the blocks of thinking; those of the content have indexes of their own
 
 
 class Decoder(SseDecoder):
@@ -144,7 +144,7 @@ class Decoder(SseDecoder):
         super().__init__(provider, max_frame_bytes, key)
         self._started = False
         self._thought: int | None = None  # which block of content the last thought was in
-        self._thoughts = -1  # blocks of thoughts before that one
+        self._thinking = -1  # blocks of thinking before that one
         self._calls = 0
         self._open = False  # the last call has not ended yet
         self._held: str | None = None  # its arguments, while they may yet turn out to be none
@@ -253,8 +253,8 @@ class Decoder(SseDecoder):
     def _think(self, index: int, text: str, events: list[Event]) -> None:
         if index != self._thought:
             self._thought = index
-            self._thoughts += 1
-        events.append(ThinkingDelta(text, index=self._thoughts))
+            self._thinking += 1
+        events.append(ThinkingDelta(text, index=self._thinking))
 
     def _call_started(self, call: _Call | None, events: list[Event]) -> None:
         if call is None:

@@ -16,7 +16,7 @@ from infron.request import Outgoing, Request
 from infron.wires.cohere.decoder import parse_error
 from infron.wires.embedding import Asked, VectorDecoder, asked_of, batches, outgoing
 from infron.wires.lenient_json import dict_in, value_of
-from infron.wires.unstreamed import MEDIA_TYPE, items_in, members_in
+from infron.wires.unstreamed import MEDIA_TYPE, fields_in, items_in
 from infron.wires.usage import tokens
 
 DEFAULTS: dict[str, Any] = {"chat_path": "/v2/embed", "usage": "always", "completes": False}
@@ -50,17 +50,17 @@ class Decoder(VectorDecoder):
     _parse_error = staticmethod(parse_error)
 
     def _read(self, body: bytes, events: list[Event]) -> None:
-        members = self._members(body, "embeddings", events)
-        if members is None:
+        fields = self._fields(body, "embeddings", events)
+        if fields is None:
             return
-        id = value_of(bytes(members.get("id", b"null")))
+        id = value_of(bytes(fields.get("id", b"null")))
         self.upstream_id = id[:200] if isinstance(id, str) and id else None
-        meta = value_of(bytes(members.get("meta", b"null")))
+        meta = value_of(bytes(fields.get("meta", b"null")))
         billed = dict_in(meta, "billed_units") if isinstance(meta, dict) else {}
-        self._tell(vectors_of(members["embeddings"]), tokens(billed.get("input_tokens")), events)
+        self._tell(vectors_of(fields["embeddings"]), tokens(billed.get("input_tokens")), events)
 
 
 def vectors_of(embeddings: Raw) -> list[Raw]:
     """By type, or, where none was asked for, without."""
-    by_type = members_in(bytes(embeddings))
+    by_type = fields_in(bytes(embeddings))
     return items_in(embeddings if by_type is None else by_type.get("float"), _vectors)

@@ -34,7 +34,7 @@ from infron.wires.session import ANY_ID, Names, Rules, fit
 
 _encode = msgspec.json.Encoder().encode
 
-# Members that Cohere takes under the same name and that the chat wire does not know.
+# Fields that Cohere takes under the same name and that the chat wire does not know.
 _NATIVE = ("citation_options", "documents", "k", "p", "priority", "safety_mode", "strict_tools", "thinking")
 # name on the chat wire -> (name at Cohere, least, most): what is outside is moved to the nearest that is taken.
 _NUMBERS: dict[str, tuple[str, float, float]] = {
@@ -54,7 +54,7 @@ RULES = Rules(
     # Cohere, "Tool use": names are letters, digits and underscores, and do not begin with a digit.
     names=Names("A-Za-z0-9_", 256, first="A-Za-z_"),
     ids=ANY_ID,
-    thoughts=lambda thought: not thought.format and bool(thought.text),
+    thinking=lambda thought: not thought.format and bool(thought.text),
 )
 
 
@@ -205,16 +205,16 @@ def _document(part: Media, place: str) -> dict[str, str]:
 def _answer(parts: tuple[Part, ...], place: str) -> dict[str, Any]:
     """An earlier answer. Beside tool calls Cohere keeps text as the plan for them.
 
-    Thoughts of other providers mean nothing here, and stay out.
+    Thinking of other providers mean nothing here, and stay out.
     """
     calls = [part for part in parts if isinstance(part, ToolCall)]
     texts = [_text(part, place) for part in parts if not isinstance(part, ToolCall | Thinking)]
-    thoughts = [part.text for part in parts if isinstance(part, Thinking) and part.text and not part.format]
+    thinking = [part.text for part in parts if isinstance(part, Thinking) and part.text and not part.format]
     out: dict[str, Any] = {"role": "assistant"}
     if calls:
         plan = "".join(block["text"] for block in texts)
-        if not plan:  # the plan was told as thoughts
-            plan, thoughts = "".join(thoughts), []
+        if not plan:  # the plan was told as thinking
+            plan, thinking = "".join(thinking), []
         if plan:
             out["tool_plan"] = plan
         out["tool_calls"] = [
@@ -222,7 +222,7 @@ def _answer(parts: tuple[Part, ...], place: str) -> dict[str, Any]:
             for call in calls
         ]
         texts = []
-    blocks = [*({"type": "thinking", "thinking": thought} for thought in thoughts), *texts]
+    blocks = [*({"type": "thinking", "thinking": thought} for thought in thinking), *texts]
     if blocks or not calls:
         out["content"] = _plain(blocks)
     return out

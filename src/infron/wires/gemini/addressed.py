@@ -11,7 +11,7 @@ from urllib.parse import quote
 from infron.catalog.definitions import Provider
 from infron.request import Outgoing
 
-TIERS = {"flex": "flex", "priority": "priority"}  # by the header or member that asks for it
+TIERS = {"flex": "flex", "priority": "priority"}  # by the header or field that asks for it
 _TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
 
 

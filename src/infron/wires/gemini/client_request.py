@@ -84,14 +84,14 @@ def _tier(fields: Mapping[str, Raw]) -> str | None:
 
 
 def generation_config(fields: Mapping[str, Raw]) -> tuple[str, Values]:
-    """(the name that the caller gave it, its members) of `generationConfig`. Raises InvalidRequest."""
+    """(the name that the caller gave it, its fields) of `generationConfig`. Raises InvalidRequest."""
     name = "generation_config" if "generation_config" in fields else "generationConfig"
     raw = fields.get(name, _NULL)
     return name, {} if raw == _NULL else spelt(object_of(decoded(raw, name), name))
 
 
 def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
-    """The conversation in the root members of a request. Raises InvalidRequest that names the place, Unsupported."""
+    """The conversation in the root fields of a request. Raises InvalidRequest that names the place, Unsupported."""
     root, config = generation_config(fields)
     values = {camel(name): decoded(raw, name) for name, raw in fields.items() if raw != _NULL}
     named = {camel(name): name for name in fields}
@@ -133,7 +133,7 @@ def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
 
 # ---- how the answer shall be
 
-# Members of `generationConfig` -> what the chat API calls them.
+# Fields of `generationConfig` -> what the chat API calls them.
 _FIELDS = {
     "candidateCount": "n",
     "frequencyPenalty": "frequency_penalty",
@@ -193,7 +193,7 @@ class _Steering:
         return ResponseFormat(kind="json")
 
     def _reasoning(self, value: Any) -> Reasoning | None:
-        """How much to think. Whether thoughts are told is for the encoder, which reads the same."""
+        """How much to think. Whether thinking is told is for the encoder, which reads the same."""
         if value is None:
             return None
         place = f"{self._root}.thinkingConfig"

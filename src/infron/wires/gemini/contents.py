@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from infron.conversation import GEMINI, Media, Message, Part, Text, Thinking, ToolCall, ToolResult
-from infron.wires.gemini.thoughts import is_google, is_sealed, opened
+from infron.wires.gemini.thinking import is_google, is_sealed, opened
 from infron.wires.gemini.words import spelt
 from infron.wires.request_fields import object_of, objects_of, string_of, unsupported, wrong
 
@@ -114,7 +114,7 @@ class _Calls:
 
 # ---- parts
 
-# Members of a part that say how another one is meant, or what Google's own servers did.
+# Fields of a part that say how another one is meant, or what Google's own servers did.
 _BESIDE = frozenset(("thought", "thoughtSignature", "videoMetadata", "mediaResolution", "partMetadata"))
 _AT_GOOGLE = frozenset(("toolCall", "toolResponse"))
 
@@ -124,7 +124,7 @@ class _Bare(Thinking, frozen=True, kw_only=True):
 
 
 class _Reader:
-    """The parts of one content. `model`: it is the model's. `opened`: thoughts came back in a signature."""
+    """The parts of one content. `model`: it is the model's. `opened`: thinking came back in a signature."""
 
     opened = False
 
@@ -208,12 +208,12 @@ def _told(response: Any) -> tuple[str, bool]:
 _KINDS: dict[str, Literal["image", "audio", "video"]] = {"image": "image", "audio": "audio", "video": "video"}
 
 
-def _blob(value: Any, place: str, member: str) -> Media:
+def _blob(value: Any, place: str, field: str) -> Media:
     blob = spelt(object_of(value, place))
     mime, name = string_of(blob, "mimeType", place), string_of(blob, "displayName", place)
-    said = string_of(blob, member, place, required=True)
+    said = string_of(blob, field, place, required=True)
     kind: Literal["image", "audio", "video", "document"] = _KINDS.get(mime.partition("/")[0], "document")
-    data, url = (said, "") if member == "data" else ("", said)
+    data, url = (said, "") if field == "data" else ("", said)
     return Media(kind=kind, mime=mime, name=name, data=data, url=url)
 
 
@@ -223,7 +223,7 @@ def _fence(code: Any, language: str) -> str:
 
 
 def _joined(parts: Iterable[Part], told: bool) -> list[Part]:
-    """What the model said in one go, its pieces put together. `told`: its thoughts came back in signatures, so that
+    """What the model said in one go, its pieces put together. `told`: its thinking came back in signatures, so that
     those without one are copies.
     """
     whole: list[Part] = []

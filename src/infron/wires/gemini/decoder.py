@@ -105,7 +105,7 @@ def _seconds(duration: Any) -> float | None:
 
 
 class _Choice(Struct, gc=False):
-    """What has come of one candidate. `block`: the last block of thoughts; `thinking`: it may go on."""
+    """What has come of one candidate. `block`: the last block of thinking; `thinking`: it may go on."""
 
     index: int
     calls: int = 0
@@ -228,10 +228,10 @@ class Decoder(SseDecoder):
         try:
             frame = decode(payload)
         except lenient_json.BROKEN:
-            mended = self._mended(payload, events)
-            if mended is None:
+            repaired = self._repaired(payload, events)
+            if repaired is None:
                 return
-            frame = mended
+            frame = repaired
         if frame.error is not None:
             self._fail_with(payload, events)
             return
@@ -258,7 +258,7 @@ class Decoder(SseDecoder):
         for choice, reason in ends:
             self._ended(choice, reason, events)
 
-    def _mended(self, payload: bytes, events: list[Event]) -> Frame | None:
+    def _repaired(self, payload: bytes, events: list[Event]) -> Frame | None:
         """A frame that is no strict JSON, or says nothing, or is of another shape than all others."""
         if not payload.strip():
             return None

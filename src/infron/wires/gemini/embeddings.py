@@ -60,9 +60,9 @@ class Decoder(VectorDecoder):
     _parse_error = staticmethod(parse_error)
 
     def _read(self, body: bytes, events: list[Event]) -> None:
-        members = self._members(body, "embeddings", events)
-        if members is None:
+        fields = self._fields(body, "embeddings", events)
+        if fields is None:
             return
-        usage = value_of(bytes(members.get("usageMetadata", b"null")))
+        usage = value_of(bytes(fields.get("usageMetadata", b"null")))
         prompt = tokens(usage.get("promptTokenCount")) if isinstance(usage, dict) else None
-        self._tell([item.values for item in items_in(members["embeddings"], _embeddings)], prompt, events)
+        self._tell([item.values for item in items_in(fields["embeddings"], _embeddings)], prompt, events)

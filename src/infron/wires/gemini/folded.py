@@ -1,6 +1,6 @@
 """Frames of a host of Gemini's API, folded to the one answer that it would have given whole.
 
-It never knows what a member means that is not here: the last one of a name counts.
+It never knows what a field means that is not here: the last one of a name counts.
 """
 
 from __future__ import annotations

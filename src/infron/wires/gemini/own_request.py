@@ -19,9 +19,9 @@ from infron.request import Outgoing, Request
 from infron.wires.gemini.addressed import TIERS, addressed
 from infron.wires.gemini.client_request import generation_config
 from infron.wires.gemini.models import generation_of
-from infron.wires.gemini.thoughts import SEALED, UNSIGNED, is_sealed
+from infron.wires.gemini.thinking import SEALED, UNSIGNED, is_sealed
 from infron.wires.gemini.words import camel
-from infron.wires.json_guard import items_of, members_of
+from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
 
 _encode = msgspec.json.Encoder().encode
@@ -57,7 +57,7 @@ def _contents(contents: Raw, lost: set[str], unsigned: str, vertex: bool) -> Ite
         if not _is_object(item):
             yield item
             continue
-        content = members_of(item)
+        content = fields_of(item)
         parts = content.get("parts", _NULL)
         model = content.get("role") == Raw(b'"model"')
         if not model:
@@ -67,7 +67,7 @@ def _contents(contents: Raw, lost: set[str], unsigned: str, vertex: bool) -> Ite
             continue
         told, changed = [], False
         for raw in items_of(parts):
-            part = members_of(raw) if _is_object(raw) else {}
+            part = fields_of(raw) if _is_object(raw) else {}
             kinds = {camel(name): name for name in part}
             fitted = _unsealed(part, kinds, lost)
             if vertex:
@@ -104,6 +104,6 @@ def _without_id(part: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
     for kind in _CALLS:
         name = kinds.get(kind, "")
         raw = part.get(name, _NULL)
-        if _is_object(raw) and "id" in (inner := members_of(raw)):
+        if _is_object(raw) and "id" in (inner := fields_of(raw)):
             return {**part, name: {own: value for own, value in inner.items() if own != "id"}}
     return part

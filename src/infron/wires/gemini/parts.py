@@ -22,7 +22,7 @@ from infron.events import (
     ToolCallStarted,
 )
 from infron.wires import lenient_json
-from infron.wires.gemini.thoughts import sealed
+from infron.wires.gemini.thinking import sealed
 from infron.wires.gemini.words import finish_reason
 
 Part = dict[str, Any]
@@ -36,7 +36,7 @@ class _Call(Struct, gc=False):
 
 
 class _Thought(Struct, gc=False):
-    """A block of another model's thoughts, to travel in the signature of the part behind it."""
+    """A block of another model's thinking, to travel in the signature of the part behind it."""
 
     index: int
     format: str
@@ -55,10 +55,10 @@ class Choice:
 
     reason = ""
 
-    def __init__(self, tells_thoughts: bool) -> None:
+    def __init__(self, tells_thinking: bool) -> None:
         """`tells_thoughts`: the client has asked for them."""
-        self._tells = tells_thoughts
-        self._thoughts: list[_Thought] = []
+        self._tells = tells_thinking
+        self._thinking: list[_Thought] = []
         self._calls: dict[int, _Call] = {}
 
     def take(self, event: AnyClientEvent) -> list[Part]:
@@ -67,7 +67,7 @@ class Choice:
             case TextDelta(text) | RefusalDelta(text):
                 return [*self._whole_calls(), self._signed({"text": text})]
             case ThinkingDelta():
-                return [*self._whole_calls(), *self._thinking(event)]
+                return [*self._whole_calls(), *self._think(event)]
             case ToolCallStarted(index, id, name, signature):
                 self._calls[index] = _Call(id, name, signature, [])
             case ToolCallDelta(index, arguments) if index in self._calls:
@@ -81,16 +81,16 @@ class Choice:
     @property
     def is_plain(self) -> bool:
         """A text would be told by itself."""
-        return not (self._thoughts or self._calls)
+        return not (self._thinking or self._calls)
 
     def finish(self) -> list[Part]:
         """The parts that waited for the end."""
         parts = self._whole_calls(cut=True)
-        if any(thought.signature or thought.data for thought in self._thoughts):
+        if any(thought.signature or thought.data for thought in self._thinking):
             parts.append(self._signed({"text": ""}))
         return parts
 
-    def _thinking(self, event: ThinkingDelta) -> list[Part]:
+    def _think(self, event: ThinkingDelta) -> list[Part]:
         told: list[Part] = [{"text": event.text, "thought": True}] if event.text and self._tells else []
         if event.format in (GEMINI, GEMINI_CALL):  # where Google has them, and means them
             if event.signature:
@@ -98,10 +98,10 @@ class Choice:
             if event.data:
                 told.append({"text": "", "thoughtSignature": event.data})
             return told
-        last = self._thoughts[-1] if self._thoughts else None
+        last = self._thinking[-1] if self._thinking else None
         if last is None or last.index != event.index:
             last = _Thought(event.index, event.format, event.id, [])
-            self._thoughts.append(last)
+            self._thinking.append(last)
         last.text.append(event.text)
         last.signature += event.signature
         last.data += event.data
@@ -109,10 +109,10 @@ class Choice:
         return told
 
     def _signed(self, part: Part, *, calls: bool = False) -> Part:
-        """The part with the thoughts before it. Without a signature of their own they matter beside calls alone."""
-        thoughts, self._thoughts = self._thoughts, []
-        if calls or any(thought.signature or thought.data for thought in thoughts):
-            kept = [thought.whole() for thought in thoughts]
+        """The part with the thinking before it. Without a signature of their own it matters beside calls alone."""
+        thinking, self._thinking = self._thinking, []
+        if calls or any(thought.signature or thought.data for thought in thinking):
+            kept = [thought.whole() for thought in thinking]
             if kept:
                 return {**part, "thoughtSignature": sealed(kept)}
         return part
@@ -126,7 +126,7 @@ class Choice:
             if arguments is None and not cut:
                 break
             del self._calls[index]
-            # Arguments that were cut off are none: this member has to be an object.
+            # Arguments that were cut off are none: this field has to be an object.
             function = {"id": call.id, "name": call.name, "args": {} if arguments is None else arguments}
             part: Part = {"functionCall": function}
             told.append(

@@ -33,7 +33,7 @@ from infron.wires.gemini import own_request
 from infron.wires.gemini.addressed import TIERS, addressed
 from infron.wires.gemini.client_request import NAME
 from infron.wires.gemini.models import Generation, generation_of, thinking_config
-from infron.wires.gemini.thoughts import UNSIGNED
+from infron.wires.gemini.thinking import UNSIGNED
 from infron.wires.json_answer import JSON_ONLY
 from infron.wires.json_steps import written
 from infron.wires.media import mime_of_data, mime_of_name
@@ -55,7 +55,7 @@ _CONFIG = {
 }
 _IMAGE_CONFIG = {"aspect_ratio": "aspectRatio", "image_size": "imageSize"}
 _PENALTIES = frozenset(("frequency_penalty", "presence_penalty"))
-# Members that Gemini knows and the chat wire does not, under both names that callers use.
+# Fields that Gemini knows and the chat wire does not, under both names that callers use.
 _NATIVE = {
     "cachedContent": "cachedContent",
     "cached_content": "cachedContent",
@@ -91,7 +91,7 @@ RULES = Rules(
     ids=ANY_ID,
     results=_ALL_MEDIA,
     made=_ALL_MEDIA,
-    thoughts=lambda thought: thought.format == GEMINI and bool(thought.data or thought.signature),
+    thinking=lambda thought: thought.format == GEMINI and bool(thought.data or thought.signature),
     opens="user",
     prefill=False,  # "Please ensure that multiturn requests end with a user role or a function response."
 )

@@ -14,7 +14,7 @@ from infron.wires.gemini.words import camel
 _DEEPEST = 64  # a schema inside another; JSON does not come deeper
 _NUMBERS = frozenset(("maxItems", "maxLength", "maxProperties", "minItems", "minLength", "minProperties"))
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_OWN = frozenset(("nullable", "propertyOrdering"))  # members that JSON Schema says otherwise, or not at all
+_OWN = frozenset(("nullable", "propertyOrdering"))  # fields that JSON Schema says otherwise, or not at all
 _SAID = {"ref": "$ref", "defs": "$defs"}
 
 

@@ -65,14 +65,14 @@ class Counts:
         if not told:
             return None
         get = counts.get
-        thoughts = get("thoughtsTokenCount", 0)
+        thinking = get("thoughtsTokenCount", 0)
         one = str(model).startswith(("gemini-1", "gemini-2"))  # all searches of an answer are billed as one there
         return UsageReported(
             usage_of(
                 get("promptTokenCount", 0) + get("toolUsePromptTokenCount", 0),
-                get("candidatesTokenCount", 0) + thoughts,
+                get("candidatesTokenCount", 0) + thinking,
                 cached=get("cachedContentTokenCount", 0),
-                reasoning=thoughts,
+                reasoning=thinking,
                 searches=min(len(self._searches), 1) if one else len(self._searches),
                 media=self._media,
             ),

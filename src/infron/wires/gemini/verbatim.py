@@ -37,9 +37,9 @@ class VerbatimDecoder(NeutralDecoder):
             elif not isinstance(event, ClientEvent):
                 events.append(event)
 
-    def _mended(self, payload: bytes, events: list[Event]) -> Frame | None:
+    def _repaired(self, payload: bytes, events: list[Event]) -> Frame | None:
         self._broken_json = True
-        return super()._mended(payload, events)
+        return super()._repaired(payload, events)
 
     def _written(self, payload: bytes) -> bytes:
         if self._broken_json:

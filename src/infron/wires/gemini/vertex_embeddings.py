@@ -62,10 +62,10 @@ class Decoder(VectorDecoder):
     _parse_error = staticmethod(parse_error)
 
     def _read(self, body: bytes, events: list[Event]) -> None:
-        members = self._members(body, "predictions", events)
-        if members is None:
+        fields = self._fields(body, "predictions", events)
+        if fields is None:
             return
-        found = [item.embeddings for item in items_in(members["predictions"], _predictions)]
+        found = [item.embeddings for item in items_in(fields["predictions"], _predictions)]
         counts = [_count(vector.statistics) for vector in found]
         known = [count for count in counts if count is not None]
         self._tell([vector.values for vector in found], sum(known) if len(known) == len(counts) else None, events)

@@ -1,4 +1,4 @@
-"""The words of Gemini's API for its clients: names of members, finish reasons, counts, errors.
+"""The words of Gemini's API for its clients: names of fields, finish reasons, counts, errors.
 
 It never knows in which frame a word came, nor what was said before it.
 """
@@ -19,12 +19,12 @@ from infron.wires.gemini.frame import FINISH
 
 @lru_cache(1024)  # names come from callers
 def camel(name: str) -> str:
-    """A member's name as the reference has it: Google reads both spellings."""
+    """A field's name as the reference has it: Google reads both spellings."""
     return re.sub(r"(?<=[A-Za-z0-9])_([a-z0-9])", lambda match: match[1].upper(), name)
 
 
 def spelt(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The members that say something, under those names."""
+    """The fields that say something, under those names."""
     return {camel(name): value for name, value in values.items() if value is not None}
 
 
@@ -43,7 +43,7 @@ def finish_reason(reason: str, native: str) -> str:
 
 
 def usage_metadata(billed: Billed) -> dict[str, Any]:
-    """Counts in the names of this API: `candidatesTokenCount` is without the thoughts."""
+    """Counts in the names of this API: `candidatesTokenCount` is without the thinking."""
     usage = billed.usage
     told: dict[str, Any] = {
         "promptTokenCount": usage.prompt,

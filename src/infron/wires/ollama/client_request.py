@@ -70,7 +70,7 @@ def bare(model: str) -> str:
 
 
 def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
-    """The conversation in the root members of a request. Raises InvalidRequest that names the place, Unsupported."""
+    """The conversation in the root fields of a request. Raises InvalidRequest that names the place, Unsupported."""
     values = {name: decoded(raw, name) for name, raw in fields.items()}
     for name in NOT_OFFERED:
         if values.get(name):

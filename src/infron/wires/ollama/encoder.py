@@ -73,7 +73,7 @@ class Answer:
         return {}
 
     def _called(self) -> list[dict[str, Any]]:
-        """The calls. Arguments that were cut off are none: this member has to be an object."""
+        """The calls. Arguments that were cut off are none: this field has to be an object."""
         told = []
         for index, (id, name, pieces) in sorted(self._calls.items()):
             arguments = lenient_json.object_in("".join(pieces))

@@ -39,7 +39,7 @@ class _Family(Struct, frozen=True, kw_only=True):
     image: str = "image"
     images: str = ""
     messages: bool = False
-    reasoning: str = ""  # the owner whose way of asking for thoughts it is
+    reasoning: str = ""  # the owner whose way of asking for thinking it is
 
 
 # By the beginning of a model's name, the first that fits. A name that says nothing (a version, a deployment) is `_ANY`.
@@ -121,7 +121,7 @@ def family_of(provider_model: str) -> _Family:
 def encode(conversation: Conversation, provider_model: str) -> dict[str, Any]:
     """The input of a prediction. Raises Unsupported for what no input can carry, and names the place.
 
-    Whatever the caller wrote into a root member `input` goes over it, for inputs that only one model has.
+    Whatever the caller wrote into a root field `input` goes over it, for inputs that only one model has.
     """
     family = family_of(provider_model)
     messages: list[dict[str, str]] = []

@@ -3,7 +3,7 @@
 It never asks a provider: `exchange.discovery` does.
 
 One list for OpenAI's libraries, Anthropic's, which want it in pages, and OpenRouter's, which refuse a model without any
-of its members.
+of its fields.
 """
 
 from __future__ import annotations

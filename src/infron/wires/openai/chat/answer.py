@@ -1,4 +1,4 @@
-"""The whole answer of the OpenAI chat wire: chunks folded to one JSON, and the members that carry counts and money.
+"""The whole answer of the OpenAI chat wire: chunks folded to one JSON, and the fields that carry counts and money.
 
 It never knows how an answer arrived, and never computes a price.
 """
@@ -15,9 +15,9 @@ from infron.events import AnyClientEvent, Billed, Finished, Started, Verbatim
 from infron.money import Charge, usd
 from infron.request import Request
 from infron.wires.openai.chat.choices import delta_of
-from infron.wires.openai.chat.delta import members_of
+from infron.wires.openai.chat.delta import fields_of
 from infron.wires.openai.chat.fold import Pieces, merge
-from infron.wires.openai.chat.thoughts import Places
+from infron.wires.openai.chat.thinking import Places
 from infron.wires.usage import chat_usage
 
 
@@ -40,16 +40,16 @@ class Accumulator:
     def __init__(self, id: str, created: int, request: Request) -> None:
         """`created`: unix s."""
         self._own = {"id": id, "object": "chat.completion", "created": created, "model": request.model}
-        self._members: dict[str, Any] = {}
+        self._fields: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._places = Places()
 
     def add(self, event: AnyClientEvent) -> None:
         if isinstance(event, Verbatim):
-            members = {name: _decode(raw) for name, raw in members_of(event).items()}
-            for choice in members.pop("choices", None) or []:
+            fields = {name: _decode(raw) for name, raw in fields_of(event).items()}
+            for choice in fields.pop("choices", None) or []:
                 self._choice(choice)
-            self._members.update({name: value for name, value in members.items() if value is not None})
+            self._fields.update({name: value for name, value in fields.items() if value is not None})
         elif not isinstance(event, Started) and not (isinstance(event, Finished) and event.told):
             if place := self._places.id_for(event):
                 event = msgspec.structs.replace(event, id=place)
@@ -83,9 +83,9 @@ class Accumulator:
             if isinstance(message.get("audio"), dict):
                 _finish_sound(message["audio"])
         own = {**self._own, "provider": billed.provider}
-        self._members.setdefault("system_fingerprint", None)  # OpenRouter's libraries refuse an answer without it
-        rest = {name: value for name, value in self._members.items() if name not in own}
-        return _encode({**own, **rest, "choices": choices, **usage_members(billed)})
+        self._fields.setdefault("system_fingerprint", None)  # OpenRouter's libraries refuse an answer without it
+        rest = {name: value for name, value in self._fields.items() if name not in own}
+        return _encode({**own, **rest, "choices": choices, **usage_fields(billed)})
 
 
 def _finish_call(call: dict[str, Any]) -> None:
@@ -103,25 +103,25 @@ def _finish_sound(sound: dict[str, Any]) -> None:
             sound["data"] = base64.b64encode(b"".join(map(base64.b64decode, data.parts))).decode()
 
 
-def usage_members(billed: Billed) -> dict[str, Any]:
-    """The root members that tell counts and money."""
-    return {"usage": usage_object(billed), **cost_members(billed.charge)}
+def usage_fields(billed: Billed) -> dict[str, Any]:
+    """The root fields that tell counts and money."""
+    return {"usage": usage_object(billed), **cost_fields(billed.charge)}
 
 
 def usage_object(billed: Billed) -> dict[str, Any]:
-    """`usage` as the client sees it: the provider's own members, with the counts that were billed over them."""
+    """`usage` as the client sees it: the provider's own fields, with the counts that were billed over them."""
     raw, told = billed.raw or _NOTHING, chat_usage(billed.usage)
     shown: dict[str, Any] = {**raw, **told}
-    for name, member in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
+    for name, field in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
         old = raw.get(name)
-        shown[name] = {**(old if isinstance(old, dict) else _NOTHING), member: 0, **told.get(name, _NOTHING)}
+        shown[name] = {**(old if isinstance(old, dict) else _NOTHING), field: 0, **told.get(name, _NOTHING)}
     if billed.estimated:
         shown["estimated"] = True
     shown["cost"] = usd(None if billed.charge is None else billed.charge.total)
     return shown
 
 
-def cost_members(charge: Charge | None) -> dict[str, Any]:
+def cost_fields(charge: Charge | None) -> dict[str, Any]:
     """`cost` and `cost_details`, USD, for the root of the usage frame; null where no price is known."""
     if charge is None:
         return {"cost": None, "cost_details": None}

@@ -4,7 +4,7 @@ It never knows which frame a piece came in, nor who reads it.
 
 Libraries match the pieces of calls by `index`, use it as the place in a list, and join every other string that is said
 again. So each call gets a place of its own, counted from 0; its id, type and name once, with its first piece; arguments
-that are strings; and no member that says nothing.
+that are strings; and no field that says nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class ToolCalls:
     def _take(self, item: dict[str, Any]) -> dict[str, Any] | None:
         kind = "custom" if isinstance(item.get("custom"), dict) else "function"
         given, beside = item.get(kind), _BESIDE
-        if not isinstance(given, dict):  # some hosts leave the object out, and say its members beside the id
+        if not isinstance(given, dict):  # some hosts leave the object out, and say its fields beside the id
             given, beside = {key: item[key] for key in _MEMBERS if key in item}, (*_BESIDE, *_MEMBERS)
         part: dict[str, Any] = given
         id, name = _word(item.get("id")), _word(part.get("name"))

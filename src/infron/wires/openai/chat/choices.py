@@ -69,7 +69,7 @@ def encode_delta(event: Delta | Finished, first: bool, place: int | None = None)
 
 
 def delta_of(event: Delta | Finished, place: int | None = None) -> dict[str, Any]:
-    """The member of `choices` that says this, without the role. `place`: as above; None in a whole answer."""
+    """The field of `choices` that says this, without the role. `place`: as above; None in a whole answer."""
     if isinstance(event, Finished):
         ended: dict[str, Any] = {"index": event.choice, "delta": {}, "finish_reason": event.reason}
         return {**ended, "native_finish_reason": event.native} if event.native else ended
@@ -104,7 +104,7 @@ def _said(event: Delta, place: int | None) -> dict[str, Any]:
 
 
 def cited(raw: dict[str, Any]) -> dict[str, Any]:
-    """A source in the only form that the API has, of which client libraries ask all four members: places in documents,
+    """A source in the only form that the API has, of which client libraries ask all four fields: places in documents,
     which have no address, among them.
     """
     inner = raw.get(str(raw.get("type")))

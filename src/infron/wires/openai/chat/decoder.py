@@ -29,8 +29,8 @@ from infron.wires.openai.chat.frame import (
     clean,
     facts_in,
     failure_at,
+    fields_in,
     is_frame,
-    members_in,
     named_twice,
     one_line,
     only_complains,
@@ -44,7 +44,7 @@ from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
 
-# Root members that say nothing of their own when `choices` is empty.
+# Root fields that say nothing of their own when `choices` is empty.
 _FRAMING = frozenset(
     ("id", "object", "created", "model", "choices", "system_fingerprint", "service_tier", "provider", "obfuscation")
 )
@@ -60,7 +60,7 @@ class VerbatimDecoder(AnswerDecoder):
     Ends of choices are told last, when it is known that nothing follows them.
     """
 
-    # How the frames of this stream begin, up to the value of `choices`, and the root members that stand there.
+    # How the frames of this stream begin, up to the value of `choices`, and the root fields that stand there.
     _lead = b""
     _led: dict[str, Raw] = {}  # noqa: RUF012
     _unlike = 0  # frames that began in another way
@@ -183,7 +183,7 @@ class VerbatimDecoder(AnswerDecoder):
                 facts, payload, events
             ):
                 return
-            members = members_in(payload)
+            fields = fields_in(payload)
         except BROKEN:
             if not payload.strip():
                 return
@@ -192,14 +192,14 @@ class VerbatimDecoder(AnswerDecoder):
                 self._take_odd(payload, events)
                 return
             payload, facts = read
-            members = members_in(payload)
+            fields = fields_in(payload)
         complains = facts.error is not UNSET and facts.error
-        if complains or (facts.choices is None and only_complains(members)):
+        if complains or (facts.choices is None and only_complains(fields)):
             self._fail_with(payload, events)
-        elif self._error_path and (failure := failure_at(members, self._error_path, self._quirks.error_message_path)):
+        elif self._error_path and (failure := failure_at(fields, self._error_path, self._quirks.error_message_path)):
             self._fail_with(failure, events)
         else:
-            self._chunk(facts, members, events)
+            self._chunk(facts, fields, events)
             if self._lead and facts.choices:
                 self._learn(payload)
 
@@ -293,36 +293,36 @@ class VerbatimDecoder(AnswerDecoder):
             self._lead, self._led = found
         return found is not None
 
-    def _chunk(self, facts: Frame, members: dict[str, Raw], events: list[Event]) -> None:
+    def _chunk(self, facts: Frame, fields: dict[str, Raw], events: list[Event]) -> None:
         self._name(facts)
         quirks = self._quirks
-        if quirks.skip_frames and any(name in members for name in quirks.skip_frames):
+        if quirks.skip_frames and any(name in fields for name in quirks.skip_frames):
             return
         usage = None if facts.usage is UNSET else facts.usage
-        members.pop("usage", None)
-        members.pop("error", None)
+        fields.pop("usage", None)
+        fields.pop("error", None)
         if self._usage_path:
-            usage = taken(members, self._usage_path) or usage
+            usage = taken(fields, self._usage_path) or usage
         for name in quirks.drop:
-            members.pop(name, None)
-        raws = members.pop("choices", NULL)
-        members = {name: raw for name, raw in members.items() if raw != NULL}
+            fields.pop(name, None)
+        raws = fields.pop("choices", NULL)
+        fields = {name: raw for name, raw in fields.items() if raw != NULL}
         if facts.choices:
             usage = usage or next((choice.usage for choice in facts.choices if choice.usage), None)
             progress = self._progress
             progress.seed, progress.alone = (self.seed, self.upstream_id), self.expected == 1
-            if failure := progress.take(facts.choices, raws, members, events):
+            if failure := progress.take(facts.choices, raws, fields, events):
                 self._fail_as(*failure, events)
                 return
             self._note(events)
-        elif not members.keys() <= _FRAMING:
-            self._progress.riding.update((name, raw) for name, raw in members.items() if name not in _FRAMING)
-        if report := self._report(usage, members):
+        elif not fields.keys() <= _FRAMING:
+            self._progress.riding.update((name, raw) for name, raw in fields.items() if name not in _FRAMING)
+        if report := self._report(usage, fields):
             self._counted = True
             events.append(report)
 
-    def _report(self, usage: Any, members: dict[str, Raw]) -> UsageReported | None:
-        return None if usage is None else report_of(usage, self._provider, self.headers, _tier(members, self._led))
+    def _report(self, usage: Any, fields: dict[str, Raw]) -> UsageReported | None:
+        return None if usage is None else report_of(usage, self._provider, self.headers, _tier(fields, self._led))
 
     def _name(self, facts: Frame) -> None:
         if self.upstream_id is None and isinstance(facts.id, str) and facts.id:
@@ -346,15 +346,15 @@ class VerbatimDecoder(AnswerDecoder):
         if self._counted or self._failed or not (self.finished and b"usage" in payload):
             return
         try:
-            usage, members = facts_in(payload).usage, members_in(payload)
+            usage, fields = facts_in(payload).usage, fields_in(payload)
         except BROKEN:
             return
-        if report := self._report(None if usage is UNSET else usage, members):
+        if report := self._report(None if usage is UNSET else usage, fields):
             self._counted = True
             events.insert(len(events) - 1 if events and isinstance(events[-1], Done) else len(events), report)
 
 
-def _tier(members: dict[str, Raw], led: dict[str, Raw]) -> Any:
+def _tier(fields: dict[str, Raw], led: dict[str, Raw]) -> Any:
     """The service tier that this frame, or the frames before it, say was served."""
-    raw = members.get("service_tier") or led.get("service_tier")
+    raw = fields.get("service_tier") or led.get("service_tier")
     return None if raw is None else msgspec.json.decode(raw)

@@ -14,13 +14,13 @@ from msgspec import Raw, Struct
 from infron.events import Verbatim
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 
 
-def members_of(chunk: Verbatim) -> dict[str, Raw]:
-    """All root members of a chunk, a dict of its own."""
-    return {**chunk.members, **_members(b'{"choices":' + chunk.rest)} if chunk.rest else dict(chunk.members)
+def fields_of(chunk: Verbatim) -> dict[str, Raw]:
+    """All root fields of a chunk, a dict of its own."""
+    return {**chunk.fields, **_fields(b'{"choices":' + chunk.rest)} if chunk.rest else dict(chunk.fields)
 
 
 class Delta(Struct, gc=False):
@@ -82,12 +82,12 @@ def once_named(delta: Delta) -> str | None:
 
 _TEXTS = ("text", "thinking", "summary")
 MOST_CHOICES = 128
-MOST_BLOCKS = 1000  # of thoughts of one choice that are remembered
-MOST_TEXT = 1 << 20  # characters of thoughts that are remembered
+MOST_BLOCKS = 1000  # of thinking of one choice that are remembered
+MOST_TEXT = 1 << 20  # characters of thinking that are remembered
 
 
 def strings_in(part: Any, names: tuple[str, ...] = _TEXTS) -> Iterator[str]:
-    """The texts of a part, or of a list of parts: strings, and what members of these names hold."""
+    """The texts of a part, or of a list of parts: strings, and what fields of these names hold."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, list):
@@ -106,29 +106,29 @@ def _has_data(part: Any) -> bool:
     return any(isinstance(item, dict) and any(item[name] for name in item if name not in beside) for item in part)
 
 
-def split_content(delta: Delta, members: dict[str, Any]) -> None:
-    """Content in parts as text, parts that are thoughts as `reasoning_content`, pictures as `images`; in both."""
+def split_content(delta: Delta, fields: dict[str, Any]) -> None:
+    """Content in parts as text, parts that are thinking as `reasoning_content`, pictures as `images`; in both."""
     texts: list[str] = []
-    thoughts: list[str] = []
+    thinking: list[str] = []
     images: list[Any] = []
     for part in delta.content if isinstance(delta.content, list) else ():
         if isinstance(part, dict) and part.get("type") == "thinking":
-            thoughts.extend(strings_in(part.get("thinking")))
+            thinking.extend(strings_in(part.get("thinking")))
         elif isinstance(part, dict) and part.get("type") == "image_url":
             images.append(part)
         else:
             texts.extend(strings_in(part))
-    del members["content"]
+    del fields["content"]
     delta.content = None
-    if texts or not (thoughts or images):
-        delta.content = members["content"] = "".join(texts)
+    if texts or not (thinking or images):
+        delta.content = fields["content"] = "".join(texts)
     if images:
-        delta.images = members["images"] = images
-    if thoughts:
-        delta.reasoning_content = members["reasoning_content"] = "".join(thoughts)
+        delta.images = fields["images"] = images
+    if thinking:
+        delta.reasoning_content = fields["reasoning_content"] = "".join(thinking)
 
 
-def cut_details(delta: Delta, members: dict[str, Any], said: dict[int, str]) -> None:
+def cut_details(delta: Delta, fields: dict[str, Any], said: dict[int, str]) -> None:
     """Leave of each text what is new, whether the host tells pieces or, each time, all so far; in both."""
     kept: list[Any] = []
     for place, detail in enumerate(delta.reasoning_details or ()):
@@ -144,18 +144,18 @@ def cut_details(delta: Delta, members: dict[str, Any], said: dict[int, str]) -> 
                 continue
             detail["text"] = text
         kept.append(detail)
-    del members["reasoning_details"]
+    del fields["reasoning_details"]
     delta.reasoning_details = kept or None
     if kept:
-        members["reasoning_details"] = kept
+        fields["reasoning_details"] = kept
 
 
 def as_delta(message: Raw) -> Any:
     """A message as the delta that says all of it at once: tool calls get their place as `index`."""
-    members: dict[str, Any] = _members(message)
-    if bytes(members.get("tool_calls", b""))[:1] == b"[":
-        calls = [_members(raw) for raw in _items(members["tool_calls"]) if bytes(raw)[:1] == b"{"]
+    fields: dict[str, Any] = _fields(message)
+    if bytes(fields.get("tool_calls", b""))[:1] == b"[":
+        calls = [_fields(raw) for raw in _items(fields["tool_calls"]) if bytes(raw)[:1] == b"{"]
         for call in calls:
             call.pop("index", None)
-        members["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
-    return members
+        fields["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    return fields

@@ -2,7 +2,7 @@
 
 It never knows who the client is, what a token costs, or when to write.
 
-A frame of a provider that speaks the same API is handed on: everything inside `choices` and every unknown root member
+A frame of a provider that speaks the same API is handed on: everything inside `choices` and every unknown root field
 byte for byte; `id`, `created`, `model`, `usage` and `error` are ours.
 """
 
@@ -31,9 +31,9 @@ from infron.events import (
 from infron.request import Request
 from infron.wires import sse
 from infron.wires.errors import error_object, message_in_stream
-from infron.wires.openai.chat.answer import usage_members
+from infron.wires.openai.chat.answer import usage_fields
 from infron.wires.openai.chat.choices import ROOT, encode_delta, encode_text
-from infron.wires.openai.chat.thoughts import Places
+from infron.wires.openai.chat.thinking import Places
 
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 DONE = sse.encode(b"[DONE]")
@@ -49,14 +49,14 @@ class Encoder:
 
     media_type = sse.MEDIA_TYPE
     kept = None  # this API has no way to refer to an answer
-    # Of another API's answer: where its thoughts stand, and how many of each kind were told in a choice's lists.
+    # Of another API's answer: where its thinking stands, and how many of each kind were told in a choice's lists.
     _places: Places
     _entries: dict[tuple[type, int], int]
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._own: dict[str, Any] = {"id": id, "created": created, "model": request.model}
         self._asked = request.include_usage
-        self._lead = b""  # how a frame with the root members `_led` begins
+        self._lead = b""  # how a frame with the root fields `_led` begins
         self._led: dict[str, Raw] | None = None
         self._begun: set[int] = set()  # choices of another API's answer that have told their role
 
@@ -64,10 +64,10 @@ class Encoder:
         """The frame that tells of an event; nothing where the client needs none."""
         if isinstance(event, Verbatim):
             if event.rest:
-                if event.members is not self._led:
-                    self._lead_with(event.members)
+                if event.fields is not self._led:
+                    self._lead_with(event.fields)
                 return self._lead + event.rest + b"\n\n"
-            return b"data: %b\n\n" % _encode({**event.members, **self._own})
+            return b"data: %b\n\n" % _encode({**event.fields, **self._own})
         if isinstance(event, TextDelta) and event.choice in self._begun:  # what nearly all are
             self._places.characters[event.choice] += len(event.text)
             return b"%b%b}\n\n" % (self._lead, encode_text(event))
@@ -89,7 +89,7 @@ class Encoder:
 
     def _placed(self, event: Delta | Finished) -> tuple[Delta | Finished, int | None]:
         """An event that may add an entry to a list, and the place of that. Libraries take it for the entry's index, in
-        a list where signatures of calls stand among the blocks of thoughts.
+        a list where signatures of calls stand among the blocks of thinking.
         """
         kind = (event.__class__, event.choice)
         before = self._entries.get(kind, 0)
@@ -106,9 +106,9 @@ class Encoder:
         self._entries[kind] = before + 1
         return event, before
 
-    def _lead_with(self, members: dict[str, Raw]) -> None:
-        self._led = members
-        self._lead = b'data: %b,"choices":' % _encode({**members, **self._own})[:-1]
+    def _lead_with(self, fields: dict[str, Raw]) -> None:
+        self._led = fields
+        self._lead = b'data: %b,"choices":' % _encode({**fields, **self._own})[:-1]
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
@@ -119,7 +119,7 @@ class Encoder:
         To a client that did not ask for it, with a choice that says nothing: such read the choice of every frame.
         """
         choices = [] if self._asked else [_NOTHING_SAID]
-        whole = {**self.head(), "provider": billed.provider, "choices": choices, **usage_members(billed)}
+        whole = {**self.head(), "provider": billed.provider, "choices": choices, **usage_fields(billed)}
         return sse.encode(sse.unbroken(_encode(whole)))
 
     def fail(self, error: InfronError) -> bytes:
@@ -136,6 +136,6 @@ class Encoder:
         return self._led is not None
 
     def head(self) -> dict[str, Any]:
-        """The root members of a frame of our own."""
+        """The root fields of a frame of our own."""
         own = self._own
         return {"id": own["id"], "object": "chat.completion.chunk", "created": own["created"], "model": own["model"]}

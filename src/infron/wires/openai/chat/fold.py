@@ -1,6 +1,6 @@
 """Deltas folded to what they say together: strings and lists go on, objects are merged, items of a list matched.
 
-It never knows a chunk, nor what a member means. Its time grows with the size of the deltas alone: strings are joined
+It never knows a chunk, nor what a field means. Its time grows with the size of the deltas alone: strings are joined
 once, and the item of a list that another one goes on with is looked up.
 """
 
@@ -46,7 +46,7 @@ class Items(list[Any]):
                 self._known.setdefault(place, same)
 
     def _places(self, item: dict[str, Any]) -> list[Hashable]:
-        """A block of thoughts goes on with the last one of its `index` and type, all else with the first one."""
+        """A block of thinking goes on with the last one of its `index` and type, all else with the first one."""
         index, id = item.get("index"), item.get("id")
         found: list[Hashable] = []
         if index is not None:
@@ -72,7 +72,7 @@ def _is_hashable(place: Hashable) -> bool:
     return True
 
 
-# Members of a delta that are said again rather than continued.
+# Fields of a delta that are said again rather than continued.
 _SAID_ONCE = frozenset(("role", "id", "type", "name", "index", "format", "signature"))
 
 

@@ -17,7 +17,7 @@ from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta
 from infron.wires.openai.chat.shapes import reshaped, reshaped_whole
 
 _encode = msgspec.json.Encoder().encode
-members_in = msgspec.json.Decoder(dict[str, Raw]).decode
+fields_in = msgspec.json.Decoder(dict[str, Raw]).decode
 objects_in = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 delta_in = msgspec.json.Decoder(Delta).decode
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what these raise
@@ -68,29 +68,29 @@ _CHOICES = b'"choices":'
 _OURS = frozenset(ROOT)
 # A role that is said in every frame, as it may stand there.
 _ROLES = tuple(
-    b"%b" % member
+    b"%b" % field
     for said in (b'"role":"assistant"', b'"role": "assistant"')
-    for member in (said + b", ", said + b",", b", " + said, b"," + said, said)
+    for field in (said + b", ", said + b",", b", " + said, b"," + said, said)
 )
 _NO_ENDS = ((b'"finish_reason":""', b'"finish_reason":null'), (b'"finish_reason": ""', b'"finish_reason": null'))
 
 
 def beginning(payload: bytes) -> tuple[bytes, dict[str, Raw]] | None:
-    """How a frame begins, up to the value of `choices`, and the root members that stand there, if those are all that
+    """How a frame begins, up to the value of `choices`, and the root fields that stand there, if those are all that
     are ours.
     """
     lead, found, _ = payload.partition(_CHOICES)
     try:
-        members = members_in(lead + b'"choices":0}')
+        fields = fields_in(lead + b'"choices":0}')
     except BROKEN:
         return None
-    del members["choices"]
+    del fields["choices"]
     if lead.find(b"null") >= 0:
-        members = {name: raw for name, raw in members.items() if raw != NULL}
-    if not found or not members.keys() >= _OURS or "usage" in members or "error" in members:
+        fields = {name: raw for name, raw in fields.items() if raw != NULL}
+    if not found or not fields.keys() >= _OURS or "usage" in fields or "error" in fields:
         return None
-    members["object"] = CHUNK
-    return lead + found, members
+    fields["object"] = CHUNK
+    return lead + found, fields
 
 
 def silenced(rest: bytes, role: Any, finish: Any, empty_ends: bool) -> bytes:
@@ -133,7 +133,7 @@ def is_frame(line: bytes) -> bool:
     if line[:1] != b"{" or line[-1:] != b"}":
         return line[:6] == b"[DONE]"
     try:
-        members_in(line)
+        fields_in(line)
     except BROKEN:
         return False
     return True
@@ -159,7 +159,7 @@ def chunk_of(body: bytes) -> bytes | None:
     """A whole answer as the chunk that says all of it; None where it is none, an error for example."""
     for reading in _READINGS:
         try:
-            answer: dict[str, Any] = members_in(reading(body))
+            answer: dict[str, Any] = fields_in(reading(body))
             choices: list[dict[str, Any]] = objects_in(answer["choices"])
             for choice in choices:
                 if "message" in choice and "delta" not in choice:
@@ -195,13 +195,13 @@ _SUCCESS = (None, 0, 200, "0", "200", "", "success", "ok")
 _FAULTS = ("error", "failed", "failure")
 
 
-def only_complains(members: dict[str, Raw]) -> bool:
+def only_complains(fields: dict[str, Raw]) -> bool:
     """Whether a frame without choices is an error that does not stand under `error`."""
-    if "detail" in members or "errors" in members:
+    if "detail" in fields or "errors" in fields:
         return True
-    if "message" not in members and "msg" not in members:
+    if "message" not in fields and "msg" not in fields:
         return False
-    said = {name: msgspec.json.decode(members[name]) for name in (*_KINDS, *_CODES) if name in members}
+    said = {name: msgspec.json.decode(fields[name]) for name in (*_KINDS, *_CODES) if name in fields}
     fault = any(isinstance(said.get(name), str) and said[name].lower() in _FAULTS for name in _KINDS)
     return fault or any(name in said and said[name] not in _SUCCESS for name in _CODES)
 
@@ -210,40 +210,40 @@ _KINDS = ("object", "type", "status", "event")
 _CODES = ("code", "error_code", "status_code")
 
 
-# ---- members that stand elsewhere
+# ---- fields that stand elsewhere
 
 
-def _value_at(members: dict[str, Raw], path: list[str]) -> Any:
-    raw = members.get(path[0])
+def _value_at(fields: dict[str, Raw], path: list[str]) -> Any:
+    raw = fields.get(path[0])
     value = msgspec.json.decode(raw) if raw is not None else None
     for name in path[1:]:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def failure_at(members: dict[str, Raw], path: list[str], message_path: str) -> bytes:
+def failure_at(fields: dict[str, Raw], path: list[str], message_path: str) -> bytes:
     """The error that a frame reports at `path`, in the usual form, with the text at `message_path`; b"" for none."""
-    code = _value_at(members, path)
+    code = _value_at(fields, path)
     if not code:
         return b""
-    message = _value_at(members, message_path.split(".")) if message_path else code
+    message = _value_at(fields, message_path.split(".")) if message_path else code
     return _encode({"error": {"code": code, "message": message if isinstance(message, str) else None}})
 
 
-def taken(members: dict[str, Raw], path: list[str]) -> Any:
-    """What stands at `path`, taken out of the members; an object that is empty then goes with it."""
-    raw = members.get(path[0])
+def taken(fields: dict[str, Raw], path: list[str]) -> Any:
+    """What stands at `path`, taken out of the fields; an object that is empty then goes with it."""
+    raw = fields.get(path[0])
     if raw is None:
         return None
     if len(path) == 1:
-        return msgspec.json.decode(members.pop(path[0]))
+        return msgspec.json.decode(fields.pop(path[0]))
     if bytes(raw)[:1] != b"{":
         return None
-    inner = members_in(raw)
+    inner = fields_in(raw)
     size = len(inner)
     value = taken(inner, path[1:])
     if not inner:
-        del members[path[0]]
+        del fields[path[0]]
     elif value is not None or len(inner) != size:
-        members[path[0]] = Raw(_encode(inner))
+        fields[path[0]] = Raw(_encode(inner))
     return value

@@ -15,7 +15,7 @@ from msgspec import Meta, Raw, Struct
 from infron.catalog.definitions import MessageQuirks
 from infron.wires.json_guard import LARGE, items_of, says_any
 from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
-from infron.wires.openai.chat.thoughts import plain_thoughts
+from infron.wires.openai.chat.thinking import plain_thinking
 from infron.wires.openai.chat.tools import names_of, rename, renamed_choice, renamed_tool
 from infron.wires.openai.chat.turns import in_turns, shown_by_the_user, that_say_something, with_results
 from infron.wires.session import CallIds, Ids, Names, Rules, as_object, renamings
@@ -47,7 +47,7 @@ _EMPTY = (Raw(b"null"), Raw(b'""'), Raw(b"[]"))
 _OF_CALLS = frozenset(("id", "type", "function", "custom"))
 # Of what may have to be changed on any host.
 _SIGNS = (b'"tool', b":null", b": null", b"[]", b'thinking"', b'"reasoning', b'"cache_control"')
-# The same where there are messages of the model's: of media, which those cannot hold, and of hosts' own members.
+# The same where there are messages of the model's: of media, which those cannot hold, and of hosts' own fields.
 _SIGNS_OF_ANSWERS = (
     b'_url"', b'"input_', b'"file"', b'"annotations"', b'"extra_content"', b'"images"', b'"is_error"', b'"parsed"',
     b'"provider_specific_fields"',
@@ -154,7 +154,7 @@ class _History:
             ids.next_message()
             _fit_calls(said, ids, renamed, quirks.takes)
             if quirks.reasoning and said.role == "assistant":
-                _give_thoughts(said, quirks.reasoning)
+                _give_thinking(said, quirks.reasoning)
             _fit_form(said, quirks, self._refused, lost)
         messages = with_results(self._said, lost)
         messages = that_say_something(list(shown_by_the_user(messages)), quirks)
@@ -190,37 +190,37 @@ def _fit_calls(said: Said, ids: CallIds, renamed: dict[str, str], takes: Collect
         if (ours := ids.of_result(id)) != id:
             said.result = ours
             said.put("tool_call_id", ours)
-        if isinstance(name := _decode(said.members.get("name", _NULL)), str) and name in renamed:
+        if isinstance(name := _decode(said.fields.get("name", _NULL)), str) and name in renamed:
             said.put("name", renamed[name])
 
 
-def _give_thoughts(said: Said, name: str) -> None:
-    """The thoughts in the one member in which the host wants them back, be it empty."""
-    if said.members.get(name, _NULL) != _NULL:
+def _give_thinking(said: Said, name: str) -> None:
+    """The thinking in the one field in which the host wants it back, be it empty."""
+    if said.fields.get(name, _NULL) != _NULL:
         return
     told: dict[str, Any] = {}
     for other in ("reasoning", "reasoning_details"):
-        if other in said.members:
-            told[other] = _decode(said.members.pop(other))
-    said.put(name, plain_thoughts(told))
+        if other in said.fields:
+            told[other] = _decode(said.fields.pop(other))
+    said.put(name, plain_thinking(told))
 
 
 def _fit_form(said: Said, quirks: MessageQuirks, refused: _Refused, lost: set[str]) -> None:
     """What the definition says of every message."""
-    members = said.members
-    usual = members.keys() <= _USUAL and not quirks.strip and (said.calls or "tool_calls" not in members)
-    for name in () if usual else [name for name in members if refused.has(name, members[name])]:
-        if name in _THOUGHT and members[name] not in _EMPTY:
+    fields = said.fields
+    usual = fields.keys() <= _USUAL and not quirks.strip and (said.calls or "tool_calls" not in fields)
+    for name in () if usual else [name for name in fields if refused.has(name, fields[name])]:
+        if name in _THOUGHT and fields[name] not in _EMPTY:
             lost.add("messages.thinking")
-        del members[name]
+        del fields[name]
         said.changed = True
     if said.role in quirks.roles:
         said.put("role", quirks.roles[said.role])
     role = quirks.roles.get(said.role, said.role)
-    if role in quirks.only and not members.keys() <= set(quirks.only[role]):
-        said.members = members = {name: value for name, value in members.items() if name in quirks.only[role]}
+    if role in quirks.only and not fields.keys() <= set(quirks.only[role]):
+        said.fields = fields = {name: value for name, value in fields.items() if name in quirks.only[role]}
         said.changed = True
-    content = members.get("content")
+    content = fields.get("content")
     if said.role == "assistant" and isinstance(content, Raw) and is_list(content):
         parts = _decode(content)
         kept = [part for part in parts if not _is_thought(part)]
@@ -239,7 +239,7 @@ _USUAL = frozenset(("content", "role", "tool_call_id", "tool_calls"))  # of whic
 
 
 class _Refused(NamedTuple):
-    """Members that a host does not take: of parts, what of them is seen in JSON unread, and of messages."""
+    """Fields that a host does not take: of parts, what of them is seen in JSON unread, and of messages."""
 
     names: frozenset[str]
     signs: tuple[bytes, ...]
@@ -253,12 +253,12 @@ class _Refused(NamedTuple):
         return cls(names, (*signs, b"\\u"), names - kept)  # a letter of a name may be an escape
 
     def has(self, name: str, value: Any) -> bool:
-        """Whether a member of a message stays here; a null one says nothing, but for content."""
+        """Whether a field of a message stays here; a null one says nothing, but for content."""
         return name in self.of_messages or (value == _NULL and name != "content")
 
 
 def _is_thought(part: Any) -> bool:
-    """Parts of other APIs in an answer, as libraries keep them; Mistral's own thoughts are lists."""
+    """Parts of other APIs in an answer, as libraries keep them; Mistral's own thinking is a list."""
     kind = part.get("type") if isinstance(part, dict) else None
     return kind in _THOUGHTS or (kind == "thinking" and not isinstance(part.get("thinking"), list))
 

@@ -30,12 +30,12 @@ from infron.wires.openai.chat.parts import parts_of, written
 from infron.wires.openai.chat.steering import (
     reasoning_of,
     response_format_of,
-    steering_members,
+    steering_fields,
     stop_of,
     tool_choice_of,
     tools_of,
 )
-from infron.wires.openai.chat.thoughts import google_signature, in_order, read_thoughts, reasoning_members
+from infron.wires.openai.chat.thinking import google_signature, in_order, read_thinking, reasoning_fields
 from infron.wires.request_fields import (
     cache_control,
     cache_of,
@@ -80,7 +80,7 @@ _IDLE: dict[str, tuple[Any, ...]] = {
 
 
 def asked_in(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """The wishes in these root members, by their neutral names: those that ask for something.
+    """The wishes in these root fields, by their neutral names: those that ask for something.
 
     `messages` is no wish, nor what belongs to the exchange (`model`, `stream`, `stream_options`), nor a value that asks
     for nothing (`n` of 1, penalties of 0). Two names of one wish (`max_tokens`, `max_completion_tokens`) are one.
@@ -94,7 +94,7 @@ def asked_in(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 def neutral(name: str) -> str:
-    """The neutral name of a root member."""
+    """The neutral name of a root field."""
     return _ALSO.get(name, name)
 
 
@@ -102,7 +102,7 @@ def neutral(name: str) -> str:
 
 
 def conversation_of(fields: Mapping[str, Raw]) -> Conversation:
-    """The conversation in the root members of a chat request; its n-th message is `messages[n]`.
+    """The conversation in the root fields of a chat request; its n-th message is `messages[n]`.
 
     Raises InvalidRequest that names the place (`messages[3].content[1]`) for what is malformed, Unsupported for what
     is of one host only and cannot be said in neutral values.
@@ -203,7 +203,7 @@ def _answer(message: dict[str, Any], index: int, place: str, names: dict[str, st
     """What the model said, in its order as far as that is known."""
     calls = list(_tool_calls(message, index, place))
     signatures = {call.id: call.signature for call in calls if call.id}
-    thoughts = list(read_thoughts(message, place, signatures))
+    thinking = list(read_thinking(message, place, signatures))
     content = parts_of(message.get("content"), f"{place}.content")
     if refusal := string_of(message, "refusal", place):
         content.append(Text(refusal))
@@ -213,7 +213,7 @@ def _answer(message: dict[str, Any], index: int, place: str, names: dict[str, st
         content.append(Media(kind="audio", file_id=id))
     names.update({call.id: call.name for call in calls})
     calls = [replace(call, signature=signatures.get(call.id, call.signature)) for call in calls]
-    parts = in_order(thoughts, content, calls)
+    parts = in_order(thinking, content, calls)
     if parts is None:
         lost.add("messages.thinking")
         return [*content, *calls]
@@ -250,10 +250,10 @@ def _call(id: str, value: Any, place: str, signature: str = "", cache: Cache = "
 
 
 def fields_of(conversation: Conversation) -> dict[str, Raw]:
-    """The root members of a chat request that says the same: `conversation_of` gives an equal one back.
+    """The root fields of a chat request that says the same: `conversation_of` gives an equal one back.
 
     What the chat API has no words for comes back otherwise: a `tool` message of several results as one message each;
-    content after a tool call moves before it, unless a thought stands between them; empty texts and empty thoughts
+    content after a tool call moves before it, unless a thought stands between them; empty texts and empty thinking
     vanish; text of no media type is text/plain. A thought with `data` must not have the id of a tool call beside it: it
     would be its signature.
     """
@@ -261,7 +261,7 @@ def fields_of(conversation: Conversation) -> dict[str, Raw]:
     values: dict[str, Any] = {
         "messages": [item for message in conversation.messages for item in _message_objects(message, names)]
     }
-    values |= steering_members(conversation)
+    values |= steering_fields(conversation)
     return {name: Raw(_encode(value)) for name, value in {**conversation.fields, **values}.items()}
 
 
@@ -279,7 +279,7 @@ def _message_objects(message: Message, names: dict[str, str]) -> Iterator[dict[s
     if calls:
         item["content"] = item["content"] or None
         item["tool_calls"] = [_call_object(call) for call in calls]
-    yield item | reasoning_members(message.parts)
+    yield item | reasoning_fields(message.parts)
 
 
 def _call_object(call: ToolCall) -> dict[str, Any]:

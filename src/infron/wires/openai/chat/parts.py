@@ -27,7 +27,7 @@ from infron.wires.request_fields import cache_control, cache_of, object_of, obje
 Kind = Literal["image", "audio", "video", "document"]
 
 _TEXTS = {"text": "text", "input_text": "text", "output_text": "text", "refusal": "refusal"}
-# Type of the part -> kind, and the member that holds it; where that is missing it stands in the part itself.
+# Type of the part -> kind, and the field that holds it; where that is missing it stands in the part itself.
 _MEDIA: dict[str, tuple[Kind, str]] = {
     "audio_url": ("audio", "audio_url"),
     "file": ("document", "file"),
@@ -123,7 +123,7 @@ def _plain(data: str, place: str) -> str:
 
 
 def written(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
-    """`content` of these texts and media: a string where that says it all. Other parts have their own members."""
+    """`content` of these texts and media: a string where that says it all. Other parts have their own fields."""
     items = [part for part in parts if isinstance(part, Text | Media) and part != Text("")]
     if not items:
         return ""

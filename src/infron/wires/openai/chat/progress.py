@@ -19,7 +19,7 @@ from infron.events import Event, Finished, Verbatim
 from infron.wires import sse
 from infron.wires.openai.chat.choices import CHUNK, ROOT
 from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta, content_of
-from infron.wires.openai.chat.frame import ChoiceFacts, delta_in, members_in, objects_in
+from infron.wires.openai.chat.frame import ChoiceFacts, delta_in, fields_in, objects_in
 from infron.wires.openai.chat.repair import NO_REASON, Choice, repaired
 
 _plain = msgspec.json.Encoder().encode
@@ -52,7 +52,7 @@ class Failure(NamedTuple):
 
 
 class Progress:
-    """`plain`: the choices that have told their role. `riding`: root members that wait for a chunk with a choice.
+    """`plain`: the choices that have told their role. `riding`: root fields that wait for a chunk with a choice.
     `finished`: every choice seen has a finish reason. `seed`: what tells this answer from others.
     `names`: of tools that the request renamed: the host's -> the caller's own. `alone`: one choice was asked for.
     """
@@ -104,9 +104,9 @@ class Progress:
     # ---- a chunk
 
     def take(
-        self, choices: list[ChoiceFacts], raws: Raw, members: dict[str, Raw], events: list[Event]
+        self, choices: list[ChoiceFacts], raws: Raw, fields: dict[str, Raw], events: list[Event]
     ) -> Failure | None:
-        """The choices of a chunk, whose other root members are `members`. None: nothing failed."""
+        """The choices of a chunk, whose other root fields are `fields`. None: nothing failed."""
         told: list[dict[str, Any]] = []
         changed = content = False
         ended: list[Choice] = []
@@ -132,7 +132,7 @@ class Progress:
             if reason:
                 made = True
                 ended.append(choice)
-                said = choice.ended(native or "", reason, raw, members)
+                said = choice.ended(native or "", reason, raw, fields)
             elif native is not None:
                 raw["finish_reason"], made = _NULL, True
             changed = changed or made
@@ -140,9 +140,9 @@ class Progress:
                 told.append(said)
         if told:
             now = Raw(_encode(told)) if changed else raws
-            events.append(Verbatim({**members, "object": CHUNK, **self._ridden(), "choices": now}, content, text))
+            events.append(Verbatim({**fields, "object": CHUNK, **self._ridden(), "choices": now}, content, text))
         for choice in ended:
-            self._complete_calls(choice, members, events)
+            self._complete_calls(choice, fields, events)
         if ended:
             self._look_finished()
         return None
@@ -218,7 +218,7 @@ class Progress:
 
     def _tell_end(self, choice: Choice, events: list[Event]) -> None:
         if choice.frame:
-            root = {**choice.frame[0], **members_in(b'{"choices":' + choice.frame[1])}
+            root = {**choice.frame[0], **fields_in(b'{"choices":' + choice.frame[1])}
             choice.end, choice.root = dict(objects_in(root.pop("choices"))[0]), root
         whole = {**(choice.root or ROOT), "object": CHUNK, **self._ridden(), "choices": Raw(_encode([choice.last()]))}
         events.append(Verbatim(whole, False, ""))

@@ -57,7 +57,7 @@ class _Progress:
     def __init__(self, seed: object) -> None:
         self.seed = seed
         self.old_call = ""  # how far a call of the older kind is: named, argued
-        self.block = 0  # the last block of thoughts
+        self.block = 0  # the last block of thinking
 
 
 class Reader:
@@ -75,7 +75,7 @@ class Reader:
             if chunk.rest:
                 choices = _frame(b'{"choices":' + chunk.rest).choices
             else:
-                choices = _choices(chunk.members.get("choices", _NO_CHOICES))
+                choices = _choices(chunk.fields.get("choices", _NO_CHOICES))
         except lenient_json.BROKEN:
             return []
         events: list[Delta | Finished] = []
@@ -106,7 +106,7 @@ def _events(delta: openai_delta.Delta, progress: _Progress, choice: int) -> Iter
     calls = [call for call in delta.tool_calls if isinstance(call, dict)] if isinstance(delta.tool_calls, list) else []
     details, signatures = _details(delta.reasoning_details, calls)
     if details or delta.reasoning or delta.reasoning_content:
-        yield from _thoughts(delta, details, progress, choice)
+        yield from _thinking(delta, details, progress, choice)
     if isinstance(delta.content, str) and delta.content:
         yield TextDelta(delta.content, choice)
     if isinstance(delta.refusal, str) and delta.refusal:
@@ -123,11 +123,11 @@ def _events(delta: openai_delta.Delta, progress: _Progress, choice: int) -> Iter
         yield from _called_of_old(delta.function_call, progress, choice)
 
 
-# ---- thoughts
+# ---- thinking
 
 
 def _details(value: Any, calls: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The details that are thoughts, and those that are signatures of the calls beside them, by the call's id."""
+    """The details that are thinking, and those that are signatures of the calls beside them, by the call's id."""
     if not isinstance(value, list):
         return [], {}
     ids = {call["id"] for call in calls if isinstance(call.get("id"), str) and call["id"]}
@@ -143,7 +143,7 @@ def _details(value: Any, calls: list[dict[str, Any]]) -> tuple[list[dict[str, An
     return details, signatures
 
 
-def _thoughts(
+def _thinking(
     delta: openai_delta.Delta, details: list[dict[str, Any]], progress: _Progress, choice: int
 ) -> Iterator[ThinkingDelta]:
     if not any(string_in(item, "text") or string_in(item, "summary") for item in details):

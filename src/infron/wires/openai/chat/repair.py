@@ -21,7 +21,7 @@ from infron.wires.openai.chat.choices import cited
 from infron.wires.openai.chat.delta import Delta, cut_details, once_named, split_content
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 # What hosts say -> what is said of it. Others are `stop` here: new ones end an answer too.
 REASONS = {
@@ -71,7 +71,7 @@ class Choice(Struct, gc=False):
     """What is known of one choice of an answer. `native`: why it has ended, in the host's word, if that was said;
     `reason`: the same in the word that its definition has for it.
 
-    `role`: it was told. `legacy`: it has a function call of the older kind. `end`: the members of the choice in the
+    `role`: it was told. `legacy`: it has a function call of the older kind. `end`: the fields of the choice in the
     frame that ends it, kept until the answer has ended, and the `root` of that frame; or that `frame` as it came.
     `details`: what its reasoning details have said, by their index. `names`: of tools that the request renamed.
     """
@@ -102,11 +102,11 @@ class Choice(Struct, gc=False):
         """Whether a further finish reason would say more than the one that was said, if any was."""
         return self.native is None or self.finish_reason() in ("stop", "tool_calls")
 
-    def ended(self, native: str, reason: str, choice: dict[str, Any], members: dict[str, Raw]) -> dict[str, Any] | None:
+    def ended(self, native: str, reason: str, choice: dict[str, Any], fields: dict[str, Raw]) -> dict[str, Any] | None:
         """Keep the end of the choice until the answer has ended. What else it says there is to be told at once."""
         if self.is_open:
             self.native, self.reason = native, reason
-        delta = choice["delta"] if isinstance(choice["delta"], dict) else _members(choice["delta"])
+        delta = choice["delta"] if isinstance(choice["delta"], dict) else _fields(choice["delta"])
         now: dict[str, Any] | None = None
         if any(_encode(value) not in _SAY_NOTHING for name, value in delta.items() if name != "role"):
             now = {"index": self.index, "delta": delta, "finish_reason": None}
@@ -114,7 +114,7 @@ class Choice(Struct, gc=False):
                 now["logprobs"] = choice.pop("logprobs")
             choice["delta"] = NOTHING
         self.frame = None
-        self.end, self.root = choice, {**(self.root or {}), **members}
+        self.end, self.root = choice, {**(self.root or {}), **fields}
         return now
 
     def last(self) -> dict[str, Any]:
@@ -140,15 +140,15 @@ def is_plain(delta: Delta, choice: Choice | None = None) -> bool:
 
 def repaired(choice: Choice, raw: dict[str, Any], delta: Delta, quirks: AnswerQuirks) -> bool:
     """Whether the choice had to be changed; it is, in place, and so is `delta`, which says the same."""
-    members: dict[str, Any] | None = None  # of the delta, once one of them changes
+    fields: dict[str, Any] | None = None  # of the delta, once one of them changes
     changed = False
 
     def opened() -> dict[str, Any]:
-        nonlocal members, changed
-        if members is None:
-            raw["delta"] = members = _members(raw["delta"])
+        nonlocal fields, changed
+        if fields is None:
+            raw["delta"] = fields = _fields(raw["delta"])
         changed = True
-        return members
+        return fields
 
     choice.legacy = choice.legacy or delta.function_call is not None
     if delta.role and choice.role:
@@ -205,7 +205,7 @@ def objects_in(entries: list[Any], name: str) -> list[dict[str, Any]]:
 
 
 def _number(entries: list[Any], known: Entries) -> bool:
-    """Give an index to each entry that has none; whether there was one. Thoughts of one kind go on in one entry."""
+    """Give an index to each entry that has none; whether there was one. Thinking of one kind goes on in one entry."""
     changed = False
     for entry in entries:
         index, kind = entry.get("index"), entry.get("type")

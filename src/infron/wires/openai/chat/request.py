@@ -27,7 +27,7 @@ PATHS = ("/v1/chat/completions",)
 NEAR = ("",)
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _objects = msgspec.json.Decoder(list[dict[str, Raw]]).decode
 _items = msgspec.json.Decoder(list[Raw]).decode
 _NULL = Raw(b"null")
@@ -54,7 +54,7 @@ def encode_request(
     """The body for one provider, in the names that its row says it takes, the rest byte for byte.
 
     It asks for a stream, but beside what the row says that there is none for. `dropped`: what is asked for and goes on
-    in no form. `adapt`: what a wire that is nearly this one has to change in the root members first.
+    in no form. `adapt`: what a wire that is nearly this one has to change in the root fields first.
     """
     quirks = provider.quirks.request
     names: dict[str, str] = {}
@@ -104,7 +104,7 @@ def encode_request(
 
 
 def _in_words_of(asked: Conversation, name: str) -> str:
-    """What is left out of a member (`response_format.strict`), under the name that the caller's own API has for it."""
+    """What is left out of a field (`response_format.strict`), under the name that the caller's own API has for it."""
     root, dot, rest = name.partition(".")
     names = asked.asked.get(root)
     return f"{names[0]}{dot}{rest}" if names else name
@@ -119,7 +119,7 @@ def _choices(fields: dict[str, Any]) -> int:
 
 
 def _lost(given: dict[str, Raw], sent: dict[str, Any], quirks: RequestQuirks) -> dict[str, tuple[str, ...]]:
-    """The wishes among these members that go on in no form, by neutral name."""
+    """The wishes among these fields that go on in no form, by neutral name."""
     other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}.get(quirks.max_tokens)
     carried: set[str] = set()
     for name in given:
@@ -136,7 +136,7 @@ def _lost(given: dict[str, Raw], sent: dict[str, Any], quirks: RequestQuirks) ->
 
 def _set_stream_options(fields: dict[str, Any], provider: Provider, ask_usage: bool) -> None:
     raw = fields.pop("stream_options", _NULL)
-    options: dict[str, Any] = {} if raw == _NULL else dict(_members(raw))
+    options: dict[str, Any] = {} if raw == _NULL else dict(_fields(raw))
     options.pop("include_usage", None)
     if ask_usage:
         options["include_usage"] = True
@@ -153,7 +153,7 @@ def _rename(fields: dict[str, Any], old: str, new: str) -> None:
 
 
 def _is_given(fields: dict[str, Any], name: str, kind: str) -> bool:
-    """Whether a member says anything, and, unless `kind` is empty, is an object of this `type`."""
+    """Whether a field says anything, and, unless `kind` is empty, is an object of this `type`."""
     value = fields.get(name)
     if isinstance(value, Raw):
         value = msgspec.json.decode(value)

@@ -1,4 +1,4 @@
-"""Members of other types than the chat API has: said in those, or left out where they say nothing in it.
+"""Fields of other types than the chat API has: said in those, or left out where they say nothing in it.
 
 It never knows what came before, nor who reads it. What it is given is a frame, or a whole answer, that could not be
 read as it came.
@@ -29,7 +29,7 @@ def _encode(value: Any) -> bytes:
 
 
 def reshaped(payload: bytes) -> bytes:
-    """A frame whose choices are a list of objects, each with members of the types that the API has."""
+    """A frame whose choices are a list of objects, each with fields of the types that the API has."""
     frame = _decode(payload)
     if not isinstance(frame, dict):
         return payload

@@ -164,8 +164,8 @@ def _format_object(wanted: ResponseFormat) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _reasoning_members(reasoning: Reasoning) -> dict[str, Any]:
-    """The effort alone in the member that most hosts know."""
+def _reasoning_fields(reasoning: Reasoning) -> dict[str, Any]:
+    """The effort alone in the field that most hosts know."""
     if reasoning.effort is not None and reasoning == Reasoning(effort=reasoning.effort):
         return {"reasoning_effort": reasoning.effort}
     wanted: dict[str, Any] = {}
@@ -178,8 +178,8 @@ def _reasoning_members(reasoning: Reasoning) -> dict[str, Any]:
     return {"reasoning": wanted or {"enabled": True}}
 
 
-def steering_members(conversation: Conversation) -> dict[str, Any]:
-    """The root members for everything but the messages and `fields`."""
+def steering_fields(conversation: Conversation) -> dict[str, Any]:
+    """The root fields for everything but the messages and `fields`."""
     values: dict[str, Any] = {}
     if conversation.tools:
         values["tools"] = [_tool_object(tool) for tool in conversation.tools]
@@ -196,5 +196,5 @@ def steering_members(conversation: Conversation) -> dict[str, Any]:
     if conversation.response_format is not None:
         values["response_format"] = _format_object(conversation.response_format)
     if conversation.reasoning is not None:
-        values.update(_reasoning_members(conversation.reasoning))
+        values.update(_reasoning_fields(conversation.reasoning))
     return values

@@ -13,12 +13,12 @@ from msgspec import Raw, Struct
 
 from infron.catalog.definitions import RequestQuirks
 from infron.wires.json_answer import JSON_ONLY
-from infron.wires.json_guard import LARGE, items_of, members_of
+from infron.wires.json_guard import LARGE, fields_of, items_of
 from infron.wires.schemas import NOT_AT_THE_ROOT, closed, rooted
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _NULL = Raw(b"null")
 
 # ---- schemas, strictness, names that are there twice
@@ -26,7 +26,7 @@ _NULL = Raw(b"null")
 
 def fit_tools(fields: dict[str, Any], quirks: RequestQuirks, lost: set[str]) -> None:
     """Change `tools` where the host would refuse them: no object at the root of a schema (OpenAI: "schema must be of
-    type object"), a strict tool with an open schema, one name twice, members that it does not know.
+    type object"), a strict tool with an open schema, one name twice, fields that it does not know.
     """
     if "tools" not in fields or fields["tools"] == _NULL:
         return
@@ -49,8 +49,8 @@ def fit_tools(fields: dict[str, Any], quirks: RequestQuirks, lost: set[str]) -> 
 
 def _fitted(raw: Raw, quirks: RequestQuirks, lost: set[str]) -> Any:
     try:
-        tool = _members(raw)
-        function: dict[str, Any] = dict(_members(tool["function"]))
+        tool = _fields(raw)
+        function: dict[str, Any] = dict(_fields(tool["function"]))
     except (msgspec.ValidationError, KeyError):
         return raw  # none of ours
     changed = False
@@ -77,10 +77,10 @@ _OBJECT = Raw(b'"object"')
 
 def is_rooted(schema: Raw) -> bool:
     try:
-        members = _members(schema)
+        fields = _fields(schema)
     except msgspec.ValidationError:
         return True  # the host says best what is wrong with it
-    return members.get("type") == _OBJECT and members.keys().isdisjoint(NOT_AT_THE_ROOT)
+    return fields.get("type") == _OBJECT and fields.keys().isdisjoint(NOT_AT_THE_ROOT)
 
 
 def _is_closed(schema: Any) -> bool:
@@ -112,7 +112,7 @@ def fit_format(fields: dict[str, Any], quirks: RequestQuirks, lost: set[str]) ->
     if kind not in ("json_object", "json_schema"):
         return
     if not quirks.json_beside_tools and fields.get("tools", _NULL) not in (_NULL, _NONE):
-        del fields["response_format"]  # which is named as every root member that goes on in no form
+        del fields["response_format"]  # which is named as every root field that goes on in no form
         _say(fields, f"Unless you call a tool: {JSON_ONLY}{_shape(schema)}")
     elif not quirks.json_schema and kind == "json_schema":
         fields["response_format"] = {"type": "json_object"}
@@ -136,7 +136,7 @@ def _say(fields: dict[str, Any], text: str) -> None:
     """A further system message, behind those at the beginning."""
     items = items_of(fields["messages"])
     place = 0
-    while place < len(items) and _decode(members_of(items[place]).get("role", _NULL)) in ("system", "developer"):
+    while place < len(items) and _decode(fields_of(items[place]).get("role", _NULL)) in ("system", "developer"):
         place += 1
     said = Raw(_encode({"role": "system", "content": text}))
     fields["messages"] = Raw(_encode([*items[:place], said, *items[place:]]))

@@ -1,6 +1,6 @@
 """Whose turn it is in a chat history: results behind their calls, messages that say something, who speaks when.
 
-It never looks into arguments or thoughts. What is left out, or made up, is named in `lost`.
+It never looks into arguments or thinking. What is left out, or made up, is named in `lost`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _as_text(said: Said) -> Said:
 
 
 def _value(said: Said, name: str) -> Any:
-    value = said.members.get(name, _NULL)
+    value = said.fields.get(name, _NULL)
     return _decode(value) if isinstance(value, Raw) else value
 
 
@@ -99,7 +99,7 @@ def shown_by_the_user(messages: Iterable[Said]) -> Iterator[Said]:
 
 
 def _parts_of(said: Said) -> list[Any]:
-    content = said.members.get("content")
+    content = said.fields.get("content")
     if isinstance(content, Raw):
         content = _decode(content) if is_list(content) else []
     return content if isinstance(content, list) else []
@@ -120,24 +120,24 @@ def that_say_something(messages: list[Said], quirks: MessageQuirks) -> list[Said
 
 def _fill(said: Said, quirks: MessageQuirks) -> bool:
     """Put right what says nothing; whether the message has to stay."""
-    content = said.members.get("content")
+    content = said.fields.get("content")
     says = isinstance(content, Raw) and len(memoryview(content)) > _LEAST
-    if says and not quirks.no_empty and (said.calls or said.members.keys().isdisjoint(_EMPTY)):
+    if says and not quirks.no_empty and (said.calls or said.fields.keys().isdisjoint(_EMPTY)):
         return True
     for name in _EMPTY:
-        if name in said.members and _value(said, name) in (None, []):
-            del said.members[name]
+        if name in said.fields and _value(said, name) in (None, []):
+            del said.fields[name]
             said.changed = True
-    told: Any = said.members.get("content", _NULL)
+    told: Any = said.fields.get("content", _NULL)
     if isinstance(told, Raw) and len(memoryview(told)) <= _LEAST:
         told = _decode(told)
-    if told not in (None, [], "") or said.calls or any(said.members.get(n) for n in ("audio", "function_call")):
+    if told not in (None, [], "") or said.calls or any(said.fields.get(n) for n in ("audio", "function_call")):
         return not quirks.no_empty or bool(said.calls) or not _is_blank(said)
     if said.role == "assistant" and isinstance(_value(said, "refusal"), str):
         return True
     if said.role == "assistant" and (told != "" or quirks.no_empty):
-        thoughts = any(_value(said, name) for name in ("reasoning_content", "reasoning", "reasoning_details"))
-        if quirks.no_empty or not thoughts:
+        thinking = any(_value(said, name) for name in ("reasoning_content", "reasoning", "reasoning_details"))
+        if quirks.no_empty or not thinking:
             return False
     if told != "":
         said.put("content", "")
@@ -167,7 +167,7 @@ def in_turns(messages: list[Said], quirks: MessageQuirks, lost: set[str]) -> lis
     if quirks.speaks_after_results:
         messages = list(_heard(messages))
     last = messages[-1]
-    if last.role != "assistant" or last.calls or "function_call" in last.members:
+    if last.role != "assistant" or last.calls or "function_call" in last.fields:
         return messages
     if quirks.prefill == "prefix":
         if _value(last, "prefix") is not True:

@@ -16,7 +16,7 @@ from infron.request import Request
 from infron.wires import sse
 from infron.wires.errors import error_object, message_in_stream
 from infron.wires.lenient_json import value_of
-from infron.wires.openai.chat.answer import usage_members
+from infron.wires.openai.chat.answer import usage_fields
 from infron.wires.openai.chat.encoder import DONE, KEEP_ALIVE
 
 _encode = msgspec.json.Encoder().encode
@@ -49,7 +49,7 @@ class Encoder:
     def encode(self, event: AnyClientEvent) -> bytes:
         if isinstance(event, Verbatim):
             self._begun = self._begun or event.content
-            rest: dict[str, Any] = {name: raw for name, raw in event.members.items() if name != "usage"}
+            rest: dict[str, Any] = {name: raw for name, raw in event.fields.items() if name != "usage"}
             return self._frame({**rest, **self._own})
         choice = _choice_of(event)
         if choice is None:
@@ -57,14 +57,14 @@ class Encoder:
         self._begun = True
         return self._frame({**self._own, "choices": [choice]})
 
-    def _frame(self, members: dict[str, Any]) -> bytes:
-        return b"data: %b\n\n" % sse.unbroken(_encode(members).replace(b"\n", b" "))
+    def _frame(self, fields: dict[str, Any]) -> bytes:
+        return b"data: %b\n\n" % sse.unbroken(_encode(fields).replace(b"\n", b" "))
 
     def keep_alive(self) -> bytes:
         return KEEP_ALIVE
 
     def usage(self, billed: Billed) -> bytes:
-        return self._frame({**self._own, "choices": [], **usage_members(billed)})
+        return self._frame({**self._own, "choices": [], **usage_fields(billed)})
 
     def fail(self, error: InfronError) -> bytes:
         told = error_object(error, message_in_stream(error, self._begun))
@@ -79,14 +79,14 @@ class Accumulator:
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._own = _own(id, created, request)
-        self._members: dict[str, Raw] = {}
+        self._fields: dict[str, Raw] = {}
         self._folded: dict[int, dict[str, Any]] = {}
         self._texts: dict[int, list[str]] = {}
 
     def add(self, event: AnyClientEvent) -> None:
         if isinstance(event, Verbatim):
-            self._members.update({name: raw for name, raw in event.members.items() if name not in _NOT_HOSTS})
-            for choice in value_of(bytes(event.members["choices"])):
+            self._fields.update({name: raw for name, raw in event.fields.items() if name not in _NOT_HOSTS})
+            for choice in value_of(bytes(event.fields["choices"])):
                 if isinstance(choice, dict):
                     self._fold(choice)
         elif (made := _choice_of(event)) is not None:
@@ -110,7 +110,7 @@ class Accumulator:
             {**self._folded[index], "text": "".join(self._texts.get(index, ()))} for index in sorted(self._folded)
         ]
         own = {**self._own, "choices": choices, "provider": billed.provider}
-        return _encode({**self._members, **own, **usage_members(billed)})
+        return _encode({**self._fields, **own, **usage_fields(billed)})
 
 
 def _extend(into: dict[str, Any], more: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from infron.wires.lenient_json import decode, value_of
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
-_members = msgspec.json.Decoder(dict[str, Raw])
+_fields = msgspec.json.Decoder(dict[str, Raw])
 _NULL = Raw(b"null")
 _REASONS = frozenset(("stop", "length", "content_filter"))
 
@@ -50,8 +50,8 @@ class Decoder(SseDecoder):
 
     def _frame(self, data: bytes, events: list[Event], *, whole: bool) -> None:
         value = value_of(data)
-        members = decode(data, _members) if isinstance(value, dict) else None
-        if members is None or (not value.get("error") and not isinstance(value.get("choices"), list)):
+        fields = decode(data, _fields) if isinstance(value, dict) else None
+        if fields is None or (not value.get("error") and not isinstance(value.get("choices"), list)):
             if not isinstance(value, dict) or value.keys().isdisjoint(("detail", "message")):
                 raise self._broken("answered with something that is no completion")
             self._fail_with(data, events)
@@ -68,7 +68,7 @@ class Decoder(SseDecoder):
         said = bool(text) and not (whole and report is not None and not report.usage.completion)
         if choices:
             self._note(choices, whole=whole)
-            events.append(Verbatim(members, content=said, text=text if said else ""))
+            events.append(Verbatim(fields, content=said, text=text if said else ""))
             self._tell_reason(choices, events)
         if report is not None:
             events.append(report)

@@ -85,10 +85,10 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
         raise Unsupported(f"{provider.name} completes text only here.", param="model", provider=provider.id)
     fields, dropped = fitted(request.fields, provider.quirks.request)
     options = decoded(fields.pop("stream_options", Raw(b"null")), "stream_options") or {}
-    members = {**fields, "model": provider_model, "stream": request.stream}
+    fields = {**fields, "model": provider_model, "stream": request.stream}
     if request.stream:
         options = {**options, "include_usage": True} if ask_usage else options
-        members |= {"stream_options": options} if options else {}
+        fields |= {"stream_options": options} if options else {}
     prompts, several = _prompts(value_in(request.fields["prompt"])), value_in(request.fields.get("n", Raw(b"1")))
     choices = len(prompts) * (several if type(several) is int and several > 1 else 1)
-    return Outgoing(body=written(members, request.size), dropped=dropped, choices=choices)
+    return Outgoing(body=written(fields, request.size), dropped=dropped, choices=choices)

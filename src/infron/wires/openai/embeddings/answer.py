@@ -32,13 +32,13 @@ class Accumulator:
     def __init__(self, id: str, created: int, request: Request) -> None:
         self._id, self._model = id, request.model
         self._form = wanted(request.fields)
-        self._members: dict[str, Raw] = {}
+        self._fields: dict[str, Raw] = {}
         self._items: list[dict[str, Any]] = []
 
     def add(self, event: AnyClientEvent) -> None:
         if isinstance(event, Verbatim):
-            self._members.update(event.members)
-            self._take(_items(self._members.pop("data")))
+            self._fields.update(event.fields)
+            self._take(_items(self._fields.pop("data")))
 
     def _take(self, items: list[dict[str, Raw]]) -> None:
         for place, item in enumerate(items, len(self._items)):
@@ -52,4 +52,4 @@ class Accumulator:
             usage["estimated"] = True
         usage["cost"] = usd(None if billed.charge is None else billed.charge.total)
         own = {"object": "list", "data": self._items, "model": self._model, "usage": usage}
-        return _encode({**self._members, **own, "id": self._id, "provider": billed.provider})
+        return _encode({**self._fields, **own, "id": self._id, "provider": billed.provider})

@@ -1,4 +1,4 @@
-"""An answer of a host of OpenAI's embeddings API: its members as they came.
+"""An answer of a host of OpenAI's embeddings API: its fields as they came.
 
 It never knows which form of vectors its client wants.
 """
@@ -23,16 +23,16 @@ _ID_SIZE = 200  # characters
 
 class Decoder(WholeDecoder):
     def _read(self, body: bytes, events: list[Event]) -> None:
-        members = self._members(body, "data", events)
-        if members is None:
+        fields = self._fields(body, "data", events)
+        if fields is None:
             return
-        items = items_in(members["data"], _items)
+        items = items_in(fields["data"], _items)
         if not items or not all("embedding" in item for item in items):
             raise self._broken("answered without embeddings")
-        id = value_of(bytes(members.get("id", _NULL)))
+        id = value_of(bytes(fields.get("id", _NULL)))
         self.upstream_id = id[:_ID_SIZE] if isinstance(id, str) and id else None
-        events.append(Verbatim(members, content=False, text=""))
-        raw = value_of(bytes(members.get("usage", _NULL)))
+        events.append(Verbatim(fields, content=False, text=""))
+        raw = value_of(bytes(fields.get("usage", _NULL)))
         if isinstance(raw, dict) and (usage := counts_of(raw)) is not None:
             events.append(UsageReported(usage, raw, cost_in(raw, self._provider.quirks.answer)))
 

@@ -105,8 +105,8 @@ class NeutralDecoder(SseDecoder):
         self._started = False
         self._calls: dict[int, int] = {}  # the item's place -> the call's index
         self._argued: set[int] = set()  # places of calls whose arguments were told
-        self._thoughts: dict[int, int] = {}  # the item's place -> the thought's index
-        self._told: set[int] = set()  # places of messages and thoughts whose text was told
+        self._thinking: dict[int, int] = {}  # the item's place -> the thought's index
+        self._told: set[int] = set()  # places of messages and blocks of thinking whose text was told
         self._done: set[int] = set()  # places of items that are over
         self._searches = 0
 
@@ -200,7 +200,7 @@ class NeutralDecoder(SseDecoder):
     # ---- items
 
     def _thought(self, place: int) -> int:
-        return self._thoughts.setdefault(place, len(self._thoughts))
+        return self._thinking.setdefault(place, len(self._thinking))
 
     def _begin_item(self, place: int, item: dict[str, Any], events: list[Event]) -> None:
         if len(self._calls) + len(self._done) > MOST_ITEMS:

@@ -20,7 +20,7 @@ from infron.wires import sse
 from infron.wires.decoding import one_line
 from infron.wires.errors import message_in_stream
 from infron.wires.json_guard import LARGE
-from infron.wires.openai.chat.answer import cost_members
+from infron.wires.openai.chat.answer import cost_fields
 from infron.wires.openai.responses.handed_on import HandedOn
 from infron.wires.openai.responses.items import INCOMPLETE, Items, Told
 from infron.wires.openai.responses.tools import toolbox_of
@@ -127,7 +127,7 @@ class Response:
 
 def _shown(billed: Billed | None) -> dict[str, Any]:
     """Who answered, and what that costs."""
-    return {} if billed is None else {"provider": billed.provider, **cost_members(billed.charge)}
+    return {} if billed is None else {"provider": billed.provider, **cost_fields(billed.charge)}
 
 
 def usage_of(billed: Billed) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from infron.events import Verbatim
 from infron.wires.openai.responses.decoder import ENDS
 
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _value = msgspec.json.Decoder().decode
 _ITEM_DONE = b"response.output_item.done"
 _EMPTY = (None, Raw(b"null"), Raw(b"[]"))
@@ -37,13 +37,13 @@ class HandedOn:
 
     def take(self, event: Verbatim) -> tuple[bytes, dict[str, Raw] | None]:
         """Its type, and the response in it, if there is one."""
-        kind = bytes(event.members["type"])[1:-1]
-        raw = event.members.get("response")
+        kind = bytes(event.fields["type"])[1:-1]
+        raw = event.fields.get("response")
         if raw is None:
             if kind == _ITEM_DONE:
                 self._keep(event.rest)
             return kind, None
-        self._response = _members(raw)
+        self._response = _fields(raw)
         if kind.decode() in ENDS:
             self.ended = kind.decode()
         return kind, self._response

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from infron.wires.json_guard import items_of, members_of
+from infron.wires.json_guard import fields_of, items_of
 from infron.wires.openai.responses.reasoning import is_ours
 from infron.wires.pairing import NOT_RUN, Said, answered_before, matched
 from infron.wires.session import CallIds, Ids
@@ -48,7 +48,7 @@ class _Item(Struct, gc=False):
 
 
 def fit_items(given: Raw, *, alone: bool = True) -> tuple[Raw, tuple[str, ...]]:
-    """The `input` without thoughts of other models, each call with an id of its own and a result; what was left out.
+    """The `input` without thinking of other models, each call with an id of its own and a result; what was left out.
 
     `alone`: it is the whole history, so that no result may belong to a call elsewhere.
     """
@@ -80,8 +80,8 @@ def _with_own_ids(items: Sequence[tuple[Raw, _Item]]) -> list[Raw]:
             answered = result
             ours = ids.of_result(kind.call_id) if result else ids.of_call(kind.call_id)
             if ours != kind.call_id or kind.extra_content != _NULL:  # which is ours, for clients to give back
-                members = {name: raw for name, raw in members_of(item).items() if name != "extra_content"}
-                item, kind.call_id = Raw(_encode({**members, "call_id": ours})), ours
+                fields = {name: raw for name, raw in fields_of(item).items() if name != "extra_content"}
+                item, kind.call_id = Raw(_encode({**fields, "call_id": ours})), ours
         fitted.append(item)
     return fitted
 

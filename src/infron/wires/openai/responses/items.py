@@ -46,7 +46,7 @@ class Items:
     """`output`: the items as they stand, in order. `suffix`: of their ids. Of several choices the first is told."""
 
     def __init__(self, suffix: str, toolbox: Callable[[], Toolbox], encrypted: bool) -> None:
-        """`toolbox`: that of the request, asked for with the first call. `encrypted`: thoughts are told sealed, too."""
+        """`toolbox`: that of the request, asked for with the first call. `encrypted`: thinking is told sealed, too."""
         self.output: list[Item] = []
         self.sealed: dict[str, str] = {}  # id of a thought that is told open -> itself sealed
         self._suffix = suffix
@@ -149,7 +149,7 @@ class Items:
     def _at_part(self, **more: Any) -> dict[str, Any]:
         return {**self._at(), "content_index": self._part, **more}
 
-    # ---- thoughts
+    # ---- thinking
 
     def _think(self, event: ThinkingDelta) -> Iterator[Told]:
         if self._open != "reasoning" or event.index != self._thought:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from infron.wires.json_guard import items_of, members_of
+from infron.wires.json_guard import fields_of, items_of
 from infron.wires.openai.chat.tools import is_rooted
 from infron.wires.openai.responses.tools import NAMES
 from infron.wires.schemas import closed, rooted
@@ -81,7 +81,7 @@ def _renamed(raw: Raw, renamed: Mapping[str, str], types: tuple[str, ...]) -> An
     named = _read(raw)
     if named.type not in types or named.namespace or named.name not in renamed:
         return raw
-    return {**members_of(raw), "name": renamed[named.name]}
+    return {**fields_of(raw), "name": renamed[named.name]}
 
 
 def _fitted(raw: Raw, renamed: Mapping[str, str], lost: set[str]) -> Any:
@@ -97,4 +97,4 @@ def _fitted(raw: Raw, renamed: Mapping[str, str], lost: set[str]) -> Any:
     if named.strict is True and not closed(schema):
         changed["strict"] = False
         lost.add("tools.strict")
-    return {**(tool if isinstance(tool, dict) else members_of(raw)), **changed} if changed else tool
+    return {**(tool if isinstance(tool, dict) else fields_of(raw)), **changed} if changed else tool

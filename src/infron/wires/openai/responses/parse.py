@@ -32,7 +32,7 @@ from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.openai.chat.parts import parts_of
 from infron.wires.openai.chat.steering import reasoning_of
-from infron.wires.openai.chat.thoughts import google_signature
+from infron.wires.openai.chat.thinking import google_signature
 from infron.wires.openai.responses.reasoning import in_order, opened, texts_of
 from infron.wires.openai.responses.tools import Toolbox, additional_tools, as_arguments, kinds_in, with_tools
 from infron.wires.request_fields import count_of, decoded, object_of, objects_of, string_of, wrong

@@ -20,7 +20,7 @@ from infron.wires.openai.responses.parse import NAME, NOT_KEPT
 from infron.wires.openai.responses.tools import kinds_in, with_tools
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _NULL = Raw(b"null")
 _REFERENCE, _REASONING = b'"item_reference"', b'"reasoning"'
 _THOUGHT = "rs_"  # how the id of a reasoning item begins
@@ -49,7 +49,7 @@ def items_in(kept: Kept) -> Iterator[tuple[str, Raw]]:
         found = _item(raw).id
         id = found if isinstance(found, str) else ""
         sealed = kept.sealed.get(id)
-        yield id, Raw(_encode({**_members(raw), "encrypted_content": sealed})) if sealed else raw
+        yield id, Raw(_encode({**_fields(raw), "encrypted_content": sealed})) if sealed else raw
 
 
 def input_items(given: Raw) -> list[Raw]:

@@ -46,7 +46,7 @@ RULES = Rules(
     names=NAMES,
     ids=Ids(r"[\s\S]{1,64}"),
     results=frozenset(("image", "document")),
-    thoughts=lambda thought: thought.format == OPENAI and thought.data != "",
+    thinking=lambda thought: thought.format == OPENAI and thought.data != "",
 )
 # Root fields that have the same name and sense in the chat API.
 _SAME = (
@@ -103,7 +103,7 @@ def _as_it_came(request: Request, provider_model: str, quirks: RequestQuirks) ->
 
 
 def _quirked(fields: dict[str, Any], quirks: RequestQuirks) -> dict[str, Any]:
-    """The root members as the definition says that the host takes them."""
+    """The root fields as the definition says that the host takes them."""
     for old, new in quirks.rename.items():
         if old in fields:
             fields.setdefault(new, fields.pop(old))
@@ -116,7 +116,7 @@ def _quirked(fields: dict[str, Any], quirks: RequestQuirks) -> dict[str, Any]:
 
 
 def body_of(conversation: Conversation, model: str) -> dict[str, Any]:
-    """The whole body. Nothing is kept at the provider, so thoughts come sealed, to be given back."""
+    """The whole body. Nothing is kept at the provider, so thinking comes sealed, to be given back."""
     fields = conversation.fields
     if fields.get("n") not in (None, 1):
         raise Unsupported("This provider gives one answer to a request; send `n` as 1.", param="n")

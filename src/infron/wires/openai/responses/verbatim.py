@@ -19,7 +19,7 @@ from infron.wires.lenient_json import dicts_in, string_in
 from infron.wires.openai.responses.decoder import BEGINNINGS, ENDS, Frame, NeutralDecoder, place_of
 
 _encode = msgspec.json.Encoder().encode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 _ARGUMENTS = frozenset(("response.custom_tool_call_input.delta", "response.function_call_arguments.delta"))
 _TEXTS = frozenset(
@@ -37,7 +37,7 @@ MOST_KINDS = 100
 class VerbatimDecoder(NeutralDecoder):
     """One answer to its own events: of each the neutral reading says what it commits to and counts.
 
-    Of a Verbatim `members` holds its `type`; and `response`, where a whole response stands in it: then `rest` is empty.
+    Of a Verbatim `fields` holds its `type`; and `response`, where a whole response stands in it: then `rest` is empty.
     """
 
     def __init__(
@@ -72,17 +72,17 @@ class VerbatimDecoder(NeutralDecoder):
         super()._argue(place, arguments, events)
 
     def _handed_on(self, kind: str, frame: Frame, payload: bytes, content: bool, text: str) -> Verbatim:
-        members = self._named(kind)
+        fields = self._named(kind)
         if self._bare:
             payload = self._with_arguments(kind, frame, payload)
         if self._names and b'"name"' in payload:
             payload = _encode(self._with_own_names(msgspec.json.decode(payload)))
         if (kind in BEGINNINGS or kind in ENDS) and isinstance(frame.response, dict):
             self._number += 1
-            return Verbatim({**members, "response": _members(payload)["response"]}, content, text)
+            return Verbatim({**fields, "response": _fields(payload)["response"]}, content, text)
         if kind == "response.output_item.added" and isinstance(frame.item, dict):
             content = content or string_in(frame.item, "type") not in _SILENT  # the host's own tools begin to work
-        return Verbatim(members, content, text, self._line(kind, frame, payload))
+        return Verbatim(fields, content, text, self._line(kind, frame, payload))
 
     def _with_own_names(self, value: Any) -> Any:
         """Calls by the caller's own names of tools: in an item, in a whole response, or at the end of arguments."""
@@ -97,19 +97,19 @@ class VerbatimDecoder(NeutralDecoder):
         """An event that tells a call as a whole, with arguments that agents can read: `{}` where there are none."""
         place = place_of(frame)
         if kind == "response.function_call_arguments.done" and place in self._bare:
-            return _encode({**_members(payload), "arguments": "{}"})
+            return _encode({**_fields(payload), "arguments": "{}"})
         if kind == "response.output_item.done" and place in self._bare and isinstance(frame.item, dict):
-            return _encode({**_members(payload), "item": {**frame.item, "arguments": "{}"}})
+            return _encode({**_fields(payload), "item": {**frame.item, "arguments": "{}"}})
         if kind in ENDS and isinstance(frame.response, dict):
             output = dicts_in(frame.response, "output")
             for place in self._bare.intersection(range(len(output))):
                 if output[place].get("arguments") == "":
                     output[place]["arguments"] = "{}"
-            return _encode({**_members(payload), "response": frame.response})
+            return _encode({**_fields(payload), "response": frame.response})
         return payload
 
     def _named(self, kind: str) -> dict[str, Raw]:
-        """The members of each event of this kind."""
+        """The fields of each event of this kind."""
         known = self._kinds.get(kind)
         if known is None:
             known = {"type": Raw(_encode(kind))}
@@ -121,7 +121,7 @@ class VerbatimDecoder(NeutralDecoder):
         number, self._number = self._number, self._number + 1
         if type(frame.sequence_number) is int and frame.type == kind:
             return one_line(payload)
-        return one_line(_encode({"sequence_number": number, **_members(payload), "type": kind}))
+        return one_line(_encode({"sequence_number": number, **_fields(payload), "type": kind}))
 
 
 def Decoder(

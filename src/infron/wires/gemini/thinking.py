@@ -1,7 +1,7 @@
 """What other models thought, in a `thoughtSignature` of Gemini's API and back.
 
 It never knows which provider a thought goes to. Clients of this API give signatures back on the part that they came
-with, and leave thoughts themselves out of their history: so a thought of another model travels whole in the signature
+with, and leave thinking itself out of their history: so a thought of another model travels whole in the signature
 of the part behind it, which is base64, as its libraries want.
 """
 
@@ -36,9 +36,9 @@ _decode = msgspec.json.Decoder(list[_Thought]).decode
 _FIELDS = _Thought.__struct_fields__
 
 
-def sealed(thoughts: Iterable[Thinking]) -> str:
-    """The signature that brings these thoughts back."""
-    kept = [_Thought(*(getattr(thought, name) for name in _FIELDS)) for thought in thoughts]
+def sealed(thinking: Iterable[Thinking]) -> str:
+    """The signature that brings this thinking back."""
+    kept = [_Thought(*(getattr(thought, name) for name in _FIELDS)) for thought in thinking]
     return base64.b64encode(_MARK + _encode(kept)).decode()
 
 
@@ -51,7 +51,7 @@ SEALED = _SEALED.encode()  # how one begins, for who looks for it in bytes
 
 
 def opened(signature: str) -> list[Thinking]:
-    """The thoughts in a sealed signature, in either alphabet of base64; none where it was cut."""
+    """The thinking in a sealed signature, in either alphabet of base64; none where it was cut."""
     plain = signature.translate(_PLAIN).rstrip("=")
     try:
         kept = _decode(base64.b64decode(plain + "=" * (-len(plain) % 4))[len(_MARK) :])

@@ -1,11 +1,11 @@
-"""Thoughts of earlier answers in the chat API: `reasoning_details` and its neighbours, and where each of them stood.
+"""Thinking of earlier answers in the chat API: `reasoning_details` and its neighbours, and where each of them stood.
 
 It never knows which provider wants them back.
 
-The API keeps thoughts, content and tool calls of a message apart, so that their order is lost; but providers that sign
-thoughts refuse them in another one. So the `id` of a thought that has none says what came before it: `at_2_145` is
+The API keeps thinking, content and tool calls of a message apart, so that their order is lost; but providers that sign
+thinking refuse them in another one. So the `id` of a thought that has none says what came before it: `at_2_145` is
 behind two tool calls and 145 characters of text. Only the first thought of a message, with nothing before
-it, has no place, so that of several thoughts from elsewhere it is known that their order is not.
+it, has no place, so that of several thinking from elsewhere it is known that their order is not.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _place_of(thought: Thinking) -> Place | None:
 
 
 class Places:
-    """Follows an answer that is being told, and knows where each block of thoughts begins.
+    """Follows an answer that is being told, and knows where each block of thinking begins.
 
     `characters`: by choice; whoever tells of text may add to them without asking.
     """
@@ -57,11 +57,11 @@ class Places:
         self._blocks: dict[int, int] = {}
 
     def blocks(self, choice: int) -> int:
-        """How many blocks of thoughts have begun in this choice, as their indexes count them."""
+        """How many blocks of thinking have begun in this choice, as their indexes count them."""
         return self._blocks.get(choice, -1) + 1
 
     def id_for(self, event: Delta | Finished) -> str:
-        """The id of a block of thoughts that begins with this event, where it needs one."""
+        """The id of a block of thinking that begins with this event, where it needs one."""
         choice = event.choice
         characters, calls = self.characters.setdefault(choice, 0), self._calls.get(choice, 0)
         if isinstance(event, TextDelta | RefusalDelta):
@@ -78,20 +78,20 @@ class Places:
 # ---- from a message
 
 
-def in_order(thoughts: list[Thinking], content: list[Part], calls: list[ToolCall]) -> list[Part] | None:
+def in_order(thinking: list[Thinking], content: list[Part], calls: list[ToolCall]) -> list[Part] | None:
     """The parts of a message as the model said them; None where the place of a thought that is signed is not known.
 
-    What has no place is where it has always stood: thoughts, content, calls.
+    What has no place is where it has always stood: thinking, content, calls.
     """
-    places = [_place_of(thought) for thought in thoughts]
+    places = [_place_of(thought) for thought in thinking]
     if not any(places):
-        signed = [thought for thought in thoughts if thought.format == CLAUDE and thought.signature]
-        return None if len(signed) > 1 and calls else [*thoughts, *content, *calls]
+        signed = [thought for thought in thinking if thought.format == CLAUDE and thought.signature]
+        return None if len(signed) > 1 and calls else [*thinking, *content, *calls]
     if any(place is not None and place.calls > len(calls) for place in places):
         return None
     parts: list[Part] = []
     left, said, called = list(content), 0, 0
-    for thought, place in zip(thoughts, places, strict=True):
+    for thought, place in zip(thinking, places, strict=True):
         if place is None:
             parts.append(thought)
             continue
@@ -109,8 +109,8 @@ def in_order(thoughts: list[Thinking], content: list[Part], calls: list[ToolCall
     return [*parts, *left, *calls[called:]]
 
 
-def read_thoughts(message: dict[str, Any], place: str, signatures: dict[str, str]) -> Iterator[Thinking]:
-    """The thoughts to be replayed. An encrypted one with the id of a tool call is that call's signature instead.
+def read_thinking(message: dict[str, Any], place: str, signatures: dict[str, str]) -> Iterator[Thinking]:
+    """The thinking to be replayed. An encrypted block with the id of a tool call is that call's signature instead.
 
     A client that keeps the pieces of a stream as they came sends each of them: those that follow each other with the
     same `index` are one block, up to its signature.
@@ -156,8 +156,8 @@ def google_signature(call: dict[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def plain_thoughts(told: dict[str, Any]) -> str:
-    """The text of the thoughts in these members of a message, told in details, or in one string, or in both alike."""
+def plain_thinking(told: dict[str, Any]) -> str:
+    """The text of the thinking in these fields of a message, told in details, or in one string, or in both alike."""
     details = told.get("reasoning_details")
     texts = [
         item.get("text") or item.get("summary")
@@ -176,16 +176,16 @@ def _once(format: str) -> str:
 # ---- to a message
 
 
-def reasoning_members(parts: Sequence[Part]) -> dict[str, Any]:
-    """The members of a message that hold its thoughts, and the signatures of its calls.
+def reasoning_fields(parts: Sequence[Part]) -> dict[str, Any]:
+    """The fields of a message that hold its thinking, and the signatures of its calls.
 
-    A single bare thought stands in the member that most hosts know, others in detail.
+    A single bare thought stands in the field that most hosts know, others in detail.
     """
     placed = list(_placed(parts))
     if len(placed) == 1 and placed[0] == Thinking(text=placed[0].text):
-        members: dict[str, Any] = {"reasoning_content": placed.pop().text}
+        fields: dict[str, Any] = {"reasoning_content": placed.pop().text}
     else:
-        members = {}
+        fields = {}
     details = [_detail(thought) for thought in placed]
     details += [
         {"type": "reasoning.encrypted", "data": part.signature, "format": GEMINI, "id": part.id}
@@ -193,12 +193,12 @@ def reasoning_members(parts: Sequence[Part]) -> dict[str, Any]:
         if isinstance(part, ToolCall) and part.signature
     ]
     if details:
-        members["reasoning_details"] = [{**detail, "index": index} for index, detail in enumerate(details)]
-    return members
+        fields["reasoning_details"] = [{**detail, "index": index} for index, detail in enumerate(details)]
+    return fields
 
 
 def _placed(parts: Iterable[Part]) -> Iterator[Thinking]:
-    """The thoughts that say something, each with its place in its id."""
+    """What thinking says something, each block with its place in its id."""
     at, first = Place(), True
     for part in parts:
         if isinstance(part, Text):
