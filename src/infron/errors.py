@@ -136,7 +136,7 @@ class Cancelled(InfronError):
 
 
 class RateLimited(InfronError):
-    """Too many answers that the caller disconnected from are still being read to their end; wait for them."""
+    """A rate or the number of answers at once is used up, or too many that the caller left are still being read on."""
 
     status, error_type, blame = 429, "rate_limit_exceeded", "caller"
 

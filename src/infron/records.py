@@ -46,6 +46,7 @@ class Opening(Struct, frozen=True, kw_only=True, gc=False):
     user: str | None = None
     session_id: str | None = None
     organisation: str | None = None  # that the key belongs to
+    limited: bool = False  # the key or the organisation has limits: the ledger says whether it may begin
 
 
 class Bill(Struct, frozen=True, kw_only=True, gc=False):

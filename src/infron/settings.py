@@ -60,6 +60,10 @@ class LedgerSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "power cut; it costs a disk flush for each batch."
         ),
     ] = "normal"
+    timeout_seconds: Annotated[
+        Seconds,
+        Meta(description="How long a request with limits waits for the ledger to say whether it may begin; then 503."),
+    ] = 5.0
 
 
 class KeepAlive(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):

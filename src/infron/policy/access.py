@@ -48,6 +48,11 @@ class Key(Struct, frozen=True, kw_only=True):
     organisation: Organisation | None = None
     limited: bool = False
 
+    @property
+    def limited_money(self) -> bool:
+        """Whether what it may spend is limited."""
+        return self.limits.on_money or (self.organisation is not None and self.organisation.limits.on_money)
+
     def __post_init__(self) -> None:
         theirs = self.organisation.limits if self.organisation else NO_LIMITS
         force_setattr(self, "limited", self.limits != NO_LIMITS or theirs != NO_LIMITS)

@@ -34,6 +34,11 @@ class Limits(Struct, frozen=True, kw_only=True):
         """Picodollars of this period's budget."""
         return next((budget.ceiling for budget in self.budgets if budget.period == period), None)
 
+    @property
+    def on_money(self) -> bool:
+        """Whether what may be spent is limited."""
+        return bool(self.budgets) or self.account is not None
+
 
 NO_LIMITS = Limits()
 

@@ -20,6 +20,7 @@ from infron.request import NO_WISHES, Request
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Responder
 from infron.runtime.exchange.exchange import Exchange
+from infron.runtime.exchange.waiting import Waiting
 
 MOST_ROUTES = 10_000  # model ids come from callers
 
@@ -29,8 +30,11 @@ class ExchangeAdmission:
         self._context = context
         self._routes: dict[str, tuple[Candidate, ...]] = {}
 
-    def begin(self, request: Request, key: Key | None, responder: Responder, asked: Asked) -> Exchange:
-        """The exchange, to be begun. Raises InfronError where the request can be served by nobody, or not now."""
+    def begin(self, request: Request, key: Key | None, responder: Responder, asked: Asked) -> Exchange | Waiting:
+        """The exchange, to be begun; one with limits is to wait for the ledger first.
+
+        Raises InfronError where the request can be served by nobody, or not now.
+        """
         context, running = self._context, len(self._context.registry)
         if request.include_usage is None and context.config.chat.usage == "asked":
             request = replace(request, include_usage=False)
@@ -39,11 +43,12 @@ class ExchangeAdmission:
         if running >= context.config.server.max_streams:
             raise Overloaded(f"The gateway runs {running:,} streams already.", retry_after=5)
         limited = key is not None and key.limited
+        counts_money = limited and key is not None and key.limited_money
         if limited:
             access.check_limit(context.ledger.keys, key)
         candidates = self._route(request)
         unpriced = context.config.limits.unpriced
-        if unpriced == "refuse-all" or (unpriced == "refuse" and limited):
+        if unpriced == "refuse-all" or (unpriced == "refuse" and counts_money):
             tier = request.service_tier
             candidates = routing.priced(candidates, lambda candidate: context.prices.of(candidate, tier) is not None)
         key_id = key.id if key else None
@@ -58,7 +63,8 @@ class ExchangeAdmission:
             what = f"{cap} answers that you disconnected from are still being read to their end; wait for them."
             raise RateLimited(what, retry_after=10)
         opening = self._opening(request, key, candidates[0])
-        exchange = Exchange(context, request, opening, candidates, responder, asked)
+        begun = Waiting if limited else Exchange
+        exchange = begun(context, request, opening, candidates, responder, asked)
         context.registry.add(exchange)
         return exchange
 
@@ -67,6 +73,7 @@ class ExchangeAdmission:
         return Opening(
             id=self._context.registry.new_id(now),
             key_id=key.id if key else None,
+            limited=key is not None and key.limited,
             organisation=key.organisation.id if key and key.organisation else None,
             model=request.model,
             provider=first.provider.id,

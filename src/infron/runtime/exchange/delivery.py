@@ -23,7 +23,9 @@ BLANK = b"\n"  # a sign of life before JSON, which may begin with white space
 
 
 class Responder(Protocol):
-    """Where the answer goes; the server's side of a request."""
+    """Where the answer goes; the server's side of a request. `headers`: that its head is to have beside the usual."""
+
+    headers: Headers
 
     def start(self, id: str, media_type: bytes) -> None:
         """The head of a body of this type that is yet to come, with the exchange's id in it."""

@@ -32,10 +32,12 @@ _ASKING, _COMPLETED = AttemptState.ASKING, Outcome.COMPLETED
 class Exchange:
     """One request and all that is done for it until it is settled.
 
-    `error`: why it ended, or will. Moments are seconds of the loop's clock; 0: it has not come yet.
+    `error`: why it ended, or will. Moments are seconds of the loop's clock; 0: it has not come yet. `hold`: picodollars
+    that the ledger has set aside for it.
     """
 
     bucket = 0
+    hold = 0
     outcome: Outcome | None = None
     error: InfronError | None = None
     _bill: Bill | None = None
@@ -65,8 +67,9 @@ class Exchange:
         self.attempts = Attempts(context, request, candidates, opening.price, self.delivery, self)
 
     def begin(self) -> None:
-        """Write the ledger's row and try the first candidate. Everything later comes in by callbacks."""
-        self._context.ledger.open(self._opening, self._recorded)
+        """Write the ledger's row, if it is not, and try the first candidate. Everything later comes in by callbacks."""
+        if not self.state.recorded:
+            self._context.ledger.open(self._opening, self._recorded)
         self.attempts.open()
         if self.state.phase is not _SETTLED:
             self._context.clock.add(self, self._started + self._context.first_look)
@@ -258,9 +261,6 @@ class Exchange:
         self._bill, self.error = None, bug if complete else self.error
         self._settle(Outcome.FAILED if complete else last.outcome)
 
-    def _hold(self) -> None:
-        pass  # what came is held already, bounded by the provider's own pace until the row is durable
-
     def _drop(self) -> None:
         self.delivery.drop()
 
@@ -374,7 +374,7 @@ def _unrecorded(verdict: Refused | Unavailable) -> InfronError:
 
 _FIRST = State()
 _DEEDS = {
-    Action.HOLD: Exchange._hold,
+    Action.HOLD: lambda _: None,  # it is held already, bounded by the provider's own pace until the row is durable
     Action.DROP: Exchange._drop,
     Action.HEAD: Exchange._head,
     Action.WRITE: Exchange._write,

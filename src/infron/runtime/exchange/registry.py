@@ -78,7 +78,10 @@ class Registry:
         self.idle.clear()
 
     def settled(self, settlement: Settlement) -> None:
-        self._running.pop(settlement.id, None)
+        self.remove(settlement.id)
+
+    def remove(self, id: str) -> None:
+        self._running.pop(id, None)
         if not self._running:
             self.idle.set()
 

@@ -52,6 +52,11 @@ def open_entries(rows: Rows, openings: Sequence[Opening], owner: str) -> list[Re
     return [count if isinstance(count, UnusableRow) else _RECORDED if count else _TAKEN for count in counts]
 
 
+def open_held(rows: Rows, held: Sequence[tuple[Opening, int, int]], owner: str) -> list[int | UnusableRow]:
+    """The same of exchanges with limits: each with its hold, and the tokens that it took. How many rows each made."""
+    return _change_each(rows, held, lambda each: (statements.OPEN_HELD, (*_opened(each[0], owner), 1, *each[1:])))
+
+
 def settle_entries(rows: Rows, settles: Sequence[Settling], owner: str, now: int) -> list[Posted | UnusableRow | None]:
     """Settle each row, or write it whole if it never came to be. None if it was settled before. `now` in unix ms."""
     openings = [opening or _opened_elsewhere(rows, settlement, now) for settlement, opening in settles]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from infron.records import Opening
 from infron.runtime.ledger.entries import DrainCaps, Settling
+from infron.runtime.ledger.limited import Applying, Extending
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.verdict import Verdict
 
@@ -36,6 +37,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self.opens: deque[tuple[Opening, Done]] = deque()
+        self.applications: deque[Applying] = deque()
+        self.extensions: deque[Extending] = deque()
         self.claims: deque[tuple[str, DrainCaps, Done]] = deque()
         self.settles: deque[Settling] = deque()
         self.asks: deque[Asking] = deque()

@@ -16,13 +16,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infron.errors import LedgerUnavailable
+from infron.policy import limits
 from infron.policy.access import KeyRing
+from infron.policy.limits import Granted
 from infron.policy.stop import Stop
 from infron.records import Opening, Settlement
 from infron.runtime.ledger import stops
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
 from infron.runtime.ledger.keys import create_key, list_keys, revoke_key
+from infron.runtime.ledger.limited import Answered, Applying, Extending
 from infron.runtime.ledger.receipts import Found, Receipt, read_entry
 from infron.runtime.ledger.spend import Spend, read_spend
 from infron.runtime.ledger.store import Rows
@@ -125,6 +128,42 @@ class Ledger:
             return
         self._openings[opening.id] = opening
         self._inbox.opens.append((opening, done))
+        self._inbox.hurry()
+
+    def admit(self, opening: Opening, ask: limits.Ask, done: Answered) -> Callable[[], None]:
+        """Ask whether an exchange with limits may begin: if so, its row is written. `done` is told at the latest when
+        the ledger is closed, so who waits keeps a clock, and calls what is returned when it waits no longer.
+
+        Unless it is refused, exactly one `settled` with the same id is to follow.
+        """
+        if self._inbox.closing:
+            asyncio.get_running_loop().call_soon(done, _CLOSED)
+            return _nothing
+        self._openings[opening.id] = opening
+
+        def answered(verdict: Granted | limits.Refused | Unavailable) -> None:
+            if isinstance(verdict, limits.Refused):
+                self._openings.pop(opening.id, None)
+            done(verdict)
+
+        applying = Applying(opening, ask, answered)
+        self._inbox.applications.append(applying)
+        self._inbox.hurry()
+
+        def abandon() -> None:
+            applying.abandoned = True
+
+        return abandon
+
+    def extend(self, id: str, more: int, done: Callable[[int], None], *, tokens: int = 0) -> None:
+        """Ask to set aside `more` picodollars for an exchange that runs, and to take so many tokens of its rates.
+
+        `done` gets how much was set aside: 0 where there is no room; nothing while the ledger cannot be written.
+        """
+        if self._inbox.closing:
+            asyncio.get_running_loop().call_soon(done, 0)
+            return
+        self._inbox.extensions.append(Extending(id, more, tokens, done))
         self._inbox.hurry()
 
     def settled(self, settlement: Settlement) -> None:
@@ -261,6 +300,9 @@ class Ledger:
             except Exception as error:
                 assert self._loop is not None
                 self._loop.call_exception_handler({"message": "A ledger callback failed.", "exception": error})
+
+
+def _nothing() -> None: ...
 
 
 def _giver(future: asyncio.Future[Any]) -> Callable[[Any], None]:

@@ -6,7 +6,9 @@ It never knows when something is written, nor by which thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -123,7 +125,7 @@ class SQLiteRows:
 
     def read(self, statement: str, *values: Value) -> list[Row]:
         try:
-            return self._cursor.execute(statement, values).fetchall()
+            return self._cursor.execute(_with_lists(statement), values).fetchall()
         except _UNUSABLE as error:
             raise UnusableRow(str(error)) from error
         except sqlite3.Error as error:
@@ -154,6 +156,11 @@ class SQLiteRows:
             return UnusableRow(str(error))
         except sqlite3.Error as error:
             raise _explained(error, self._path) from error
+
+
+@functools.lru_cache(512)
+def _with_lists(statement: str) -> str:
+    return re.sub(r"LIST (\?\d+)", r"SELECT value FROM json_each(\1)", statement)
 
 
 def path_of(url: str) -> Path:

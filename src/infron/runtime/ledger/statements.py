@@ -37,6 +37,11 @@ OPEN = (
     f"INSERT INTO entries ({', '.join(OPENED)}) VALUES ({', '.join(f'?{n}' for n, _ in enumerate(OPENED, 1))})"
     " ON CONFLICT (id) DO NOTHING"
 )
+_HELD = (*OPENED, "counted", "hold", "taken")
+OPEN_HELD = (
+    f"INSERT INTO entries ({', '.join(_HELD)}) VALUES ({', '.join(f'?{n}' for n, _ in enumerate(_HELD, 1))})"
+    " ON CONFLICT (id) DO NOTHING"
+)
 SETTLE = _settling(SETTLED)
 SETTLE_CHANGED = _settling(SETTLED + CHANGED)
 SETTLE_ORPHANS = (
@@ -95,6 +100,35 @@ REVOKE_KEY = "UPDATE keys SET revoked_ms = ?1 WHERE id = ?2"
 PEPPER = "SELECT value FROM meta WHERE name = 'pepper'"
 REVISION = "SELECT value FROM meta WHERE name = 'revision'"
 RAISE_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'revision'"
+
+# ---- what entries took of their holders. `LIST ?1` stands for a SELECT of what the JSON array ?1 holds.
+
+_TAKEN = "hold, taken, counted"
+TAKEN_BY = (
+    f"SELECT id, key_id, organisation, created_ms, {_TAKEN}, outcome, orphaned FROM entries WHERE id IN (LIST ?1)"
+)
+TAKEN_BY_OWNER = (
+    f"SELECT key_id, organisation, {_TAKEN} FROM entries"
+    " WHERE owner = ?1 AND outcome IS NULL AND (counted = 1 OR hold > 0)"
+)
+HOLDS_OF = "SELECT id, hold FROM entries WHERE id IN (LIST ?1) AND owner = ?2"
+EXTEND = "UPDATE entries SET hold = hold + ?2, taken = taken + ?3 WHERE id = ?1 AND outcome IS NULL"
+
+# ---- the state of holders. `LOCK` is said by a store whose rounds do not shut out each other as a whole.
+
+LOCK = "/* for no key update of holders */"
+STANDINGS = (
+    "SELECT holders.id, requests_per_minute, tokens_per_minute, concurrent, live, held, requests_filled, tokens_filled,"
+    " filled_us, organisations.closed_ms, keys.revoked_ms, keys.expires_ms, account FROM holders"
+    " LEFT JOIN organisations ON organisations.id = holders.id LEFT JOIN keys ON keys.id = holders.id"
+    f" WHERE holders.id IN (LIST ?1) ORDER BY holders.id {LOCK}"
+)
+BUDGETS_OF = "SELECT holder, period, ceiling FROM budgets WHERE holder IN (LIST ?1)"
+SPENT_OF = "SELECT holder, period, millions, charge FROM spend WHERE holder IN (LIST ?1) AND period IN (LIST ?2)"
+BALANCES_OF = "SELECT holder, millions, balance FROM accounts WHERE holder IN (LIST ?1)"
+SET_STANDING = (
+    "UPDATE holders SET live = ?2, held = ?3, requests_filled = ?4, tokens_filled = ?5, filled_us = ?6 WHERE id = ?1"
+)
 
 # ---- organisations, and the limits of holders
 

@@ -23,6 +23,7 @@ from infron.runtime.ledger import entries, owners, spend
 from infron.runtime.ledger.entries import DrainCaps, Settling
 from infron.runtime.ledger.inbox import Asking, Done, Inbox, take
 from infron.runtime.ledger.known import Known
+from infron.runtime.ledger.limited import Applying, Extending, LimitedRound
 from infron.runtime.ledger.owners import Owner
 from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError, UnusableRow
 from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable
@@ -86,6 +87,9 @@ class Writer:
         self._connection = 0  # which one was read through last
         self._pending: deque[Settling] = deque()
         self._claims: deque[tuple[str, DrainCaps, Done]] = deque()
+        self._applications: deque[Applying] = deque()
+        self._extensions: deque[Extending] = deque()
+        self._again = False  # the last round failed: what it wrote may be there all the same
         self._loaded = False
         self._committed_at = self._retry_at = self._delay = 0.0
         self._poll_at = self._renew_at = self._sweep_at = 0.0
@@ -151,6 +155,8 @@ class Writer:
         opens, asks = take(inbox.opens), take(inbox.asks)
         self._pending.extend(take(inbox.settles))
         self._claims.extend(take(inbox.claims))
+        self._applications.extend(take(inbox.applications))
+        self._extensions.extend(take(inbox.extensions))
         self._loaded = False
         if opens or (self._waits() and time.monotonic() >= self._retry_at):
             self._write(opens)
@@ -158,27 +164,35 @@ class Writer:
 
     def _waits(self) -> bool:
         """Whether something is to be written for which trying again is early enough."""
-        return bool(self._pending or self._claims)
+        return bool(self._pending or self._claims or self._applications or self._extensions)
 
     def _write(self, opens: list[tuple[Opening, Done]]) -> None:
         settles = [self._pending[n] for n in range(min(len(self._pending), MOST_SETTLEMENTS))]
+        self._applications = deque(each for each in self._applications if not each.abandoned)
         replies: list[Reply]
         before = msgspec.structs.replace(self.counts)
         try:
             self._reach()
             with self._store.round() as rows:
                 replies = self._open(rows, opens)
-                charges = self._settle(rows, settles)  # before the claims, as it makes room for them
-                replies += self._claim(rows)
+                limited = self._limited(rows)
+                limited.lock(settles, self._applications, self._extensions)
+                charges = self._settle(rows, settles, limited)  # before what it makes room for
+                replies += self._claim(rows, limited)
+                replies += limited.decide(self._applications, again=self._again)
+                replies += limited.extend(self._extensions)
+                limited.save()
         except Exception as error:
-            self.counts = before
+            self.counts, self._again = before, True
             unavailable = Unavailable(self._failed(error))
             replies = [(done, unavailable) for _, done in opens]
         else:
             close = time.monotonic() - self._committed_at < LOAD_SECONDS
             self._loaded = close and len(opens) >= LOAD_OPENS
             self._worked()
-            self._claims.clear()
+            self._again = False
+            for done in (self._claims, self._applications, self._extensions):
+                done.clear()
             for _ in settles:
                 self._pending.popleft()
             self.known.charge(charges)
@@ -197,19 +211,19 @@ class Writer:
                 replies.append((done, verdict))
         return replies
 
-    def _claim(self, rows: Rows) -> list[Reply]:
+    def _claim(self, rows: Rows, limited: LimitedRound) -> list[Reply]:
         replies: list[Reply] = []
         swept = False
         for id, caps, done in self._claims:
             verdict = entries.claim_drain(rows, id, caps)
             if isinstance(verdict, Refused) and not swept:  # are some of those that drain dead?
                 swept = True
-                if self._orphan(rows):
+                if self._orphan(rows, limited):
                     verdict = entries.claim_drain(rows, id, caps)
             replies.append((done, verdict))
         return replies
 
-    def _settle(self, rows: Rows, settles: list[Settling]) -> dict[tuple[str, int], int]:
+    def _settle(self, rows: Rows, settles: list[Settling], limited: LimitedRound) -> dict[tuple[str, int], int]:
         """Settle the rows; what this charges, by holder and day."""
         counts = self.counts
         charges: dict[tuple[str, int], int] = {}
@@ -222,12 +236,14 @@ class Writer:
                 counts.duplicates += 1
             else:
                 counts.settled += 1
+                limited.settled(settlement)
                 if posted.charge:
                     for holder in posted.holders:
                         group = (holder, posted.day)
                         charges[group] = charges.get(group, 0) + posted.charge
         if charges:
             spend.add_charges(rows, charges)
+            limited.charged(charges)
         return charges
 
     def _answer(self, asking: Asking) -> Any:
@@ -282,12 +298,19 @@ class Writer:
         """Settle what processes that are gone left open."""
         if owners.gone_owners(self._reach(), self._boot, self._place, self._now()):
             with self._store.round() as rows:
-                self._orphan(rows)
+                limited = self._limited(rows)
+                self._orphan(rows, limited)
+                limited.save()
         self._sweep_at = time.monotonic() + SWEEP_SECONDS
 
-    def _orphan(self, rows: Rows) -> int:
+    def _limited(self, rows: Rows) -> LimitedRound:
+        return LimitedRound(rows, self._boot, int(self._clock() * 1_000_000))
+
+    def _orphan(self, rows: Rows, limited: LimitedRound) -> int:
         now = self._now()
         lost = owners.gone_owners(rows, self._boot, self._place, now)
+        for owner in lost:
+            limited.orphaned(owner)
         settled = entries.settle_orphans(rows, lost, now, charge_failed=self._charge_failed)
         self.counts.orphaned += settled
         return settled
@@ -309,7 +332,10 @@ class Writer:
             self._reply([(self._stopped, marks)])
 
     def _release(self) -> None:
-        self._reply([(done, Unavailable("The ledger is closed.")) for *_, done in self._claims])
+        closed = Unavailable("The ledger is closed.")
+        self._reply([(done, closed) for *_, done in self._claims])
+        self._reply([(each.done, closed) for each in self._applications])
+        self._reply([(each.done, 0) for each in self._extensions])
         self.unsettled = len(self._pending)
         with contextlib.suppress(StoreError), self._store.round() as rows:
             owners.forget(rows, self._boot)

@@ -20,6 +20,7 @@ from infron.runtime.exchange.admission import ExchangeAdmission
 from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.delivery import error_answer
 from infron.runtime.exchange.exchange import Exchange
+from infron.runtime.exchange.waiting import Waiting
 from infron.runtime.server.admission import Admission, Admitted
 from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.asgi import AsgiCall
@@ -119,12 +120,15 @@ class Dispatch:
         return self._context.memory.recall(wanted, request.key.id if request.key else None)
 
     def _start(self, wanted: Request, request: HttpRequest, response: Response) -> None:
-        exchange: Exchange | None = None
+        exchange: Exchange | Waiting | None = None
         try:
             check_names(wanted)
             asked = asked_in(request.named)
             response.producer = exchange = self._exchanges.begin(wanted, request.key, response, asked)
-            exchange.begin()
+            if isinstance(exchange, Waiting):
+                exchange.begin(partial(setattr, response, "producer"), partial(self._turn_away, response))
+            else:
+                exchange.begin()
         except InfronError as error:
             response.producer = None
             self._refuse(response, error)
@@ -134,6 +138,11 @@ class Dispatch:
                 self._refuse(response, failure)
             else:  # it may have a row in the ledger already, so it is not only answered but settled
                 exchange.fail(failure)
+
+    def _turn_away(self, response: Response, error: InfronError) -> None:
+        """The ledger says no."""
+        response.producer = None
+        self._refuse(response, error)
 
     def _told(self, error: Exception, doing: str) -> InfronError:
         return error if isinstance(error, InfronError) else self.report_bug(doing, error)

@@ -79,18 +79,22 @@ class Producer(Protocol):
 class Response:
     """`producer`: what is answering, once something is. `keep_alive`: the connection goes on after it.
 
+    `headers`: of this one, beside those that every answer has.
+
     `started`: a head was written, or waits for the first bytes of its stream. `cut`: nobody is there to read it.
     `began`: when it was asked for, by the loop's clock, if there is an access log.
     """
 
     __slots__ = (
-        "_chunked", "_connection", "_pending", "began", "cut", "keep_alive", "producer", "request", "started", "status",
+        "_chunked", "_connection", "_pending", "began", "cut", "headers", "keep_alive", "producer", "request",
+        "started", "status",
     )  # fmt: skip
 
     def __init__(self, connection: Line, request: HttpRequest) -> None:
         self.request = request
         self.keep_alive = request.keep_alive
         self.producer: Producer | None = None
+        self.headers = _NONE
         self.started = False
         self.status = 0
         self.cut = False
@@ -106,7 +110,7 @@ class Response:
         api = self.request.place.api
         assert api is not None
         encoding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
-        end = self._connection.headers.end_head(self, _NONE)
+        end = self._connection.headers.end_head(self, self.headers)
         ids = _TWO_IDS % (id.encode(), api.ID_HEADER, id.encode()) if api.ID_HEADER else _ID % id.encode()
         self._pending = b"".join((_head_of(media_type), encoding, ids, end))
         self.started, self.status = True, 200
@@ -161,7 +165,8 @@ class Response:
             self.keep_alive = False
         length = b"" if status in _BODILESS else b"content-length: %d\r\n" % len(body)
         shown = b"" if self.request.method == b"HEAD" or status in _BODILESS else body
-        end = self._connection.headers.end_head(self, headers)
+        own = self.headers
+        end = self._connection.headers.end_head(self, [*headers, *own] if own else headers)
         self._connection.transport.write(b"".join((_status_line(status), length, end, shown)))
         self._connection.response_over(self)
 

@@ -1,0 +1,107 @@
+"""What a caller with limits is told: the headers of each answer, and the error of a refusal.
+
+It never decides anything, and never tells what others of an organisation have used.
+"""
+
+from __future__ import annotations
+
+import math
+
+from infron.errors import Forbidden, InfronError, PaymentRequired, RateLimited, Unauthenticated
+from infron.money import PICODOLLARS
+from infron.policy.limits import Granted, Refused, Room
+from infron.request import Headers
+
+_WHOSE = {"key": "This API key", "organisation": "The organisation of this API key"}
+_EACH = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
+
+
+def limit_headers(verdict: Granted | Refused) -> Headers:
+    """What is left of the rates, by the names that OpenAI gives it."""
+    headers: Headers = []
+    for name, room in ((b"requests", verdict.requests), (b"tokens", verdict.tokens)):
+        if room is not None:
+            headers += _room_headers(name, room)
+    return headers
+
+
+def _room_headers(name: bytes, room: Room) -> Headers:
+    return [
+        (b"x-ratelimit-limit-" + name, b"%d" % room.limit),
+        (b"x-ratelimit-remaining-" + name, b"%d" % room.remaining),
+        (b"x-ratelimit-reset-" + name, duration(room.full_in).encode()),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """As OpenAI writes it: `6ms`, `1.5s`, `2m3s`."""
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    shown = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    return f"{minutes}m{shown}" if minutes else shown
+
+
+def refusal_error(refused: Refused, now: float) -> InfronError:
+    """The error for the caller. `now`: unix seconds."""
+    whose = _WHOSE[refused.holder]
+    if refused.kind == "closed":
+        if refused.holder == "key":
+            return Unauthenticated("This API key has expired or was revoked.")
+        return Forbidden(f"{whose} is closed.")
+    if refused.kind in ("budget", "credits"):
+        return _payment_required(refused, whose, now)
+    what = {
+        "requests": f"{whose} may start {refused.limit:,} requests a minute",
+        "tokens": f"{whose} may use {refused.limit:,} tokens a minute",
+        "concurrent": f"{whose} may have {refused.limit:,} answers under way at once, and has",
+    }[refused.kind]
+    after = refused.retry_after or 1.0
+    reset_ms = math.ceil((now + after) * 1000)
+    return RateLimited(
+        f"{what}; try again in {_said(after)}.",
+        retry_after=math.ceil(after),
+        headers={
+            "retry-after-ms": str(math.ceil(after * 1000)),
+            "X-RateLimit-Limit": str(refused.limit),
+            "X-RateLimit-Remaining": str(refused.remaining),
+            "X-RateLimit-Reset": str(reset_ms),
+        },
+        limit=refused.kind,
+        holder=refused.holder,
+        value=refused.limit,
+        remaining=refused.remaining,
+        reset_at=reset_ms,
+    )
+
+
+def _payment_required(refused: Refused, whose: str, now: float) -> PaymentRequired:
+    after = refused.retry_after
+    resets = None if after is None else math.ceil((now + after) * 1000)
+    period = refused.period
+    if period is None:
+        what, advice = f"The credits of {whose[0].lower()}{whose[1:]} are used up", "add some"
+        reason = "credits_exhausted"
+    else:
+        what = f"{whose} has used up its limit of ${refused.limit / PICODOLLARS:,.2f} {_EACH[period]}"
+        advice = "raise it" if after is None else f"raise it, or wait for {_said(after)}"
+        reason = "budget_exhausted"
+    left = refused.remaining / PICODOLLARS
+    more = f"; ${left:,.6f} are left, and this request needs more" if left else ""
+    return PaymentRequired(
+        f"{what}{more}: {advice}.",
+        retry_after=None if after is None else math.ceil(after),
+        reason=reason,
+        holder=refused.holder,
+        period=period,
+        resets_at=resets,
+    )
+
+
+def _said(seconds: float) -> str:
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 7200:
+        return f"{math.ceil(seconds / 60)} minutes"
+    return f"{math.ceil(seconds / 3600)} hours"
