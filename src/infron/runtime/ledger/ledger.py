@@ -27,12 +27,13 @@ from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
 from infron.runtime.ledger.keys import create_key, list_keys, revoke_key
 from infron.runtime.ledger.limited import Answered, Applying, Extending
 from infron.runtime.ledger.receipts import Found, Receipt, read_entry
+from infron.runtime.ledger.round import Counts, Reply
 from infron.runtime.ledger.spend import Spend, read_spend
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import opened, store_of
 from infron.runtime.ledger.usage import By, UsageRow, read_usage
 from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable, Verdict
-from infron.runtime.ledger.writer import Counts, Reply, Writer
+from infron.runtime.ledger.writer import Writer
 
 __all__ = [
     "DrainCaps",

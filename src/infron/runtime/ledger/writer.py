@@ -14,21 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from infron.errors import LedgerUnavailable
 from infron.policy.stop import Stop
 from infron.records import Opening
-from infron.runtime.ledger import entries, owners, spend
+from infron.runtime.ledger import owners
 from infron.runtime.ledger.entries import DrainCaps, Settling
 from infron.runtime.ledger.inbox import Asking, Done, Inbox, take
 from infron.runtime.ledger.known import Known
-from infron.runtime.ledger.limited import Applying, Extending, LimitedRound
+from infron.runtime.ledger.limited import Applying, Extending
 from infron.runtime.ledger.owners import Owner
-from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError, UnusableRow
-from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable
-
-Reply = tuple[Callable[[Any], None], Any]
+from infron.runtime.ledger.round import Counts, Reply, Round
+from infron.runtime.ledger.store import Rows, Store, StoreBusy, StoreError
+from infron.runtime.ledger.verdict import Unavailable
 
 POLL_SECONDS = 0.5  # how soon a change by another process is seen
 LEASE_SECONDS = 15.0
@@ -44,17 +42,6 @@ STOP_SECONDS = 10.0  # how long a stopping ledger goes on trying to write
 MOST_SETTLEMENTS = 1000  # in one round
 
 _log = logging.getLogger("infron.ledger")
-
-
-class Counts(Struct):
-    """What the thread did since it started. `duplicates`: settlements of rows that were settled before."""
-
-    transactions: int = 0
-    opened: int = 0
-    settled: int = 0
-    duplicates: int = 0
-    orphaned: int = 0
-    refused: int = 0
 
 
 class Writer:
@@ -174,14 +161,14 @@ class Writer:
         try:
             self._reach()
             with self._store.round() as rows:
-                replies = self._open(rows, opens)
-                limited = self._limited(rows)
-                limited.lock(settles, self._applications, self._extensions)
-                charges = self._settle(rows, settles, limited)  # before what it makes room for
-                replies += self._claim(rows, limited)
-                replies += limited.decide(self._applications, again=self._again)
-                replies += limited.extend(self._extensions)
-                limited.save()
+                round = self._round(rows)
+                replies = round.open(opens)
+                round.limited.lock(settles, self._applications, self._extensions)
+                charges = round.settle(settles)  # before what it makes room for
+                replies += round.claim(self._claims)
+                replies += round.limited.decide(self._applications, again=self._again)
+                replies += round.limited.extend(self._extensions)
+                round.limited.save()
         except Exception as error:
             self.counts, self._again = before, True
             unavailable = Unavailable(self._failed(error))
@@ -198,53 +185,6 @@ class Writer:
             self.known.charge(charges)
         if replies:
             self._reply(replies)
-
-    def _open(self, rows: Rows, opens: list[tuple[Opening, Done]]) -> list[Reply]:
-        replies: list[Reply] = []
-        written = entries.open_entries(rows, [opening for opening, _ in opens], self._boot)
-        for (opening, done), verdict in zip(opens, written, strict=True):
-            if isinstance(verdict, UnusableRow):
-                _log.error("The entry %s cannot be opened.", opening.id, exc_info=verdict)
-                replies.append((done, Unavailable("This entry cannot be written.")))
-            else:
-                self.counts.opened += isinstance(verdict, Recorded)
-                replies.append((done, verdict))
-        return replies
-
-    def _claim(self, rows: Rows, limited: LimitedRound) -> list[Reply]:
-        replies: list[Reply] = []
-        swept = False
-        for id, caps, done in self._claims:
-            verdict = entries.claim_drain(rows, id, caps)
-            if isinstance(verdict, Refused) and not swept:  # are some of those that drain dead?
-                swept = True
-                if self._orphan(rows, limited):
-                    verdict = entries.claim_drain(rows, id, caps)
-            replies.append((done, verdict))
-        return replies
-
-    def _settle(self, rows: Rows, settles: list[Settling], limited: LimitedRound) -> dict[tuple[str, int], int]:
-        """Settle the rows; what this charges, by holder and day."""
-        counts = self.counts
-        charges: dict[tuple[str, int], int] = {}
-        found = entries.settle_entries(rows, settles, self._boot, self._now())
-        for (settlement, _), posted in zip(settles, found, strict=True):
-            if isinstance(posted, UnusableRow):
-                counts.refused += 1
-                _log.error("An entry cannot be settled: %r", settlement, exc_info=posted)
-            elif posted is None:
-                counts.duplicates += 1
-            else:
-                counts.settled += 1
-                limited.settled(settlement)
-                if posted.charge:
-                    for holder in posted.holders:
-                        group = (holder, posted.day)
-                        charges[group] = charges.get(group, 0) + posted.charge
-        if charges:
-            spend.add_charges(rows, charges)
-            limited.charged(charges)
-        return charges
 
     def _answer(self, asking: Asking) -> Any:
         """What it returns or raises; LedgerUnavailable where the store cannot be read, or written."""
@@ -298,22 +238,20 @@ class Writer:
         """Settle what processes that are gone left open."""
         if owners.gone_owners(self._reach(), self._boot, self._place, self._now()):
             with self._store.round() as rows:
-                limited = self._limited(rows)
-                self._orphan(rows, limited)
-                limited.save()
+                round = self._round(rows)
+                round.orphan()
+                round.limited.save()
         self._sweep_at = time.monotonic() + SWEEP_SECONDS
 
-    def _limited(self, rows: Rows) -> LimitedRound:
-        return LimitedRound(rows, self._boot, int(self._clock() * 1_000_000))
-
-    def _orphan(self, rows: Rows, limited: LimitedRound) -> int:
-        now = self._now()
-        lost = owners.gone_owners(rows, self._boot, self._place, now)
-        for owner in lost:
-            limited.orphaned(owner)
-        settled = entries.settle_orphans(rows, lost, now, charge_failed=self._charge_failed)
-        self.counts.orphaned += settled
-        return settled
+    def _round(self, rows: Rows) -> Round:
+        return Round(
+            rows,
+            self.counts,
+            boot=self._boot,
+            place=self._place,
+            now=self._clock(),
+            charge_failed=self._charge_failed,
+        )
 
     # ---- the store
 
