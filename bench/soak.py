@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "src")]
 from hostile import KINDS  # noqa: E402
 from rawconnection import chat, connected  # noqa: E402
 
-from infron.runtime.ledger.keys import create_key  # noqa: E402
+from infron.runtime.ledger.administration import create_key  # noqa: E402
 from infron.testing import DONE, FINISH, ROLE, USAGE, Pause, ScriptedProvider, text  # noqa: E402
 
 GAP = 0.05  # seconds between two frames

@@ -31,7 +31,7 @@ from process import Gateway, process
 from rawclient import ask, close_all
 
 from infron.policy.holders import PERIODS, period_name
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.runtime.ledger.statements import MILLION
 from infron.testing import CUT, DONE, FINISH, ROLE, Call, Pause, ScriptedProvider, Step, frame, text
 

@@ -81,7 +81,7 @@ class PaymentRequired(InfronError):
 
 
 class Forbidden(InfronError):
-    """Refused to this caller: a foreign Host on a gateway without keys, a model of unknown price."""
+    """Refused to this caller: a model or provider that its key may not use, a price nobody knows, a foreign Host."""
 
     status, error_type, blame = 403, "permission_denied", "caller"
 
@@ -102,6 +102,18 @@ class RequestTimeout(InfronError):
     """The request's head or body came too slowly."""
 
     status, error_type, blame = 408, "request_timeout", "caller"
+
+
+class Conflict(InfronError):
+    """What was asked for was done before, otherwise."""
+
+    status, error_type, blame = 409, "conflict", "caller"
+
+
+class PreconditionFailed(InfronError):
+    """It is not (any more) as the caller saw it: `If-Match` names another revision."""
+
+    status, error_type, blame = 412, "precondition_failed", "caller"
 
 
 class PayloadTooLarge(InfronError):

@@ -1,15 +1,11 @@
-"""The keys, and what was used."""
+"""The keys and organisations, as an operator says them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
 from commands import Infron
-
-from infron.cli import keys
-from infron.runtime.ledger import ledger
 
 
 def test_key_is_shown_once_listed_without_its_secret_and_revoked_by_its_name(infron: Infron) -> None:
@@ -41,36 +37,52 @@ def test_ledger_of_the_named_file_is_found_by_every_command(infron: Infron, tmp_
     assert json.loads(infron("keys", "list", "--json")[1]) == []
 
 
-def test_usage_without_a_price_is_unknown_and_not_nothing(infron: Infron, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"exchanges": 2, "prompt": 1000, "completion": 5}
-    found = [
-        ledger.UsageRow(name="priced", cost=10**12, charge=10**12, unpriced=0, uncosted=1, estimated=1, **counts),
-        ledger.UsageRow(name="unpriced", cost=0, charge=0, unpriced=2, uncosted=0, estimated=0, **counts),
-    ]
-    monkeypatch.setattr(ledger, "usage_rows", lambda *_: found)
-    _, out, err = infron("usage")
-    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
-    assert lines["priced"] == ["2", "1,000", "5", "$1.00", "$1.00"]
-    assert lines["unpriced"] == ["2", "1,000", "5", "unknown", "unknown"]
-    assert "not in cost and charge: 2." in err
-    assert "did not report them: 1." in err
-
-
-@pytest.mark.parametrize("by", ["model", "key", "day", "provider"])
-def test_usage_of_an_unused_gateway_is_empty(infron: Infron, by: str) -> None:
-    assert infron("usage", "--by", by) == (0, "", "Nothing was used yet.\n")
-    assert json.loads(infron("usage", "--by", by, "--since", "7d", "--json")[1]) == []
-
-
-def test_usage_since_a_date_or_a_span(infron: Infron) -> None:
-    assert keys.moment("1970-01-02", 0) == 86400
-    assert keys.moment("12h", 86400) == 43200
-    code, _, err = infron("usage", "--since", "yesterday")
-    assert code == 1
-    assert "write a date such as" in err
-
-
 def test_key_needs_a_name(infron: Infron) -> None:
     code, out, err = infron("keys", "create", " ")
     assert (code, out) == (1, "")
     assert err == "infron: Give the key a name, such as the program that will use it."
+
+
+def test_key_says_its_limits_and_they_are_shown_and_edited(infron: Infron) -> None:
+    code, out, _ = infron("organisations", "create", "acme", "--budget", "20/month", "--concurrent", "8")
+    organisation = out.strip()
+    assert (code, organisation[:4]) == (0, "org_")
+    words = ("--organisation", "acme", "--budget-usd", "5", "--period", "day", "--requests-per-minute", "1,000")
+    assert infron("keys", "create", "bob", *words, "--models", "openai/*, groq/*", "--expires", "30d")[0] == 0
+    (key,) = json.loads(infron("keys", "list", "--json")[1])
+    assert (key["organisation"], key["budgets_usd"], key["requests_per_minute"]) == (organisation, {"day": 5.0}, 1000)
+    assert (key["models"], key["expires_at"] > key["created_at"]) == (["openai/*", "groq/*"], True)
+    listed = infron("keys", "list")[1]
+    assert "$5.00/day, 1,000 requests/min" in listed
+    assert "usable until" in listed
+    shown = infron("keys", "show", "bob")[1]
+    assert f"acme ({organisation})" in shown
+    assert "openai/*, groq/*" in shown
+    (today,) = [line.split() for line in shown.splitlines() if line.startswith("spent today")]
+    assert today == ["spent", "today", "$5.00", "$0", "$5.00"]
+    infron("keys", "edit", "bob", "--requests-per-minute", "none", "--budget", "none/day", "--expires", "never")
+    assert "its limits: none" in infron("keys", "edit", "bob", "--models", "all", "--name", "rob")[2]
+    shown = infron("organisations", "show", "acme")[1]
+    assert "rob" in shown
+    assert "$20.00" in shown
+    assert "$20.00/month, 8 at once" in infron("organisations", "list")[1]
+    assert "refused from now on" in infron("organisations", "close", "acme")[2]
+    assert "its organisation is closed" in infron("keys", "list")[1]
+
+
+def test_key_options_that_make_no_sense_say_what_to_write(infron: Infron) -> None:
+    for words, sentence in {
+        ("--budget", "5/year"): "a budget is for a day, week, month, or `total`: write 5/day",
+        ("--budget", "much"): "write an amount in USD such as 5 or 0.25",
+        ("--budget", "-5/day"): "must be dollars from 0",
+        ("--concurrent", "0"): "write a number of at least 1, or none",
+        ("--requests-per-minute", "9999999999"): "1,000,000,000 is the most",
+        ("--expires", "soon"): "write a date such as",
+        ("--organisation", "acme"): "There is no organisation 'acme'; `infron organisations list` shows",
+    }.items():
+        code, out, err = infron("keys", "create", "x", *words)
+        assert (code, out) == (1, ""), words
+        assert sentence in err
+    assert infron("keys", "list")[2].startswith("There is no key yet")
+    infron("keys", "create", "x")
+    assert "Say what to change" in infron("keys", "edit", "x")[2]

@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 from rawclient import get, send
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, USAGE, ScriptedProvider, gateway, speak, text
 
 HELLO = [ROLE, text("Hel"), text("lo"), FINISH, USAGE, DONE]

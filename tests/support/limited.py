@@ -9,7 +9,7 @@ from typing import Any, get_args
 from infron.money import PICODOLLARS
 from infron.policy.holders import Budget, Limits, Period
 from infron.runtime.ledger import holders
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.runtime.ledger.stores import opened
 
 

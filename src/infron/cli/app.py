@@ -19,9 +19,11 @@ import typer
 from infron import __version__, config, printable
 from infron.cli import chat, check
 from infron.cli.format import announce, answer, say, show, show_bug, show_json
-from infron.cli.keys import keys, usage
+from infron.cli.keys import keys
 from infron.cli.options import AsJson, ConfigFile, stop
+from infron.cli.organisations import organisations
 from infron.cli.providers import catalogue, models
+from infron.cli.usage import usage
 from infron.errors import InfronError
 from infron.runtime import process as gateway
 from infron.runtime.local import model as local
@@ -181,6 +183,7 @@ def check_(
 
 
 app.add_typer(keys, name="keys")
+app.add_typer(organisations, name="organisations")
 app.command()(usage)
 app.add_typer(catalogue, name="providers")
 app.command()(models)

@@ -22,7 +22,7 @@ from infron.catalog.load import Catalog, load_catalog
 from infron.errors import InfronError
 from infron.policy import access
 from infron.runtime.exchange.providers import signer_of
-from infron.runtime.ledger import ledger
+from infron.runtime.ledger.administration import list_keys
 from infron.runtime.ledger.stores import store_of
 from infron.runtime.local import model as local
 from infron.runtime.upstream import client as upstream
@@ -108,7 +108,7 @@ def _catalog(loaded: Config) -> Catalog:
 def _ledger(loaded: Config) -> str | None:
     try:
         problem = store_of(loaded.ledger_url()).problem()
-        keys = ledger.list_keys(loaded.ledger_url())
+        keys = list_keys(loaded.ledger_url())
         access.check_listen(loaded.server.host, keys_exist=bool(keys))
     except InfronError as error:
         return error.message

@@ -27,7 +27,6 @@ from infron.catalog.endpoint import lacking
 from infron.cli import chat
 from infron.cli.options import stop
 from infron.money import usd
-from infron.policy.access import Key
 
 WIDE = 110  # columns of a terminal that has room for every column of a table
 
@@ -65,12 +64,22 @@ def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackTy
     print(printable.prose("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
-def show(title: str, columns: list[str], rows: list[list[str]], *, right: Any = (), spare: int | None = None) -> None:
-    """`right`: columns set to the right. `spare`: the one that a narrow terminal does without."""
+def show(
+    title: str,
+    columns: list[str],
+    rows: list[list[str]],
+    *,
+    right: Any = (),
+    spare: int | None = None,
+    head: bool = True,
+) -> None:
+    """`right`: columns set to the right. `spare`: the one that a narrow terminal does without. `head`: their names."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 240  # whatever reads it is no screen: do not cut
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, show_header=head, padding=(0, 1, 0, 0)
+    )
     shown = [place for place in range(len(columns)) if place != spare or console.width >= WIDE]
     for place in shown:
         # The first column, which names what a row is about, is the last to be folded.
@@ -88,10 +97,6 @@ def show_json(value: Any) -> None:
         print(printable.in_json(msgspec.json.format(msgspec.json.encode(value))).decode())
 
 
-def key_fields(key: Key) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(key), "limit": usd(key.limits.ceiling("total"))}
-
-
 def money(picodollars: int | None, unknown: str = "") -> str:
     amount = usd(picodollars)
     return unknown if amount is None else chat.dollars(amount)
@@ -99,6 +104,13 @@ def money(picodollars: int | None, unknown: str = "") -> str:
 
 def number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
+
+
+def moment(seconds: float | None) -> str:
+    """To the minute, in this machine's zone."""
+    if seconds is None:
+        return ""
+    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z").strip()
 
 
 def day(seconds: float | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Container, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -20,18 +21,20 @@ from msgspec.structs import force_setattr
 from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
 from infron.money import PICODOLLARS
 from infron.policy.holders import NO_LIMITS, Limits, Organisation
+from infron.policy.permissions import EVERYTHING, Permissions
 
 PREFIX = "sk-infron-"
 SECRET_BYTES = 32
 Kind = Literal["caller", "admin"]
 SECRET_LENGTH = len(PREFIX) + 43  # 32 bytes in base64 without padding
+ADMIN_PREFIX = "sk-infron-admin-"
+ADMIN_LENGTH = len(ADMIN_PREFIX) + 43
 
 
 class Key(Struct, frozen=True, kw_only=True):
     """An API key without its secret. `hint` shows both ends of the secret. Times are unix seconds.
 
-    `models`, `providers`: patterns of those that it may use; None: all. `revision`: raised by each change of it.
-    `limited`: whether it or its organisation has any limit.
+    `revision`: raised by each change of it. `limited`: whether it or its organisation has any limit.
     """
 
     id: str  # key_…
@@ -41,8 +44,7 @@ class Key(Struct, frozen=True, kw_only=True):
     revoked_at: float | None = None
     expires_at: float | None = None
     kind: Kind = "caller"
-    models: tuple[str, ...] | None = None
-    providers: tuple[str, ...] | None = None
+    permissions: Permissions = EVERYTHING
     revision: int = 1
     limits: Limits = NO_LIMITS
     organisation: Organisation | None = None
@@ -57,11 +59,18 @@ class Key(Struct, frozen=True, kw_only=True):
         theirs = self.organisation.limits if self.organisation else NO_LIMITS
         force_setattr(self, "limited", self.limits != NO_LIMITS or theirs != NO_LIMITS)
 
+    def lapsed(self, now: float) -> bool:
+        """Whether it may not be used any more, at `now` in unix seconds, though nobody revoked it."""
+        closed = self.organisation is not None and self.organisation.closed_at is not None
+        return closed or (self.expires_at is not None and self.expires_at <= now)
+
 
 class KeyRing(Struct, frozen=True):
     """All usable keys at one moment, found by the keyed hash of their secret. Nothing of it ever changes.
 
     `required`: whether requests need a key at all; true from the first key on, even if all were revoked since.
+    `lapsed`: keys that are not to be used any more, by expiry or because their organisation was closed. `admins`: those
+    of the admin API, which are of no use anywhere else.
     `exhausted`: the ids of those that have spent what they may.
     """
 
@@ -69,15 +78,27 @@ class KeyRing(Struct, frozen=True):
     keys: Mapping[bytes, Key]
     required: bool
     exhausted: frozenset[str] = frozenset()
+    lapsed: Mapping[bytes, Key] = {}
+    admins: Mapping[bytes, Key] = {}
 
     def __post_init__(self) -> None:
-        force_setattr(self, "keys", MappingProxyType(dict(self.keys)))
+        for name in ("keys", "lapsed", "admins"):
+            force_setattr(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def find(self, credential: str) -> Key | None:
         """The key with this secret. What is looked up is a keyed hash, so timing tells nothing about secrets."""
-        if len(credential) != SECRET_LENGTH or not credential.isascii():
+        return self._look_up(self.keys, credential, SECRET_LENGTH)
+
+    def find_lapsed(self, credential: str) -> Key | None:
+        return self._look_up(self.lapsed, credential, SECRET_LENGTH)
+
+    def find_admin(self, credential: str) -> Key | None:
+        return self._look_up(self.admins, credential, ADMIN_LENGTH)
+
+    def _look_up(self, keys: Mapping[bytes, Key], credential: str, length: int) -> Key | None:
+        if len(credential) != length or not credential.isascii():
             return None
-        return self.keys.get(hash_secret(self.pepper, credential))
+        return keys.get(hash_secret(self.pepper, credential))
 
 
 # Nobody gets in by this one: what stands in for a ring that has not been read yet.
@@ -87,11 +108,11 @@ CLOSED = KeyRing(pepper=b"", keys={}, required=True)
 # ---- secrets
 
 
-def new_secret(randomness: bytes) -> str:
+def new_secret(randomness: bytes, kind: Kind = "caller") -> str:
     """The secret made of 32 random bytes."""
     if len(randomness) != SECRET_BYTES:
         raise ValueError(f"a secret takes {SECRET_BYTES} bytes, not {len(randomness)}")
-    return PREFIX + base64.urlsafe_b64encode(randomness).decode().rstrip("=")
+    return (ADMIN_PREFIX if kind == "admin" else PREFIX) + base64.urlsafe_b64encode(randomness).decode().rstrip("=")
 
 
 def hash_secret(pepper: bytes, secret: str) -> bytes:
@@ -101,7 +122,8 @@ def hash_secret(pepper: bytes, secret: str) -> bytes:
 
 def hint(secret: str) -> str:
     """Both ends of a secret: enough to recognise it in a list, too little to guess it."""
-    return f"{secret[: len(PREFIX) + 4]}…{secret[-4:]}"
+    prefix = ADMIN_PREFIX if secret.startswith(ADMIN_PREFIX) and len(secret) == ADMIN_LENGTH else PREFIX
+    return f"{secret[: len(prefix) + 4]}…{secret[-4:]}"
 
 
 def credential_of(headers: Mapping[bytes, bytes], query: bytes = b"") -> str | None:
@@ -134,7 +156,32 @@ def identify(ring: KeyRing, credential: str | None) -> Key | None:
         )
     key = ring.find(credential)
     if key is None:
-        raise Unauthenticated("This API key is unknown or was revoked.", headers={"WWW-Authenticate": "Bearer"})
+        raise Unauthenticated(_why_not(ring, credential), headers={"WWW-Authenticate": "Bearer"})
+    return key
+
+
+def _why_not(ring: KeyRing, credential: str) -> str:
+    """What the holder of the secret may know of why it is refused."""
+    if ring.find_admin(credential):
+        return "This is a key of the admin API: models are asked with a key that `infron keys create` makes."
+    lapsed = ring.find_lapsed(credential)
+    if lapsed is None:
+        return "This API key is unknown or was revoked."
+    if lapsed.organisation is not None and lapsed.organisation.closed_at is not None:
+        return "The organisation of this API key is closed."
+    when = datetime.fromtimestamp(lapsed.expires_at or 0, UTC)
+    return f"This API key expired at {when:%Y-%m-%d %H:%M} UTC."
+
+
+def identify_admin(ring: KeyRing, credential: str | None) -> Key:
+    """The key of whoever asks the admin API. Raises Unauthenticated."""
+    key = ring.find_admin(credential) if credential else None
+    if key is None:
+        raise Unauthenticated(
+            "A key of the admin API is needed, `infron keys create --admin` makes one: send it as `Authorization: "
+            "Bearer sk-infron-admin-…`.",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
     return key
 
 

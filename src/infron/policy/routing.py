@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from infron.catalog.definitions import Provider
 from infron.catalog.load import Catalog
 from infron.errors import Forbidden, InvalidRequest, NotFound, ProviderClosed
+from infron.policy.permissions import EVERYTHING, Permissions
 from infron.request import NO_WISHES, Request
 
 MAX_CANDIDATES = 16
@@ -64,15 +65,21 @@ class Candidate(Struct, frozen=True):
     model: str  # the public id
 
 
-def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str | None]) -> tuple[Candidate, ...]:
+def route(
+    request: Request,
+    catalog: Catalog,
+    why_not: Callable[[Provider], str | None],
+    permitted: Permissions = EVERYTHING,
+) -> tuple[Candidate, ...]:
     """The candidates in order, each once. `why_not(provider)`: None if it can be used, else a sentence why it cannot.
 
-    Raises NotFound (with the nearest names) for a model that nobody serves, ProviderClosed where the service is gone.
+    Raises NotFound (with the nearest names) for a model that nobody serves, ProviderClosed where the service is gone,
+    Forbidden where the caller may use none that do.
     """
     found: dict[tuple[str, str], Candidate] = {}
     first_error: NotFound | ProviderClosed | None = None
-    named = [name for asked in (request.model, *request.models) for name in catalog.aliases.models_of(asked)]
-    for model in dict.fromkeys(named):
+    named = _named(request, catalog, permitted)
+    for model in named:
         candidates, error = _of_model(model, catalog, why_not)
         if model == named[0]:
             first_error = error
@@ -80,7 +87,31 @@ def route(request: Request, catalog: Catalog, why_not: Callable[[Provider], str 
             found.setdefault((candidate.provider.id, candidate.provider_model), candidate)
     if not found:
         raise first_error or _unknown(request.model, catalog)
-    return _preferred(request, catalog, list(found.values()))
+    usable = [candidate for candidate in found.values() if permitted.provider(candidate.provider.id)]
+    if not usable:
+        serving = ", ".join(dict.fromkeys(candidate.provider.id for candidate in found.values()))
+        raise Forbidden(
+            f"This API key may not use a provider of `{request.model}`, which is served by {serving}; it may use "
+            f"{_listed(permitted.providers)}.",
+            param="provider",
+        )
+    return _preferred(request, catalog, usable)
+
+
+def _named(request: Request, catalog: Catalog, permitted: Permissions) -> list[str]:
+    """The models that are asked for, by their own names, without those that the caller may not use."""
+    asked = (request.model, *request.models)
+    named = [name for each in asked for name in catalog.aliases.models_of(each) if permitted.model(each, name)]
+    if not named:
+        raise Forbidden(
+            f"This API key may not use the model `{request.model}`; it may use {_listed(permitted.models)}.",
+            param="model",
+        )
+    return list(dict.fromkeys(named))
+
+
+def _listed(patterns: tuple[str, ...] | None) -> str:
+    return ", ".join(f"`{pattern}`" for pattern in patterns or ()) or "none"
 
 
 def spoken(candidates: tuple[Candidate, ...], request: Request, catalog: Catalog) -> tuple[Candidate, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rawclient import Client, ask, gateway, get, settled
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, Answer, Script, ScriptedProvider, Step, Wait, frame, speak, text
 from infron.testing.scripts import dump
 

@@ -11,7 +11,7 @@ import pytest
 from ledgers import query
 from rawclient import Client, ask, entries, gateway, locked, settled, true, within
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, RunningGateway, ScriptedProvider, Wait, frame, text
 
 NEVER = asyncio.Event

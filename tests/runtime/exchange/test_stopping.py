@@ -14,7 +14,7 @@ from rawclient import COMMENT, Client, ask, gateway, locked, receipt, send, sett
 
 from infron.policy.stop import Stop
 from infron.runtime.exchange.attempt import AttemptState
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, RunningGateway, ScriptedProvider, Wait, text
 
 NEVER = asyncio.Event

@@ -11,12 +11,13 @@ from rawclient import ask, gateway, get
 
 from infron.errors import InvalidRequest, NotFound
 from infron.runtime.ledger import sqlite
-from infron.runtime.ledger.ledger import create_key, list_keys, revoke_key, usage_rows
+from infron.runtime.ledger.administration import create_key, list_keys, revoke_key
+from infron.runtime.ledger.ledger import usage_rows
 from infron.testing import DONE, FINISH, ScriptedProvider, frame, text
 
 
 async def test_keys_made_and_revoked_by_another_process_are_seen_within_a_second(url: str):
-    program = "import sys; from infron.runtime.ledger.ledger import *; print(create_key(sys.argv[1], 'one')[1])"
+    program = "import sys; from infron.runtime.ledger.administration import *; print(create_key(sys.argv[1], 'one')[1])"
     async with running(url) as ledger:
         assert not ledger.keys.required
         process = await asyncio.create_subprocess_exec(

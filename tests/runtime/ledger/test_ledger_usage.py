@@ -11,7 +11,8 @@ from ledgers import opened, opening, running, settlement
 from infron.errors import InvalidRequest
 from infron.money import PICODOLLARS
 from infron.runtime.ledger import entries, receipts, usage
-from infron.runtime.ledger.ledger import create_key, usage_rows
+from infron.runtime.ledger.administration import create_key
+from infron.runtime.ledger.ledger import usage_rows
 from infron.runtime.ledger.stores import opened as opened_store
 from infron.runtime.ledger.verdict import Recorded
 

@@ -11,7 +11,8 @@ from ledgers import child, line, opened, query, running, until
 
 from infron.errors import ConfigError
 from infron.runtime.ledger import sqlite, writer
-from infron.runtime.ledger.ledger import Ledger, create_key
+from infron.runtime.ledger.administration import create_key
+from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.ledger.stores import opened as opened_store
 from infron.runtime.ledger.stores import store_of
 

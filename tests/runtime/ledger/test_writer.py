@@ -12,8 +12,8 @@ from ledgers import claimed, opened, opening, query, running, settlement, until,
 
 from infron.errors import LedgerUnavailable
 from infron.runtime.ledger import sqlite, writer
+from infron.runtime.ledger.administration import create_key
 from infron.runtime.ledger.inbox import Inbox
-from infron.runtime.ledger.ledger import create_key
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.verdict import Recorded, Unavailable, Verdict
 

@@ -18,7 +18,7 @@ import pytest_asyncio
 from rawconnection import CHAT, ask, chat, connected, request
 
 from infron.errors import ConfigError
-from infron.runtime.ledger.keys import create_key, revoke_key
+from infron.runtime.ledger.administration import create_key, revoke_key
 from infron.testing import DONE, FINISH, ROLE, ScriptedProvider, Wait, gateway, text
 from infron.wires.openai import chat as openai_chat
 

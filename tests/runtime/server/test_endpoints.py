@@ -11,7 +11,7 @@ from rawconnection import ask, connected, request
 from starlette.responses import StreamingResponse
 
 from infron.errors import NotFound
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.runtime.server import dispatch
 from infron.runtime.server.api.endpoint import Endpoint, json_response
 from infron.testing import gateway

@@ -10,7 +10,7 @@ import pytest
 from rawclient import receipt
 from rawconnection import ask, request
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, ScriptedProvider, gateway, speak, text
 
 HELLO = [ROLE, text("Hel"), text("lo"), FINISH, USAGE, DONE]

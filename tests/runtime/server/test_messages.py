@@ -12,7 +12,7 @@ from msgspec import Raw
 from rawclient import receipt
 from rawconnection import Reply, ask, connected, request
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import (
     DONE,
     FINISH,

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from rawconnection import CHAT, Connection, ask, chat, connected, request
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.runtime.server import clock
 from infron.runtime.server import connection as server
 from infron.runtime.server.request import HttpRequest

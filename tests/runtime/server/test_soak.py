@@ -8,7 +8,7 @@ import pytest
 from hostile import KINDS
 from rawconnection import chat, connected
 
-from infron.runtime.ledger.keys import create_key
+from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, USAGE, Pause, ScriptedProvider, gateway, text
 
 FRAMES = 40

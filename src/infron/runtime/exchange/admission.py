@@ -14,6 +14,7 @@ from infron.policy import access, routing
 from infron.policy.access import Key
 from infron.policy.asked import Asked
 from infron.policy.disconnect import may_drain
+from infron.policy.permissions import EVERYTHING, Permissions
 from infron.policy.routing import Candidate
 from infron.records import Opening
 from infron.request import NO_WISHES, Request
@@ -46,7 +47,7 @@ class ExchangeAdmission:
         counts_money = limited and key is not None and key.limited_money
         if limited:
             access.check_limit(context.ledger.keys, key)
-        candidates = self._route(request)
+        candidates = self._route(request, key.permissions if key else EVERYTHING)
         unpriced = context.config.limits.unpriced
         if unpriced == "refuse-all" or (unpriced == "refuse" and counts_money):
             tier = request.service_tier
@@ -85,13 +86,13 @@ class ExchangeAdmission:
             session_id=request.session_id,
         )
 
-    def _route(self, request: Request) -> tuple[Candidate, ...]:
+    def _route(self, request: Request, permitted: Permissions) -> tuple[Candidate, ...]:
         """The candidates. Of a request without wishes they depend on the model alone, and nothing of it changes."""
-        plain = not request.models and request.preferences is NO_WISHES
+        plain = not request.models and request.preferences is NO_WISHES and permitted is EVERYTHING
         known = self._routes.get(request.model) if plain else None
         if known is None:
             providers = self._context.providers
-            known = routing.route(request, providers.catalog, providers.why_not)
+            known = routing.route(request, providers.catalog, providers.why_not, permitted)
             if plain:
                 if len(self._routes) > MOST_ROUTES:
                     self._routes.clear()

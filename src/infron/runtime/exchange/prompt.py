@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from infron.errors import InfronError
 from infron.policy import routing
+from infron.policy.access import Key
+from infron.policy.permissions import EVERYTHING
 from infron.policy.routing import Candidate
 from infron.request import Headers, Outgoing, Request
 from infron.runtime.exchange.context import Context
@@ -35,16 +37,16 @@ class Count(Struct, frozen=True):
     estimated: bool
 
 
-async def count_prompt(context: Context, read: Callable[[], Request]) -> int:
+async def count_prompt(context: Context, read: Callable[[], Request], key: Key | None) -> int:
     """Our own count of what is read so, by the tokenizer of the first who would serve it.
 
     Raises InfronError where it cannot be read, or nobody can serve it. A thread reads, for that takes its time.
     """
     request = await context.loop.run_in_executor(context.readers, read)
-    return await _count(context, request, _first(context, request))
+    return await _count(context, request, _first(context, request, key))
 
 
-async def count_messages(context: Context, body: bytes, headers: Headers) -> Count:
+async def count_messages(context: Context, body: bytes, headers: Headers, key: Key | None) -> Count:
     """The count of a Messages request. A host that cannot count, or does not answer, is no reason to give none.
 
     Raises InfronError for a request that is refused, here or there, and where nobody can serve it.
@@ -53,7 +55,7 @@ async def count_messages(context: Context, body: bytes, headers: Headers) -> Cou
     def prepared() -> tuple[Request, Candidate, Outgoing | None]:
         request = parse_counted(body, headers)
         routing.check_names(request)
-        candidate = _first(context, request)
+        candidate = _first(context, request, key)
         provider = candidate.provider
         asks = provider.wire == MESSAGES and "{" not in provider.chat_path
         return request, candidate, count_request(request, provider, candidate.provider_model) if asks else None
@@ -71,9 +73,10 @@ async def count_messages(context: Context, body: bytes, headers: Headers) -> Cou
     return Count(count_answer(await _count(context, request, candidate)), estimated=True)
 
 
-def _first(context: Context, request: Request) -> Candidate:
+def _first(context: Context, request: Request, key: Key | None) -> Candidate:
     catalog = context.providers.catalog
-    found = routing.route(request, catalog, context.providers.why_not)
+    permitted = key.permissions if key else EVERYTHING
+    found = routing.route(request, catalog, context.providers.why_not, permitted)
     return routing.spoken(found, request, catalog)[0]
 
 

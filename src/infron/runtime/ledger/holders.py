@@ -5,6 +5,12 @@ It never knows keys or their secrets, nor what was spent.
 
 from __future__ import annotations
 
+import secrets
+
+from msgspec import UNSET
+
+from infron.errors import InvalidRequest, NotFound
+from infron.policy.editing import OrganisationEdit, name_of
 from infron.policy.holders import NO_LIMITS, PERIODS, Budget, Limits, Organisation
 from infron.runtime.ledger import statements
 from infron.runtime.ledger.store import Rows
@@ -40,6 +46,11 @@ def set_limits(rows: Rows, holder: str, limits: Limits) -> None:
             rows.change(statements.SET_BUDGET, holder, period, ceiling)
 
 
+def live(rows: Rows, holder: str) -> int:
+    """How many of its exchanges run, over all processes."""
+    return int(rows.read(statements.LIVE, holder)[0][0])
+
+
 def read_organisations(rows: Rows) -> dict[str, Organisation]:
     """All organisations, closed ones too, by id, oldest first."""
     limits = read_limits(rows)
@@ -55,6 +66,61 @@ def read_organisations(rows: Rows) -> dict[str, Organisation]:
         )
         for id, name, created, closed, show_remaining, revision in rows.read(statements.ORGANISATIONS)
     }
+
+
+def new_organisation(rows: Rows, edit: OrganisationEdit, now: int) -> Organisation:
+    """Raises InvalidRequest; names tell organisations apart, so no open one may have the same."""
+    if edit.name is UNSET:
+        raise InvalidRequest("An organisation needs a `name`.", param="name")
+    id = f"org_{secrets.token_hex(8)}"
+    rows.change(statements.CREATE_ORGANISATION, id, name_of(edit.name), now)
+    return _edited(rows, read_organisations(rows)[id], edit, first=True)
+
+
+def edit_organisation(rows: Rows, organisation: Organisation, edit: OrganisationEdit) -> Organisation:
+    """Raises InvalidRequest."""
+    if organisation.closed_at is not None:
+        raise InvalidRequest(f"The organisation {organisation.id} ({organisation.name}) is closed.")
+    return _edited(rows, organisation, edit)
+
+
+def close(rows: Rows, organisation: Organisation, now: int) -> Organisation:
+    """Closing a closed organisation changes nothing."""
+    if organisation.closed_at is None:
+        rows.change(statements.CLOSE_ORGANISATION, now, organisation.id)
+    return read_organisations(rows)[organisation.id]
+
+
+def _edited(rows: Rows, organisation: Organisation, edit: OrganisationEdit, *, first: bool = False) -> Organisation:
+    name = organisation.name if edit.name is UNSET else name_of(edit.name)
+    for other in read_organisations(rows).values():
+        if other.id != organisation.id and other.name == name and other.closed_at is None:
+            raise InvalidRequest(f"There is an organisation with the name {name!r} already: {other.id}.", param="name")
+    shows = organisation.show_remaining if edit.show_remaining is UNSET else edit.show_remaining
+    rows.change(statements.EDIT_ORGANISATION, organisation.id, name, int(shows), 0 if first else 1)
+    limits = edit.applied(organisation.limits)
+    if limits != organisation.limits:
+        set_limits(rows, organisation.id, limits)
+    return read_organisations(rows)[organisation.id]
+
+
+def choose(rows: Rows, which: str) -> Organisation:
+    """The organisation with this id or name, or the only one whose id begins so. Raises NotFound, InvalidRequest."""
+    every = read_organisations(rows)
+    if which in every:
+        return every[which]
+    named = [one for one in every.values() if one.name == which]
+    begun = [one for one in every.values() if which.startswith("org_") and one.id.startswith(which)]
+    found = [one for one in named if one.closed_at is None] or named or begun
+    if len(found) > 1:
+        raise InvalidRequest(f"Several organisations are meant by {which[:50]!r}: {', '.join(o.id for o in found)}.")
+    if not found:
+        raise no_organisation(which)
+    return found[0]
+
+
+def no_organisation(which: str) -> NotFound:
+    return NotFound(f"There is no organisation {which[:50]!r}; `infron organisations list` shows those that there are.")
 
 
 def revision(rows: Rows) -> str:

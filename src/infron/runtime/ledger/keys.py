@@ -1,4 +1,4 @@
-"""API keys in the ledger: how the command line makes, lists and revokes them, and how the gateway reads them.
+"""API keys in the ledger: how they are made, edited, revoked and chosen, and how the gateway reads them.
 
 It never knows a secret for longer than it takes to print it once.
 """
@@ -7,65 +7,86 @@ from __future__ import annotations
 
 import math
 import secrets
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from infron.errors import InvalidRequest, NotFound
-from infron.money import PICODOLLARS
-from infron.policy.access import SECRET_BYTES, Key, hash_secret, hint, new_secret
-from infron.policy.holders import NO_LIMITS, Budget, Limits, Organisation
+from infron.policy.access import SECRET_BYTES, Key, KeyRing, Kind, hash_secret, hint, new_secret
+from infron.policy.editing import KeyEdit, moment_of, name_of, patterns_of
+from infron.policy.holders import NO_LIMITS, Limits, Organisation
+from infron.policy.permissions import EVERYTHING, Permissions
 from infron.runtime.ledger import holders, statements
-from infron.runtime.ledger.store import Rows
-from infron.runtime.ledger.stores import opened
+from infron.runtime.ledger.store import Rows, Value
 
 _names = msgspec.json.Decoder(tuple[str, ...])
 
 
-def create_key(url: str, name: str, limit_usd: float | None = None) -> tuple[Key, str]:
-    """A new key and its secret, which nobody can read again. Raises ConfigError, InvalidRequest for a bad limit."""
-    limits = NO_LIMITS
-    if limit_usd is not None:
-        if not math.isfinite(limit_usd) or not 0 <= limit_usd <= 9_000_000:
-            raise InvalidRequest("A key's limit is a number of dollars from 0 to 9,000,000.")
-        limits = Limits(budgets=(Budget("total", round(limit_usd * PICODOLLARS)),))
-    secret = new_secret(secrets.token_bytes(SECRET_BYTES))
-    created = int(time.time() * 1000)
-    key = Key(id=f"key_{secrets.token_hex(8)}", name=name, hint=hint(secret), created_at=created / 1000, limits=limits)
-    with opened(url) as store, store.round() as rows:
-        hash = hash_secret(_pepper(rows), secret).hex()
-        rows.change(statements.CREATE_KEY, key.id, key.name, key.hint, hash, created, "caller", None, None, None, None)
+def new_key(rows: Rows, edit: KeyEdit, kind: Kind, now: int) -> tuple[Key, str]:
+    """A new key and its secret, which nobody can read again. Raises InvalidRequest, NotFound."""
+    if edit.name is UNSET:
+        raise InvalidRequest("A key needs a `name`, such as the program that will use it.", param="name")
+    secret = new_secret(secrets.token_bytes(SECRET_BYTES), kind)
+    id = f"key_{secrets.token_hex(8)}"
+    hash = hash_secret(_pepper(rows), secret).hex()
+    rows.change(statements.CREATE_KEY, id, name_of(edit.name), hint(secret), hash, now, kind, None, None, None, None)
+    key = key_of(rows, id)
+    return _edited(rows, key, edit, first=True), secret
+
+
+def edit_key(rows: Rows, key: Key, edit: KeyEdit) -> Key:
+    """Raises InvalidRequest, NotFound for an organisation that there is not."""
+    if key.revoked_at is not None:
+        raise InvalidRequest(f"The key {key.id} ({key.name}) is revoked; make a new one.")
+    return _edited(rows, key, edit)
+
+
+def revoke(rows: Rows, key: Key, now: int) -> Key:
+    """Revoking a revoked key changes nothing."""
+    if key.revoked_at is None:
+        rows.change(statements.REVOKE_KEY, now, key.id)
+    return key_of(rows, key.id)
+
+
+def _edited(rows: Rows, key: Key, edit: KeyEdit, *, first: bool = False) -> Key:
+    limits = edit.applied(key.limits)
+    organisation = key.organisation
+    if edit.organisation is not UNSET:
+        organisation = None if edit.organisation is None else holders.choose(rows, edit.organisation)
+    if organisation is not None and organisation != key.organisation:
+        _check_member(key, organisation)
+    if key.kind == "admin" and (limits != NO_LIMITS or organisation or edit.models or edit.providers):
+        raise InvalidRequest("A key of the admin API has no limits, models or organisation: it asks no models.")
+    values: tuple[Value, ...] = (
+        key.name if edit.name is UNSET else name_of(edit.name),
+        _milliseconds(key.expires_at) if edit.expires_at is UNSET else moment_of(edit.expires_at),
+        _stored(key.permissions.models if edit.models is UNSET else patterns_of(edit.models, "models")),
+        _stored(key.permissions.providers if edit.providers is UNSET else patterns_of(edit.providers, "providers")),
+        organisation.id if organisation else None,
+    )
+    rows.change(statements.EDIT_KEY, key.id, *values, 0 if first else 1)
+    if limits != key.limits:
         holders.set_limits(rows, key.id, limits)
-        holders.raise_revision(rows)
-    return key, secret
+    return key_of(rows, key.id)
 
 
-def list_keys(url: str) -> list[Key]:
-    """All keys, revoked ones too, oldest first. Raises ConfigError."""
-    with opened(url) as store:
-        return _read_keys(store.reach()) if store.exists() else []
+def _check_member(key: Key, organisation: Organisation) -> None:
+    if organisation.closed_at is not None:
+        raise InvalidRequest(f"The organisation {organisation.id} ({organisation.name}) is closed.")
+    if key.limits.account is not None:
+        raise InvalidRequest(
+            f"The key {key.id} has credits of its own, so it cannot pay from an organisation's: make a new key there."
+        )
 
 
-def revoke_key(url: str, which: str) -> Key:
-    """Revoke the key with this id, secret or name, or the only one whose id or secret begins so.
+def choose(rows: Rows, which: str) -> Key:
+    """The key with this id, secret or name, or the only one whose id or secret begins so.
 
-    Revoking a revoked key changes nothing. Raises NotFound, InvalidRequest if several keys are meant, ConfigError.
+    Raises NotFound, InvalidRequest if several keys are meant.
     """
-    with opened(url) as store:
-        if not store.exists():
-            raise NotFound(f"There is no key {_shown(which)}.")
-        with store.round() as rows:
-            key = _choose(rows, which)
-            if key.revoked_at is None:
-                rows.change(statements.REVOKE_KEY, int(time.time() * 1000), key.id)
-                holders.raise_revision(rows)
-            return next(each for each in _read_keys(rows) if each.id == key.id)
-
-
-def _choose(rows: Rows, which: str) -> Key:
-    keys = _read_keys(rows)
+    keys = read_keys(rows)
     by_hash = {id for (id,) in rows.read(statements.KEY_BY_HASH, hash_secret(_pepper(rows), which).hex())}
     exact = [key for key in keys if key.id == which or key.id in by_hash]
     named = [key for key in keys if key.name == which]
@@ -80,32 +101,56 @@ def _choose(rows: Rows, which: str) -> Key:
             raise InvalidRequest(f"Several keys are meant by {_shown(which)}: {', '.join(key.id for key in usable)}.")
         if found:
             return usable[0] if usable else found[0]
-    raise NotFound(f"There is no key {_shown(which)}; `infron keys list` shows those that there are.")
+    raise no_key(which)
+
+
+def no_key(which: str) -> NotFound:
+    return NotFound(f"There is no key {_shown(which)}; `infron keys list` shows those that there are.")
 
 
 def _shown(which: str) -> str:
     return repr(which if len(which) < 40 else f"{which[:14]}…")  # it may be a whole secret
 
 
+def read_keys(rows: Rows) -> list[Key]:
+    """All keys, revoked ones too, oldest first."""
+    limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
+    return [_key(columns, limits, organisations) for columns in rows.read(statements.KEYS)]
+
+
+def key_of(rows: Rows, id: str) -> Key:
+    """Raises NotFound."""
+    found = [key for key in read_keys(rows) if key.id == id]
+    if not found:
+        raise no_key(id)
+    return found[0]
+
+
 # ---- what the gateway reads
 
 
-def usable_keys(rows: Rows) -> tuple[bytes, dict[bytes, Key], bool]:
-    """The pepper, the callers' keys that are not revoked by their hash, and whether any key exists at all."""
-    found = rows.read(statements.HASHED_KEYS)
+def read_ring(rows: Rows, now: float) -> tuple[KeyRing, float]:
+    """All keys that are of use now, unix seconds, and until when this holds unless the ledger is changed."""
     limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
-    keys = {bytes.fromhex(hash): _key(columns, limits, organisations) for hash, *columns in found}
-    usable = {hash: key for hash, key in keys.items() if key.revoked_at is None and key.kind == "caller"}
-    return _pepper(rows), usable, bool(keys)
+    found = rows.read(statements.HASHED_KEYS)
+    every = {bytes.fromhex(hash): _key(columns, limits, organisations) for hash, *columns in found}
+    keys: dict[bytes, Key] = {}
+    lapsed: dict[bytes, Key] = {}
+    admins: dict[bytes, Key] = {}
+    until = math.inf
+    for hash, key in every.items():
+        if key.revoked_at is not None:
+            continue
+        if key.lapsed(now):
+            lapsed[hash] = key
+            continue
+        (admins if key.kind == "admin" else keys)[hash] = key
+        until = min(until, key.expires_at or math.inf)
+    return KeyRing(_pepper(rows), keys, bool(every), lapsed=lapsed, admins=admins), until
 
 
 def _pepper(rows: Rows) -> bytes:
     return bytes.fromhex(rows.read(statements.PEPPER)[0][0])
-
-
-def _read_keys(rows: Rows) -> list[Key]:
-    limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
-    return [_key(columns, limits, organisations) for columns in rows.read(statements.KEYS)]
 
 
 def _key(columns: Sequence[Any], limits: dict[str, Limits], organisations: dict[str, Organisation]) -> Key:
@@ -118,13 +163,22 @@ def _key(columns: Sequence[Any], limits: dict[str, Limits], organisations: dict[
         revoked_at=holders.seconds(row["revoked_ms"]),
         expires_at=holders.seconds(row["expires_ms"]),
         kind=row["kind"],
-        models=_patterns(row["models"]),
-        providers=_patterns(row["providers"]),
+        permissions=_permissions(row["models"], row["providers"]),
         revision=row["revision"],
         limits=limits.get(row["id"], NO_LIMITS),
         organisation=organisations.get(row["organisation"]),
     )
 
 
-def _patterns(stored: str | None) -> tuple[str, ...] | None:
-    return None if stored is None else _names.decode(stored)
+def _permissions(*stored: str | None) -> Permissions:
+    if stored == (None, None):
+        return EVERYTHING
+    return Permissions(*(None if patterns is None else _names.decode(patterns) for patterns in stored))
+
+
+def _stored(patterns: tuple[str, ...] | None) -> str | None:
+    return None if patterns is None else msgspec.json.encode(patterns).decode()
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)

@@ -5,7 +5,7 @@ It never writes anything itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec.structs import replace
 
@@ -21,10 +21,12 @@ class Known:
     Both are values that are replaced as a whole, so any thread may read them.
     """
 
-    def __init__(self, boot: str) -> None:
+    def __init__(self, boot: str, clock: Callable[[], float]) -> None:
         self.ring: KeyRing = CLOSED
         self.elsewhere: dict[str | None, int] = {}
         self._boot = boot
+        self._clock = clock
+        self._until = 0.0  # when the next key expires, unix seconds
         self._left: dict[str, int] = {}  # picodollars that holders with a budget may still spend
         self._version = ""
         self._revision = ""
@@ -38,19 +40,20 @@ class Known:
 
         Returns the exchanges of this process that are to be stopped, as far as they may not have been told yet.
         """
-        if version == self._version:
+        now = self._clock()
+        if version == self._version and now < self._until:
             return []
         revision = holders.revision(rows)
         self._left = spend.left_of_totals(rows)
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
         exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
         marks: list[tuple[str, Stop]] = []
-        if revision != self._revision:
+        if revision != self._revision or now >= self._until:
             marks = stops.marks(rows, self._boot)
-            pepper, usable, exist = keys.usable_keys(rows)
+            ring, self._until = keys.read_ring(rows, now)
             # Once needed, always needed: an empty file put in the ledger's place must not open the door.
-            required = exist or (self.ring is not CLOSED and self.ring.required)
-            self.ring = KeyRing(pepper, usable, required, exhausted)
+            required = ring.required or (self.ring is not CLOSED and self.ring.required)
+            self.ring = replace(ring, required=required, exhausted=exhausted)
         elif exhausted != self.ring.exhausted:
             self.ring = replace(self.ring, exhausted=exhausted)
         self._version, self._revision = version, revision

@@ -24,7 +24,6 @@ from infron.records import Opening, Settlement
 from infron.runtime.ledger import stops
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
-from infron.runtime.ledger.keys import create_key, list_keys, revoke_key
 from infron.runtime.ledger.limited import Answered, Applying, Extending
 from infron.runtime.ledger.receipts import Found, Receipt, read_entry
 from infron.runtime.ledger.round import Counts, Reply
@@ -45,9 +44,6 @@ __all__ = [
     "Unavailable",
     "UsageRow",
     "Verdict",
-    "create_key",
-    "list_keys",
-    "revoke_key",
     "usage_rows",
 ]
 

@@ -96,7 +96,11 @@ CREATE_KEY = (
     "INSERT INTO keys (id, name, hint, hash, created_ms, kind, expires_ms, models, providers, organisation)"
     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
 )
-REVOKE_KEY = "UPDATE keys SET revoked_ms = ?1 WHERE id = ?2"
+EDIT_KEY = (
+    "UPDATE keys SET name = ?2, expires_ms = ?3, models = ?4, providers = ?5, organisation = ?6,"
+    " revision = revision + ?7 WHERE id = ?1"
+)
+REVOKE_KEY = "UPDATE keys SET revoked_ms = ?1, revision = revision + 1 WHERE id = ?2"
 PEPPER = "SELECT value FROM meta WHERE name = 'pepper'"
 REVISION = "SELECT value FROM meta WHERE name = 'revision'"
 RAISE_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'revision'"
@@ -134,8 +138,12 @@ SET_STANDING = (
 
 ORGANISATION = ("id", "name", "created_ms", "closed_ms", "show_remaining", "revision")
 ORGANISATIONS = f"SELECT {', '.join(ORGANISATION)} FROM organisations ORDER BY created_ms, id"
+CREATE_ORGANISATION = "INSERT INTO organisations (id, name, created_ms) VALUES (?1, ?2, ?3)"
+EDIT_ORGANISATION = "UPDATE organisations SET name = ?2, show_remaining = ?3, revision = revision + ?4 WHERE id = ?1"
+CLOSE_ORGANISATION = "UPDATE organisations SET closed_ms = ?1, revision = revision + 1 WHERE id = ?2"
 LIMITS = "SELECT id, requests_per_minute, tokens_per_minute, concurrent, account FROM holders"
 BUDGETS = "SELECT holder, period, ceiling FROM budgets"
+LIVE = "SELECT count(*) FROM entries WHERE outcome IS NULL AND (key_id = ?1 OR organisation = ?1)"
 SET_LIMITS = (
     "INSERT INTO holders (id, requests_per_minute, tokens_per_minute, concurrent) VALUES (?1, ?2, ?3, ?4)"
     " ON CONFLICT (id) DO UPDATE SET requests_per_minute = excluded.requests_per_minute,"
@@ -158,6 +166,15 @@ SPEND = "SELECT period, millions, charge FROM spend WHERE holder = ?1 AND period
 SPENT_OF_TOTAL = (
     "SELECT budgets.holder, budgets.ceiling, coalesce(spend.millions, 0), coalesce(spend.charge, 0) FROM budgets"
     " LEFT JOIN spend ON spend.holder = budgets.holder AND spend.period = 'ever' WHERE budgets.period = 'total'"
+)
+
+# ---- the audit log
+
+AUDIT = "INSERT INTO audit (id, at_ms, actor, action, subject, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+# Takes a subject and an id that the rows are to be older than, or NULL for either; and how many.
+AUDITED = (
+    "SELECT id, at_ms, actor, action, subject, before, after FROM audit WHERE subject = coalesce(?1, subject)"
+    " AND id < coalesce(?2, '~') ORDER BY id DESC LIMIT ?3"
 )
 
 # ---- what was used

@@ -62,7 +62,7 @@ class Writer:
         reply: Callable[[list[Reply]], None],
         stopped: Callable[[list[tuple[str, Stop]]], None],
     ) -> None:
-        self.known = Known(boot)
+        self.known = Known(boot, clock)
         self.healthy: str | None = None
         self.counts = Counts()
         self.unsettled = 0

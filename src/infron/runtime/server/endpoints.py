@@ -29,21 +29,22 @@ from infron.runtime.server.api.endpoint import Endpoint
 def endpoints(context: Context) -> list[Endpoint]:
     """All of them. They are given what they tell of, never the context."""
     ledger, metrics = context.ledger, context.metrics
+    offered = models.Models(context.discovery, context.providers.catalog.aliases)
     return [
         # Before the models, whose ids may be anything.
-        *gemini.endpoints(context.discovery, partial(count_prompt, context)),
+        *gemini.endpoints(offered, partial(count_prompt, context)),
         *models.endpoints(
             context.providers.catalog,
-            context.discovery,
+            offered,
             lambda model, offer: _price(context, model, offer),
-            gemini.listing(context.discovery),
+            gemini.listing(offered),
         ),
         *receipts.endpoints(ledger),
         *generations.endpoints(ledger, context.registry),
         *keys.endpoints(ledger),
         *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
-        *ollama.endpoints(context.discovery),
-        *count_tokens.endpoints(lambda body, headers: count_messages(context, body, headers)),
+        *ollama.endpoints(offered),
+        *count_tokens.endpoints(partial(count_messages, context)),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]
 

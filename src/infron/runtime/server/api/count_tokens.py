@@ -17,9 +17,9 @@ from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint
 from infron.wires.anthropic.counting import PATH
 
 
-def endpoints(count: Callable[[bytes, Headers], Awaitable[Count]]) -> list[Endpoint]:
+def endpoints(count: Callable[[bytes, Headers, Key | None], Awaitable[Count]]) -> list[Endpoint]:
     async def counted(request: Request, key: Key | None) -> Response:
-        found = await count(await request.body(), request.headers.raw)
+        found = await count(await request.body(), request.headers.raw, key)
         headers = {ESTIMATED: "true"} if found.estimated else None
         return Response(found.body, headers=headers, media_type="application/json")
 

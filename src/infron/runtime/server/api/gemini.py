@@ -26,7 +26,7 @@ METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
 _NOT_OFFERED = ("embedContent", "batchEmbedContents", "batchGenerateContent", "predict", "predictLongRunning")
 
 
-def endpoints(models: Models, count: Callable[[Callable[[], Asked]], Awaitable[int]]) -> list[Endpoint]:
+def endpoints(models: Models, count: Callable[[Callable[[], Asked], Key | None], Awaitable[int]]) -> list[Endpoint]:
     """`count`: the tokens of what is read so, and not sent."""
 
     async def counted(request: Request, key: Key | None) -> Response:
@@ -37,7 +37,7 @@ def endpoints(models: Models, count: Callable[[Callable[[], Asked]], Awaitable[i
             check_names(asked)
             return asked
 
-        tokens = await count(read)
+        tokens = await count(read, key)
         told = {"totalTokens": tokens, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}]}
         return json_response(told, headers={ESTIMATED: "true"})
 
@@ -58,7 +58,7 @@ def listing(models: Models) -> tuple[Answering, Answering]:
     """What answers with the models in Google's form, and with one."""
 
     async def listed(request: Request, key: Key | None) -> Response:
-        offered = await models.offered()
+        offered = await models.offered(key)
         first, size = _number(request, "pageToken", 0), _number(request, "pageSize", MOST_LISTED)
         end = first + max(1, min(size, MOST_LISTED))
         more = {"nextPageToken": str(end)} if end < len(offered) else {}
@@ -66,7 +66,7 @@ def listing(models: Models) -> tuple[Answering, Answering]:
 
     async def one(request: Request, key: Key | None) -> Response:
         wanted = bare(request.path_params["id"])
-        model = await models.find(wanted)
+        model = await models.find(wanted, key)
         if model is None:
             raise NotFound(f"No model `{wanted[:200]}` is served here.", code="model_not_found", param="model")
         return json_response(_shown(model))

@@ -12,14 +12,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from infron.catalog.aliases import Aliases
 from infron.catalog.definitions import Model, Offer
 from infron.catalog.load import Catalog
 from infron.errors import InvalidRequest, NotFound
 from infron.money import Price, usd_text
 from infron.policy.access import Key
+from infron.policy.permissions import EVERYTHING, Permissions
 from infron.policy.routing import did_you_mean
 from infron.runtime.server.api.endpoint import Answering, Endpoint, json_response
 
@@ -43,11 +46,37 @@ _PRICES = {
 }
 
 
-class Models(Protocol):
+class Known(Protocol):
     """Which models can be asked here."""
 
     async def offered(self) -> list[Model]: ...
     async def find(self, id: str, /) -> Model | None: ...
+
+
+class Models:
+    """The same, as far as a caller's key may use them, and with the providers that it may use."""
+
+    def __init__(self, known: Known, aliases: Aliases) -> None:
+        self._known = known
+        self._aliases = aliases
+
+    async def offered(self, key: Key | None) -> list[Model]:
+        models = await self._known.offered()
+        if key is None or key.permissions is EVERYTHING:
+            return models
+        return [shown for model in models if (shown := self._as_permitted(model, key.permissions)) is not None]
+
+    async def find(self, id: str, key: Key | None) -> Model | None:
+        model = await self._known.find(id)
+        if model is None or key is None:
+            return model
+        return self._as_permitted(model, key.permissions)
+
+    def _as_permitted(self, model: Model, permitted: Permissions) -> Model | None:
+        if not any(permitted.model(model.id, name) for name in self._aliases.models_of(model.id)):
+            return None
+        offers = [offer for offer in model.served_by if permitted.provider(offer.provider)]
+        return replace(model, served_by=offers) if offers else None
 
 
 def endpoints(
@@ -57,11 +86,11 @@ def endpoints(
     own clients with the list, and with one.
     """
 
-    async def found(request: Request) -> Model:
+    async def found(request: Request, key: Key | None) -> Model:
         wanted = request.path_params["id"].strip("/")
-        model = await models.find(wanted)
+        model = await models.find(wanted, key)
         if model is None:
-            nearest = catalog.nearest(wanted)
+            nearest = [name for name in catalog.nearest(wanted) if key is None or key.permissions.model(name)]
             what = f"No model `{wanted[:200]}` is served here.{did_you_mean(nearest)}"
             raise NotFound(what, code="model_not_found", param="model", nearest=nearest)
         return model
@@ -69,7 +98,7 @@ def endpoints(
     async def listed(request: Request, key: Key | None) -> Response:
         if _is_google(request):
             return await for_google[0](request, key)
-        offered = await models.offered()
+        offered = await models.offered(key)
         page, more = _page(offered, request)
         return json_response(
             {
@@ -86,11 +115,11 @@ def endpoints(
     async def one(request: Request, key: Key | None) -> Response:
         if _is_google(request):
             return await for_google[1](request, key)
-        model = await found(request)
+        model = await found(request, key)
         return json_response(_shown(model, price_of(model, model.served_by[0])))
 
     async def served(request: Request, key: Key | None) -> Response:
-        model = await found(request)
+        model = await found(request, key)
         offers = [_offered(model, offer, catalog, price_of(model, offer)) for offer in model.served_by]
         about = ("id", "name", "created", "description", "architecture")
         shown = _shown(model, None)

@@ -26,7 +26,7 @@ _NOT_OFFERED = ("copy", "create", "embed", "embeddings", "pull", "push")
 
 def endpoints(models: Models) -> list[Endpoint]:
     async def tags(request: Request, key: Key | None) -> Response:
-        return json_response({"models": [_listed(model) for model in await models.offered()]})
+        return json_response({"models": [_listed(model) for model in await models.offered(key)]})
 
     async def show(request: Request, key: Key | None) -> Response:
         body = lenient_json.value_of(await request.body())
@@ -34,7 +34,7 @@ def endpoints(models: Models) -> list[Endpoint]:
         wanted = values.get("model") or values.get("name")
         if not isinstance(wanted, str) or not wanted:
             raise InvalidRequest("`model` is missing.", param="model")
-        model = await models.find(bare(wanted))
+        model = await models.find(bare(wanted), key)
         if model is None:
             raise NotFound(f"model '{wanted[:200]}' not found", code="model_not_found", param="model")
         return json_response(_shown(model))

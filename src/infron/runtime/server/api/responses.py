@@ -27,7 +27,7 @@ MOST_LISTED = 100
 
 
 def endpoints(
-    memory: Memory, count: Callable[[Callable[[], Asked]], Awaitable[int]], readers: Executor
+    memory: Memory, count: Callable[[Callable[[], Asked], Key | None], Awaitable[int]], readers: Executor
 ) -> list[Endpoint]:
     """`count`: the tokens of a request that is not sent; it is given how to read that. `readers`: for what is large."""
 
@@ -56,7 +56,7 @@ def endpoints(
 
     async def tokens(request: Request, key: Key | None) -> Response:
         body = await request.body()
-        counted = await count(lambda: memory.recall(parse(body, []), _owner(key)))
+        counted = await count(lambda: memory.recall(parse(body, []), _owner(key)), key)
         told = {"object": "response.input_tokens", "input_tokens": counted}
         return json_response(told, headers={ESTIMATED: "true"})
 
