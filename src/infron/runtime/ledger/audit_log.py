@@ -5,6 +5,7 @@ It never knows a secret, for what it is given has none.
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from typing import Any
 
@@ -15,6 +16,7 @@ from infron.runtime.ledger import statements
 from infron.runtime.ledger.store import Rows
 
 _json = msgspec.json.Encoder()
+_numbers = itertools.count()
 
 
 class Audited(Struct, frozen=True, kw_only=True):
@@ -53,5 +55,5 @@ def read(rows: Rows, subject: str | None, before: str | None, limit: int) -> lis
 
 
 def new_id(prefix: str, now: int) -> str:
-    """An id in the order of its time (unix ms)."""
-    return f"{prefix}-{now:013d}-{secrets.token_hex(6)}"
+    """An id in the order of its time (unix ms), and of this process within it."""
+    return f"{prefix}-{now:013d}{next(_numbers) % 0x1000:03x}-{secrets.token_hex(6)}"
