@@ -26,7 +26,7 @@ class AsgiCall:
     """
 
     def __init__(self, request: HttpRequest, response: Response) -> None:
-        self.task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._scope = _scope_of(request)
         self._response = response
         self._status = 0
@@ -35,11 +35,18 @@ class AsgiCall:
         self._writable = asyncio.Event()
         self._writable.set()
 
+    def run(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._task = None  # one that was cancelled holds its frame, and so this
+
     # ---- from the connection
 
     def client_gone(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def client_paused(self) -> None:
         self._writable.clear()

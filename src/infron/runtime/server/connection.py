@@ -16,6 +16,7 @@ from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.admission import Admitted
 from infron.runtime.server.clock import ConnectionClock
 from infron.runtime.server.dispatch import Dispatch
+from infron.runtime.server.gone import GONE
 from infron.runtime.server.parser import RequestParser
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response, ServerHeaders
@@ -79,6 +80,7 @@ class GatewayProtocol(asyncio.Protocol):
         self._client_gone()
         self.server.went(self)
         self.parser.close()
+        self.transport = GONE  # which holds us, and is held: only a collector would find that circle
 
     def eof_received(self) -> bool:
         """Whoever closes its half has hung up on a stream; a small answer it still gets."""

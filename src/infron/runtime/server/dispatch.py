@@ -74,7 +74,7 @@ class Dispatch:
         else:
             call = AsgiCall(request, response)
             response.producer = call
-            call.task = self._run(self._ask(place.endpoints[request.method], call, response))
+            call.run(self._run(self._ask(place.endpoints[request.method], call, response)))
 
     def report_bug(self, doing: str, error: BaseException | None = None) -> InfronError:
         """Log it; what is returned may be told to the caller."""

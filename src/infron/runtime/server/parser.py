@@ -41,7 +41,8 @@ class RequestParser:
         self._raw_left = 0  # bytes of a body that the parser must not see
 
     def close(self) -> None:
-        self._parser = None  # it refers back to us
+        """No request follows. Without it this object, its receiver and the parser would hold each other in circles."""
+        del self._parser, self._receiver
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Raises InfronError for what cannot be understood, or any other error for a bug of ours; then it is over."""

@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
     _raw: asyncio.Transport
+    _answer: ResponseParser
     _reader: Reader | None
 
     def __init__(self, owner: Owner, host: str, max_header_bytes: int) -> None:
@@ -81,15 +82,15 @@ class Connection(asyncio.Protocol):
         self._started = False  # the reader knows the answer's head
         self._used = False  # it has carried an answer before
         self._allowance = 0  # bytes that may still come for nobody
-        self._answer = ResponseParser(max_header_bytes)
-        self._feed = self._answer.feed_raw
-        self._parts = self._answer.parts
 
     # ---- towards the owner
 
     def attach(self, link: Link) -> None:
         """The connection is there."""
         self._transport, self._raw = link
+        self._answer = ResponseParser(self._max_header_bytes)
+        self._feed = self._answer.feed_raw
+        self._parts = self._answer.parts
         self._fileno = self._raw.get_extra_info("socket").fileno()
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_WATER, low=0)
 

@@ -44,6 +44,7 @@ async def fetched(client: Client, target: Target, body: bytes, *, seconds: float
         raise ProviderTimeout(f"No answer within {seconds:g} s.") from None
     finally:
         request.release() if whole else request.abort()
+        del reader  # an error that it was told holds this frame
 
 
 class _Fetching:
