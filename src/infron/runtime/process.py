@@ -57,6 +57,7 @@ Ready = Callable[[str], None]
 SWITCH_SECONDS = (
     0.0005  # a thread that computes lets the loop go on after so long; Python's own 5 ms are felt in streams
 )
+COLLECTIONS = (2_000, 10, 2_500)  # few objects at once, for it is a pause; all of them seldom: circles are not made
 READERS = 2  # one for a request that takes long, and one for others meanwhile
 SETTLE_SECONDS = 5.0  # for counts, and for providers that are told to stop, once all exchanges were ended
 logger = logging.getLogger("infron")
@@ -230,7 +231,7 @@ async def _serve_until_told(
             # What lives now lives to the end: the collector need not look at it again while streams run.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(20_000, 10, 250)  # never many objects at once, and all of them as seldom as before
+            gc.set_threshold(*COLLECTIONS)
             ready()
             await orders.stop.wait()
             await _drain(context.registry, orders.now, config.server.grace_seconds)
