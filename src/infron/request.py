@@ -6,7 +6,6 @@ It never knows a wire format: wires make these values and read them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import NamedTuple
 
 from msgspec import Raw, Struct
@@ -78,10 +77,14 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     prompt_of: Callable[[Mapping[str, Raw]], Prompt] | None = None
     kinds: frozenset[str] = frozenset()  # types of tools in it, which not every host of its own API takes
 
-    @cached_property
+    @property
     def conversation(self) -> Conversation:
         """What is said, in no API's terms: made on first use, and kept. Raises InvalidRequest and Unsupported."""
-        return self.conversation_of(self.fields)
+        kept = vars(self)
+        if "conversation" not in kept:
+            kept["conversation"] = self.conversation_of(self.fields)
+        made: Conversation = kept["conversation"]
+        return made
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):

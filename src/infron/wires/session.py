@@ -10,6 +10,7 @@ import hashlib
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import is_
 from typing import Literal, NamedTuple
 
 from msgspec import Struct, json
@@ -30,9 +31,14 @@ class Names(Struct, frozen=True):
     length: int
     first: str = ""
 
+    @property
+    def pattern(self) -> str:
+        """A regular expression for them."""
+        first = f"(?=[{self.first}])" if self.first else ""
+        return f"{first}[{self.allowed}]{{1,{self.length}}}"
+
     def take(self, name: str) -> bool:
-        first = not self.first or re.match(f"[{self.first}]", name) is not None
-        return first and re.fullmatch(f"[{self.allowed}]{{1,{self.length}}}", name) is not None
+        return re.fullmatch(self.pattern, name) is not None
 
 
 class Ids(Struct, frozen=True):
@@ -82,9 +88,12 @@ class Fitted(NamedTuple):
 
 def fit(asked: Conversation, rules: Rules) -> Fitted:
     """The conversation as a host with these rules takes it."""
+    plain = _are_plain(asked.messages, rules)
+    if plain and not asked.tools and not asked.tool_name:
+        return Fitted(asked, {})
     lost = set(asked.lost)
     messages: Sequence[Message] = asked.messages
-    for step in _STEPS:
+    for step in () if plain else _STEPS:
         messages = step(messages, rules, lost)
     asked = _without_twins(asked, lost)
     renamed = renamings(_names_in(asked), rules.names)
@@ -94,6 +103,17 @@ def fit(asked: Conversation, rules: Rules) -> Fitted:
         asked = replace(asked, tools=tuple(tools), tool_name=renamed.get(asked.tool_name, asked.tool_name))
     fitted = replace(asked, messages=tuple(messages), lost=tuple(sorted(lost)))
     return Fitted(fitted, {sent: own for own, sent in renamed.items()})
+
+
+def _are_plain(messages: Sequence[Message], rules: Rules) -> bool:
+    """Whether no step would change them: each says something, in text alone, and the right one the first and the last
+    word.
+    """
+    for message in messages:
+        if not message.parts or not all(isinstance(part, Text) and not _is_mute(part, rules) for part in message.parts):
+            return False
+    opened = rules.opens == "any" or first_role(messages) == "user"
+    return opened and (rules.prefill or first_role(reversed(messages)) != "assistant")
 
 
 def _without_twins(asked: Conversation, lost: set[str]) -> Conversation:
@@ -107,8 +127,14 @@ def _without_twins(asked: Conversation, lost: set[str]) -> Conversation:
     return replace(asked, tools=tuple(t for t in asked.tools if not isinstance(t, Tool) or first[t.name] is t))
 
 
-def _each(messages: Sequence[Message], change: Callable[[Message], Iterable[Part]]) -> list[Message]:
-    return [replace(message, parts=tuple(change(message))) for message in messages]
+def _each(messages: Iterable[Message], change: Callable[[Message], Iterable[Part]]) -> list[Message]:
+    """What has not to be changed stays as it is: a part that comes out of `change` itself is the same."""
+    out = []
+    for message in messages:
+        parts = tuple(change(message))
+        same = len(parts) == len(message.parts) and all(map(is_, parts, message.parts))
+        out.append(message if same else replace(message, parts=parts))
+    return out
 
 
 # ---- its steps
@@ -118,15 +144,21 @@ def _marks(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
     """Without texts that are empty, or that the host refuses as blank; a mark of the cache on one moves to the part
     before.
     """
+    if not any(isinstance(part, Text) and _is_mute(part, rules) for message in messages for part in message.parts):
+        return messages
     kept: list[list[Part]] = []
     for message in messages:
         kept.append([])
         for part in message.parts:
-            if not isinstance(part, Text) or (part.text if rules.blank else part.text.strip()):
+            if not isinstance(part, Text) or not _is_mute(part, rules):
                 kept[-1].append(part)
             elif part.cache:
                 _mark_last(kept, part.cache)
     return [replace(message, parts=tuple(parts)) for message, parts in zip(messages, kept, strict=True)]
+
+
+def _is_mute(text: Text, rules: Rules) -> bool:
+    return not text.text or (not rules.blank and text.text.isspace())
 
 
 def _mark_last(kept: list[list[Part]], cache: str) -> None:
@@ -172,9 +204,12 @@ def _calls(messages: Sequence[Message], rules: Rules, lost: set[str]) -> Sequenc
         ids.next_message()
         for part in message.parts:
             if isinstance(part, ToolCall):
-                yield replace(part, id=ids.of_call(part.id), arguments=as_object(part.arguments))
+                id, arguments = ids.of_call(part.id), as_object(part.arguments)
+                same = id == part.id and arguments == part.arguments
+                yield part if same else replace(part, id=id, arguments=arguments)
             elif isinstance(part, ToolResult):
-                yield replace(part, call_id=ids.of_result(part.call_id))
+                id = ids.of_result(part.call_id)
+                yield part if id == part.call_id else replace(part, call_id=id)
             else:
                 yield part
 
@@ -402,7 +437,8 @@ def _made(id: str, turn: int, length: int) -> str:
 def renamings(names: Iterable[str], rule: Names) -> dict[str, str]:
     """The caller's own names that the host does not take -> names that it does, each another."""
     known = list(dict.fromkeys(names))
-    taken = {name for name in known if rule.take(name)}
+    take = re.compile(rule.pattern).fullmatch
+    taken = {name for name in known if take(name)}
     renamed: dict[str, str] = {}
     for name in known:
         if name in taken:
