@@ -259,10 +259,10 @@ class VerbatimDecoder(AnswerDecoder):
                 events.append(Verbatim(self._led, True, arguments, rest))
                 return True
             return False
-        return is_plain(delta, known) and self._said(delta, rest, events)
+        return is_plain(delta, known) and self._said(delta, choice.index or 0, rest, events)
 
-    def _said(self, delta: Delta, rest: bytes, events: list[Event]) -> bool:
-        """Take a frame that is fit to be handed on, but that its thought may need its other name."""
+    def _said(self, delta: Delta, index: int, rest: bytes, events: list[Event]) -> bool:
+        """Take a frame of this choice that is fit to be handed on, but that its thought may need its other name."""
         thought = once_named(delta)
         if thought and not (rest := named_twice(rest, thought)):
             return False
@@ -277,7 +277,7 @@ class VerbatimDecoder(AnswerDecoder):
         begins = choice.index == 0 and not self._progress.choices and choice.finish_reason is None
         if not begins or delta.role != "assistant" or delta.reasoning_details or not is_plain(delta):
             return False
-        if not self._said(delta, rest, events):
+        if not self._said(delta, 0, rest, events):
             return False
         self._name(facts)
         self._progress.begin((self.seed, self.upstream_id))

@@ -5,7 +5,7 @@ It never knows the root of a frame, nor who reads the events.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -81,16 +81,24 @@ class Reader:
         events: list[Delta | Finished] = []
         for choice in choices or ():
             index = choice.index or 0
-            progress = self._progress.get(index)
-            if progress is None:
-                if len(self._progress) >= MOST_CHOICES:
-                    continue
-                progress = self._progress[index] = _Progress((seed, index))
             if choice.delta is not None:
-                events.extend(_events(choice.delta, progress, index))
+                events.extend(self.said(choice.delta, index, seed))
             if isinstance(choice.finish_reason, str) and choice.finish_reason:
-                events.extend(_end(progress, choice.finish_reason, choice.native_finish_reason, index))
+                progress = self._of(index, seed)
+                if progress is not None:
+                    events.extend(_end(progress, choice.finish_reason, choice.native_finish_reason, index))
         return events
+
+    def said(self, delta: openai_delta.Delta, index: int, seed: object = "") -> Iterable[Delta]:
+        """The same of what one choice says, as it was repaired."""
+        progress = self._of(index, seed)
+        return () if progress is None else _events(delta, progress, index)
+
+    def _of(self, index: int, seed: object) -> _Progress | None:
+        progress = self._progress.get(index)
+        if progress is None and len(self._progress) < MOST_CHOICES:
+            progress = self._progress[index] = _Progress((seed, index))
+        return progress
 
 
 def _end(progress: _Progress, reason: str, native: Any, index: int) -> Iterator[Delta | Finished]:
