@@ -6,7 +6,7 @@ usage, when it is written: Codex leaves as soon as it has read it, and opencode 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -30,6 +30,8 @@ KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 MAX_WAITING = 4 << 20  # bytes of a host's events before its content, but for the first
 
 _encode = msgspec.json.Encoder().encode
+_EVENT = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n'
+_IN_RESPONSE = b'{"response":%b}'
 _DELTA = (
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,%b,"delta":'
 )
@@ -59,10 +61,21 @@ _ECHOED: dict[str, Any] = {
     "truncation": "disabled",
     "user": None,
 }
-_FALSE = Raw(b"false")
+_ECHO = _encode(_ECHOED)[1:-1]
+_FALSE, _NULL = Raw(b"false"), Raw(b"null")
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 # Words on which agents act: Codex tries again after these, shortens its history after the third.
 _CODES = ("rate_limit_exceeded", "server_error", "context_length_exceeded", "insufficient_quota", "invalid_prompt")
+
+
+def _echo(fields: Mapping[str, Raw]) -> bytes:
+    """What a response repeats of a request with these root fields, without its braces."""
+    said = {
+        name: msgspec.json.decode(fields[name])
+        for name in _ECHOED.keys() & fields.keys()
+        if fields[name] != _NULL and len(memoryview(fields[name])) <= LARGE
+    }
+    return _encode({**_ECHOED, **said})[1:-1] if said else _ECHO
 
 
 class Response:
@@ -76,19 +89,15 @@ class Response:
         self._billed: Billed | None = None
         self._host = HandedOn()
         fields = request.fields
-        small = {name: fields[name] for name in _ECHOED if name in fields and len(memoryview(fields[name])) <= LARGE}
-        self._given = {name: msgspec.json.decode(raw) for name, raw in small.items()}
+        self._echoed = _echo(fields)
         include = fields.get("include")
         encrypted = include is not None and b"reasoning.encrypted_content" in bytes(include)
         self._items = Items(id.rpartition("-")[2], lambda: toolbox_of(request), encrypted)
 
-    def _object(self, status: str, error: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _object(self, status: str, error: dict[str, Any] | None = None) -> bytes:
         incomplete = _INCOMPLETE.get(self._reason) if status == "incomplete" else None
-        echoed = {
-            name: default if self._given.get(name) is None else self._given[name] for name, default in _ECHOED.items()
-        }
         billed = self._billed
-        return {
+        own = {
             "id": self._id,
             "object": "response",
             "created_at": self._created,
@@ -99,24 +108,24 @@ class Response:
             "model": self._request.model,
             "output": [*self._items.output, *self._host.items] if status != "in_progress" else [],
             "usage": None if billed is None else usage_of(billed),
-            **echoed,
             **_shown(billed),
         }
+        return b"%b,%b}" % (_encode(own)[:-1], self._echoed)
 
     def _own(self) -> dict[str, Any]:
         """What is ours in a response of a host's own."""
-        before = self._given.get("previous_response_id")  # which the host was not told
-        return {"id": self._id, "model": self._request.model, **({"previous_response_id": before} if before else {})}
+        before = self._request.fields.get("previous_response_id", _NULL)  # which the host was not told
+        own: dict[str, Any] = {"id": self._id, "model": self._request.model}
+        return own if before == _NULL else {**own, "previous_response_id": before}
 
     def _final(self) -> bytes:
         """The response that ends an answer which came to its end, and is kept unless its client wants otherwise."""
         if self._host.ended:
             billed = self._billed
             counts = {} if billed is None else usage_of(billed)
-            response = {**self._host.final(counts), **self._own(), **_shown(billed)}
+            told = _encode({**self._host.final(counts), **self._own(), **_shown(billed)})
         else:
-            response = self._object(self._status())
-        told = _encode(response)
+            told = self._object(self._status())
         if self._request.fields.get("store") != _FALSE:
             self.kept = Kept(told, self._items.sealed)
         return told
@@ -181,7 +190,7 @@ class Encoder(Response):
             frame = self._start()
         else:
             self._begun = True
-            frame = self._event(kind.decode(), {"response": {**response, **self._own()}})
+            frame = self._event(kind, one_line(_encode({"response": {**response, **self._own()}})))
         return frame if self._waiting is None else self._wait(frame, event.content)
 
     def _wait(self, frame: bytes, content: bool) -> bytes:
@@ -215,30 +224,29 @@ class Encoder(Response):
         code = error.code if error.code in _CODES else "rate_limit_exceeded" if error.status == 429 else "server_error"
         told = {"code": code, "message": message_in_stream(error, self._begun)}
         before = self._let_go()
-        for _ in self._items.finish(INCOMPLETE):  # what there is of them stands in the response
-            pass
-        return before + self._start() + self._event("response.failed", {"response": self._object("failed", told)})
+        self._items.finish(INCOMPLETE)  # what there is of them stands in the response
+        return before + self._start() + self._event(b"response.failed", _IN_RESPONSE % self._object("failed", told))
 
     def close(self) -> bytes:
         out = self._let_go() + self._start() + self._events(self._items.finish())
         kind = self._host.ended or f"response.{self._status()}"
-        return out + self._event(kind, {"response": Raw(self._final())})
+        return out + self._event(kind.encode(), one_line(_IN_RESPONSE % self._final()))
 
     def _start(self) -> bytes:
         if self._begun:
             return b""
         self._begun = True
-        response = self._object("in_progress")
-        head = self._event("response.created", {"response": response})
-        return head + self._event("response.in_progress", {"response": response})
+        fields = _IN_RESPONSE % self._object("in_progress")
+        return self._event(b"response.created", fields) + self._event(b"response.in_progress", fields)
 
     def _events(self, told: Iterable[Told]) -> bytes:
-        return b"".join([self._event(f"response.{type}", fields) for type, fields in told])
+        return b"".join([self._event(type, _encode(fields)) for type, fields in told])
 
-    def _event(self, type: str, fields: dict[str, Any]) -> bytes:
-        data = _encode({"type": type, "sequence_number": self._number, **fields})
+    def _event(self, type: bytes, fields: bytes) -> bytes:
+        """`fields`: an object in one line."""
+        frame = _EVENT % (type, type, self._number, sse.unbroken(fields)[1:])
         self._number += 1
-        return b"event: %b\ndata: %b\n\n" % (type.encode(), one_line(data))
+        return frame
 
 
 class Accumulator(Response):
@@ -250,11 +258,9 @@ class Accumulator(Response):
             return
         if isinstance(event, Finished) and not event.choice:
             self._reason = event.reason
-        for _ in self._items.take(event):
-            pass
+        self._items.take(event)
 
     def answer(self, billed: Billed) -> bytes:
         self._billed = billed
-        for _ in self._items.finish():
-            pass
+        self._items.finish()
         return self._final()

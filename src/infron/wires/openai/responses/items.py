@@ -7,7 +7,7 @@ once their arguments are whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from infron.conversation import GEMINI_CALL
@@ -29,15 +29,16 @@ COMPLETED, INCOMPLETE = "completed", "incomplete"  # how items end
 CUT = ("length", "content_filter")  # reasons of an answer that is incomplete
 
 Item = dict[str, Any]
-Told = tuple[str, dict[str, Any]]  # the type of an event after `response.`, and its fields
+Told = tuple[bytes, dict[str, Any]]  # the type of an event, and its fields
 
 
 class _Call:
-    """A tool call under way. `pieces`: of its arguments."""
+    """A tool call under way. `where`: the fields that say so. `pieces`: of its arguments."""
 
     def __init__(self, place: int, item: Item) -> None:
         self.place = place
         self.item = item
+        self.where = {"item_id": item["id"], "output_index": place}
         self.pieces: list[str] = []
         self.done = False
 
@@ -53,8 +54,10 @@ class Items:
         self._make_toolbox = toolbox
         self._toolbox: Toolbox | None = None
         self._encrypted = encrypted
+        self._told: list[Told] = []
         self._open = ""  # message or reasoning: the item that grows, which is the last one but for calls
         self._place = -1  # of the item that is open
+        self._item_id = ""
         self._part = -1  # of the message that is open: the place of the part that grows
         self._part_type = ""
         self._pieces: list[str] = []  # of the text that grows
@@ -65,37 +68,38 @@ class Items:
 
     # ---- events
 
-    def take(self, event: AnyClientEvent) -> Iterator[Told]:
+    def take(self, event: AnyClientEvent) -> list[Told]:
         """What is told of an event; nothing where a client needs nothing."""
         if getattr(event, "choice", 0):
-            return
+            return []
         match event:
             case TextDelta(text):
-                yield from self._text("output_text", text)
+                self._text("output_text", text)
             case RefusalDelta(text):
-                yield from self._text("refusal", text)
+                self._text("refusal", text)
             case ThinkingDelta():
-                yield from self._think(event)
+                self._think(event)
             case ToolCallStarted(index, id, name, signature):
                 if signature and self._encrypted:
-                    signed = ThinkingDelta(data=signature, format=GEMINI_CALL, index=_NO_THOUGHT)
-                    yield from self._think(signed)
-                yield from self._start_call(index, id, name, "" if self._encrypted else signature)
+                    self._think(ThinkingDelta(data=signature, format=GEMINI_CALL, index=_NO_THOUGHT))
+                self._start_call(index, id, name, "" if self._encrypted else signature)
             case ToolCallDelta(index, arguments) if index in self._calls and arguments:
-                yield from self._argue(self._calls[index], arguments)
+                self._argue(self._calls[index], arguments)
             case Annotated(raw) if annotation := annotation_of(raw):
-                yield from self._annotate(annotation)
+                self._annotate(annotation)
             case MediaDelta(mime, data) if mime.startswith("image/"):
-                yield from self._picture(data)
+                self._picture(data)
             case Finished(reason):
-                yield from self.finish(INCOMPLETE if reason in CUT else COMPLETED)
+                return self.finish(INCOMPLETE if reason in CUT else COMPLETED)
+        return self._so_far()
 
-    def finish(self, status: str = COMPLETED) -> Iterator[Told]:
+    def finish(self, status: str = COMPLETED) -> list[Told]:
         """Every item that still grows is done. `status`: of the last of them, which may have been cut."""
         growing = [call for call in self._calls.values() if not call.done]
-        yield from self._shut(COMPLETED if growing else status)
+        self._shut(COMPLETED if growing else status)
         for call in growing:
-            yield from self._end_call(call, status if call is growing[-1] else COMPLETED)
+            self._end_call(call, status if call is growing[-1] else COMPLETED)
+        return self._so_far()
 
     def growing(self) -> dict[str, Any]:
         """Where further text would go: the fields that say so; {} where it would begin a part."""
@@ -105,80 +109,86 @@ class Items:
         """Further text for the part that grows, told by the caller."""
         self._pieces.append(text)
 
+    def _tell(self, type: bytes, fields: dict[str, Any]) -> None:
+        self._told.append((type, fields))
+
+    def _so_far(self) -> list[Told]:
+        told, self._told = self._told, []
+        return told
+
     # ---- messages
 
-    def _text(self, type: str, text: str) -> Iterator[Told]:
-        yield from self._message(type)
+    def _text(self, type: str, text: str) -> None:
+        self._message(type)
         self._pieces.append(text)
-        yield f"{type}.delta", self._at_part(delta=text, **_LOGPROBS.get(type, {}))
+        self._tell(b"%b.delta" % _TYPES[type], {**self._at_part(), "delta": text, **_LOGPROBS[type]})
 
-    def _message(self, type: str) -> Iterator[Told]:
+    def _message(self, type: str) -> None:
         """A part of this type is open, in a message."""
         if self._open == "message" and self._part_type == type:
             return
         if self._open == "message":
-            yield from self._shut_part()
+            self._shut_part()
         else:
-            yield from self._shut()
+            self._shut()
             item = {"id": f"msg_{self._id()}", "type": "message", "role": "assistant", "status": "in_progress"}
-            yield from self._add("message", {**item, "content": []})
+            self._add("message", {**item, "content": []})
         self._part += 1
         self._part_type = type
         self.output[self._place]["content"].append(_part(type, ""))
-        yield "content_part.added", self._at_part(part=_part(type, ""))
+        self._tell(b"response.content_part.added", {**self._at_part(), "part": _part(type, "")})
 
-    def _annotate(self, annotation: dict[str, Any]) -> Iterator[Told]:
-        yield from self._message("output_text")
+    def _annotate(self, annotation: dict[str, Any]) -> None:
+        self._message("output_text")
         annotations = self.output[self._place]["content"][self._part]["annotations"]
         annotations.append(annotation)
-        yield (
-            "output_text.annotation.added",
-            self._at_part(annotation_index=len(annotations) - 1, annotation=annotation),
-        )
+        place = {"annotation_index": len(annotations) - 1, "annotation": annotation}
+        self._tell(b"response.output_text.annotation.added", {**self._at_part(), **place})
 
-    def _shut_part(self) -> Iterator[Told]:
+    def _shut_part(self) -> None:
         type, text = self._part_type, "".join(self._pieces)
         self._pieces.clear()
         self._part_type = ""
         part = self.output[self._place]["content"][self._part]
         name = "refusal" if type == "refusal" else "text"
         part[name] = text
-        yield f"{type}.done", self._at_part(**{name: text}, **_LOGPROBS.get(type, {}))
-        yield "content_part.done", self._at_part(part=part)
+        where = self._at_part()
+        self._tell(b"%b.done" % _TYPES[type], {**where, name: text, **_LOGPROBS[type]})
+        self._tell(b"response.content_part.done", {**where, "part": part})
 
-    def _at_part(self, **more: Any) -> dict[str, Any]:
-        return {**self._at(), "content_index": self._part, **more}
+    def _at_part(self) -> dict[str, Any]:
+        return {"item_id": self._item_id, "output_index": self._place, "content_index": self._part}
 
     # ---- thinking
 
-    def _think(self, event: ThinkingDelta) -> Iterator[Told]:
+    def _think(self, event: ThinkingDelta) -> None:
         if self._open != "reasoning" or event.index != self._thought:
-            yield from self._shut()
+            self._shut()
             self._thought, self._before = event.index, len(self._calls)
             id = event.id or f"rs_{self._id()}"
             begun: Item = {"id": id, "type": "reasoning", "status": "in_progress", "summary": []}
-            yield from self._add("reasoning", {**begun, "encrypted_content": None})
+            self._add("reasoning", {**begun, "encrypted_content": None})
         self._format = event.format or self._format
         self._signature += event.signature
         self._data += event.data
         self._own_id = event.id or self._own_id
         if not event.text:
             return
-        item = self.output[self._place]
+        item, where = self.output[self._place], self._at_summary()
         if not item["summary"]:
             item["summary"].append(_summary(""))
-            yield "reasoning_summary_part.added", self._at(summary_index=0, part=_summary(""))
+            self._tell(b"response.reasoning_summary_part.added", {**where, "part": _summary("")})
         self._pieces.append(event.text)
-        yield "reasoning_summary_text.delta", self._at(summary_index=0, delta=event.text)
+        self._tell(b"response.reasoning_summary_text.delta", {**where, "delta": event.text})
 
-    def _shut_thought(self) -> Iterator[Told]:
+    def _shut_thought(self) -> None:
         item = self.output[self._place]
         if item["summary"]:
-            text = "".join(self._pieces)
+            text, where = "".join(self._pieces), self._at_summary()
             self._pieces.clear()
             item["summary"][0] = _summary(text)
-            yield "reasoning_summary_text.done", self._at(summary_index=0, text=text)
-            yield "reasoning_summary_part.done", self._at(summary_index=0, part=_summary(text))
+            self._tell(b"response.reasoning_summary_text.done", {**where, "text": text})
+            self._tell(b"response.reasoning_summary_part.done", {**where, "part": _summary(text)})
         content = sealed(self._format, self._signature, self._data, self._own_id, self._before)
         if self._encrypted:
             item["encrypted_content"] = content
@@ -186,11 +196,14 @@ class Items:
             self.sealed[item["id"]] = content
         self._format = self._signature = self._data = self._own_id = ""
 
+    def _at_summary(self) -> dict[str, Any]:
+        return {"item_id": self._item_id, "output_index": self._place, "summary_index": 0}
+
     # ---- calls and images
 
-    def _start_call(self, index: int, id: str, name: str, signature: str) -> Iterator[Told]:
+    def _start_call(self, index: int, id: str, name: str, signature: str) -> None:
         """`signature`: to be given back with the call, by clients that ask for no encrypted reasoning."""
-        yield from self._shut()
+        self._shut()
         if self._toolbox is None:
             self._toolbox = self._make_toolbox()
         kind, own_name, namespace = self._toolbox.offered(name)
@@ -209,67 +222,66 @@ class Items:
             item["extra_content"] = {"google": {"thought_signature": signature}}
         call = self._calls[index] = _Call(len(self.output), item)
         self.output.append(item)
-        yield "output_item.added", {"output_index": call.place, "item": dict(item)}
+        self._tell(_ADDED, {"output_index": call.place, "item": dict(item)})
 
-    def _argue(self, call: _Call, piece: str) -> Iterator[Told]:
+    def _argue(self, call: _Call, piece: str) -> None:
         call.pieces.append(piece)
         if call.item["type"] == "function_call":
-            yield (
-                "function_call_arguments.delta",
-                {"item_id": call.item["id"], "output_index": call.place, "delta": piece},
-            )
+            self._tell(b"response.function_call_arguments.delta", {**call.where, "delta": piece})
 
-    def _end_call(self, call: _Call, status: str) -> Iterator[Told]:
+    def _end_call(self, call: _Call, status: str) -> None:
         call.done = True
         item, arguments = call.item, "".join(call.pieces)
         call.pieces.clear()
-        where = {"item_id": item["id"], "output_index": call.place}
         if item["type"] == "custom_tool_call":
             item["input"] = text = as_input(arguments)
-            yield "custom_tool_call_input.delta", {**where, "delta": text}
-            yield "custom_tool_call_input.done", {**where, "input": text}
+            self._tell(b"response.custom_tool_call_input.delta", {**call.where, "delta": text})
+            self._tell(b"response.custom_tool_call_input.done", {**call.where, "input": text})
         else:
             item["arguments"] = arguments = arguments or "{}"
-            yield "function_call_arguments.done", {**where, "name": item["name"], "arguments": arguments}
+            whole = {**call.where, "name": item["name"], "arguments": arguments}
+            self._tell(b"response.function_call_arguments.done", whole)
         item["status"] = status
-        yield "output_item.done", {"output_index": call.place, "item": item}
+        self._tell(_DONE, {"output_index": call.place, "item": item})
 
-    def _picture(self, data: str) -> Iterator[Told]:
-        yield from self._shut()
+    def _picture(self, data: str) -> None:
+        self._shut()
         item = {"id": f"ig_{self._id()}", "type": "image_generation_call", "status": "in_progress", "result": None}
         place = len(self.output)
         self.output.append(item)
-        yield "output_item.added", {"output_index": place, "item": dict(item)}
+        self._tell(_ADDED, {"output_index": place, "item": dict(item)})
         item.update(status="completed", result=data)
-        yield "output_item.done", {"output_index": place, "item": item}
+        self._tell(_DONE, {"output_index": place, "item": item})
 
     # ---- items
 
     def _id(self) -> str:
         return f"{self._suffix}{len(self.output):02d}"
 
-    def _at(self, **more: Any) -> dict[str, Any]:
-        return {"item_id": self.output[self._place]["id"], "output_index": self._place, **more}
-
-    def _add(self, open: str, item: Item) -> Iterator[Told]:
-        self._open, self._place, self._part = open, len(self.output), -1
+    def _add(self, open: str, item: Item) -> None:
+        self._open, self._place, self._part, self._item_id = open, len(self.output), -1, item["id"]
         self.output.append(item)
         shown = {name: [] if isinstance(value, list) else value for name, value in item.items()}
-        yield "output_item.added", {"output_index": self._place, "item": shown}
+        self._tell(_ADDED, {"output_index": self._place, "item": shown})
 
-    def _shut(self, status: str = COMPLETED) -> Iterator[Told]:
+    def _shut(self, status: str = COMPLETED) -> None:
         """The message or the thought that is open is done."""
         open, self._open = self._open, ""
         if not open:
             return
-        yield from self._shut_part() if open == "message" else self._shut_thought()
+        if open == "message":
+            self._shut_part()
+        else:
+            self._shut_thought()
         item = self.output[self._place]
         item["status"] = status
-        yield "output_item.done", {"output_index": self._place, "item": item}
+        self._tell(_DONE, {"output_index": self._place, "item": item})
 
 
+_ADDED, _DONE = b"response.output_item.added", b"response.output_item.done"
+_TYPES = {"output_text": b"response.output_text", "refusal": b"response.refusal"}
+_LOGPROBS: dict[str, dict[str, Any]] = {"output_text": {"logprobs": []}, "refusal": {}}
 _NO_THOUGHT = -2  # the index of a block that none of the answer has
-_LOGPROBS: dict[str, dict[str, Any]] = {"output_text": {"logprobs": []}}
 
 
 def _part(type: str, text: str) -> dict[str, Any]:
