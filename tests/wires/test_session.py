@@ -33,21 +33,9 @@ from infron.wires.anthropic.request import RULES as ANTHROPIC
 from infron.wires.bedrock.request import rules_of
 from infron.wires.cohere.request import RULES as COHERE
 from infron.wires.gemini.request import RULES as GOOGLE
+from infron.wires.naming import ANY_ID, CallIds, Ids, Names, renamings
 from infron.wires.pairing import NOT_RUN, answered_before
-from infron.wires.session import (
-    ANY_ID,
-    ATTACHED,
-    CUT_OFF,
-    GO_ON,
-    MADE,
-    CallIds,
-    Ids,
-    Names,
-    Rules,
-    as_object,
-    fit,
-    renamings,
-)
+from infron.wires.session import ATTACHED, CUT_OFF, GO_ON, MADE, Rules, as_object, fit
 
 BEDROCK = rules_of("us.anthropic.claude-sonnet-4-6")
 MISTRAL = rules_of("mistral.mistral-large-2407-v1:0")

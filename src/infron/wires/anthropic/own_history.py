@@ -16,8 +16,9 @@ from infron.conversation import CLAUDE
 from infron.wires.anthropic.words import unmarked
 from infron.wires.json_guard import fields_of, items_of
 from infron.wires.media import mime_of_data
+from infron.wires.naming import CallIds, Ids
 from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged, first_role
-from infron.wires.session import CUT_OFF, GO_ON, CallIds, Ids
+from infron.wires.session import CUT_OFF, GO_ON
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

@@ -20,8 +20,9 @@ from infron.wires.anthropic.own_history import Block, marked_in, move_marks, nam
 from infron.wires.anthropic.own_history import fitted as fitted_messages
 from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
+from infron.wires.naming import renamings
 from infron.wires.schemas import NO_ARGUMENTS, NOT_AT_THE_ROOT, StrictBudget, rooted
-from infron.wires.session import Rules, renamings
+from infron.wires.session import Rules
 
 # Priced otherwise than by tokens of this model: we could not bill it.
 _UNBILLED = frozenset(("fallbacks", "inference_geo", "speed"))

@@ -23,9 +23,10 @@ from infron.wires.anthropic.models import Generation, budget_of, effort_of, gene
 from infron.wires.anthropic.own_request import MOST_MARKS, beta_names
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_steps import written
+from infron.wires.naming import Ids, Names
 from infron.wires.request_fields import cache_control, object_of, unsupported, wrong
 from infron.wires.schemas import StrictBudget, for_claude, rooted
-from infron.wires.session import Ids, Names, Rules, fit
+from infron.wires.session import Rules, fit
 
 # Root fields of a client of another API that go on as they are.
 OWN = ("cache_control", "container", "context_management", "mcp_servers")

@@ -21,8 +21,9 @@ from infron.wires.bedrock.messages import cache_point, messages_of, replayable, 
 from infron.wires.bedrock.models import Traits, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_steps import written
+from infron.wires.naming import Ids, Names
 from infron.wires.schemas import StrictBudget, for_claude, rooted
-from infron.wires.session import Ids, Names, Rules, fit
+from infron.wires.session import Rules, fit
 
 # Fields of Converse's own request that the caller may send by their own names.
 _NATIVE = (

@@ -28,9 +28,10 @@ from infron.request import Outgoing, Request
 from infron.wires import lenient_json
 from infron.wires.json_steps import written
 from infron.wires.media import data_uri, text_in
+from infron.wires.naming import ANY_ID, Names
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import rooted
-from infron.wires.session import ANY_ID, Names, Rules, fit
+from infron.wires.session import Rules, fit
 
 _encode = msgspec.json.Encoder().encode
 

@@ -37,9 +37,10 @@ from infron.wires.gemini.thinking import UNSIGNED
 from infron.wires.json_answer import JSON_ONLY
 from infron.wires.json_steps import written
 from infron.wires.media import mime_of_data, mime_of_name
+from infron.wires.naming import ANY_ID, Names
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import for_gemini, rooted
-from infron.wires.session import ANY_ID, Names, Rules, fit
+from infron.wires.session import Rules, fit
 
 _encode = msgspec.json.Encoder().encode
 

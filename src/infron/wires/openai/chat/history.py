@@ -14,11 +14,12 @@ from msgspec import Meta, Raw, Struct
 
 from infron.catalog.definitions import MessageQuirks
 from infron.wires.json_guard import LARGE, items_of, says_any
+from infron.wires.naming import CallIds, Ids, Names, renamings
 from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
 from infron.wires.openai.chat.thinking import plain_thinking
 from infron.wires.openai.chat.tools import names_of, rename, renamed_choice, renamed_tool
 from infron.wires.openai.chat.turns import in_turns, shown_by_the_user, that_say_something, with_results
-from infron.wires.session import CallIds, Ids, Names, Rules, as_object, renamings
+from infron.wires.session import Rules, as_object
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.wires.json_guard import fields_of, items_of
+from infron.wires.naming import CallIds, Ids
 from infron.wires.openai.responses.reasoning import is_ours
 from infron.wires.pairing import NOT_RUN, Said, answered_before, matched
-from infron.wires.session import CallIds, Ids
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

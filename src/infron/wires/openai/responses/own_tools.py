@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.wires.json_guard import fields_of, items_of
+from infron.wires.naming import renamings
 from infron.wires.openai.chat.tools import is_rooted
 from infron.wires.openai.responses.tools import NAMES
 from infron.wires.schemas import closed, rooted
-from infron.wires.session import renamings
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

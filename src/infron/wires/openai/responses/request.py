@@ -28,6 +28,7 @@ from infron.errors import Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.json_steps import written
 from infron.wires.media import data_uri
+from infron.wires.naming import Ids
 from infron.wires.openai.responses.history import fit_items
 from infron.wires.openai.responses.own_tools import fit_tools
 from infron.wires.openai.responses.parse import NAME
@@ -35,7 +36,7 @@ from infron.wires.openai.responses.reasoning import OPENAI
 from infron.wires.openai.responses.tools import NAMES
 from infron.wires.request_fields import unsupported
 from infron.wires.schemas import NO_ARGUMENTS, closed, rooted
-from infron.wires.session import Ids, Rules, fit
+from infron.wires.session import Rules, fit
 
 Item = dict[str, Any]
 

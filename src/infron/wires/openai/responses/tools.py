@@ -22,8 +22,8 @@ from infron.request import Request
 from infron.wires import lenient_json
 from infron.wires.json_guard import LARGE
 from infron.wires.json_steps import value_in
+from infron.wires.naming import Names, renamings
 from infron.wires.request_fields import object_of, objects_of, string_of, wrong
-from infron.wires.session import Names, renamings
 
 NAMES = Names("A-Za-z0-9_-", 64)  # of functions, at OpenAI and most hosts
 INPUT = "input"  # the one argument of the function that stands for a custom tool
