@@ -261,50 +261,10 @@ class Exchange:
         self._bill, self.error = None, bug if complete else self.error
         self._settle(Outcome.FAILED if complete else last.outcome)
 
-    def _drop(self) -> None:
-        self.delivery.drop()
-
-    def _head(self) -> None:
-        self.delivery.start()
-
-    def _write(self) -> None:
-        self.delivery.write(self._loop.time())
-        if self.delivery.comments:
-            self.said_again()
-
     def said_again(self) -> None:
         """Something else than a comment goes out: the next silence is a new one."""
         self.delivery.comments = 0
         self.ask_by(self.delivery.last_write + self._context.config.keepalive.first_seconds)
-
-    def _comment(self) -> None:
-        self.delivery.comment(self._loop.time())
-        self._context.metrics.comments.inc()
-
-    def _finish(self) -> None:
-        attempt, now = self.attempts.current, self._loop.time()
-        meter, provider = attempt.meter, attempt.candidate.provider.id
-        self._bill = self._context.settlements.bill(_COMPLETED, meter, attempt.price)
-        self.delivery.finish(self._bill, meter.raw, provider, attempt.first_content, now)
-        if (kept := self.delivery.kept) is not None:
-            self._context.memory.keep(self._opening.key_id, self.id, kept, self.request)
-
-    def _answer(self) -> None:
-        assert self.error is not None
-        self.delivery.answer(self.error)
-
-    def _frame(self) -> None:
-        assert self.error is not None
-        # What was delivered to us before the failure is the reader's too, unless nobody could bill it.
-        held = self.state.recorded and self.attempts.current.first_content > 0
-        self.delivery.fail(self.error, with_held=held)
-
-    def _abort(self) -> None:
-        self.attempts.current.give_up(self._closed)
-
-    def _open_next(self) -> None:
-        self.error = None
-        self.attempts.open_next()
 
     def _closed(self, said: str) -> None:
         """The connection to the provider is closed, or it was told to stop."""
@@ -366,6 +326,58 @@ def _facts_of(x: Exchange, outcome: Outcome) -> Facts:
     )
 
 
+# ---- what the actions of the table come to
+
+
+def _drop(x: Exchange) -> None:
+    x.delivery.drop()
+
+
+def _head(x: Exchange) -> None:
+    x.delivery.start()
+
+
+def _write(x: Exchange) -> None:
+    x.delivery.write(x._loop.time())
+    if x.delivery.comments:
+        x.said_again()
+
+
+def _comment(x: Exchange) -> None:
+    x.delivery.comment(x._loop.time())
+    x._context.metrics.comments.inc()
+
+
+def _finish(x: Exchange) -> None:
+    attempt, now = x.attempts.current, x._loop.time()
+    meter, provider = attempt.meter, attempt.candidate.provider.id
+    x._bill = x._context.settlements.bill(_COMPLETED, meter, attempt.price)
+    x.delivery.finish(x._bill, meter.raw, provider, attempt.first_content, now)
+    if (kept := x.delivery.kept) is not None:
+        x._context.memory.keep(x._opening.key_id, x.id, kept, x.request)
+
+
+def _answer(x: Exchange) -> None:
+    assert x.error is not None
+    x.delivery.answer(x.error)
+
+
+def _frame(x: Exchange) -> None:
+    assert x.error is not None
+    # What was delivered to us before the failure is the reader's too, unless nobody could bill it.
+    held = x.state.recorded and x.attempts.current.first_content > 0
+    x.delivery.fail(x.error, with_held=held)
+
+
+def _abort(x: Exchange) -> None:
+    x.attempts.current.give_up(x._closed)
+
+
+def _open_next(x: Exchange) -> None:
+    x.error = None
+    x.attempts.open_next()
+
+
 def _unrecorded(verdict: Refused | Unavailable) -> InfronError:
     if isinstance(verdict, Refused):
         return InternalError(f"The ledger does not take this: {verdict.reason}.")
@@ -375,13 +387,13 @@ def _unrecorded(verdict: Refused | Unavailable) -> InfronError:
 _FIRST = State()
 _DEEDS = {
     Action.HOLD: lambda _: None,  # it is held already, bounded by the provider's own pace until the row is durable
-    Action.DROP: Exchange._drop,
-    Action.HEAD: Exchange._head,
-    Action.WRITE: Exchange._write,
-    Action.COMMENT: Exchange._comment,
-    Action.FINISH: Exchange._finish,
-    Action.ANSWER: Exchange._answer,
-    Action.FRAME: Exchange._frame,
-    Action.ABORT: Exchange._abort,
-    Action.OPEN_NEXT: Exchange._open_next,
+    Action.DROP: _drop,
+    Action.HEAD: _head,
+    Action.WRITE: _write,
+    Action.COMMENT: _comment,
+    Action.FINISH: _finish,
+    Action.ANSWER: _answer,
+    Action.FRAME: _frame,
+    Action.ABORT: _abort,
+    Action.OPEN_NEXT: _open_next,
 }
