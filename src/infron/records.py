@@ -49,6 +49,15 @@ class Opening(Struct, frozen=True, kw_only=True, gc=False):
     limited: bool = False  # the key or the organisation has limits: the ledger says whether it may begin
 
 
+class Progress(Struct, frozen=True, kw_only=True, gc=False):
+    """What has come of a running exchange so far. `tokens`: delivered, about. `latency_ms`: to the first content."""
+
+    id: str
+    tokens: int
+    frames: int
+    latency_ms: float | None
+
+
 class Bill(Struct, frozen=True, kw_only=True, gc=False):
     """What is recorded and shown of an exchange's money, in picodollars. None: no price is known.
 

@@ -23,6 +23,7 @@ from infron.cli.keys import keys
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.cli.organisations import organisations
 from infron.cli.providers import catalogue, models
+from infron.cli.streams import streams
 from infron.cli.usage import usage
 from infron.errors import InfronError
 from infron.runtime import process as gateway
@@ -185,5 +186,6 @@ def check_(
 app.add_typer(keys, name="keys")
 app.add_typer(organisations, name="organisations")
 app.command()(usage)
+app.command()(streams)
 app.add_typer(catalogue, name="providers")
 app.command()(models)

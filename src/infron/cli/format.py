@@ -77,19 +77,33 @@ def show(
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 240  # whatever reads it is no screen: do not cut
-    table = Table(
+    with _writing():
+        console.print(table(console, title, columns, rows, right=right, spare=spare, head=head))
+
+
+def table(
+    console: Console,
+    title: str,
+    columns: list[str],
+    rows: list[list[str]],
+    *,
+    right: Any = (),
+    spare: int | None = None,
+    head: bool = True,
+) -> Table:
+    """What `show` shows, for this console."""
+    found = Table(
         title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, show_header=head, padding=(0, 1, 0, 0)
     )
     shown = [place for place in range(len(columns)) if place != spare or console.width >= WIDE]
     for place in shown:
         # The first column, which names what a row is about, is the last to be folded.
-        least = min(20, max(len(row[0]) for row in rows)) if place == 0 else None
+        least = min(20, max((len(row[0]) for row in rows), default=0)) if place == 0 else None
         side: Literal["left", "right"] = "right" if place in right else "left"
-        table.add_column(columns[place], justify=side, overflow="fold", min_width=least)
+        found.add_column(columns[place], justify=side, overflow="fold", min_width=least)
     for row in rows:
-        table.add_row(*(Text(printable.line(row[place])) for place in shown))
-    with _writing():
-        console.print(table)
+        found.add_row(*(Text(printable.line(row[place])) for place in shown))
+    return found
 
 
 def show_json(value: Any) -> None:

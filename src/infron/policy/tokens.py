@@ -115,6 +115,11 @@ def count_text(text: str, family: str) -> int:
     return _count([text], family)
 
 
+def by_length(characters: int) -> int:
+    """About how many tokens so many characters are, for when there is no time to count."""
+    return characters // _CHARACTERS
+
+
 def count_prompt(asked: Conversation, family: str) -> int:
     """The tokens of a request: all text that goes to the provider, and the template around it.
 
@@ -195,7 +200,7 @@ def _json(value: Any) -> str:
 
 def _count(texts: list[str], family: str) -> int:
     if family == BY_LENGTH:
-        return sum(map(len, texts)) // _CHARACTERS
+        return by_length(sum(map(len, texts)))
     vocabulary, ratio = FAMILIES.get(family, FAMILIES["other"])
     try:
         counts = toktok.batch_count(texts, vocabulary, threads=1)

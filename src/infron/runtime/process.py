@@ -184,7 +184,7 @@ def compose(
     """The parts that exchanges share, put together on this loop."""
     loop = asyncio.get_running_loop()
     registry, counter = Registry(), Counter(loop)
-    ledger.watch_stops(registry.stop)
+    ledger.serve(registry.stop, registry.progress)
     # The registry comes last: whoever waits until nothing runs finds everything told.
     listeners = (ledger, metrics, *([log] if log is not None else ()), registry)
     listed, providers = Prices(rows, loop), Providers(rows, local)

@@ -12,7 +12,7 @@ from infron.policy.deadlines import Due, Moments
 from infron.policy.lifecycle import Action, Input, Phase, Settle, State, step
 from infron.policy.routing import Candidate
 from infron.policy.stop import SENTENCES, Stop, error_of
-from infron.records import Bill, Opening, Outcome
+from infron.records import Bill, Opening, Outcome, Progress
 from infron.request import Request
 from infron.runtime.exchange.attempt import AttemptState
 from infron.runtime.exchange.attempts import Attempts
@@ -93,6 +93,16 @@ class Exchange:
     def reported_tokens(self) -> int | None:
         usage = self.attempts.current.meter.usage
         return None if usage is None else usage.completion
+
+    def progress(self) -> Progress:
+        attempt = self.attempts.current
+        first, meter = attempt.first_content, attempt.meter
+        return Progress(
+            id=self.id,
+            tokens=meter.tokens_so_far(),
+            frames=meter.frames,
+            latency_ms=(first - self._started) * 1000 if first else None,
+        )
 
     # ---- the client's side
 

@@ -41,6 +41,7 @@ class Meter:
         self.counted: Usage | None = None
         self.served_tier: str | None = None
         self._told_at = -1  # how many pieces were delivered before the report
+        self._measured = 0, 0  # how many pieces, and their characters
 
     @property
     def delivered(self) -> bool:
@@ -59,6 +60,13 @@ class Meter:
             return False
         pieces = len(self.text)
         return billing.is_whole(self.usage, delivered=pieces > 0, last=self._told_at == pieces)
+
+    def tokens_so_far(self) -> int:
+        """About how many were delivered: by the text's length, or the provider's last report where that says more."""
+        pieces, characters = self._measured
+        characters += sum(map(len, self.text[pieces:]))
+        self._measured = len(self.text), characters
+        return max(tokens.by_length(characters), self.usage.completion if self.usage else 0)
 
     def report(self, report: UsageReported) -> None:
         """A usage report: the last usable one wins, none is ever summed."""

@@ -11,7 +11,7 @@ import secrets
 from typing import Protocol
 
 from infron.policy.stop import Stop
-from infron.records import Settlement
+from infron.records import Progress, Settlement
 
 
 class Running(Protocol):
@@ -23,6 +23,9 @@ class Running(Protocol):
     def key_id(self) -> str | None: ...
     def reported_tokens(self) -> int | None:
         """How many tokens of its answer the provider has told of so far."""
+
+    def progress(self) -> Progress:
+        """What has come of it so far."""
 
     def stop(self, stop: Stop, /) -> None:
         """Somebody who may stops it."""
@@ -59,6 +62,10 @@ class Registry:
         exchange = self._running.get(id)
         if exchange is not None:
             exchange.stop(stop)
+
+    def progress(self) -> list[Progress]:
+        """What has come so far of each."""
+        return [exchange.progress() for exchange in self.running()]
 
     def new_id(self, now: float) -> str:
         """`gen-<unix seconds>-<20 hexadecimal digits>`: 3 for the part of the second, 17 random ones.

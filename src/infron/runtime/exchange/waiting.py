@@ -16,7 +16,7 @@ from infron.policy.limit_answers import limit_headers, refusal_error
 from infron.policy.limits import Ask, Granted, Refused
 from infron.policy.routing import Candidate
 from infron.policy.stop import Stop, error_of
-from infron.records import Opening
+from infron.records import Opening, Progress
 from infron.request import Request
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Responder
@@ -125,6 +125,9 @@ class Waiting:
 
     def reported_tokens(self) -> int | None:
         return None
+
+    def progress(self) -> Progress:
+        return Progress(id=self.id, tokens=0, frames=0, latency_ms=None)
 
     @property
     def key_id(self) -> str | None:

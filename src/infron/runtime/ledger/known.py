@@ -11,19 +11,21 @@ from msgspec.structs import replace
 
 from infron.policy.access import CLOSED, KeyRing
 from infron.policy.stop import Stop
-from infron.runtime.ledger import entries, holders, keys, spend, stops
+from infron.runtime.ledger import entries, holders, keys, live, spend, stops
 from infron.runtime.ledger.store import Rows
 
 
 class Known:
-    """Kept by the ledger's thread. `ring`: the keys; `elsewhere`: drains of other processes by key.
+    """Kept by the ledger's thread. `ring`: the keys; `elsewhere`: drains of other processes by key; `looked_on_until`:
+    somebody wants to know how far exchanges are (unix ms).
 
-    Both are values that are replaced as a whole, so any thread may read them.
+    All are values that are replaced as a whole, so any thread may read them.
     """
 
     def __init__(self, boot: str, clock: Callable[[], float]) -> None:
         self.ring: KeyRing = CLOSED
         self.elsewhere: dict[str | None, int] = {}
+        self.looked_on_until = 0
         self._boot = boot
         self._clock = clock
         self._until = 0.0  # when the next key expires, unix seconds
@@ -46,6 +48,7 @@ class Known:
         revision = holders.revision(rows)
         self._left = spend.left_of_totals(rows)
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
+        self.looked_on_until = live.looked_on_until(rows)
         exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
         marks: list[tuple[str, Stop]] = []
         if revision != self._revision or now >= self._until:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from infron.errors import LedgerUnavailable
@@ -20,8 +21,8 @@ from infron.policy import limits
 from infron.policy.access import KeyRing
 from infron.policy.limits import Granted
 from infron.policy.stop import Stop
-from infron.records import Opening, Settlement
-from infron.runtime.ledger import stops
+from infron.records import Opening, Progress, Settlement
+from infron.runtime.ledger import live, stops
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
 from infron.runtime.ledger.limited import Answered, Applying, Extending
@@ -82,8 +83,10 @@ class Ledger:
             inbox=self._inbox,
             reply=self._reply,
             stopped=self._stopped,
+            looked_on=self._looked_on,
         )
         self._stop: Callable[[str, Stop], None] = lambda id, stop: None
+        self._progress: Callable[[], list[Progress]] = list
         self._openings: dict[str, Opening] = {}
         self._drains: dict[str, str | None] = {}  # id -> key, of this process
         self._drains_by_key: dict[str | None, int] = {}
@@ -205,11 +208,13 @@ class Ledger:
         else:
             del self._drains_by_key[key_id]
 
-    # ---- stopping exchanges of any process
+    # ---- what other processes want of this one's exchanges
 
-    def watch_stops(self, stop: Callable[[str, Stop], None]) -> None:
-        """`stop` is told each of this process's exchanges that another one wants stopped: more than once, maybe."""
-        self._stop = stop
+    def serve(self, stop: Callable[[str, Stop], None], progress: Callable[[], list[Progress]]) -> None:
+        """Whom other processes reach through the ledger. `stop`: told each exchange of this process that another one
+        wants stopped, more than once maybe. `progress`: how far all of them are, asked while somebody looks on.
+        """
+        self._stop, self._progress = stop, progress
 
     async def mark_stop(self, id: str, key_id: str | None, stop: Stop) -> Receipt | None:
         """Let whichever process runs this exchange of this key stop it; its receipt as it stands. None: there is none.
@@ -231,6 +236,11 @@ class Ledger:
     def _stopped(self, marks: list[tuple[str, Stop]]) -> None:
         for id, stop in marks:
             self._stop(id, stop)
+
+    def _looked_on(self, _: None) -> None:
+        if found := self._progress():
+            self._inbox.asks.append(Asking(partial(live.write_progress, found=found), True, lambda _: None))
+            self._inbox.hurry()
 
     # ---- what is known
 

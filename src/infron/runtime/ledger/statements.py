@@ -67,6 +67,21 @@ DRAINS = (
 )
 DRAINS_ELSEWHERE = "SELECT key_id, count(*) FROM entries WHERE draining = 1 AND owner <> ?1 GROUP BY key_id"
 
+# ---- what runs
+
+RUNNING = (
+    "SELECT entries.id, entries.owner, entries.key_id, keys.name, entries.model, entries.provider,"
+    " entries.provider_model, entries.streamed, entries.draining, entries.created_ms, entries.latency_ms,"
+    " entries.completion, entries.stop"
+    " FROM entries LEFT JOIN keys ON keys.id = entries.key_id WHERE entries.outcome IS NULL ORDER BY entries.id"
+)
+PROGRESS = "UPDATE entries SET completion = ?1, frames = ?2, latency_ms = ?3 WHERE id = ?4 AND outcome IS NULL"
+LOOK_ON = (
+    "INSERT INTO meta (name, value) VALUES ('looked_on_until', ?1)"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+LOOKED_ON = "SELECT value FROM meta WHERE name = 'looked_on_until'"
+
 # ---- exchanges that are to be stopped
 
 MARK_STOP = "UPDATE entries SET stop = ?1 WHERE id = ?2 AND outcome IS NULL AND stop IS NULL"

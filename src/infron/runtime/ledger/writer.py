@@ -49,7 +49,8 @@ class Writer:
 
     `healthy`: None, or one sentence why nothing can be written. `unsettled`: settlements that could not be written
     before the end. `reply` gets (callable, argument) pairs, each to be called by whoever asked. `stopped`: to be called
-    so with the exchanges of this process that are to be stopped.
+    so with the exchanges of this process that are to be stopped. `looked_on`: the same while somebody wants to know how
+    far they are.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Writer:
         inbox: Inbox,
         reply: Callable[[list[Reply]], None],
         stopped: Callable[[list[tuple[str, Stop]]], None],
+        looked_on: Callable[[None], None],
     ) -> None:
         self.known = Known(boot, clock)
         self.healthy: str | None = None
@@ -68,7 +70,8 @@ class Writer:
         self.unsettled = 0
         self._boot = boot
         self._clock, self._charge_failed = clock, charge_failed
-        self._inbox, self._reply, self._stopped = inbox, reply, stopped
+        self._inbox, self._reply = inbox, reply
+        self._stopped, self._looked_on = stopped, looked_on
         self._place = ""
         self._store: Store
         self._connection = 0  # which one was read through last
@@ -268,6 +271,8 @@ class Writer:
     def _refresh(self, rows: Rows) -> None:
         if marks := self.known.refresh(rows, self._store.version()):
             self._reply([(self._stopped, marks)])
+        if self.known.looked_on_until > self._now():
+            self._reply([(self._looked_on, None)])
 
     def _release(self) -> None:
         closed = Unavailable("The ledger is closed.")
