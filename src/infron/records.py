@@ -117,3 +117,4 @@ class Settlement(Struct, frozen=True, kw_only=True, gc=False):
     on_disconnect: str | None = None  # what was done when the client left, and why
     attempts: tuple[FailedAttempt, ...] = ()
     dropped: tuple[str, ...] = ()  # parameters that the provider could not take
+    clamped: int | None = None  # the most tokens that we let the answer have

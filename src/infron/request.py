@@ -75,6 +75,8 @@ class Request(Struct, frozen=True, kw_only=True, dict=True):
     service_tier: str | None = None  # it changes the price
     dialect: str = ""
     prompt_of: Callable[[Mapping[str, Raw]], Prompt] | None = None
+    clamped: int | None = None  # the most tokens of its answer, where we set that
+    unpaid: bool = False  # that is as a budget pays for no more
     kinds: frozenset[str] = frozenset()  # types of tools in it, which not every host of its own API takes
 
     @property

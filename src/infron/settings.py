@@ -101,6 +101,13 @@ class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Count,
         Meta(description="Largest single frame that a provider may send; a larger one ends the attempt as failed."),
     ] = 16 << 20
+    media_tokens: Annotated[
+        Count,
+        Meta(
+            description="What a picture in a request counts as, in tokens, before its provider has counted it: budgets "
+            "must have as much left."
+        ),
+    ] = 3_000
     unpriced: Annotated[
         Literal["refuse", "refuse-all", "allow"],
         Meta(description="Models whose price nobody knows: refused to keys with a limit, to everybody, to nobody."),

@@ -97,6 +97,14 @@ class Catalog:
         """The price that the definitions state for this model; None leaves it to the price list."""
         return self._prices.get((provider_id, provider_model)) or self._prices.get((provider_id, "*"))
 
+    def most_output(self, model_id: str, provider_id: str) -> int | None:
+        """The most tokens that an answer of this model may have at this provider; None: nobody says."""
+        model = self.models.get(model_id)
+        if model is None:
+            return None
+        offers = (offer.max_output for offer in model.served_by if offer.provider == provider_id)
+        return next((most for most in offers if most is not None), model.max_output)
+
     def nearest(self, model_id: str, n: int = 3) -> list[str]:
         """At most `n` public model ids that an unknown one may have meant, the likeliest first."""
         wanted = model_id[:200].lower()

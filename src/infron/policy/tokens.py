@@ -73,6 +73,7 @@ _PATTERNS = tuple(
 )
 
 BY_LENGTH = "length"  # a family of its own, for when there is no time to count
+BEYOND = "beyond"  # another: how many bytes a text has beyond one for each character
 _CHARACTERS = 4  # of a token, about, in English
 
 # OpenAI documents these for its chat models; other families' templates are about as long.
@@ -201,6 +202,8 @@ def _json(value: Any) -> str:
 def _count(texts: list[str], family: str) -> int:
     if family == BY_LENGTH:
         return by_length(sum(map(len, texts)))
+    if family == BEYOND:
+        return sum(0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text) for text in texts)
     vocabulary, ratio = FAMILIES.get(family, FAMILIES["other"])
     try:
         counts = toktok.batch_count(texts, vocabulary, threads=1)

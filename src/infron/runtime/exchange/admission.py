@@ -64,8 +64,11 @@ class ExchangeAdmission:
             what = f"{cap} answers that you disconnected from are still being read to their end; wait for them."
             raise RateLimited(what, retry_after=10)
         opening = self._opening(request, key, candidates[0])
-        begun = Waiting if limited else Exchange
-        exchange = begun(context, request, opening, candidates, responder, asked)
+        exchange: Exchange | Waiting
+        if limited and key is not None:
+            exchange = Waiting(context, request, opening, candidates, responder, asked, key)
+        else:
+            exchange = Exchange(context, request, opening, candidates, responder, asked)
         context.registry.add(exchange)
         return exchange
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from infron.runtime.exchange.meter import Meter
 from infron.runtime.telemetry.bugs import report_bug
+
+_T = TypeVar("_T")
 
 
 class Counter:
@@ -33,6 +36,21 @@ class Counter:
         future = self._loop.run_in_executor(self._threads, count)
         self._waiting[future] = (meters, done)
         future.add_done_callback(self._counted)
+
+    def run(self, work: Callable[[], _T], done: Callable[[_T | None], None]) -> None:
+        """`done` gets what `work` returned in the thread, on the loop; None where it failed, or there is no time."""
+        if self._hurried:
+            done(None)
+            return
+
+        def finished(future: asyncio.Future[_T]) -> None:
+            if future.cancelled():
+                return
+            if (error := future.exception()) is not None:
+                report_bug("counting tokens", error)
+            done(None if error is not None else future.result())
+
+        self._loop.run_in_executor(self._threads, work).add_done_callback(finished)
 
     def _counted(self, future: asyncio.Future[None]) -> None:
         waiting = self._waiting.pop(future, None)

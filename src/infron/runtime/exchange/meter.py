@@ -44,6 +44,11 @@ class Meter:
         self._measured = 0, 0  # how many pieces, and their characters
 
     @property
+    def clamped(self) -> int | None:
+        """The most tokens that we let the answer have, where that was less than its caller said."""
+        return self._request.clamped
+
+    @property
     def delivered(self) -> bool:
         """Whether any content was."""
         return bool(self.text)
@@ -98,10 +103,13 @@ class Meter:
     def count(self, family: str = "") -> Usage:
         """Our own count of prompt and delivered text. Takes milliseconds: never to be called on the event loop."""
         family = family or tokens.family_of(self.candidate.provider, self.candidate.provider_model)
-        return Usage(prompt=self._prompt(family), completion=tokens.count_text("".join(self.text), family))
+        return Usage(prompt=self.count_prompt(family), completion=tokens.count_text("".join(self.text), family))
 
-    def _prompt(self, family: str) -> int:
-        """What a client of the provider's own API says may hold more than a conversation knows: then all is counted."""
+    def count_prompt(self, family: str) -> int:
+        """Our own count of the prompt; a thread's work where it is large.
+
+        What a client of the provider's own API says may hold more than a conversation knows: then all is counted.
+        """
         if (given := self._request.prompt_of) is not None:
             return tokens.count_given(given(self._request.fields), family)
         try:

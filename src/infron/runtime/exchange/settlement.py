@@ -155,7 +155,8 @@ class Settlements:
             generation_ms=(facts.ended - first) * 1000 if first else None,
             frames=meter.frames,
         )
-        if facts.failed or error or last.error or last.dropped or facts.on_disconnect:
+        clamped = meter.clamped is not None
+        if facts.failed or error or last.error or last.dropped or facts.on_disconnect or clamped:
             return self._with_mishaps(settlement, facts)
         return settlement
 
@@ -173,6 +174,7 @@ class Settlements:
             on_disconnect=facts.on_disconnect,
             attempts=tuple([self._failed(attempt, facts.started) for attempt in failed]),
             dropped=last.dropped,
+            clamped=last.meter.clamped,
         )
 
     def _failed(self, attempt: AttemptFacts, began: float) -> FailedAttempt:

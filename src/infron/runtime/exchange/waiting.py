@@ -10,7 +10,9 @@ from collections.abc import Callable
 from functools import partial
 
 from infron.errors import InfronError, LedgerUnavailable, ShuttingDown
+from infron.policy.access import Key
 from infron.policy.asked import Asked
+from infron.policy.holding import affordable
 from infron.policy.lifecycle import Input, State
 from infron.policy.limit_answers import limit_headers, refusal_error
 from infron.policy.limits import Ask, Granted, Refused
@@ -18,11 +20,13 @@ from infron.policy.routing import Candidate
 from infron.policy.stop import Stop, error_of
 from infron.records import Opening, Progress
 from infron.request import Request
-from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.delivery import Responder
 from infron.runtime.exchange.exchange import Exchange
+from infron.runtime.exchange.sizing import Size, roughly, size_of
 from infron.runtime.ledger.limited import day_of
 from infron.runtime.ledger.verdict import Unavailable
+from infron.wires.output_limit import limited
 
 _AWAY = "The ledger cannot be written, so nothing can be billed; try again later."
 
@@ -31,6 +35,10 @@ class Waiting:
     """It holds the exchange's place at its client, in the registry and at the clock."""
 
     bucket = 0
+    _gone = ""  # why its client is not there any more
+    _over = False  # nothing is waited for any longer
+    _abandon: Callable[[], None] | None = None  # once the ledger is asked
+    _size: Size
 
     def __init__(
         self,
@@ -40,51 +48,76 @@ class Waiting:
         candidates: tuple[Candidate, ...],
         responder: Responder,
         asked: Asked,
+        key: Key,
     ) -> None:
         self.id = opening.id
         self._context = context
+        self._request = request
         self._opening = opening
+        self._candidates = candidates
         self._responder = responder
-        self._made = partial(Exchange, context, request, opening, candidates, responder, asked)
+        self._asked = asked
+        self._counts_money = key.limited_money
         self._hand_over: Callable[[Exchange], None]
         self._refuse: Callable[[InfronError], None]
-        self._abandon: Callable[[], None] | None = None
-        self._gone = ""
 
     def begin(self, hand_over: Callable[[Exchange], None], refuse: Callable[[InfronError], None]) -> None:
         """Ask the ledger; then the client is handed over to the exchange, or refused."""
         self._hand_over, self._refuse = hand_over, refuse
-        ask = Ask(day=day_of(self._opening.created_at))
+        context, request = self._context, self._request
+        context.clock.add(self, context.loop.time() + context.config.ledger.timeout_seconds)
+        if not self._counts_money:
+            self._ask(roughly(request))
+            return
+        each, catalog = context.config.limits.media_tokens, context.providers.catalog
+        size = partial(size_of, request, self._candidates[0], self._opening.price, catalog, each)
+        if request.size <= AT_ONCE:
+            self._ask(size())
+        else:
+            context.counter.run(size, self._counted)
+
+    def _counted(self, size: Size | None) -> None:
+        if self._over:
+            return
+        if self._gone or size is None:  # nobody asks, or the process must end
+            self._turn_away(ShuttingDown("The gateway is shutting down.", retry_after=5))
+        else:
+            self._ask(size)
+
+    def _ask(self, size: Size) -> None:
+        self._size = size
+        day = day_of(self._opening.created_at)
+        ask = Ask(day=day, least=size.hold.least, most=size.hold.most, tokens=size.tokens)
         self._abandon = self._context.ledger.admit(self._opening, ask, self._answered)
-        self._context.clock.add(self, self._context.loop.time() + self._context.config.ledger.timeout_seconds)
 
     def _answered(self, verdict: Granted | Refused | Unavailable) -> None:
-        if self._abandon is None:  # nobody waits any more: it was settled without an answer
+        if self._over:  # it was settled without an answer
+            return
+        if isinstance(verdict, Refused):
+            self._responder.headers = limit_headers(verdict)
+            self._turn_away(refusal_error(verdict, time.time()))
             return
         self._leave()
-        if isinstance(verdict, Refused):
-            self._context.registry.remove(self.id)
+        if isinstance(verdict, Granted):
+            self._responder.headers = limit_headers(verdict)
+            exchange = self._exchange(self._clamped(verdict.hold))
             if not self._gone:
-                self._responder.headers = limit_headers(verdict)
-                self._refuse(refusal_error(verdict, time.time()))
-        elif isinstance(verdict, Granted):
-            self._begin(verdict)
+                exchange.hold, exchange.state = verdict.hold, State(recorded=True)
+                exchange.begin()
         else:
-            self._end(LedgerUnavailable(_AWAY))
+            self._exchange(self._request).take(Input.UNRECORDED, LedgerUnavailable(_AWAY))
 
-    def _begin(self, granted: Granted) -> None:
-        self._responder.headers = limit_headers(granted)
-        exchange = self._exchange()
-        if not self._gone:
-            exchange.hold, exchange.state = granted.hold, State(recorded=True)
-            exchange.begin()
+    def _clamped(self, hold: int) -> Request:
+        """The request as the hold pays for it. Where nobody can stop the answer, it gets a limit in any case."""
+        size, price = self._size, self._opening.price
+        whole = hold >= size.hold.most
+        if price is None or not size.hold.tokens or (whole and (size.watched or size.wanted.most is not None)):
+            return self._request
+        tokens = size.hold.tokens if whole else affordable(size.wanted, hold, size.hold.tokens, price)
+        return limited(self._request, tokens, unpaid=not whole)
 
-    def _end(self, error: InfronError) -> None:
-        """No row is known to be there: it is settled as any exchange that could not be recorded."""
-        self._exchange().take(Input.UNRECORDED, error)
-
-    def _exchange(self) -> Exchange:
-        exchange = self._made()
+    def _exchange(self, request: Request) -> Exchange:
+        exchange = Exchange(self._context, request, self._opening, self._candidates, self._responder, self._asked)
         self._context.registry.add(exchange)
         if self._gone:  # it never begins
             exchange.departure.at, exchange.departure.said = self._context.loop.time(), self._gone
@@ -95,20 +128,31 @@ class Waiting:
 
     def _leave(self) -> None:
         """Nothing is waited for any more."""
+        self._over = True
         if self._abandon is not None:
             self._abandon()
-            self._abandon = None
         self._context.clock.remove(self)
 
-    def fail(self, error: InfronError) -> None:
-        """A failure of ours."""
+    def _turn_away(self, error: InfronError) -> None:
+        """It never was: nothing is recorded of it."""
         self._leave()
-        self._end(error)
+        self._context.registry.remove(self.id)
+        if not self._gone:
+            self._refuse(error)
+
+    def fail(self, error: InfronError) -> None:
+        """It is not to begin, for this reason. Where the ledger may have granted it, it is settled."""
+        if self._over:
+            return
+        if self._abandon is None:
+            self._turn_away(error)
+        else:
+            self._leave()
+            self._exchange(self._request).take(Input.UNRECORDED, error)
 
     def tick(self, now: float) -> float:
         """The ledger has not answered in time."""
-        self._leave()
-        self._end(LedgerUnavailable(_AWAY))
+        self.fail(LedgerUnavailable(_AWAY))
         return 0.0
 
     # ---- the client's side
@@ -135,12 +179,9 @@ class Waiting:
 
     def stop(self, stop: Stop) -> None:
         """Somebody who may stops it."""
-        if self._abandon is not None:
-            self.fail(error_of(stop))
+        self.fail(error_of(stop))
 
     def shut_down(self) -> None:
-        if self._abandon is not None:
-            self._leave()
-            self._end(ShuttingDown("The gateway is shutting down.", retry_after=5))
+        self.fail(ShuttingDown("The gateway is shutting down.", retry_after=5))
 
     def settle_now(self) -> None: ...

@@ -149,6 +149,7 @@ def _as_opened(settlement: Settlement, opening: Opening) -> bool:
         and settlement.on_disconnect is None
         and not settlement.attempts
         and not settlement.dropped
+        and settlement.clamped is None
         and (bill.cost or 0) < MILLION
         and (bill.charge or 0) < MILLION
     )
@@ -208,6 +209,7 @@ def _changed(settlement: Settlement) -> tuple[Value, ...]:
         settlement.on_disconnect,
         _json.encode(settlement.attempts).decode() if settlement.attempts else None,
         _json.encode(settlement.dropped).decode() if settlement.dropped else None,
+        settlement.clamped,
     )
 
 

@@ -75,6 +75,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
     frames: int | None
     attempts: list[AttemptReceipt]
     dropped_parameters: list[str]  # what the caller sent and the provider cannot take
+    clamped_max_tokens: int | None  # the most tokens that we let the answer have, where the caller said more or nothing
     error: dict[str, str | None] | None
     orphaned: bool
     external_user: str | None
@@ -148,6 +149,7 @@ def _receipt(entry: dict[str, Any]) -> Receipt:
         frames=entry["frames"],
         attempts=[_attempt(one) for one in _attempts.decode(entry["attempts"])] if entry["attempts"] else [],
         dropped_parameters=_names.decode(entry["dropped"]) if entry["dropped"] else [],
+        clamped_max_tokens=entry["clamped"],
         error=error,
         orphaned=bool(entry["orphaned"]),
         external_user=entry["end_user"],

@@ -22,7 +22,7 @@ SETTLED = (
 # What most settlements leave as the row was opened.
 CHANGED = (
     "provider", "provider_model", "price", "cost_millions", "charge_millions", "error_type", "error",
-    "upstream_closed_ms", "on_disconnect", "attempts", "dropped",
+    "upstream_closed_ms", "on_disconnect", "attempts", "dropped", "clamped",
 )  # fmt: skip
 RECEIPT = (*dict.fromkeys(OPENED + SETTLED + CHANGED), "orphaned")
 
