@@ -26,6 +26,9 @@ class VerbatimDecoder(NeutralDecoder):
         told: list[Event] = []
         self._broken_json = False
         super()._frame(payload, told)
+        if self._broken_json and (not told or any([isinstance(event, Verbatim) for event in told])):
+            events += told  # it says nothing, or holds frames in a list, of which each has told itself
+            return
         if not self._over and payload.strip():  # else it was no frame, or tells of a failure
             said = [event for event in told if isinstance(event, ClientEvent)]
             text = said[0].text if len(said) == 1 else "".join([event.text for event in said])
@@ -38,8 +41,9 @@ class VerbatimDecoder(NeutralDecoder):
                 events.append(event)
 
     def _repaired(self, payload: bytes, events: list[Event]) -> Frame | None:
-        self._broken_json = True
-        return super()._repaired(payload, events)
+        frame = super()._repaired(payload, events)
+        self._broken_json = True  # now that frames within it were read
+        return frame
 
     def _written(self, payload: bytes) -> bytes:
         if self._broken_json:
