@@ -22,7 +22,7 @@ from infron.events import (
     ToolCallStarted,
 )
 from infron.wires import lenient_json
-from infron.wires.gemini.thinking import sealed
+from infron.wires.gemini.thinking import readable, sealed
 from infron.wires.gemini.words import finish_reason
 
 Part = dict[str, Any]
@@ -69,7 +69,7 @@ class Choice:
             case ThinkingDelta():
                 return [*self._whole_calls(), *self._think(event)]
             case ToolCallStarted(index, id, name, signature):
-                self._calls[index] = _Call(id, name, signature, [])
+                self._calls[index] = _Call(id, name, readable(signature), [])
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls[index].arguments.append(arguments)
             case MediaDelta(mime, data):
@@ -93,10 +93,10 @@ class Choice:
     def _think(self, event: ThinkingDelta) -> list[Part]:
         told: list[Part] = [{"text": event.text, "thought": True}] if event.text and self._tells else []
         if event.format in (GEMINI, GEMINI_CALL):  # where Google has them, and means them
-            if event.signature:
-                told.append({"text": "", "thought": True, "thoughtSignature": event.signature})
-            if event.data:
-                told.append({"text": "", "thoughtSignature": event.data})
+            if signature := readable(event.signature):
+                told.append({"text": "", "thought": True, "thoughtSignature": signature})
+            if data := readable(event.data):
+                told.append({"text": "", "thoughtSignature": data})
             return told
         last = self._thinking[-1] if self._thinking else None
         if last is None or last.index != event.index:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -61,6 +62,14 @@ def opened(signature: str) -> list[Thinking]:
 
 
 _PLAIN = str.maketrans("-_", "+/")
+
+
+def readable(signature: str) -> str:
+    """The signature; "" for one that Google's libraries could not read, so that it is not Google's either."""
+    return signature if _SIGNATURE.fullmatch(signature) and len(signature.rstrip("=")) % 4 != 1 else ""
+
+
+_SIGNATURE = re.compile(r"(?:[A-Za-z0-9+/]*|[A-Za-z0-9_-]*)={0,2}")
 
 
 def is_google(signature: str) -> bool:
