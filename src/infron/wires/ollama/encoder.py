@@ -45,7 +45,9 @@ class Answer:
     kept = None  # this API has no way to refer to an answer
 
     def __init__(self, id: str, created: int, request: Request) -> None:
-        """`id` has no place in this API."""
+        """`id` has no place in this API, and pictures have none but where text is generated: libraries read no message
+        of an answer that has some.
+        """
         self._generates = request.form == GENERATE
         at = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
         self._head = {"model": request.model, "created_at": at}
@@ -66,8 +68,8 @@ class Answer:
                 self._calls[index] = id, name, []
             case ToolCallDelta(index, arguments) if index in self._calls:
                 self._calls[index][2].append(arguments)
-            case MediaDelta(mime, data) if mime.startswith("image/"):
-                return {"images": [data]}
+            case MediaDelta(mime, data) if mime.startswith("image/") and self._generates:
+                return {"image": data}
             case Finished(reason):
                 self._reason = _REASONS.get(reason, reason)
         return {}
@@ -85,10 +87,8 @@ class Answer:
     def _message(self, said: dict[str, Any]) -> dict[str, Any]:
         if not self._generates:
             return {"message": {"role": "assistant", "content": "", **said}}
-        told = {"response": said.get("content", "")}
-        if "thinking" in said:
-            told["thinking"] = said["thinking"]
-        return told
+        told: dict[str, Any] = {"response": said.get("content", "")}
+        return told | {name: said[name] for name in ("thinking", "image") if name in said}
 
     def usage(self, billed: Billed) -> bytes:
         """The counts that are billed, and times in nanoseconds, to be told with the end."""
@@ -142,18 +142,18 @@ class Accumulator(Answer):
 
     def __init__(self, id: str, created: int, request: Request) -> None:
         super().__init__(id, created, request)
-        self._pieces: dict[str, list[str]] = {"content": [], "thinking": [], "images": []}
+        self._pieces: dict[str, list[str]] = {"content": [], "thinking": [], "image": []}
 
     def add(self, event: AnyClientEvent) -> None:
         for name, piece in self._said(event).items():
-            self._pieces[name] += piece if isinstance(piece, list) else [piece]
+            self._pieces[name].append(piece)
 
     def answer(self, billed: Billed) -> bytes:
         self.usage(billed)
         pieces = self._pieces
         said: dict[str, Any] = {name: "".join(pieces[name]) for name in ("content", "thinking") if pieces[name]}
-        if pieces["images"]:
-            said["images"] = pieces["images"]
+        if pieces["image"]:
+            said["image"] = pieces["image"][-1]
         if calls := self._called():
             said["tool_calls"] = calls
         return _encode(self._last(said))
