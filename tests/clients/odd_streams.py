@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infron.testing import Answer, Call, RunningGateway, Script, ScriptedProvider, gateway, speak
+from infron.testing.scripts import json_answer
 
 CASES = Path(__file__).parents[1] / "wires" / "cases"
-WIRES = ("openai-chat", "anthropic", "bedrock", "cloudflare", "cohere", "gemini")
+WIRES = ("openai-chat", "anthropic", "bedrock", "cloudflare", "cohere", "gemini", "openai-responses", "replicate")
 _NAME = re.compile(r"/(?:models|model|run)/(\w+)")
+_PREDICTION = re.compile(r"/replicate/(?:models/case/([^/]+)/predictions|predictions/([^/]+))(?:/(\w+))?$")
 
 
 class Seen(NamedTuple):
@@ -54,7 +56,12 @@ class Odd(NamedTuple):
 
     @property
     def model(self) -> str:
-        return f"{self.provider}/{self.name}"
+        return f"{self.provider}/{'case/' if self.wire == 'replicate' else ''}{self.name}"
+
+    @property
+    def told(self) -> bool:
+        """Whether the answer is there: what leads to a further request is told by that."""
+        return not any("Onward" in event for event in self.case["events"])
 
     @property
     def script(self) -> Script:
@@ -122,14 +129,30 @@ def odd_streams() -> list[Odd]:
     ]
 
 
-ODD = {odd.id: odd for odd in odd_streams()}
+ODD = {odd.id: odd for odd in odd_streams() if odd.told}
 
 
 def _script(call: Call) -> Script:
     wire = call.path.split("/")[2]
+    if wire == "replicate":
+        return _of_prediction(call)
     found = _NAME.search(call.path)
     name = found[1] if found else call.json["model"]
     return ODD[f"{wire}/{name}"].script
+
+
+def _of_prediction(call: Call) -> Script:
+    """A prediction that is streamed as the case has it, and has ended so for who looks at it."""
+    found = _PREDICTION.search(call.path)
+    assert found is not None
+    name, what = found[1] or found[2], found[3]
+    odd = ODD[f"replicate/{name.replace('-', '_')}"]
+    if what == "stream" or odd.case.get("whole"):
+        return odd.script
+    here = f"http://{call.headers['host']}/v1/replicate/predictions/{odd.name.replace('_', '-')}"
+    status = "starting" if call.method == "POST" else "failed" if odd.seen.failed else "succeeded"
+    urls = {"get": here, "cancel": f"{here}/cancel", "stream": f"{here}/stream"}
+    return [json_answer(200, {"id": odd.name.replace("_", "-"), "status": status, "urls": urls, "metrics": {}})]
 
 
 @contextlib.asynccontextmanager

@@ -6,15 +6,18 @@ Libraries that cannot read a case even of the API's own provider stand with it i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import anthropic
+import ollama
 import openai
 import pytest
 from anthropic import AsyncAnthropic
+from google import genai
 from odd_streams import ODD, Odd, Seen, odd_gateway
 from openai import AsyncOpenAI
 
@@ -29,6 +32,16 @@ BEYOND = {
     ("openai-chat/custom_tool_call", "langchain"): "it knows functions only",
     ("openai-chat/custom_tool_call", "anthropic"): "clients of this API cannot ask for a call with free text",
     ("openai-chat/custom_tool_call", "responses"): "nobody has asked for a call with free text",
+    ("openai-chat/custom_tool_call", "genai"): "clients of this API cannot ask for a call with free text",
+    ("openai-chat/custom_tool_call", "ollama"): "clients of this API cannot ask for a call with free text",
+    ("gemini/code_execution", "genai"): "it shows code and what came of it apart from text",
+    ("gemini/modalities", "genai"): "it refuses modalities that are numbers",
+    ("gemini/other_shape", "genai"): "it warns of kinds of tools that are new to it",
+    ("gemini/pieces_of_a_call", "genai"): "it shows each piece of a call, as who asks for pieces wants",
+    **{
+        (f"openai-responses/{case}", "responses"): "events of a host of the same API go on as they came"
+        for case in ("half_a_pair", "tool_custom", "tool_without_pieces", "tools_same_id", "web_search", "wrong_types")
+    },
     ("anthropic/json_by_tool", "anthropic"): "nobody asks for JSON so who has the frames as they came",
     ("anthropic/json_by_tool", "ai anthropic"): "nobody asks for JSON so who has the frames as they came",
     ("anthropic/compaction", "ai anthropic"): "it shows the summary as text",
@@ -43,14 +56,17 @@ BEYOND = {
 def wanted(odd: Odd, reader: str) -> Seen:
     """What this reader should see: the APIs differ in what they have a place for."""
     seen, messages = odd.seen, "anthropic" in reader
-    text = seen.text + (seen.refusal if messages or reader.startswith(("ai ", "responses")) else "")
+    other = messages or reader.startswith(("responses", "genai", "ollama"))  # another API than the chat's
+    text = seen.text + (seen.refusal if other or reader.startswith("ai ") else "")
     calls, finish = seen.calls, seen.finish
     if finish == "function_call" and not reader.startswith(("openai", "langchain")):
         finish = "tool_calls"
-        calls = seen.calls_of_old if messages or reader.startswith("responses") else ()
+        calls = seen.calls_of_old if other else ()
     if seen.refusal and reader.startswith("ai ") and not messages:
         finish = "content_filter"
-    if finish == "length" and reader in ("anthropic helper", "anthropic whole", "ai anthropic whole", "langchain loop"):
+    if finish == "length" and reader.startswith(
+        ("anthropic", "ai anthropic whole", "langchain loop", "genai", "ollama")
+    ):
         calls = tuple((name, arguments if _is_json(arguments) else "{}") for name, arguments in calls)
     return Seen(text, calls, finish, seen.failed)
 
@@ -172,6 +188,52 @@ async def responses_whole(client: Any, model: str) -> dict[str, Any]:
     return of_response(await client.responses.create(model=model, input="Hi"))
 
 
+FINISHES = {"STOP": "stop", "MAX_TOKENS": "length"}
+
+
+def of_candidate(parts: list[Any], finish: Any) -> dict[str, Any]:
+    text = "".join(part.text or "" for part in parts if not part.thought)
+    calls = [
+        (part.function_call.name, json.dumps(part.function_call.args or {})) for part in parts if part.function_call
+    ]
+    reason = FINISHES.get(finish.value if finish else "", "content_filter")
+    return {"text": text, "calls": calls, "finish": "tool_calls" if calls and reason == "stop" else reason}
+
+
+async def genai_loop(client: Any, model: str) -> dict[str, Any]:
+    parts, finish = [], None
+    async for chunk in await client.models.generate_content_stream(model=model, contents="Hi"):
+        _ = chunk.text, chunk.function_calls
+        for candidate in chunk.candidates or ():
+            parts += (candidate.content and candidate.content.parts) or ()
+            finish = candidate.finish_reason or finish
+    return of_candidate(parts, finish)
+
+
+async def genai_whole(client: Any, model: str) -> dict[str, Any]:
+    answer = await client.models.generate_content(model=model, contents="Hi")
+    candidate = answer.candidates[0] if answer.candidates else None  # none where the prompt was blocked
+    content = candidate and candidate.content
+    return of_candidate((content and content.parts) or [], candidate and candidate.finish_reason)
+
+
+def of_lines(lines: list[Any]) -> dict[str, Any]:
+    text = "".join(line.message.content or "" for line in lines)
+    functions = [call.function for line in lines for call in line.message.tool_calls or ()]
+    calls = [(function.name, json.dumps(function.arguments)) for function in functions]
+    assert [line.done for line in lines] == [*[False] * (len(lines) - 1), True]
+    reason = lines[-1].done_reason
+    return {"text": text, "calls": calls, "finish": "tool_calls" if calls and reason == "stop" else reason}
+
+
+async def ollama_loop(client: Any, model: str) -> dict[str, Any]:
+    return of_lines([line async for line in await client.chat(model=model, messages=QUESTION, stream=True)])
+
+
+async def ollama_whole(client: Any, model: str) -> dict[str, Any]:
+    return of_lines([await client.chat(model=model, messages=QUESTION)])
+
+
 PYTHON: dict[str, Callable[[Any, str], Awaitable[dict[str, Any]]]] = {
     "openai loop": openai_loop,
     "openai helper": openai_helper,
@@ -180,13 +242,34 @@ PYTHON: dict[str, Callable[[Any, str], Awaitable[dict[str, Any]]]] = {
     "anthropic whole": anthropic_whole,
     "responses helper": responses_helper,
     "responses whole": responses_whole,
+    "genai loop": genai_loop,
+    "genai whole": genai_whole,
+    "ollama loop": ollama_loop,
+    "ollama whole": ollama_whole,
 }
+
+
+@contextlib.asynccontextmanager
+async def client_of(reader: str, url: str) -> AsyncIterator[Any]:
+    """The library that this reader is of."""
+    if reader.startswith("genai"):
+        library = genai.Client(api_key="sk-any", http_options={"base_url": url})
+        async with library.aio as client:
+            yield client
+        library.close()
+    elif reader.startswith("ollama"):
+        async with ollama.AsyncClient(host=url) as client:
+            yield client
+    else:
+        of, base = (AsyncAnthropic, url) if reader.startswith("anthropic") else (AsyncOpenAI, f"{url}/v1")
+        async with of(base_url=base, api_key="sk-any", max_retries=0) as client:
+            yield client
 
 
 async def read(reader: str, client: Any, odd: Odd) -> dict[str, Any]:
     try:
         return await PYTHON[reader](client, odd.model)
-    except (openai.APIError, anthropic.APIError) as error:
+    except (openai.APIError, anthropic.APIError, genai.errors.APIError, ollama.ResponseError) as error:
         return {"failed": str(error)}
     except (openai.LengthFinishReasonError, openai.ContentFilterFinishReasonError):
         return {}  # how this helper tells that an answer has ended otherwise than well
@@ -197,18 +280,15 @@ async def read(reader: str, client: Any, odd: Odd) -> dict[str, Any]:
 @pytest.mark.parametrize("reader", PYTHON)
 async def test_library_reads_every_odd_stream(reader: str) -> None:
     wrong = {}
-    async with odd_gateway() as running:
-        of = AsyncAnthropic if reader.startswith("anthropic") else AsyncOpenAI
-        base = running.url if reader.startswith("anthropic") else f"{running.url}/v1"
-        async with of(base_url=base, api_key="sk-any", max_retries=0) as client:
-            for odd in ODD.values():
-                if unread(reader, odd) or not single(odd):
-                    continue
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error")  # what a library says of fields of other types than it knows
-                    found = await read(reader, client, odd)
-                if found and (difference := differs(odd, reader, found)):
-                    wrong[odd.id] = difference
+    async with odd_gateway() as running, client_of(reader, running.url) as client:
+        for odd in ODD.values():
+            if unread(reader, odd) or not single(odd):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # what a library says of fields of other types than it knows
+                found = await read(reader, client, odd)
+            if found and (difference := differs(odd, reader, found)):
+                wrong[odd.id] = difference
     assert wrong == {}
 
 
