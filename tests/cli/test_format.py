@@ -15,7 +15,8 @@ from commands import Infron, Terminal, start
 from infron import printable
 from infron.cli import check, format
 from infron.cli.probe.findings import Finding, ProvenFact, as_toml
-from infron.runtime.ledger import ledger
+from infron.runtime.ledger.administration import Administration
+from infron.runtime.ledger.usage import UsageRow
 
 ORDER = "x\x1b]52;c;cm0=\x07\x9bm\u202e\ny"
 SHOWN = "x\\u001b]52;c;cm0=\\u0007\\u009bm\\u202e\\ny"
@@ -36,7 +37,7 @@ def test_usage_shows_orders_in_names_instead_of_obeying_them(
     numbers = dict.fromkeys(
         ("exchanges", "prompt", "completion", "cost", "charge", "unpriced", "uncosted", "estimated"), 1
     )
-    monkeypatch.setattr(ledger, "usage_rows", lambda *_: [ledger.UsageRow(name=ORDER, **numbers)])
+    monkeypatch.setattr(Administration, "usage", lambda *_: [UsageRow(name=ORDER, **numbers)])
     _, out, _ = infron("usage", *words)
     assert SHOWN in out
     if "--json" in words:

@@ -6,7 +6,9 @@ It never reads settings or the ledger: it gets values. What they hold never give
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
+import io
 import os
 import re
 import sys
@@ -28,6 +30,7 @@ from infron.cli import chat
 from infron.cli.options import stop
 from infron.money import usd
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 WIDE = 110  # columns of a terminal that has room for every column of a table
 
 
@@ -111,9 +114,44 @@ def show_json(value: Any) -> None:
         print(printable.in_json(msgspec.json.format(msgspec.json.encode(value))).decode())
 
 
+def show_csv(fields: list[dict[str, Any]]) -> None:
+    """A line for each, below one with the names. Text that a spreadsheet would take for a formula gets a quote mark."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(fields[0])
+    for each in fields:
+        writer.writerow(
+            f"'{value}" if isinstance(value, str) and value[:1] in _FORMULAS else value for value in each.values()
+        )
+    with _writing():
+        print(printable.prose(lines.getvalue()), end="")
+
+
+def show_as(
+    format: Literal["table", "json", "csv"],
+    title: str,
+    fields: list[dict[str, Any]],
+    columns: list[str],
+    rows: list[list[str]],
+    right: Any,
+    empty: str,
+) -> None:
+    """The same as a table (`columns`, `rows`) or as data (`fields`). `empty`: what to say where there is nothing."""
+    if format == "json":
+        show_json(fields)
+    elif not fields:
+        say(empty)
+    elif format == "csv":
+        show_csv(fields)
+    else:
+        show(title, columns, rows, right=right)
+
+
 def money(picodollars: int | None, unknown: str = "") -> str:
     amount = usd(picodollars)
-    return unknown if amount is None else chat.dollars(amount)
+    if amount is None:
+        return unknown
+    return f"-{chat.dollars(-amount)}" if amount < 0 else chat.dollars(amount)
 
 
 def number(value: int | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -21,6 +21,9 @@ ConfigFile = Annotated[
         metavar="FILE",
         help="The settings, a TOML file; else every setting has its default.",
     ),
+]
+Format = Annotated[
+    Literal["table", "json", "csv"], typer.Option("--format", help="A table to read, or data for other programs.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 

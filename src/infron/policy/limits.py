@@ -131,8 +131,6 @@ class Standing(Struct, kw_only=True):
         for budget in self.limits.budgets:
             name = period_name(budget.period, when)
             self.spent[name] = self.spent.get(name, 0) + amount
-        if self.balance is not None:
-            self.balance -= amount
 
     def refusal(self, ask: Ask, now_us: int) -> Refused | None:
         """Why this may not begin here, if so. Its buckets are filled up to now."""

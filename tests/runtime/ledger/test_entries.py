@@ -8,8 +8,7 @@ from ledgers import FAILED, opened, opening, running, settlement, verdict
 from infron.money import PICODOLLARS
 from infron.records import Outcome
 from infron.runtime.ledger import entries, receipts
-from infron.runtime.ledger.administration import create_key
-from infron.runtime.ledger.ledger import usage_rows
+from infron.runtime.ledger.administration import create_key, usage_rows
 from infron.runtime.ledger.stores import opened as opened_store
 from infron.runtime.ledger.verdict import Refused
 

@@ -11,8 +11,7 @@ from rawclient import ask, gateway, get
 
 from infron.errors import InvalidRequest, NotFound
 from infron.runtime.ledger import sqlite
-from infron.runtime.ledger.administration import create_key, list_keys, revoke_key
-from infron.runtime.ledger.ledger import usage_rows
+from infron.runtime.ledger.administration import create_key, list_keys, revoke_key, usage_rows
 from infron.testing import DONE, FINISH, ScriptedProvider, frame, text
 
 

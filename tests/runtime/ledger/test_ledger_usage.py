@@ -11,8 +11,7 @@ from ledgers import opened, opening, running, settlement
 from infron.errors import InvalidRequest
 from infron.money import PICODOLLARS
 from infron.runtime.ledger import entries, receipts, usage
-from infron.runtime.ledger.administration import create_key
-from infron.runtime.ledger.ledger import usage_rows
+from infron.runtime.ledger.administration import create_key, usage_rows
 from infron.runtime.ledger.stores import opened as opened_store
 from infron.runtime.ledger.verdict import Recorded
 
@@ -77,6 +76,6 @@ def test_money_is_summed_exactly_whatever_its_size(charges: list[int | None]):
             found = receipts.read_entry(rows, began.id)
             assert found is not None
             assert found.receipt.total_cost == (None if charge is None else charge / PICODOLLARS)
-        [row] = usage.read_usage(rows, "model", None)
+        [row] = usage.read_usage(rows, "model")
         assert row.charge == row.cost == sum(charge or 0 for charge in charges)
         assert row.unpriced == charges.count(None)

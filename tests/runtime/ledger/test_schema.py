@@ -14,8 +14,8 @@ from infron.money import Usage
 from infron.policy.holders import Budget, Limits
 from infron.records import Bill, FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import schema
-from infron.runtime.ledger.administration import create_key, list_keys
-from infron.runtime.ledger.ledger import Ledger, usage_rows
+from infron.runtime.ledger.administration import create_key, list_keys, usage_rows
+from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.ledger.store import UnusableRow
 from infron.runtime.ledger.stores import opened
 

@@ -5,25 +5,28 @@ It never knows whether a command or the admin API asks, and never decides who ma
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
 
-from infron.errors import PreconditionFailed
+from infron.errors import InvalidRequest, NotFound, PreconditionFailed
 from infron.money import usd
 from infron.policy.access import Key, Kind
-from infron.policy.editing import KeyEdit, OrganisationEdit
+from infron.policy.editing import KeyEdit, OrganisationEdit, picodollars
 from infron.policy.holders import PERIODS, Organisation, Period
-from infron.runtime.ledger import audit_log, holders, keys, spend
+from infron.runtime.ledger import audit_log, holders, journal, keys, spend
 from infron.runtime.ledger.audit_log import Audited
-from infron.runtime.ledger.shown import key_fields, organisation_fields
-from infron.runtime.ledger.store import Rows, Store
+from infron.runtime.ledger.journal import Transfer
+from infron.runtime.ledger.shown import key_fields, organisation_fields, transfer_fields
+from infron.runtime.ledger.store import LARGEST, Rows, Store
 from infron.runtime.ledger.stores import opened
+from infron.runtime.ledger.usage import By, Scope, UsageRow, read_usage
 
 _T = TypeVar("_T")
 
@@ -143,7 +146,101 @@ class Administration:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         found = spend.read_spend(rows, holder, today)
         spent = dict(zip(PERIODS, (found.today, found.week, found.month, found.ever), strict=True))
-        return Used(spent=spent, live=holders.live(rows, holder), balance=None)
+        return Used(spent=spent, live=holders.live(rows, holder), balance=journal.balances(rows).get(holder))
+
+    # ---- credits
+
+    def give_credits(
+        self,
+        which: str,
+        amount: Decimal,
+        *,
+        grant: bool = False,
+        reference: str | None = None,
+        note: str | None = None,
+    ) -> tuple[Transfer, bool]:
+        """Add what was paid in advance, or is granted, and whether that is new: a reference counts once.
+
+        From the first amount on the key or organisation pays in advance.
+        """
+        kind: Literal["top-up", "grant"] = "grant" if grant else "top-up"
+
+        def change(rows: Rows, now: int) -> tuple[Transfer, bool]:
+            account = journal.open_account(rows, _payer(rows, which))
+            exact = picodollars(amount, "amount_usd")
+            return journal.give(rows, account, kind, exact, now, self._actor, reference, note)
+
+        return self._transfer(f"credits.{kind}", change)
+
+    def refund(self, generation: str, amount: Decimal | None = None, note: str | None = None) -> tuple[Transfer, bool]:
+        """Give back what an exchange was charged to its credits, or a part of it, once."""
+        exact = None if amount is None else picodollars(amount, "amount_usd")
+        return self._transfer(
+            "credits.refund", lambda rows, now: journal.refund(rows, generation, exact, now, self._actor, note)
+        )
+
+    def reverse(self, transfer: str, note: str | None = None) -> tuple[Transfer, bool]:
+        """Undo a top-up, a grant or a refund, once."""
+        return self._transfer(
+            "credits.reverse", lambda rows, now: journal.reverse(rows, transfer, now, self._actor, note)
+        )
+
+    def _transfer(self, action: str, change: Callable[[Rows, int], tuple[Transfer, bool]]) -> tuple[Transfer, bool]:
+        now = self._now()
+        with self._store.round() as rows:
+            transfer, new = change(rows, now)
+            if new:
+                self._audit(rows, now, action, transfer.id, None, transfer_fields(transfer))
+        return transfer, new
+
+    def balances(self) -> dict[str, int]:
+        """Picodollars of all that pay in advance, by their id."""
+        return journal.balances(self._store.reach()) if self._store.exists() else {}
+
+    def transfers(
+        self,
+        which: str | None = None,
+        *,
+        before: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+    ) -> list[Transfer]:
+        """What moved, the latest first: of one key or organisation, or all. Times in unix seconds."""
+        if not self._store.exists():
+            return []
+        rows = self._store.reach()
+        account = None if which is None else f"acc_{_holder(rows, which).id}"
+        return journal.transfers(
+            rows,
+            account,
+            before=before,
+            since=0 if since is None else math.ceil(since * 1000),
+            until=LARGEST if until is None else math.ceil(until * 1000),
+            limit=limit,
+        )
+
+    # ---- reports
+
+    def usage(
+        self,
+        by: By,
+        since: float | None = None,
+        until: float | None = None,
+        key: str | None = None,
+        organisation: str | None = None,
+    ) -> list[UsageRow]:
+        """Sums over the settled exchanges that are still there; times in unix seconds."""
+        if not self._store.exists():
+            return []
+        rows = self._store.reach()
+        scope = Scope(
+            since=since,
+            until=until,
+            key=None if key is None else keys.choose(rows, key).id,
+            organisation=None if organisation is None else holders.choose(rows, organisation).id,
+        )
+        return read_usage(rows, by, scope)
 
     # ---- the audit log
 
@@ -171,6 +268,40 @@ def administration(url: str, actor: str) -> Iterator[Administration]:
         yield Administration(store, actor)
 
 
+def _holder(rows: Rows, which: str) -> Key | Organisation:
+    """An organisation by its id or name, else a key. Raises NotFound, InvalidRequest where both could be meant."""
+    if which.startswith(("key_", "sk-")):
+        return keys.choose(rows, which)
+    try:
+        organisation = holders.choose(rows, which)
+    except NotFound:
+        if which.startswith("org_"):
+            raise
+        try:
+            return keys.choose(rows, which)
+        except NotFound:
+            raise NotFound(f"There is no organisation and no key {which[:50]!r}.") from None
+    if organisation.name == which and any(key.name == which and not key.revoked_at for key in keys.read_keys(rows)):
+        raise InvalidRequest(f"An organisation and a key have the name {which[:50]!r}: say the id.")
+    return organisation
+
+
+def _payer(rows: Rows, which: str) -> str:
+    """The id of who may pay in advance. Raises InvalidRequest."""
+    holder = _holder(rows, which)
+    if isinstance(holder, Organisation):
+        if holder.closed_at is not None:
+            raise InvalidRequest(f"The organisation {holder.id} ({holder.name}) is closed.")
+    elif holder.organisation is not None:
+        organisation = holder.organisation
+        raise InvalidRequest(
+            f"The key {holder.id} belongs to {organisation.id} ({organisation.name}): give the credits to that."
+        )
+    elif holder.revoked_at is not None or holder.kind == "admin":
+        raise InvalidRequest(f"The key {holder.id} ({holder.name}) asks no models: it needs no credits.")
+    return holder.id
+
+
 def _check(seen: int | None, revision: int) -> None:
     if seen is not None and seen != revision:
         raise PreconditionFailed(
@@ -191,6 +322,12 @@ def create_key(url: str, name: str, limit_usd: float | None = None) -> tuple[Key
 def list_keys(url: str) -> list[Key]:
     with administration(url, "program") as administrator:
         return administrator.list_keys()
+
+
+def usage_rows(url: str, by: By, since: float | None = None) -> list[UsageRow]:
+    """Sums over the settled exchanges that began at or after `since` (unix seconds). Raises ConfigError."""
+    with administration(url, "program") as administrator:
+        return administrator.usage(by, since)
 
 
 def revoke_key(url: str, which: str) -> Key:

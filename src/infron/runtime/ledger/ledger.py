@@ -30,8 +30,7 @@ from infron.runtime.ledger.receipts import Found, Receipt, read_entry
 from infron.runtime.ledger.round import Counts, Reply
 from infron.runtime.ledger.spend import Spend, read_spend
 from infron.runtime.ledger.store import Rows
-from infron.runtime.ledger.stores import opened, store_of
-from infron.runtime.ledger.usage import By, UsageRow, read_usage
+from infron.runtime.ledger.stores import store_of
 from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable, Verdict
 from infron.runtime.ledger.writer import Writer
 
@@ -43,9 +42,7 @@ __all__ = [
     "Refused",
     "Spend",
     "Unavailable",
-    "UsageRow",
     "Verdict",
-    "usage_rows",
 ]
 
 SIBLING_SECONDS = 0.1  # how long a receipt waits for another process to settle it
@@ -322,9 +319,3 @@ def _giver(future: asyncio.Future[Any]) -> Callable[[Any], None]:
             future.set_result(value)
 
     return give
-
-
-def usage_rows(url: str, by: By, since: float | None = None) -> list[UsageRow]:
-    """Sums over the settled exchanges that began at or after `since` (unix seconds). Raises ConfigError."""
-    with opened(url) as store:
-        return read_usage(store.reach(), by, since) if store.exists() else []

@@ -15,8 +15,9 @@ from msgspec import Struct
 from infron.policy import limits
 from infron.policy.limits import Ask, Granted, Refused, Standing
 from infron.records import Opening, Outcome, Settlement
-from infron.runtime.ledger import entries, statements
+from infron.runtime.ledger import entries, journal, statements
 from infron.runtime.ledger.entries import Settling
+from infron.runtime.ledger.journal import Payment
 from infron.runtime.ledger.standings import listed, read_standings, write_standings
 from infron.runtime.ledger.store import Rows, UnusableRow
 from infron.runtime.ledger.verdict import Unavailable
@@ -72,6 +73,7 @@ class LimitedRound:
         self._rows, self._owner, self._now_us = rows, owner, now_us
         self._entries: dict[str, Taken] = {}
         self._standings: dict[str, Standing] = {}
+        self._payments: dict[str, Payment] = {}  # by holder
         self._read: set[str] = set()
 
     def lock(self, settles: Sequence[Settling], asks: Sequence[Applying], extensions: Sequence[Extending]) -> None:
@@ -103,11 +105,24 @@ class LimitedRound:
 
     # ---- what is given back
 
-    def settled(self, settlement: Settlement) -> None:
-        """Its row has just passed from running to settled."""
+    def settled(self, settlement: Settlement, charge: int) -> None:
+        """Its row has just passed from running to settled, and owes so much."""
         taken = self._entries.get(settlement.id)
-        if taken is not None and taken.open:
+        if taken is None:
+            return
+        if taken.open:
             self._give_back(taken, used_tokens(settlement))
+        if charge and taken.counted and (payer := self._payer(taken)) is not None:
+            payment = self._payments.setdefault(payer, Payment(entries=[]))
+            payment.amount += charge
+            payment.entries.append(settlement.id)
+
+    def _payer(self, taken: Taken) -> str | None:
+        """The holder that has paid for it in advance: its organisation, else its key; nobody twice."""
+        for holder in (taken.organisation, taken.key_id):
+            if holder is not None and holder in self._standings and self._standings[holder].balance is not None:
+                return holder
+        return None
 
     def orphaned(self, owner: str) -> None:
         """The running rows of this owner are about to be settled as orphans. What their exchanges used is unknown."""
@@ -128,6 +143,11 @@ class LimitedRound:
         for (holder, day), amount in charges.items():
             if holder in self._standings:
                 self._standings[holder].charge(day, amount)
+        paying = {holder: self._standings[holder] for holder in self._payments}
+        for holder, standing in paying.items():
+            standing.balance = (standing.balance or 0) - self._payments[holder].amount
+        accounts = {standing.limits.account or "": self._payments[holder] for holder, standing in paying.items()}
+        journal.charge(self._rows, accounts, self._now_us // 1000, f"gateway:{self._owner}")
 
     # ---- what is taken
 

@@ -69,7 +69,7 @@ class Round:
                 counts.duplicates += 1
             else:
                 counts.settled += 1
-                self.limited.settled(settlement)
+                self.limited.settled(settlement, posted.charge)
                 if posted.charge:
                     for holder in posted.holders:
                         group = (holder, posted.day)

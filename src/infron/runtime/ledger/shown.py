@@ -1,4 +1,4 @@
-"""Keys and organisations as JSON: what the command line prints, the admin API answers and the audit log keeps.
+"""Keys, organisations, transfers as JSON: what commands print, the admin API answers and the audit log keeps.
 
 It never knows a secret. Money in USD, times in unix seconds.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import structs
+
 from infron.money import usd
 from infron.policy.access import Key
 from infron.policy.holders import Limits, Organisation
+from infron.runtime.ledger.journal import Transfer
+from infron.runtime.ledger.usage import UsageRow
 
 
 def key_fields(key: Key) -> dict[str, Any]:
@@ -40,6 +44,24 @@ def organisation_fields(organisation: Organisation) -> dict[str, Any]:
         **_limits(organisation.limits),
         "revision": organisation.revision,
     }
+
+
+def transfer_fields(transfer: Transfer) -> dict[str, Any]:
+    return {
+        "id": transfer.id,
+        "created_at": transfer.created_at,
+        "kind": transfer.kind,
+        "source": transfer.source,
+        "target": transfer.target,
+        "amount_usd": usd(transfer.amount),
+        "reference": transfer.reference,
+        "note": transfer.note,
+        "actor": transfer.actor,
+    }
+
+
+def usage_fields(rows: list[UsageRow]) -> list[dict[str, Any]]:
+    return [{**structs.asdict(row), "cost": usd(row.cost), "charge": usd(row.charge)} for row in rows]
 
 
 def _limits(limits: Limits) -> dict[str, Any]:

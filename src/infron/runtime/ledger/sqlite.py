@@ -132,7 +132,7 @@ class SQLiteRows:
             raise _explained(error, self._path) from error
 
     def change(self, statement: str, *values: Value) -> int:
-        [count] = self.change_all([(statement, values)])
+        [count] = self.change_all([(_with_lists(statement), values)])
         if isinstance(count, UnusableRow):
             raise count
         return count

@@ -183,13 +183,38 @@ SPENT_OF_TOTAL = (
     " LEFT JOIN spend ON spend.holder = budgets.holder AND spend.period = 'ever' WHERE budgets.period = 'total'"
 )
 
+# ---- the journal
+
+OPEN_ACCOUNT = "INSERT INTO accounts (id, holder) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING"
+GIVE_ACCOUNT = (
+    "INSERT INTO holders (id, account) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET account = excluded.account"
+)
+ACCOUNTS = "SELECT id, holder, millions, balance FROM accounts ORDER BY id"
+BALANCE = "SELECT millions, balance FROM accounts WHERE id = ?1"
+SET_BALANCE = "UPDATE accounts SET millions = ?2, balance = ?3 WHERE id = ?1"
+TRANSFER = ("id", "created_ms", "kind", "source", "target", "millions", "amount", "reference", "note", "actor")
+ADD_TRANSFER = (
+    f"INSERT INTO transfers ({', '.join(TRANSFER)}) VALUES ({', '.join(f'?{n}' for n, _ in enumerate(TRANSFER, 1))})"
+    " ON CONFLICT (kind, reference) DO NOTHING"
+)
+_TRANSFERS = f"SELECT {', '.join(TRANSFER)} FROM transfers"
+TRANSFER_BY_ID = f"{_TRANSFERS} WHERE id = ?1"
+TRANSFER_BY_REFERENCE = f"{_TRANSFERS} WHERE kind = ?1 AND reference = ?2"
+# Takes an account or NULL, an id that the rows are to be older than, or NULL, times from and before (ms), how many.
+TRANSFERS = (
+    f"{_TRANSFERS} WHERE (CAST(?1 AS TEXT) IS NULL OR source = ?1 OR target = ?1) AND id < coalesce(?2, 'zzz')"
+    " AND created_ms >= ?3 AND created_ms < ?4 ORDER BY id DESC LIMIT ?5"
+)
+NAME_TRANSFER = "UPDATE entries SET transfer = ?1 WHERE id IN (LIST ?2)"
+PAID = "SELECT transfer, charge_millions, charge, outcome FROM entries WHERE id = ?1"
+
 # ---- the audit log
 
 AUDIT = "INSERT INTO audit (id, at_ms, actor, action, subject, before, after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
 # Takes a subject and an id that the rows are to be older than, or NULL for either; and how many.
 AUDITED = (
     "SELECT id, at_ms, actor, action, subject, before, after FROM audit WHERE subject = coalesce(?1, subject)"
-    " AND id < coalesce(?2, '~') ORDER BY id DESC LIMIT ?3"
+    " AND id < coalesce(?2, 'zzz') ORDER BY id DESC LIMIT ?3"
 )
 
 # ---- what was used
@@ -200,12 +225,16 @@ _USAGE = (
     f"SELECT {{0}}, count(*), sum(prompt), sum(completion), {_MONEY.format('cost')}, {_MONEY.format('charge')},"
     " sum(CASE WHEN charge IS NULL THEN 1 ELSE 0 END),"
     " sum(CASE WHEN cost IS NULL AND charge IS NOT NULL THEN 1 ELSE 0 END), sum(estimated) FROM entries"
-    " WHERE outcome IS NOT NULL AND created_ms >= ?1 GROUP BY {0}"
+    " WHERE outcome IS NOT NULL AND created_ms >= ?1 AND created_ms < ?2 AND (CAST(?3 AS TEXT) IS NULL OR key_id = ?3)"
+    " AND (CAST(?4 AS TEXT) IS NULL OR organisation = ?4) GROUP BY {0}"
 )
 USAGE_BY = {
     "model": _USAGE.format("model"),
     "provider": _USAGE.format("provider"),
     "key": _USAGE.format("key_id"),
+    "organisation": _USAGE.format("organisation"),
+    "user": _USAGE.format("end_user"),
     "day": _USAGE.format("created_ms / 86400000"),
 }
 KEY_NAMES = "SELECT id, name FROM keys"
+ORGANISATION_NAMES = "SELECT id, name FROM organisations"

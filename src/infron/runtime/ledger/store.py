@@ -34,8 +34,8 @@ class UnusableRow(Exception):
 class Rows(Protocol):
     """Runs statements. Their parameters are `?1` to `?n`. All methods raise StoreError.
 
-    In what is read `LIST ?n` stands for a SELECT of what a JSON array of strings holds, and the comment
-    `statements.LOCK` for the lock on the rows found that a store needs whose rounds do not shut out each other.
+    In what is read, or changed by itself, `LIST ?n` stands for a SELECT of what a JSON array of strings holds, and the
+    comment `statements.LOCK` for the lock on the rows found that a store needs whose rounds do not shut out each other.
     """
 
     def read(self, statement: str, *values: Value) -> list[Row]:

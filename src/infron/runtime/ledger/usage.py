@@ -6,20 +6,23 @@ It never changes anything.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
 from infron.errors import InvalidRequest
+from infron.policy.holders import Period, period_name
 from infron.runtime.ledger import statements
 from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import LARGEST, Rows
 
-By = Literal["model", "provider", "key", "day"]
+By = Literal["model", "provider", "key", "organisation", "user", "day", "week", "month"]
+DATES: dict[By, Period] = {"day": "day", "week": "week", "month": "month"}
 
 
-class UsageRow(Struct, frozen=True, kw_only=True):
+class UsageRow(Struct, frozen=True):
     """Sums over settled exchanges. Money in picodollars.
 
     `unpriced` exchanges, whose charge is unknown, add none; `uncosted` ones are charged, and nobody knows what the
@@ -37,35 +40,56 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     estimated: int
 
 
-def read_usage(rows: Rows, by: By, since: float | None) -> list[UsageRow]:
-    """One row for each group: days by date, the others by what they were charged. Raises InvalidRequest."""
-    if by not in statements.USAGE_BY:
-        raise InvalidRequest(f"Usage can be shown by {', '.join(statements.USAGE_BY)}; not by {by}.")
-    sums = rows.read(statements.USAGE_BY[by], -LARGEST if since is None else math.ceil(since * 1000))
-    names: dict[str, str] = dict(rows.read(statements.KEY_NAMES)) if by == "key" else {}
-    found = []
-    for group, *counts in sums:
+class Scope(Struct, frozen=True, kw_only=True):
+    """Which exchanges are summed: those that began at or after `since` and before `until` (unix seconds), of one key
+    and one organisation, by their ids.
+    """
+
+    since: float | None = None
+    until: float | None = None
+    key: str | None = None
+    organisation: str | None = None
+
+
+EVERYTHING = Scope()
+
+
+def read_usage(rows: Rows, by: By, scope: Scope = EVERYTHING) -> list[UsageRow]:
+    """One row for each group: days, weeks and months by date, the others by what they were charged.
+
+    Raises InvalidRequest.
+    """
+    if by not in get_args(By):
+        raise InvalidRequest(f"Usage can be shown by {', '.join(get_args(By))}; not by {by}.")
+    told = statements.USAGE_BY["day" if by in DATES else by]
+    found = rows.read(told, _ms(scope.since, -LARGEST), _ms(scope.until, LARGEST), scope.key, scope.organisation)
+    names = _names(rows, by)
+    groups: dict[str, list[int]] = {}
+    for group, *counts in found:
         exchanges, prompt, completion, *money, unpriced, uncosted, estimated = map(int, counts)
-        if by == "day":
-            name = datetime.fromtimestamp(group * 86400, UTC).date().isoformat()
-        elif by == "key":
-            name = "(no key)" if group is None else names.get(group) or group
-        else:
-            name = group
-        found.append(
-            UsageRow(
-                name=name,
-                exchanges=exchanges,
-                prompt=prompt,
-                completion=completion,
-                cost=_sum(*money[:3]),
-                charge=_sum(*money[3:]),
-                unpriced=unpriced,
-                uncosted=uncosted,
-                estimated=estimated,
-            )
-        )
-    return sorted(found, key=lambda row: row.name if by == "day" else (-row.charge, row.name))
+        sums = [exchanges, prompt, completion, _sum(*money[:3]), _sum(*money[3:]), unpriced, uncosted, estimated]
+        name = _date(group, by) if by in DATES else names.get(group) or group or f"(no {by})"
+        before = groups.get(name, [0] * len(sums))
+        groups[name] = [one + more for one, more in zip(before, sums, strict=True)]
+    usage = [UsageRow(name, *sums) for name, sums in groups.items()]
+    return sorted(usage, key=lambda row: (0 if by in DATES else -row.charge, row.name))
+
+
+def _date(day: int, by: By) -> str:
+    return period_name(DATES[by], datetime.fromtimestamp(day * 86400, UTC).date())
+
+
+def _names(rows: Rows, by: By) -> dict[str | None, str]:
+    """What keys and organisations are called; where several have a name, with their ids."""
+    if by not in ("key", "organisation"):
+        return {}
+    found = rows.read(statements.KEY_NAMES if by == "key" else statements.ORGANISATION_NAMES)
+    names = Counter(name for _, name in found)
+    return {id: name if names[name] == 1 else f"{name} ({id})" for id, name in found}
+
+
+def _ms(seconds: float | None, otherwise: int) -> int:
+    return otherwise if seconds is None else math.ceil(seconds * 1000)
 
 
 def _sum(millions: int, millionths: int, rest: int) -> int:
