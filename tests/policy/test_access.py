@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
+from infron.errors import ConfigError, Forbidden, Unauthenticated, UnsupportedMediaType
 from infron.policy.access import (
     CLOSED,
     Key,
     KeyRing,
     check_keyless,
-    check_limit,
     check_listen,
     credential_of,
     hash_secret,
@@ -21,7 +20,6 @@ from infron.policy.access import (
     is_loopback,
     new_secret,
 )
-from infron.policy.holders import Budget, Limits
 
 PEPPER = b"p" * 32
 SECRET = new_secret(bytes(range(32)))
@@ -111,16 +109,6 @@ def test_once_a_key_exists_nothing_but_a_key_is_accepted(credential):
 def test_a_ring_that_was_not_read_yet_lets_nobody_in():
     with pytest.raises(Unauthenticated):
         identify(CLOSED, SECRET)
-
-
-def test_key_is_refused_once_it_has_spent_its_limit():
-    limited = Key(id="key_2", name="two", hint="", created_at=0.0, limits=Limits(budgets=(Budget("total", 5),)))
-    check_limit(KeyRing(PEPPER, {}, True), limited)
-    exhausted = KeyRing(PEPPER, {}, True, frozenset(("key_2", "key_1")))
-    with pytest.raises(PaymentRequired):
-        check_limit(exhausted, limited)
-    check_limit(exhausted, None)
-    check_limit(exhausted, KEY)  # has no limit
 
 
 def test_key_ring_changes_with_nothing_that_it_was_made_of():

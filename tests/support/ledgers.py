@@ -12,10 +12,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from infron.money import Price, Usage
+from infron.policy.limits import Ask
 from infron.records import Bill, FailedAttempt, Opening, Outcome, Settlement
 from infron.runtime.ledger import sqlite
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.ledger.limited import day_of
 from infron.runtime.ledger.verdict import Recorded, Verdict
 
 FAILED = FailedAttempt(
@@ -71,6 +73,15 @@ async def called(call: Callable[[Callable[[Verdict], None]], None]) -> Verdict:
 
 async def verdict(ledger: Ledger, id: str, **more: Any) -> Verdict:
     return await called(lambda done: ledger.open(opening(id, **more), done))
+
+
+async def admitted(ledger: Ledger, id: str, *, least: int = 0, most: int = 0, tokens: int = 0, **more: Any) -> Any:
+    """Granted, or why not."""
+    wanted = opening(id, **{"limited": True, **more})
+    ask = Ask(day=day_of(wanted.created_at), least=least, most=most, tokens=tokens)
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    ledger.admit(wanted, ask, answer.set_result)
+    return await answer
 
 
 async def opened(ledger: Ledger, id: str, **more: Any) -> bool:

@@ -18,8 +18,7 @@ from urllib.parse import parse_qsl
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from infron.errors import ConfigError, Forbidden, PaymentRequired, Unauthenticated, UnsupportedMediaType
-from infron.money import PICODOLLARS
+from infron.errors import ConfigError, Forbidden, Unauthenticated, UnsupportedMediaType
 from infron.policy.holders import NO_LIMITS, Limits, Organisation
 from infron.policy.permissions import EVERYTHING, Permissions
 
@@ -71,13 +70,11 @@ class KeyRing(Struct, frozen=True):
     `required`: whether requests need a key at all; true from the first key on, even if all were revoked since.
     `lapsed`: keys that are not to be used any more, by expiry or because their organisation was closed. `admins`: those
     of the admin API, which are of no use anywhere else.
-    `exhausted`: the ids of those that have spent what they may.
     """
 
     pepper: bytes
     keys: Mapping[bytes, Key]
     required: bool
-    exhausted: frozenset[str] = frozenset()
     lapsed: Mapping[bytes, Key] = {}
     admins: Mapping[bytes, Key] = {}
 
@@ -183,20 +180,6 @@ def identify_admin(ring: KeyRing, credential: str | None) -> Key:
             headers={"WWW-Authenticate": "Bearer"},
         )
     return key
-
-
-def check_limit(ring: KeyRing, key: Key | None) -> None:
-    """Raises PaymentRequired if the key, or its organisation, has spent what it may."""
-    if key is None or not key.limited:
-        return
-    if key.id in ring.exhausted:
-        raise PaymentRequired(f"This API key has used up its limit of ${_total(key.limits):.2f}.")
-    if key.organisation is not None and key.organisation.id in ring.exhausted:
-        raise PaymentRequired("The organisation of this API key has used up its budget.")
-
-
-def _total(limits: Limits) -> float:
-    return (limits.ceiling("total") or 0) / PICODOLLARS
 
 
 def check_keyless(host: str | None, content_type: str | None, hosts: Container[str] = (), *, has_body: bool) -> None:

@@ -10,7 +10,7 @@ import time
 from msgspec.structs import replace
 
 from infron.errors import Overloaded, RateLimited, ShuttingDown
-from infron.policy import access, routing
+from infron.policy import routing
 from infron.policy.access import Key
 from infron.policy.asked import Asked
 from infron.policy.disconnect import may_drain
@@ -45,8 +45,6 @@ class ExchangeAdmission:
             raise Overloaded(f"The gateway runs {running:,} streams already.", retry_after=5)
         limited = key is not None and key.limited
         counts_money = limited and key is not None and key.limited_money
-        if limited:
-            access.check_limit(context.ledger.keys, key)
         candidates = self._route(request, key.permissions if key else EVERYTHING)
         unpriced = context.config.limits.unpriced
         if unpriced == "refuse-all" or (unpriced == "refuse" and counts_money):

@@ -1,17 +1,17 @@
-"""What is known of keys, of what they may still spend, and of other processes: read anew when another one writes.
+"""What is known of keys and of other processes: read anew when another one writes.
 
 It never writes anything itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from infron.policy.access import CLOSED, KeyRing
 from infron.policy.stop import Stop
-from infron.runtime.ledger import entries, holders, keys, live, spend, stops
+from infron.runtime.ledger import entries, holders, keys, live, stops
 from infron.runtime.ledger.store import Rows
 
 
@@ -29,7 +29,6 @@ class Known:
         self._boot = boot
         self._clock = clock
         self._until = 0.0  # when the next key expires, unix seconds
-        self._left: dict[str, int] = {}  # picodollars that holders with a budget may still spend
         self._version = ""
         self._revision = ""
 
@@ -46,29 +45,14 @@ class Known:
         if version == self._version and now < self._until:
             return []
         revision = holders.revision(rows)
-        self._left = spend.left_of_totals(rows)
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
         self.looked_on_until = live.looked_on_until(rows)
-        exhausted = frozenset(id for id, left in self._left.items() if left <= 0)
         marks: list[tuple[str, Stop]] = []
         if revision != self._revision or now >= self._until:
             marks = stops.marks(rows, self._boot)
             ring, self._until = keys.read_ring(rows, now)
             # Once needed, always needed: an empty file put in the ledger's place must not open the door.
             required = ring.required or (self.ring is not CLOSED and self.ring.required)
-            self.ring = replace(ring, required=required, exhausted=exhausted)
-        elif exhausted != self.ring.exhausted:
-            self.ring = replace(self.ring, exhausted=exhausted)
+            self.ring = replace(ring, required=required)
         self._version, self._revision = version, revision
         return marks
-
-    def charge(self, charges: Mapping[tuple[str, int], int]) -> None:
-        """This process charged so much, by holder and day: to be told once it is written."""
-        exhausted: set[str] = set()
-        for (holder, _), charge in charges.items():
-            if holder in self._left:
-                self._left[holder] -= charge
-                if self._left[holder] <= 0:
-                    exhausted.add(holder)
-        if not exhausted <= self.ring.exhausted:
-            self.ring = replace(self.ring, exhausted=self.ring.exhausted | exhausted)

@@ -56,10 +56,9 @@ class Round:
                 replies.append((done, verdict))
         return replies
 
-    def settle(self, settles: Sequence[Settling]) -> dict[tuple[str, int], int]:
-        """Settle the rows; what this charges, by holder and day."""
+    def settle(self, settles: Sequence[Settling]) -> None:
         counts = self._counts
-        charges: dict[tuple[str, int], int] = {}
+        charges: dict[tuple[str, int], int] = {}  # by holder and day
         found = entries.settle_entries(self._rows, settles, self._boot, self._now)
         for (settlement, _), posted in zip(settles, found, strict=True):
             if isinstance(posted, UnusableRow):
@@ -77,7 +76,6 @@ class Round:
         if charges:
             spend.add_charges(self._rows, charges)
             self.limited.charged(charges)
-        return charges
 
     def claim(self, claims: Iterable[tuple[str, DrainCaps, Done]]) -> list[Reply]:
         replies: list[Reply] = []

@@ -49,9 +49,3 @@ def read_spend(rows: Rows, holder: str | None, today: date) -> Spend:
     totals = {name: millions * MILLION + rest for name, millions, rest in found}
     day, week, month, ever = (totals.get(name, 0) for name in names)
     return Spend(today=day, week=week, month=month, ever=ever)
-
-
-def left_of_totals(rows: Rows) -> dict[str, int]:
-    """Picodollars that each holder with a budget for ever may still spend; below zero where it spent more."""
-    found = rows.read(statements.SPENT_OF_TOTAL)
-    return {holder: ceiling - millions * MILLION - rest for holder, ceiling, millions, rest in found}

@@ -178,10 +178,6 @@ ADD_CHARGE = (
     f" charge = (spend.charge + excluded.charge) % {MILLION}"
 )
 SPEND = "SELECT period, millions, charge FROM spend WHERE holder = ?1 AND period IN (?2, ?3, ?4, ?5)"
-SPENT_OF_TOTAL = (
-    "SELECT budgets.holder, budgets.ceiling, coalesce(spend.millions, 0), coalesce(spend.charge, 0) FROM budgets"
-    " LEFT JOIN spend ON spend.holder = budgets.holder AND spend.period = 'ever' WHERE budgets.period = 'total'"
-)
 
 # ---- the journal
 

@@ -167,7 +167,7 @@ class Writer:
                 round = self._round(rows)
                 replies = round.open(opens)
                 round.limited.lock(settles, self._applications, self._extensions)
-                charges = round.settle(settles)  # before what it makes room for
+                round.settle(settles)  # before what it makes room for
                 replies += round.claim(self._claims)
                 replies += round.limited.decide(self._applications, again=self._again)
                 replies += round.limited.extend(self._extensions)
@@ -185,7 +185,6 @@ class Writer:
                 done.clear()
             for _ in settles:
                 self._pending.popleft()
-            self.known.charge(charges)
         if replies:
             self._reply(replies)
 
