@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from suite import names_of_tests
 
 from infron import errors, settings
 from infron.catalog import definitions
@@ -79,8 +80,7 @@ RULES = [line for line in COMPATIBILITY.splitlines() if re.match(r"\| (?!rule )"
 
 
 def test_every_rule_of_compatibility_is_held_by_a_test():
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    known = set(re.findall(r"def (test_\w+)", tests))
+    known = names_of_tests()
     assert len(RULES) > 20
     for rule in RULES:
         named = re.findall(r"`(test_\w+)`", rule.split("|")[-2])
