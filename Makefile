@@ -60,6 +60,7 @@ lock: ## Renew the hash-pinned locks in requirements/
 	@$(compile) --no-deps requirements/local.in -o requirements/local.txt
 	@$(compile) requirements/dev.in -o requirements/dev.txt
 	@$(compile) requirements/clients.in -o requirements/clients.txt
+	@$(compile) requirements/clients-apart.in -o requirements/clients-apart.txt
 	@$(compile) requirements/lock.in -o requirements/lock.txt
 
 clean: ## Remove what the commands above have made

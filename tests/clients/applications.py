@@ -17,13 +17,18 @@ CODEX_IS_ALONE = (
     *("-c", "analytics.enabled=false"),
     *("-c", "check_for_update_on_startup=false"),
 )
+AIDER_IS_ALONE = (
+    *("--yes-always", "--no-git", "--analytics-disable", "--no-check-update", "--no-show-release-notes"),
+    *("--no-show-model-warnings", "--edit-format", "whole"),
+)
 
 
 class Application(NamedTuple):
     """`heading` on the page of clients; `folder` of its lock, "" for one in Python; `program`: the pattern of its path.
 
     `wires`: of the providers that play the model, others than it speaks itself. `tool`: the one that the model calls,
-    with arguments that make it say SAID. `again`: the failures in the middle of a stream after which it asks again.
+    with arguments that make it say SAID; None for one that acts on text, the model's `text`. `again`: the failures in
+    the middle of a stream after which it asks again. `environment_of`: the lock of one in Python.
     """
 
     heading: str
@@ -31,10 +36,12 @@ class Application(NamedTuple):
     program: str
     arguments: tuple[str, ...]
     wires: tuple[str, ...]
-    tool: tuple[str, Mapping[str, Any]]
+    tool: tuple[str, Mapping[str, Any]] | None
+    text: str = "Looking."
     again: frozenset[str] = frozenset({"error", "cut"})
     environment: Mapping[str, str] = {}
     stopped_by: signal.Signals = signal.SIGINT
+    environment_of: str = "clients"
 
     @property
     def name(self) -> str:
@@ -105,5 +112,35 @@ APPLICATIONS = [
         wires=("anthropic",),
         tool=("look", {}),
         again=frozenset(),
+    ),
+    Application(
+        heading="Gemini CLI",
+        folder="gemini-cli",
+        program="@google/gemini-cli/bundle/gemini.js",
+        arguments=("--yolo", "--prompt", QUESTION),
+        wires=("anthropic", "openai-chat"),
+        tool=("run_shell_command", {"command": f"echo {SAID}", "description": "Look"}),
+        environment={"GEMINI_CLI_TRUST_WORKSPACE": "true"},
+    ),
+    Application(
+        heading="Cline",
+        folder="cline",
+        program="@cline/cli-*/bin/cline",
+        arguments=(QUESTION,),
+        wires=("anthropic",),
+        tool=("run_commands", {"commands": [f"echo {SAID}"]}),
+        again=frozenset(),
+        environment={"CLINE_NO_AUTO_UPDATE": "1", "AI_SDK_LOG_WARNINGS": "false"},
+    ),
+    Application(
+        heading="aider",
+        folder="",
+        program="aider",
+        arguments=("--message", QUESTION, *AIDER_IS_ALONE, "--auto-test", "--test-cmd", f"echo {SAID}; false"),
+        wires=("anthropic",),
+        tool=None,  # the model writes files into its answer; the command that tests them says what it says
+        text="notes.txt\n```\nA box.\n```\n",
+        environment={"HTTPS_PROXY": "http://127.0.0.1:9"},  # for its list of prices
+        environment_of="clients-apart",
     ),
 ]

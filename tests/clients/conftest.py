@@ -112,8 +112,8 @@ def installed(node: str) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def programs() -> Callable[[], Path]:
-    """`programs()`: the folder with those of requirements/clients.txt, `python` among them, apart from ours."""
+def programs() -> Callable[[str], Path]:
+    """`programs("clients")`: the folder with what requirements/clients.txt brings, with a `python` of its own."""
     return environment
 
 
@@ -132,23 +132,15 @@ def installed_in(folder: Path) -> Path:
     return folder
 
 
-def environment() -> Path:
-    folder, lock = HERE / ".venv", HERE.parents[1] / "requirements/clients.txt"
+def environment(name: str) -> Path:
+    folder, lock = HERE / ".venv" / name, HERE.parents[1] / f"requirements/{name}.txt"
     stamp, bin = folder / "installed.txt", folder / "bin"
     with alone(lock):
         if not stamp.exists() or stamp.read_bytes() != lock.read_bytes():
             venv.create(folder, clear=True, symlinks=True, with_pip=True)
-            command = [
-                str(bin / "python"),
-                "-Im",
-                "pip",
-                "install",
-                "--disable-pip-version-check",
-                "--no-input",
-                "--no-deps",
-            ]
-            command += ["--require-hashes", "--only-binary=:all:", "-r", str(lock)]
-            fetch(command, HERE, "the clients in Python")
+            pip = [str(bin / "python"), "-Im", "pip", "install", "--disable-pip-version-check", "--no-input"]
+            pip += ["--no-deps", "--no-compile", "--require-hashes", "--only-binary=:all:", "-r", str(lock)]
+            fetch(pip, HERE, f"what requirements/{name}.txt names")
             stamp.write_bytes(lock.read_bytes())
     return bin
 

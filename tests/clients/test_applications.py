@@ -65,13 +65,16 @@ class Turn(NamedTuple):
 
 @pytest.fixture
 async def take_turn(
-    request: pytest.FixtureRequest, programs: Callable[[], Path], tmp_path: Path
+    request: pytest.FixtureRequest, programs: Callable[[str], Path], tmp_path: Path
 ) -> AsyncIterator[Callable[..., Any]]:
     """`await take_turn(application, wire, script)`: it has begun. `script`: what to say to the n-th request."""
     async with contextlib.AsyncExitStack() as stack:
 
         async def begin(application: Application, wire: str, script: Callable[[Voice, int], Script]) -> Turn:
-            folder = request.getfixturevalue("installed")(application.folder) if application.folder else programs()
+            if application.folder:
+                folder = request.getfixturevalue("installed")(application.folder)
+            else:
+                folder = programs(application.environment_of)
             program = next(folder.glob(application.program), None)
             if program is None:
                 pytest.skip(f"{application.heading} has no program for this machine")
@@ -79,7 +82,7 @@ async def take_turn(
 
             def play(call: Call) -> Script:
                 voice = speak(wire)
-                if f'"{application.tool[0]}"' not in json.dumps(call.json.get("tools")):
+                if application.tool and f'"{application.tool[0]}"' not in json.dumps(call.json.get("tools")):
                     return voice.plays(voice.answer("A title"))
                 asked.append(call)
                 return script(voice, len(asked))
@@ -120,12 +123,15 @@ async def kill(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def calls_the_tool(voice: Voice, application: Application) -> list[Step]:
-    name, arguments = application.tool
-    said = [voice.start(), voice.text("Looking."), voice.tool_call(name, json.dumps(arguments), "toolu_1")]
-    said += [voice.finish("tool_calls"), voice.usage(100, 20)] if voice.usage_last else []
-    said += [] if voice.usage_last else [voice.usage(100, 20), voice.finish("tool_calls")]
-    return [*said, voice.done()]
+def acts(voice: Voice, application: Application) -> list[Step]:
+    """The model lets the application do something: by a call of its tool, or by text."""
+    said, reason = [voice.start(), voice.text(application.text)], "stop"
+    if application.tool:
+        name, arguments = application.tool
+        said.append(voice.tool_call(name, json.dumps(arguments), "toolu_1"))
+        reason = "tool_calls"
+    end = [voice.finish(reason), voice.usage(100, 20)]
+    return [*said, *(end if voice.usage_last else reversed(end)), voice.done()]
 
 
 @ON_EACH_WIRE
@@ -133,7 +139,7 @@ async def test_application_takes_a_turn_with_a_tool(take_turn, application: Appl
     """It bears comments, and that the model is silent for longer than most clients wait for a byte."""
 
     def script(voice: Voice, count: int) -> Script:
-        steps = calls_the_tool(voice, application) if count == 1 else [Pause(6), *voice.answer("All ", "done.")]
+        steps = acts(voice, application) if count == 1 else [Pause(6), *voice.answer("All ", "done.")]
         return voice.plays(steps)
 
     turn = await take_turn(application, wire, script)

@@ -33,6 +33,8 @@ def says(wire: str, call: Call) -> Script:
     voice = speak(wire)
     if "A box." in call.body.decode():
         return voice.plays(voice.answer("It is ", "a box."))
+    if "tools" not in call.json:  # DSPy has its own form for fields in text
+        return voice.plays(voice.answer("[[ ## answer ## ]]\n", "A box in the attic.\n\n", "[[ ## completed ## ]]"))
     tool = call.json["tools"][0]
     name = tool["functionDeclarations"][0]["name"] if wire == "gemini" else tool["name"]
     steps = [Pause(0.3), voice.start(), voice.text("Loo"), Pause(0.3), voice.text("king. "), voice.usage(9, 5)]
@@ -44,7 +46,8 @@ async def command(program: Program, request: pytest.FixtureRequest, folder: Path
     file = folder / f"program.{'mjs' if program.language == 'js' else 'py'}"
     file.write_text(program.text.replace(program.address, address))
     if program.language == "python":
-        return [str(request.getfixturevalue("programs")() / "python"), str(file)]
+        lock = "clients-apart" if "llama_index" in program.text else "clients"
+        return [str(request.getfixturevalue("programs")(lock) / "python"), str(file)]
     node, packages = request.getfixturevalue("node"), request.getfixturevalue("packages")
     (folder / "node_modules").symlink_to(packages / "node_modules")
     return [node, str(file)]
