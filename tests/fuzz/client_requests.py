@@ -21,11 +21,11 @@ from infron.request import Request
 from infron.runtime.exchange.meter import Meter
 from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 from infron.wires.contract import ClientWire
-from infron.wires.json_guard import LARGE
+from infron.wires.json_guard import MOST_LIGHT
 
 MOST_GROWN = 200_000  # bytes that a provider's request may have beyond eight times those of the client's
 PARTS = ("messages.", "response_format.", "tools.")  # of what is asked for, in no API's terms
-PADDING = b" " * (LARGE + 1)  # a body with that is read as a large one
+PADDING = b" " * (MOST_LIGHT + 1)  # a body with that is read as a large one
 
 
 def check_request(api: ClientWire, case: Case, chance: random.Random) -> None:

@@ -15,7 +15,16 @@ from msgspec import Raw, Struct, ValidationError, convert
 from infron.conversation import Conversation
 from infron.errors import InvalidRequest
 from infron.request import NO_WISHES, Preferences, Request
-from infron.wires.json_guard import LARGE, fields_of, items_of, large_fields, strict, without_halves
+from infron.wires.json_guard import (
+    LARGE,
+    fields_of,
+    is_light,
+    items_of,
+    large_fields,
+    may_hold_halves,
+    strict,
+    without_halves,
+)
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
 GATEWAY_FIELDS = frozenset(
@@ -83,7 +92,7 @@ def read(
     they are U+FFFD, and `repaired` names the fields that held some (`messages.surrogates`).
     """
     named = {"model": model} if model else _NOTHING
-    read_root = _read_large if len(body) > LARGE else _read_small
+    read_root = _read_small if is_light(body) else _read_large
     fields, given, repaired = read_root(body, holds, numbers, named)
     if b"null" in body:  # the same as absent, but hosts refuse it
         fields = {name: raw for name, raw in fields.items() if raw != _NULL}
@@ -124,7 +133,7 @@ def _read_small(
     if not isinstance(values, dict):
         raise InvalidRequest("The body must be a JSON object.")
     repaired: tuple[str, ...] = ()
-    if body.find(b"\\u") >= 0 and (clean := _without_surrogates(values)):
+    if may_hold_halves(body) and (clean := _without_surrogates(values)):
         body, repaired = clean
         values = msgspec.json.decode(body)
     return _fields(body), _checked({**values, **named} if named else values, holds), repaired

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -20,6 +20,7 @@ from msgspec import Raw
 from infron.errors import InvalidRequest
 
 LARGE = 64 << 10  # bytes; what has no more is parsed in one go
+MOST_LIGHT, FEW_VALUES = 1 << 20, 40_000  # bytes of what is parsed in one go because it holds few values
 MAX_DEPTH = 200  # of arrays and objects inside each other
 MAX_LARGE_DEPTH = 16  # of the large ones among them: each is scanned for itself
 # A body may have so many values: the first ones are free, beyond them each needs so many bytes of the body.
@@ -53,6 +54,21 @@ def says_any(text: bytes, words: Iterable[bytes]) -> bool:
     return max(map(text.find, words)) >= 0
 
 
+def is_light(text: bytes) -> bool:
+    """Whether it is parsed in one go, for that takes a few milliseconds at most."""
+    if len(text) <= LARGE:
+        return True
+    if len(text) > MOST_LIGHT:
+        return False
+    # Each value begins behind a comma or a bracket. If there are many, some may stand in strings.
+    few = min(FEW_VALUES, _most(len(text)))
+    return _begun(text) <= few or not _holds_more(memoryview(text), few)
+
+
+def _begun(text: bytes) -> int:
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
 # ---- what is small
 
 
@@ -66,7 +82,7 @@ def strict(text: bytes, *, whole: bool = True) -> Any:
     """
     try:
         value = _decode(text)
-        if _encode(value) == text and text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        if _encode(value) == text and not _too_deep(text, value):
             return value
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
@@ -82,7 +98,7 @@ def strict(text: bytes, *, whole: bool = True) -> Any:
         raise InvalidRequest("The body holds a number of thousands of digits.") from None
     except RecursionError:
         raise InvalidRequest(TOO_DEEP) from None
-    if decoded.count("[") + decoded.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+    if _too_deep(text, value):
         raise InvalidRequest(TOO_DEEP)
     return value
 
@@ -110,6 +126,10 @@ def _no_constant(name: str) -> Any:
 _slow = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant).decode
 
 
+def _too_deep(text: bytes, value: Any) -> bool:
+    return text.count(b"[") + text.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH)
+
+
 def _deeper_than(value: Any, depth: int) -> bool:
     level = [value]
     while level and depth:
@@ -122,47 +142,35 @@ def _deeper_than(value: Any, depth: int) -> bool:
 # ---- what is large
 
 
-class _Between(NamedTuple):
-    """What stands between two strings: how the depth changes there, and how many values begin."""
-
-    low: int
-    high: int
-    net: int
-    values: int
+def _count(text: memoryview, numbers: bool) -> None:
+    """Raises InvalidRequest where a body holds more values than it may. `numbers`: it may be mostly numbers."""
+    if _holds_more(text, _most(len(text), numbers)):
+        raise InvalidRequest(_TOO_MANY)
 
 
-class _Scan:
-    """The scan of one body."""
+def _most(size: int, numbers: bool = False) -> int:
+    each, most = (BYTES_A_NUMBER, MAX_NUMBERS) if numbers else (BYTES_A_VALUE, MAX_VALUES)
+    return min(most, FREE_VALUES + size // each)
 
-    def __init__(self, size: int, *, numbers: bool = False) -> None:
-        """`numbers`: it may be mostly numbers."""
-        each, most = (BYTES_A_NUMBER, MAX_NUMBERS) if numbers else (BYTES_A_VALUE, MAX_VALUES)
-        self._values = min(most, FREE_VALUES + size // each)  # that may still begin
-        self._strings = 2 * self._values  # each is a value, or the name of one
-        self._known: dict[bytes, _Between] = {}
 
-    def between(self, text: bytes) -> _Between:
-        """Each kind is looked at once: most of them are a comma or a colon."""
-        known = self._known.get(text)
-        if known is None:
-            depths = list(accumulate(map(_STEP.__getitem__, text.translate(None, _ALL_BUT_BRACKETS)), initial=0))
-            values = text.count(b",") + text.count(b"[") + text.count(b"{")
-            known = _Between(min(depths), max(depths), depths[-1], values)
-            if len(text) <= 32:
-                self._known[text] = known
-        return known
+def _holds_more(text: memoryview, most: int) -> bool:
+    """Whether it holds more values than these, or more than twice as many strings: each is one, or the name of one."""
+    strings, inside = 2 * most, 0
+    for _, piece in pieces(text):
+        parts = _unquoted(piece)
+        between = filter(None, parts[inside::2])  # of what is empty a join would make much room
+        inside = (inside + len(parts) - 1) % 2
+        strings -= len(parts) // 2
+        most -= _begun(b"".join(between))
+        if most < 0 or strings < 0:
+            return True
+    return False
 
-    def count(self, between: _Between, depth: int) -> None:
-        if depth + between.high > MAX_DEPTH:
-            raise InvalidRequest(TOO_DEEP)
-        self._values -= between.values
-        if self._values < 0:
-            raise InvalidRequest(_TOO_MANY)
 
-    def count_strings(self, strings: int) -> None:
-        self._strings -= strings
-        if self._strings < 0:
-            raise InvalidRequest(_TOO_MANY)
+def _depths(text: bytes) -> tuple[int, int, int]:
+    """How the depth changes between two strings: to the lowest, to the highest, in the end."""
+    depths = list(accumulate(map(_STEP.__getitem__, text.translate(None, _ALL_BUT_BRACKETS)), initial=0))
+    return min(depths), max(depths), depths[-1]
 
 
 def large_fields(body: bytes, *, numbers: bool = False) -> dict[str, Raw]:
@@ -174,7 +182,8 @@ def large_fields(body: bytes, *, numbers: bool = False) -> dict[str, Raw]:
     text = trimmed(memoryview(body))
     if _kind(text) != b"{":
         raise InvalidRequest("The body must be a JSON object.")
-    return _fields_of(text, 0, _Scan(len(body), numbers=numbers))
+    _count(text, numbers)
+    return _fields_of(text, 0, check=True)
 
 
 def without_halves(body: bytes, *, numbers: bool = False) -> tuple[bytes, tuple[str, ...]]:
@@ -185,10 +194,11 @@ def without_halves(body: bytes, *, numbers: bool = False) -> tuple[bytes, tuple[
     text = trimmed(memoryview(body))
     if _kind(text) != b"{" or not any(_has_halves(piece) for _, piece in pieces(text)):
         return body, ()
+    _count(text, numbers)
     names: list[str] = []
     kept: list[bytes] = [b"{"]
     left = MAX_HALVES
-    for start, end in _children(text, _Scan(len(body), numbers=numbers)):
+    for start, end in _children(text):
         before = left
         for _, piece in pieces(text[start:end]):
             done = 0
@@ -206,13 +216,17 @@ def without_halves(body: bytes, *, numbers: bool = False) -> tuple[bytes, tuple[
 
 
 def _has_halves(piece: bytes) -> bool:
-    return b"\\u" in piece and _HALF.search(_plain(piece)) is not None
+    return may_hold_halves(piece) and _HALF.search(_plain(piece)) is not None
+
+
+def may_hold_halves(text: bytes) -> bool:
+    return text.find(b"\\ud") >= 0 or text.find(b"\\uD") >= 0
 
 
 def items_of(array: Raw) -> list[Raw]:
     """The items of an array that was checked before."""
     text = memoryview(array)
-    if len(text) <= LARGE:
+    if len(text) <= LARGE or (len(text) <= MOST_LIGHT and is_light(bytes(text))):
         return _items(array)
     items: list[Raw] = []
     for run, large in runs(text):
@@ -223,7 +237,7 @@ def items_of(array: Raw) -> list[Raw]:
 def fields_of(value: Raw) -> dict[str, Raw]:
     """The fields of an object that was checked before."""
     text = memoryview(value)
-    return _fields(value) if len(text) <= LARGE else _fields_of(text, 0)
+    return _fields(value) if len(text) <= LARGE else _fields_of(text, 0, check=False)
 
 
 def check_utf8(body: bytes) -> None:
@@ -249,7 +263,7 @@ def _check(text: memoryview, level: int) -> None:
     elif level > MAX_LARGE_DEPTH:
         raise InvalidRequest(TOO_DEEP)
     elif kind == b"{":
-        _fields_of(text, level, _Scan(0))
+        _fields_of(text, level, check=True)
     elif kind == b"[":
         for run, large in runs(text):
             _check(trimmed(run), level + 1) if large else strict(b"[%b]" % bytes(run), whole=False)
@@ -270,18 +284,18 @@ def _check_string(text: memoryview) -> None:
             raise _invalid("something follows a string")
 
 
-def _fields_of(text: memoryview, level: int, scan: _Scan | None = None) -> dict[str, Raw]:
-    """`scan`: None where everything was checked before. It counts what is in the body's own object."""
+def _fields_of(text: memoryview, level: int, *, check: bool) -> dict[str, Raw]:
+    """`check`: it was not checked before."""
     fields: dict[str, Raw] = {}
-    for run, large in runs(text, None if level else scan):
+    for run, large in runs(text):
         if large:
             name, value = named(run)
-            if scan is not None:
+            if check:
                 _check(value, level + 1)
             found = {name: Raw(value)}
         else:
             part = b"{%b}" % bytes(run)
-            if scan is not None:
+            if check:
                 strict(part, whole=False)
             found = _fields(part)
         if twice := fields.keys() & found.keys():
@@ -299,11 +313,11 @@ def named(field: memoryview) -> tuple[str, memoryview]:
     return str(strict(found[1], whole=False)), value
 
 
-def runs(text: memoryview, scan: _Scan | None = None) -> Iterator[tuple[memoryview, bool]]:
+def runs(text: memoryview) -> Iterator[tuple[memoryview, bool]]:
     """What an array or an object holds: small children in runs, with the commas between them; each large one alone."""
     start = end = 0
     held = count = 0  # small children in the run that grows; children in all
-    for left, right in _children(text, scan):
+    for left, right in _children(text):
         count += 1
         if held and (right - left > LARGE or right - start > LARGE):
             yield _filled(text[start:end], held), False
@@ -326,35 +340,39 @@ def _blank(text: memoryview) -> bool:
     return not bytes(text).strip(_SPACE)
 
 
-def _children(text: memoryview, scan: _Scan | None) -> Iterator[tuple[int, int]]:
+def _children(text: memoryview) -> Iterator[tuple[int, int]]:
     """Where each child of an array or an object begins and ends, the space around it included."""
-    between = (scan or _Scan(0)).between
-    child, depth, inside = 1, 1, False
+    known: dict[bytes, tuple[int, int, int]] = {}  # most of them are a comma or a colon
+    child, depth, inside = 1, 1, 0
     for place, piece in pieces(text, 1):
-        parts = _plain(piece).replace(b'\\"', b"__").split(b'"')
-        if scan is not None:
-            scan.count_strings(len(parts) // 2)
-        for number, part in enumerate(parts):
-            inside = inside != (number > 0)
-            if part and not inside:
-                seen = between(part)
-                if scan is not None:
-                    scan.count(seen, depth)
-                if depth + seen.low < 2:
-                    for what, at in ((event[0], place + event.start()) for event in _EVENT.finditer(part)):
-                        if what != b",":
-                            depth += 1 if what in b"[{" else -1
-                        if not depth:
-                            if at != len(text) - 1 or text[at] != text[0] + 2:  # [ and ], { and } are two apart
-                                raise _invalid("a bracket that closes nothing")
-                            yield child, at
-                            return
-                        if what == b"," and depth == 1:
-                            yield child, at
-                            child = at + 1
-                else:
-                    depth += seen.net
-            place += len(part) + 1
+        parts = _unquoted(piece)
+        ends = list(accumulate(map(len, parts)))
+        for number in range(inside, len(parts), 2):
+            part = parts[number]
+            seen = known.get(part)
+            if seen is None:
+                seen = _depths(part)
+                if len(part) <= 32:
+                    known[part] = seen
+            low, high, net = seen
+            if depth + high > MAX_DEPTH:
+                raise InvalidRequest(TOO_DEEP)
+            if depth + low >= 2:
+                depth += net
+                continue
+            start = place + ends[number] - len(part) + number
+            for what, at in ((event[0], start + event.start()) for event in _EVENT.finditer(part)):
+                if what != b",":
+                    depth += 1 if what in b"[{" else -1
+                if not depth:
+                    if at != len(text) - 1 or text[at] != text[0] + 2:  # [ and ], { and } are two apart
+                        raise _invalid("a bracket that closes nothing")
+                    yield child, at
+                    return
+                if what == b"," and depth == 1:
+                    yield child, at
+                    child = at + 1
+        inside = (inside + len(parts) - 1) % 2
     raise _invalid("a string, an array or an object that does not end")
 
 
@@ -371,6 +389,11 @@ def pieces(text: memoryview, start: int = 0) -> Iterator[tuple[int, bytes]]:
 def _plain(piece: bytes) -> bytes:
     """As long as before, each escaped backslash replaced: any other one then begins an escape."""
     return piece.replace(b"\\\\", b"__") if b"\\" in piece else piece
+
+
+def _unquoted(piece: bytes) -> list[bytes]:
+    """What stands between the quotes that begin and end strings: of any two neighbours one is inside a string."""
+    return _plain(piece).replace(b'\\"', b"__").split(b'"')
 
 
 def _whole_escapes(piece: bytes) -> int:

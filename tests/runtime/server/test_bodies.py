@@ -170,15 +170,16 @@ async def test_body_of_many_megabytes_goes_through_unharmed(name):
     ],
 )
 async def test_large_body_is_told_what_is_wrong_like_a_small_one(running, provider, messages, param):
-    for size in (0, 70_000):
+    for size in (0, 70_000, 2 << 20):
         reply = await ask(running.port, chat(messages=messages, metadata={"pad": "x" * size}))
         assert (reply.status, reply.error["param"]) == (400, param)
     assert provider.calls == []
 
 
-async def test_large_body_is_sent_on_as_it_came_and_its_wishes_are_known(running, provider):
+@pytest.mark.parametrize("size", [70_000, 2 << 20])
+async def test_large_body_is_sent_on_as_it_came_and_its_wishes_are_known(running, provider, size):
     fields = {
-        "metadata": {"a": [1.50, "\u00e9"], "pad": "x" * 70_000},
+        "metadata": {"a": [1.50, "\u00e9"], "pad": "x" * size},
         "models": ["mock/b"],
         "usage": {"include": True},
     }
@@ -187,9 +188,9 @@ async def test_large_body_is_sent_on_as_it_came_and_its_wishes_are_known(running
     assert b"[DONE]" in reply.body
     assert provider.calls[0].json["metadata"] == fields["metadata"]
     assert "models" not in provider.calls[0].json
-    for name, value in (("user", "x" * 70_000), ("models", ["x" * 70_000]), ("provider", {"order": ["x" * 70_000]})):
+    for name, value in (("user", "x" * size), ("models", ["x" * size]), ("provider", {"order": ["x" * size]})):
         reply = await ask(running.port, chat(**{name: value}))
-        assert (reply.status, reply.error["param"]) == (400, name)
+        assert (reply.status, reply.error["param"].partition(".")[0]) == (400, name)
 
 
 async def test_large_body_of_a_client_that_leaves_starts_nothing(running, provider):
