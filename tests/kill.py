@@ -3,8 +3,9 @@
 `make kill` does so 1,000 times (KILLS=50 for fewer), half of them with one worker and half with two, where now one of
 them dies and now all. The promises: each exchange of which a client saw content has exactly one entry; after the next
 start none is open and none drains; what is complete and reported is charged to the picodollar; the totals of keys, by
-day and by month, are the sums of their entries. It tells how many answers that a client saw to their end are charged
-nothing: those of the last moments before a kill, whose settlement was not written yet.
+day and by month, are the sums of their entries; `infron audit` finds nothing, and no budget was passed. It tells how
+many answers that a client saw to their end are charged nothing: those of the last moments before a kill, whose
+settlement was not written yet.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+from limited import limited_key, organisation
 from process import Gateway, process
 from rawclient import ask, close_all
 
 from infron.policy.holders import PERIODS, period_name
+from infron.runtime.ledger import invariants
 from infron.runtime.ledger.administration import create_key
 from infron.runtime.ledger.statements import MILLION
+from infron.runtime.ledger.stores import opened as opened_store
 from infron.testing import CUT, DONE, FINISH, ROLE, Call, Pause, ScriptedProvider, Step, frame, text
 
 CLIENTS = 25
@@ -58,7 +62,11 @@ class Seen:
 async def kill_often(folder: Path, kills: int, workers: int, chance: random.Random, tell: bool = False) -> Seen:
     """Start a gateway and kill it, so many times; then start it once more, so that it puts its ledger in order."""
     seen = Seen()
-    secrets = [create_key(f"sqlite:///{folder / 'infron.db'}", name)[1] for name in ("one", "two")]
+    url = f"sqlite:///{folder / 'infron.db'}"
+    secrets = [create_key(url, name)[1] for name in ("one", "two")]
+    above = organisation(url, concurrent=CLIENTS // 2, month=10.0, total=1000.0)  # now and then too little of either
+    limits = ({"requests_per_minute": 100_000, "tokens_per_minute": 10**8}, {"concurrent": 6, "day": 1.0})
+    secrets += [limited_key(url, above, **each).split()[-1] for each in limits]
 
     def script(call: Call) -> list[Step]:
         parts = [(text("word " * 20), Pause(chance.random() * 0.08)) for _ in range(chance.randrange(1, 6))]
@@ -159,14 +167,18 @@ def _broken(ledger: Path, seen: Seen) -> Iterator[str]:
         if wrong:
             yield f"{len(wrong)} entries are not charged by their report, such as {min(wrong)}"
         begun = "SELECT coalesce(key_id, ''), created_ms / 86400000, charge FROM entries WHERE charge > 0"
+        of_organisations = "SELECT organisation, created_ms / 86400000, charge FROM entries WHERE charge > 0"
         owed: Counter[tuple[str, str]] = Counter()
-        for key, day, charge in query(begun):
+        for key, day, charge in [*query(begun), *query(f"{of_organisations} AND organisation IS NOT NULL")]:
             for period in PERIODS:
                 owed[key, period_name(period, date(1970, 1, 1) + timedelta(days=day))] += charge
         spend = "SELECT holder, period, millions, charge FROM spend"
         told = {(key, period): millions * MILLION + charge for key, period, millions, charge in query(spend)}
         if owed != told:
             yield f"the totals of keys are {told}, the sums of their entries {owed}"
+    with opened_store(f"sqlite:///{ledger}") as store, store.view() as rows:
+        if found := invariants.check(rows, ceilings=True):
+            yield f"{len(found)} sums do not add up, such as {found[0]}"
 
 
 def story(ledger: Path, seen: Seen) -> str:

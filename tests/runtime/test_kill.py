@@ -44,7 +44,7 @@ async def test_kills_that_broke_a_promise_are_told_on(kill: ModuleType, tmp_path
     query(url, "UPDATE entries SET outcome = NULL WHERE id = 'gen-0'")
     query(url, "DELETE FROM entries WHERE id = 'gen-1'")
     query(url, "UPDATE entries SET charge = 3 WHERE id = 'gen-2'")
-    missing, unsettled, uncharged, unequal = kill.broken(tmp_path / "infron.db", seen)
+    missing, unsettled, uncharged, unequal, _ = kill.broken(tmp_path / "infron.db", seen)
     assert missing == "1 exchanges with content have no entry, such as gen-1"
     assert unsettled == "1 entries are open or drain, though nothing runs"
     assert uncharged == "1 entries are not charged by their report, such as gen-2"

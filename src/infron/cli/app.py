@@ -18,6 +18,7 @@ import typer
 
 from infron import __version__, config, printable
 from infron.cli import chat, check
+from infron.cli.audit import audit
 from infron.cli.credits import credits_
 from infron.cli.format import announce, answer, say, show, show_bug, show_json
 from infron.cli.keys import keys
@@ -189,5 +190,6 @@ app.add_typer(organisations, name="organisations")
 app.add_typer(credits_, name="credits")
 app.command()(usage)
 app.command()(streams)
+app.command()(audit)
 app.add_typer(catalogue, name="providers")
 app.command()(models)

@@ -18,7 +18,7 @@ from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import LARGEST, Change, Rows, UnusableRow, Value
 from infron.runtime.ledger.verdict import Recorded, Refused
 
-_EPOCH = date(1970, 1, 1).toordinal()
+EPOCH = date(1970, 1, 1).toordinal()
 _BUGS = (TypeError, ValueError, AttributeError)  # what a record raises that is not what its type says
 
 _json = msgspec.json.Encoder()
@@ -133,7 +133,7 @@ def _settling(settlement: Settlement, opening: Opening | None, now: int) -> Chan
 
 def _posted(settlement: Settlement, opening: Opening) -> Posted:
     holders = (opening.key_id or "", opening.organisation) if opening.organisation else (opening.key_id or "",)
-    return Posted(holders, _EPOCH + int(opening.created_at // 86400), settlement.bill.charge or 0)
+    return Posted(holders, EPOCH + int(opening.created_at // 86400), settlement.bill.charge or 0)
 
 
 def _as_opened(settlement: Settlement, opening: Opening) -> bool:

@@ -35,9 +35,12 @@ def read_limits(rows: Rows) -> dict[str, Limits]:
 
 def set_limits(rows: Rows, holder: str, limits: Limits) -> None:
     """Make these the holder's limits; its account stays. One that never had any gets no row."""
-    if limits == NO_LIMITS and holder not in read_limits(rows):
+    new = holder not in read_limits(rows)
+    if limits == NO_LIMITS and new:
         return
     rows.change(statements.SET_LIMITS, holder, limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent)
+    if new:  # what runs may have been counted already, for the other of a key and its organisation
+        rows.change(statements.COUNT_RUNNING, holder)
     for period in PERIODS:
         ceiling = limits.ceiling(period)
         if ceiling is None:

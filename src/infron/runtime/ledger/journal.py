@@ -16,6 +16,7 @@ from infron.errors import Conflict, InvalidRequest, NotFound
 from infron.money import usd
 from infron.runtime.ledger import statements
 from infron.runtime.ledger.audit_log import new_id
+from infron.runtime.ledger.holders import read_limits
 from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import LARGEST, Rows
 
@@ -65,7 +66,10 @@ def charge(rows: Rows, payments: Mapping[str, Payment], now: int, actor: str) ->
 def open_account(rows: Rows, holder: str) -> str:
     """The account of what this holder pays in advance: made with the first amount, and there for ever."""
     account = f"acc_{holder}"
+    new = holder not in read_limits(rows)
     rows.change(statements.GIVE_ACCOUNT, holder, account)  # first: who has the holder has its account
+    if new:
+        rows.change(statements.COUNT_RUNNING, holder)
     rows.change(statements.OPEN_ACCOUNT, account, holder)
     return account
 

@@ -7,7 +7,6 @@ took: limits, and whose the key is, may have changed meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 from msgspec import Struct
@@ -21,8 +20,6 @@ from infron.runtime.ledger.journal import Payment
 from infron.runtime.ledger.standings import listed, read_standings, write_standings
 from infron.runtime.ledger.store import Rows, UnusableRow
 from infron.runtime.ledger.verdict import Unavailable
-
-_EPOCH = date(1970, 1, 1).toordinal()
 
 Answered = Callable[[Granted | Refused | Unavailable], None]
 
@@ -234,7 +231,7 @@ def used_tokens(settlement: Settlement) -> int:
 
 def day_of(created_at: float) -> int:
     """The day (UTC) of a moment in unix seconds, as `date.toordinal` counts."""
-    return _EPOCH + int(created_at // 86400)
+    return entries.EPOCH + int(created_at // 86400)
 
 
 def _taken(rows: Rows, ids: list[str]) -> dict[str, Taken]:

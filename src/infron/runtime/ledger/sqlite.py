@@ -73,6 +73,11 @@ class SQLite:
         with _transaction(connection, self.path) as rows:
             yield rows
 
+    @contextlib.contextmanager
+    def view(self) -> Iterator[SQLiteRows]:
+        with _transaction(self._reach(), self.path, "BEGIN") as rows:
+            yield rows
+
     def version(self) -> str:
         return str(self.reach().read("PRAGMA data_version")[0][0])  # no more than a look at shared memory
 
@@ -172,10 +177,10 @@ def path_of(url: str) -> Path:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection, path: Path) -> Iterator[SQLiteRows]:
+def _transaction(connection: sqlite3.Connection, path: Path, begin: str = "BEGIN IMMEDIATE") -> Iterator[SQLiteRows]:
     cursor = connection.cursor()
     try:
-        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute(begin)
         yield SQLiteRows(cursor, path)
         cursor.execute("COMMIT")
     except BaseException as error:

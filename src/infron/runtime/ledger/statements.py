@@ -149,6 +149,40 @@ SET_STANDING = (
     "UPDATE holders SET live = ?2, held = ?3, requests_filled = ?4, tokens_filled = ?5, filled_us = ?6 WHERE id = ?1"
 )
 
+# ---- whether the ledger adds up
+
+_OF_HOLDER = "FROM entries WHERE outcome IS NULL AND (key_id = ?1 OR organisation = ?1)"
+COUNT_RUNNING = (
+    f"UPDATE holders SET live = (SELECT coalesce(sum(counted), 0) {_OF_HOLDER}),"
+    f" held = (SELECT coalesce(sum(hold), 0) {_OF_HOLDER}) WHERE id = ?1"
+)
+HOLDERS = "SELECT id, live, held FROM holders ORDER BY id"
+_RUNNING = "SELECT {0}, sum(counted), sum(hold) FROM entries WHERE outcome IS NULL AND {0} IS NOT NULL GROUP BY {0}"
+RUNNING_BY_KEY = _RUNNING.format("key_id")
+RUNNING_BY_ORGANISATION = _RUNNING.format("organisation")
+_CHARGE = "sum(charge_millions), coalesce(sum(charge / 1000000), 0), coalesce(sum(charge % 1000000), 0)"
+_CHARGED = f"SELECT {{0}}, created_ms / 86400000, {_CHARGE} FROM entries WHERE outcome IS NOT NULL"
+CHARGED_BY_KEY = _CHARGED.format("key_id") + " GROUP BY key_id, created_ms / 86400000"
+CHARGED_BY_ORGANISATION = (
+    _CHARGED.format("organisation") + " AND organisation IS NOT NULL GROUP BY organisation, created_ms / 86400000"
+)
+SPENDS = "SELECT holder, period, millions, charge FROM spend"
+MOVED = "SELECT source, target, sum(millions), sum(amount) FROM transfers GROUP BY source, target"
+PAID_BY = (
+    "SELECT transfers.id, transfers.millions, transfers.amount, paid.millions, paid.millionths, paid.rest"
+    " FROM transfers LEFT JOIN (SELECT transfer, sum(charge_millions) AS millions, sum(charge / 1000000) AS millionths,"
+    " sum(charge % 1000000) AS rest FROM entries WHERE transfer IS NOT NULL GROUP BY transfer) AS paid"
+    " ON paid.transfer = transfers.id WHERE transfers.kind = 'charge'"
+)
+HALF_SETTLED = (
+    "SELECT id, outcome, settled_ms FROM entries WHERE (outcome IS NULL AND settled_ms IS NOT NULL)"
+    " OR (outcome IS NOT NULL AND (settled_ms IS NULL OR draining = 1))"
+)
+HOLDS_AND_CHARGES = (
+    "SELECT key_id, organisation, created_ms, hold, CASE WHEN outcome IS NULL THEN NULL ELSE charge_millions END,"
+    " CASE WHEN outcome IS NULL THEN NULL ELSE coalesce(charge, 0) END FROM entries WHERE key_id IS NOT NULL"
+)
+
 # ---- organisations, and the limits of holders
 
 ORGANISATION = ("id", "name", "created_ms", "closed_ms", "show_remaining", "revision")

@@ -72,6 +72,9 @@ class Store(Protocol):
     def round(self) -> AbstractContextManager[Rows]:
         """One writing transaction: all of it is durable afterwards, or none. Raises StoreError."""
 
+    def view(self) -> AbstractContextManager[Rows]:
+        """A transaction that only reads: all of it of one moment, while others write. Raises StoreError."""
+
     def version(self) -> str:
         """Changes whenever another connection wrote anything; cheap enough to be asked twice a second."""
 

@@ -1,0 +1,70 @@
+"""A ledger that adds up is left in peace; whatever is changed in it is told, and running exchanges are counted anew."""
+
+from __future__ import annotations
+
+import pytest
+from ledgers import admitted, query, running, settlement
+from limited import limited_key, organisation
+
+from infron.runtime.ledger import invariants
+from infron.runtime.ledger.stores import opened
+
+
+def found(url: str) -> list[tuple[str, str, int, int]]:
+    with opened(url) as store:
+        store.reach()
+        with store.view() as rows:
+            return [(one.invariant, one.period, one.said, one.counted) for one in invariants.check(rows, ceilings=True)]
+
+
+async def fill(url: str) -> None:
+    """One exchange that was settled, one that runs: of a key with a budget, below an organisation with slots."""
+    above = organisation(url, concurrent=5)
+    limited_key(url, above, total=1.0, tokens_per_minute=100)
+    [(key,)] = query(url, "SELECT id FROM keys")
+    ledger = running(url)
+    one = await ledger.__aenter__()
+    for id in ("gen-1", "gen-2"):
+        verdict = await admitted(one, id, key_id=key, organisation=above, least=1, most=9, tokens=4, created_at=1e9)
+        assert verdict.hold == 9
+    one.settled(settlement("gen-1", charge=7))
+    await one.receipt("gen-1", key)
+    await ledger.__aexit__(None, None, None)
+
+
+async def test_ledger_that_adds_up_is_left_in_peace(url: str):
+    await fill(url)
+    assert query(url, "SELECT live, held FROM holders") == [(1, 9), (1, 9)]
+    assert found(url) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("UPDATE holders SET live = 2 WHERE id LIKE 'key_%'", [("live", "", 2, 1)]),
+        ("UPDATE holders SET held = 0 WHERE id LIKE 'org_%'", [("held", "", 0, 9)]),
+        ("UPDATE entries SET hold = 8 WHERE id = 'gen-2'", [("held", "", 9, 8)] * 2),
+        ("UPDATE entries SET counted = 0 WHERE id = 'gen-2'", [("live", "", 1, 0)] * 2),
+        ("DELETE FROM entries WHERE id = 'gen-2'", [("live", "", 1, 0), ("held", "", 9, 0)] * 2),
+        ("UPDATE spend SET charge = 8 WHERE period = 'ever' AND holder LIKE 'key_%'", [("spend", "ever", 8, 7)]),
+        ("DELETE FROM spend WHERE period = '2001-W36' AND holder LIKE 'org_%'", [("spend", "2001-W36", 0, 7)]),
+        ("INSERT INTO accounts (id, holder, balance) VALUES ('acc_1', 'key_1', 5)", [("balance", "", 5, 0)]),
+        ("UPDATE entries SET settled_ms = NULL WHERE id = 'gen-1'", [("settled", "", 1, 0)]),
+        ("UPDATE budgets SET ceiling = 15", [("ceiling", "ever", 15, 16)]),
+        ("UPDATE budgets SET ceiling = 16", []),
+    ],
+)
+async def test_ledger_that_was_changed_is_told_on(url: str, change: str, expected: list[tuple[str, str, int, int]]):
+    await fill(url)
+    query(url, change)
+    assert found(url) == expected
+
+
+async def test_repair_counts_what_runs_and_leaves_money_alone(url: str):
+    await fill(url)
+    query(url, "UPDATE holders SET live = 4, held = 0")
+    query(url, "UPDATE spend SET charge = 8 WHERE period = 'ever' AND holder LIKE 'key_%'")
+    with opened(url) as store, store.round() as rows:
+        assert len(invariants.repair(rows)) == 4
+    assert query(url, "SELECT live, held FROM holders") == [(1, 9), (1, 9)]
+    assert found(url) == [("spend", "ever", 8, 7)]
