@@ -108,6 +108,21 @@ def test_memory_gives_reasoning_back_that_was_told_without_its_proof() -> None:
     assert said(gone) == ["Hi"]
 
 
+@pytest.mark.parametrize("output", [{}, "text", 1, [1], [[]], ["text"]])
+def test_memory_leaves_answers_alone_whose_items_are_none(output: Any) -> None:
+    """The exchange whose provider told such an answer failed where it ended."""
+    kept = memory()
+    kept.keep("a", "gen-1", Kept(json.dumps({"output": output}).encode()), asked())
+    assert kept.find("a", "gen-1") is None
+
+
+@pytest.mark.parametrize("id", [1, None, [], ""])
+def test_memory_keeps_items_without_an_id_for_their_history(id: Any) -> None:
+    kept = memory()
+    kept.keep("a", "gen-1", answer(id=id), asked())
+    assert said(kept.recall(asked("End", previous_response_id="gen-1"), "a")) == ["Hi", "Hello", "End"]
+
+
 @pytest.mark.parametrize("stranger", ["b", None])
 def test_memory_gives_nothing_to_another_key(stranger: str | None) -> None:
     kept = memory()

@@ -8,31 +8,38 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 
-from msgspec import Raw, Struct
+from msgspec import DecodeError, Raw, Struct
 
 from infron.records import Kept
 from infron.request import Request
 from infron.settings import Memory as Settings
-from infron.wires.openai.responses.recall import input_items, items_in, recalled, refers
+from infron.wires.openai.responses.recall import ids_in, input_items, items_in, recalled, refers
 
 Owner = str | None  # the id of a key; None on a gateway without keys
 _OVERHEAD = 1000  # bytes of an answer beside what it says, about
 
 
-class Answer(Struct, frozen=True, eq=False):
-    """`given`: the input that it answers, with all that was before. `items`: its own, with their ids. `until`: loop
-    time.
-    """
+class Answer(Struct, frozen=True, eq=False, dict=True):
+    """`given`: the input that it answers, with all that was before. `ids`: of its own items. `until`: loop time."""
 
     id: str
     owner: Owner
-    response: bytes
+    kept: Kept
     given: Raw
-    items: tuple[tuple[str, Raw], ...]
+    ids: tuple[str, ...]
     size: int
     until: float
+
+    @cached_property
+    def items(self) -> tuple[tuple[str, Raw], ...]:
+        """Its own, with their ids, as they go back to a model: most are never asked for."""
+        return tuple(items_in(self.kept))
+
+    @cached_property
+    def by_id(self) -> dict[str, Raw]:
+        return dict(self.items)
 
 
 class _Shelf:
@@ -40,7 +47,7 @@ class _Shelf:
 
     def __init__(self) -> None:
         self.answers: OrderedDict[str, Answer] = OrderedDict()
-        self.items: dict[str, tuple[str, Raw]] = {}  # id -> the answer's, and the item
+        self.items: dict[str, Answer] = {}  # the id of an item -> the latest answer that has it
         self.size = 0
 
 
@@ -65,12 +72,16 @@ class Memory:
         size = _OVERHEAD + 2 * len(kept.response) + len(memoryview(given))
         if not settings.seconds or size > min(settings.max_bytes_per_key, settings.max_bytes):
             return
+        try:
+            ids = ids_in(kept)
+        except DecodeError:  # of a host that told its items in another form
+            return
         until = self._loop.time() + settings.seconds
         own = given if asked.size < 2 * len(memoryview(given)) else given.copy()  # not to keep the rest of a body alive
-        answer = Answer(id, owner, kept.response, own, tuple(items_in(kept)), size, until)
+        answer = Answer(id, owner, kept, own, ids, size, until)
         shelf = self._shelves.setdefault(owner, _Shelf())
         shelf.answers[id] = self._order[id] = answer
-        shelf.items.update({name: (id, item) for name, item in answer.items if name})
+        shelf.items.update(dict.fromkeys(answer.ids, answer))
         shelf.size += size
         self._size += size
         while shelf.size > settings.max_bytes_per_key:
@@ -91,8 +102,8 @@ class Memory:
     def _drop(self, answer: Answer) -> None:
         shelf = self._shelves[answer.owner]
         del shelf.answers[answer.id], self._order[answer.id]
-        for name, _ in answer.items:
-            if shelf.items.get(name, ("",))[0] == answer.id:
+        for name in answer.ids:
+            if shelf.items.get(name) is answer:
                 del shelf.items[name]
         shelf.size -= answer.size
         self._size -= answer.size
@@ -130,8 +141,8 @@ class Memory:
 
     def _item(self, owner: Owner, id: str) -> Raw | None:
         shelf = self._shelves.get(owner)
-        of, item = shelf.items.get(id, ("", None)) if shelf is not None else ("", None)
-        return item if self.find(owner, of) is not None else None
+        answer = shelf.items.get(id) if shelf is not None else None
+        return answer.by_id[id] if answer is not None and self.find(owner, answer.id) is answer else None
 
     def close(self) -> None:
         if self._clearing is not None:

@@ -41,7 +41,7 @@ def endpoints(
     async def one(request: Request, key: Key | None) -> Response:
         if request.query_params.get("stream", "").lower() == "true":
             raise InvalidRequest("A response that is over is not streamed again: ask without `stream`.", param="stream")
-        return Response(found(request, key).response, media_type="application/json")
+        return Response(found(request, key).kept.response, media_type="application/json")
 
     async def deleted(request: Request, key: Key | None) -> Response:
         id = request.path_params["id"]

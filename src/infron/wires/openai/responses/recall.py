@@ -39,8 +39,22 @@ class _Response(Struct, gc=False):
     output: list[Raw] = []
 
 
+class _Named(Struct, gc=False):
+    id: Any = None
+
+
+class _Names(Struct, gc=False):
+    output: list[_Named] = []
+
+
 _item = msgspec.json.Decoder(_Item).decode
 _response = msgspec.json.Decoder(_Response).decode
+_names = msgspec.json.Decoder(_Names).decode
+
+
+def ids_in(kept: Kept) -> tuple[str, ...]:
+    """Those of the items of an answer."""
+    return tuple([item.id for item in _names(kept.response).output if isinstance(item.id, str) and item.id])
 
 
 def items_in(kept: Kept) -> Iterator[tuple[str, Raw]]:
