@@ -6,7 +6,7 @@ usage, when it is written: Codex leaves as soon as it has read it, and opencode 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from infron.wires.errors import message_in_stream
 from infron.wires.json_guard import LARGE
 from infron.wires.openai.chat.answer import cost_fields
 from infron.wires.openai.responses.handed_on import HandedOn
-from infron.wires.openai.responses.items import INCOMPLETE, Items, Told
+from infron.wires.openai.responses.items import INCOMPLETE, Items, Tell
 from infron.wires.openai.responses.tools import toolbox_of
 
 KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
@@ -30,7 +30,7 @@ KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 MAX_WAITING = 4 << 20  # bytes of a host's events before its content, but for the first
 
 _encode = msgspec.json.Encoder().encode
-_EVENT = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n'
+_FRAME = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n'
 _IN_RESPONSE = b'{"response":%b}'
 _DELTA = (
     b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,%b,"delta":'
@@ -83,7 +83,7 @@ class Response:
 
     kept: Kept | None = None
 
-    def __init__(self, id: str, created: int, request: Request) -> None:
+    def __init__(self, id: str, created: int, request: Request, tell: Tell) -> None:
         self._id, self._created, self._request = id, created, request
         self._reason = ""
         self._billed: Billed | None = None
@@ -92,7 +92,7 @@ class Response:
         self._echoed = _echo(fields)
         include = fields.get("include")
         encrypted = include is not None and b"reasoning.encrypted_content" in bytes(include)
-        self._items = Items(id.rpartition("-")[2], lambda: toolbox_of(request), encrypted)
+        self._items = Items(id.rpartition("-")[2], lambda: toolbox_of(request), encrypted, tell)
 
     def _object(self, status: str, error: dict[str, Any] | None = None) -> bytes:
         incomplete = _INCOMPLETE.get(self._reason) if status == "incomplete" else None
@@ -150,14 +150,42 @@ def usage_of(billed: Billed) -> dict[str, Any]:
     }
 
 
+class _Frames:
+    """The events of a stream, numbered."""
+
+    def __init__(self) -> None:
+        self.number = 0  # of the next one
+        self._told: list[bytes] = []
+
+    def tell(self, type: bytes, fields: dict[str, Any]) -> None:
+        self._told.append(self.frame(type, sse.unbroken(_encode(fields))))
+
+    def frame(self, type: bytes, fields: bytes) -> bytes:
+        """`fields`: an object in one line."""
+        frame = _FRAME % (type, type, self.number, fields[1:])
+        self.number += 1
+        return frame
+
+    def take(self) -> bytes:
+        """What was told since the last time."""
+        told = b"".join(self._told)
+        self._told.clear()
+        return told
+
+    def drop(self) -> None:
+        """Forget what was told since then."""
+        self.number -= len(self._told)
+        self._told.clear()
+
+
 class Encoder(Response):
     """Events to the bytes of a client's stream. The last event tells the counts, so it comes with `close`."""
 
     media_type = sse.MEDIA_TYPE
 
     def __init__(self, id: str, created: int, request: Request) -> None:
-        super().__init__(id, created, request)
-        self._number = 0
+        self._frames = _Frames()
+        super().__init__(id, created, request, self._frames.tell)
         self._begun = False
         self._waiting: list[bytes] | None = []  # of a host: events before content; None once there was some
         self._waits = 0  # bytes of them, but for the first
@@ -166,31 +194,33 @@ class Encoder(Response):
     def encode(self, event: AnyClientEvent) -> bytes:
         if isinstance(event, TextDelta) and self._lead and not event.choice:
             self._items.grow(event.text)
-            self._number += 1
-            return _DELTA % (self._number - 1, self._lead) + sse.unbroken(_encode(event.text)) + b"}\n\n"
+            frames = self._frames
+            frames.number += 1
+            return _DELTA % (frames.number - 1, self._lead) + sse.unbroken(_encode(event.text)) + b"}\n\n"
         if isinstance(event, Verbatim):
             return self._hand_on(event)
         if isinstance(event, Started):
             return b""  # another provider may still have to answer
         if isinstance(event, Finished) and not event.choice:
             self._reason = event.reason
-        out = self._start() + self._events(self._items.take(event))
+        begun = self._start()
+        self._items.take(event)
         where = self._items.growing()
         self._lead = _encode({**where, "logprobs": []})[1:-1] if where else b""
-        return out
+        return begun + self._frames.take()
 
     def _hand_on(self, event: Verbatim) -> bytes:
         """An event as it came, but for what is ours in a response; the last one waits for the billed counts."""
         kind, response = self._host.take(event)
         if response is None:
             begun = self._start()  # its host may have forgotten to say that it begins
-            self._number += 1
+            self._frames.number += 1
             frame = b"%bevent: %b\ndata: %b\n\n" % (begun, kind, event.rest)
         elif self._host.ended:
             frame = self._start()
         else:
             self._begun = True
-            frame = self._event(kind, one_line(_encode({"response": {**response, **self._own()}})))
+            frame = self._frames.frame(kind, one_line(_encode({"response": {**response, **self._own()}})))
         return frame if self._waiting is None else self._wait(frame, event.content)
 
     def _wait(self, frame: bytes, content: bool) -> bytes:
@@ -225,32 +255,31 @@ class Encoder(Response):
         told = {"code": code, "message": message_in_stream(error, self._begun)}
         before = self._let_go()
         self._items.finish(INCOMPLETE)  # what there is of them stands in the response
-        return before + self._start() + self._event(b"response.failed", _IN_RESPONSE % self._object("failed", told))
+        self._frames.drop()
+        begun = self._start()
+        last = sse.unbroken(_IN_RESPONSE % self._object("failed", told))
+        return before + begun + self._frames.frame(b"response.failed", last)
 
     def close(self) -> bytes:
-        out = self._let_go() + self._start() + self._events(self._items.finish())
+        begun = self._let_go() + self._start()
+        self._items.finish()
         kind = self._host.ended or f"response.{self._status()}"
-        return out + self._event(kind.encode(), one_line(_IN_RESPONSE % self._final()))
+        out = begun + self._frames.take()
+        return out + self._frames.frame(kind.encode(), one_line(_IN_RESPONSE % self._final()))
 
     def _start(self) -> bytes:
         if self._begun:
             return b""
         self._begun = True
-        fields = _IN_RESPONSE % self._object("in_progress")
-        return self._event(b"response.created", fields) + self._event(b"response.in_progress", fields)
-
-    def _events(self, told: Iterable[Told]) -> bytes:
-        return b"".join([self._event(type, _encode(fields)) for type, fields in told])
-
-    def _event(self, type: bytes, fields: bytes) -> bytes:
-        """`fields`: an object in one line."""
-        frame = _EVENT % (type, type, self._number, sse.unbroken(fields)[1:])
-        self._number += 1
-        return frame
+        fields = sse.unbroken(_IN_RESPONSE % self._object("in_progress"))
+        return self._frames.frame(b"response.created", fields) + self._frames.frame(b"response.in_progress", fields)
 
 
 class Accumulator(Response):
     """The same events to the one JSON of an answer that is not streamed."""
+
+    def __init__(self, id: str, created: int, request: Request) -> None:
+        super().__init__(id, created, request, lambda type, fields: None)
 
     def add(self, event: AnyClientEvent) -> None:
         if isinstance(event, Verbatim):

@@ -29,7 +29,7 @@ COMPLETED, INCOMPLETE = "completed", "incomplete"  # how items end
 CUT = ("length", "content_filter")  # reasons of an answer that is incomplete
 
 Item = dict[str, Any]
-Told = tuple[bytes, dict[str, Any]]  # the type of an event, and its fields
+Tell = Callable[[bytes, dict[str, Any]], None]  # the type of an event, and its fields as they are now
 
 
 class _Call:
@@ -46,15 +46,17 @@ class _Call:
 class Items:
     """`output`: the items as they stand, in order. `suffix`: of their ids. Of several choices the first is told."""
 
-    def __init__(self, suffix: str, toolbox: Callable[[], Toolbox], encrypted: bool) -> None:
-        """`toolbox`: that of the request, asked for with the first call. `encrypted`: thinking is told sealed, too."""
+    def __init__(self, suffix: str, toolbox: Callable[[], Toolbox], encrypted: bool, tell: Tell) -> None:
+        """`toolbox`: that of the request, asked for with the first call. `encrypted`: thoughts are told sealed, too.
+        `tell`: takes each event by which a stream tells of them.
+        """
         self.output: list[Item] = []
         self.sealed: dict[str, str] = {}  # id of a thought that is told open -> itself sealed
         self._suffix = suffix
         self._make_toolbox = toolbox
         self._toolbox: Toolbox | None = None
         self._encrypted = encrypted
-        self._told: list[Told] = []
+        self._tell = tell
         self._open = ""  # message or reasoning: the item that grows, which is the last one but for calls
         self._place = -1  # of the item that is open
         self._item_id = ""
@@ -68,10 +70,10 @@ class Items:
 
     # ---- events
 
-    def take(self, event: AnyClientEvent) -> list[Told]:
-        """What is told of an event; nothing where a client needs nothing."""
+    def take(self, event: AnyClientEvent) -> None:
+        """Tell of an event; nothing where a client needs nothing."""
         if getattr(event, "choice", 0):
-            return []
+            return
         match event:
             case TextDelta(text):
                 self._text("output_text", text)
@@ -90,16 +92,14 @@ class Items:
             case MediaDelta(mime, data) if mime.startswith("image/"):
                 self._picture(data)
             case Finished(reason):
-                return self.finish(INCOMPLETE if reason in CUT else COMPLETED)
-        return self._so_far()
+                self.finish(INCOMPLETE if reason in CUT else COMPLETED)
 
-    def finish(self, status: str = COMPLETED) -> list[Told]:
+    def finish(self, status: str = COMPLETED) -> None:
         """Every item that still grows is done. `status`: of the last of them, which may have been cut."""
         growing = [call for call in self._calls.values() if not call.done]
         self._shut(COMPLETED if growing else status)
         for call in growing:
             self._end_call(call, status if call is growing[-1] else COMPLETED)
-        return self._so_far()
 
     def growing(self) -> dict[str, Any]:
         """Where further text would go: the fields that say so; {} where it would begin a part."""
@@ -108,13 +108,6 @@ class Items:
     def grow(self, text: str) -> None:
         """Further text for the part that grows, told by the caller."""
         self._pieces.append(text)
-
-    def _tell(self, type: bytes, fields: dict[str, Any]) -> None:
-        self._told.append((type, fields))
-
-    def _so_far(self) -> list[Told]:
-        told, self._told = self._told, []
-        return told
 
     # ---- messages
 
@@ -222,7 +215,7 @@ class Items:
             item["extra_content"] = {"google": {"thought_signature": signature}}
         call = self._calls[index] = _Call(len(self.output), item)
         self.output.append(item)
-        self._tell(_ADDED, {"output_index": call.place, "item": dict(item)})
+        self._tell(_ADDED, {"output_index": call.place, "item": item})
 
     def _argue(self, call: _Call, piece: str) -> None:
         call.pieces.append(piece)
@@ -249,7 +242,7 @@ class Items:
         item = {"id": f"ig_{self._id()}", "type": "image_generation_call", "status": "in_progress", "result": None}
         place = len(self.output)
         self.output.append(item)
-        self._tell(_ADDED, {"output_index": place, "item": dict(item)})
+        self._tell(_ADDED, {"output_index": place, "item": item})
         item.update(status="completed", result=data)
         self._tell(_DONE, {"output_index": place, "item": item})
 
@@ -261,8 +254,7 @@ class Items:
     def _add(self, open: str, item: Item) -> None:
         self._open, self._place, self._part, self._item_id = open, len(self.output), -1, item["id"]
         self.output.append(item)
-        shown = {name: [] if isinstance(value, list) else value for name, value in item.items()}
-        self._tell(_ADDED, {"output_index": self._place, "item": shown})
+        self._tell(_ADDED, {"output_index": self._place, "item": item})
 
     def _shut(self, status: str = COMPLETED) -> None:
         """The message or the thought that is open is done."""
