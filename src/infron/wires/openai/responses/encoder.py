@@ -158,17 +158,16 @@ class _Frames:
         self._told: list[bytes] = []
 
     def tell(self, type: bytes, fields: dict[str, Any]) -> None:
-        self._told.append(self.frame(type, sse.unbroken(_encode(fields))))
+        self.add(type, _encode(fields))
 
-    def frame(self, type: bytes, fields: bytes) -> bytes:
+    def add(self, type: bytes, fields: bytes) -> None:
         """`fields`: an object in one line."""
-        frame = _FRAME % (type, type, self.number, fields[1:])
+        self._told.append(_FRAME % (type, type, self.number, fields[1:]))
         self.number += 1
-        return frame
 
     def take(self) -> bytes:
         """What was told since the last time."""
-        told = b"".join(self._told)
+        told = sse.unbroken(b"".join(self._told))
         self._told.clear()
         return told
 
@@ -203,24 +202,24 @@ class Encoder(Response):
             return b""  # another provider may still have to answer
         if isinstance(event, Finished) and not event.choice:
             self._reason = event.reason
-        begun = self._start()
+        self._start()
         self._items.take(event)
         where = self._items.growing()
         self._lead = _encode({**where, "logprobs": []})[1:-1] if where else b""
-        return begun + self._frames.take()
+        return self._frames.take()
 
     def _hand_on(self, event: Verbatim) -> bytes:
         """An event as it came, but for what is ours in a response; the last one waits for the billed counts."""
         kind, response = self._host.take(event)
-        if response is None:
-            begun = self._start()  # its host may have forgotten to say that it begins
-            self._frames.number += 1
-            frame = b"%bevent: %b\ndata: %b\n\n" % (begun, kind, event.rest)
-        elif self._host.ended:
-            frame = self._start()
+        if response is None or self._host.ended:
+            self._start()  # its host may have forgotten to say that it begins
         else:
             self._begun = True
-            frame = self._frames.frame(kind, one_line(_encode({"response": {**response, **self._own()}})))
+            self._frames.add(kind, one_line(_encode({"response": {**response, **self._own()}})))
+        frame = self._frames.take()
+        if response is None:
+            self._frames.number += 1
+            frame = b"%bevent: %b\ndata: %b\n\n" % (frame, kind, event.rest)
         return frame if self._waiting is None else self._wait(frame, event.content)
 
     def _wait(self, frame: bytes, content: bool) -> bytes:
@@ -256,23 +255,24 @@ class Encoder(Response):
         before = self._let_go()
         self._items.finish(INCOMPLETE)  # what there is of them stands in the response
         self._frames.drop()
-        begun = self._start()
-        last = sse.unbroken(_IN_RESPONSE % self._object("failed", told))
-        return before + begun + self._frames.frame(b"response.failed", last)
+        self._start()
+        self._frames.add(b"response.failed", _IN_RESPONSE % self._object("failed", told))
+        return before + self._frames.take()
 
     def close(self) -> bytes:
-        begun = self._let_go() + self._start()
+        before = self._let_go()
+        self._start()
         self._items.finish()
         kind = self._host.ended or f"response.{self._status()}"
-        out = begun + self._frames.take()
-        return out + self._frames.frame(kind.encode(), one_line(_IN_RESPONSE % self._final()))
+        self._frames.add(kind.encode(), one_line(_IN_RESPONSE % self._final()))
+        return before + self._frames.take()
 
-    def _start(self) -> bytes:
-        if self._begun:
-            return b""
-        self._begun = True
-        fields = sse.unbroken(_IN_RESPONSE % self._object("in_progress"))
-        return self._frames.frame(b"response.created", fields) + self._frames.frame(b"response.in_progress", fields)
+    def _start(self) -> None:
+        if not self._begun:
+            self._begun = True
+            fields = _IN_RESPONSE % self._object("in_progress")
+            self._frames.add(b"response.created", fields)
+            self._frames.add(b"response.in_progress", fields)
 
 
 class Accumulator(Response):
