@@ -12,8 +12,10 @@ from infron.events import Event, TextDelta, ToolCallDelta, Verbatim
 from infron.wires import sse
 from infron.wires.openai.chat.decoder import VerbatimDecoder
 from infron.wires.openai.chat.delta import Delta
-from infron.wires.openai.chat.frame import NO_MESSAGE, Frame
+from infron.wires.openai.chat.frame import NO_MESSAGE, ChoiceFacts, Frame
 from infron.wires.openai.chat.reader import Reader
+
+_NO_CHOICE = ChoiceFacts()
 
 
 class NeutralDecoder(VerbatimDecoder):
@@ -34,42 +36,42 @@ class NeutralDecoder(VerbatimDecoder):
 
     def _alike(self, facts: Frame, payload: bytes, events: list[Event]) -> bool:
         """Take a frame that goes on with a text, or with the arguments of a call: what nearly all frames are."""
-        choices, usage = facts.choices, facts.usage
-        counts = usage is not UNSET and usage is not None
-        if not choices or len(choices) > 1 or facts.error is not UNSET or counts or self._progress.riding:
-            return super()._alike(facts, payload, events)
-        choice = choices[0]
-        index, delta = choice.index, choice.delta
-        known = self._plain.get(index)
+        choices = facts.choices
+        choice = choices[0] if choices and len(choices) == 1 else _NO_CHOICE
+        index, delta, known = choice.index, choice.delta, self._plain.get(choice.index)
         if (
-            known is not None
-            and index is not None
-            and delta is not None
-            and choice.finish_reason is None
-            and choice.usage is None
-            and choice.message is NO_MESSAGE
+            known is None
+            or index is None
+            or delta is None
+            or choice.finish_reason is not None
+            or choice.usage is not None
+            or choice.message is not NO_MESSAGE
+            or (facts.usage is not UNSET and facts.usage is not None)
+            or facts.error is not UNSET
+            or self._progress.riding
         ):
-            content, calls = delta.content, delta.tool_calls
-            if content.__class__ is str and delta == Delta(content, delta.role):
-                if content:
-                    events.append(TextDelta(content, index))
-                return True
-            if calls and known.calls is not None and delta == Delta(content or None, delta.role, tool_calls=calls):
-                arguments = known.calls.go_on(calls) if not content else None
+            return super()._alike(facts, payload, events)
+        content, calls = delta.content, delta.tool_calls
+        if content.__class__ is str and delta == Delta(content, delta.role):
+            if content:
+                events.append(TextDelta(content, index))
+            return True
+        if calls and known.calls is not None and not content and delta == Delta(content, delta.role, tool_calls=calls):
+            arguments = known.calls.go_on(calls)
+            if arguments is not None:
                 if arguments:
                     events.append(ToolCallDelta(calls[0]["index"], arguments, index))
-                if arguments is not None:
-                    return True
+                return True
         return super()._alike(facts, payload, events)
 
     def _said(self, delta: Delta, index: int, rest: bytes, events: list[Event]) -> bool:
-        events += self._reader.said(delta, index, (self.seed, self.upstream_id))
+        events.extend(self._reader.said(delta, index, (self.seed, self.upstream_id)))
         return True
 
     def _neutral(self, events: list[Event]) -> list[Event]:
         neutral: list[Event] = []
         for event in events:
-            if isinstance(event, Verbatim):
+            if event.__class__ is Verbatim:
                 neutral.extend(self._reader.events_of(event, (self.seed, self.upstream_id)))
             else:
                 neutral.append(event)

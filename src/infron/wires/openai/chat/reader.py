@@ -91,6 +91,9 @@ class Reader:
 
     def said(self, delta: openai_delta.Delta, index: int, seed: object = "") -> Iterable[Delta]:
         """The same of what one choice says, as it was repaired."""
+        content = delta.content
+        if not content and delta == openai_delta.Delta(content, delta.role):  # it begins, or ends
+            return ()
         progress = self._of(index, seed)
         return () if progress is None else _events(delta, progress, index)
 
