@@ -150,7 +150,7 @@ class Conversation(Struct, frozen=True, kw_only=True):
     def left_out(self, takes: Collection[str]) -> tuple[str, ...]:
         """What a provider that takes these neutral names is not told, as the caller called it, sorted."""
         names = {name for neutral, names in self.asked.items() if neutral not in takes for name in names}
-        return tuple(sorted(names.union(self.lost)))
+        return tuple(sorted(names.union(self.lost))) if names else self.lost
 
 
 def signed_calls(parts: Iterable[Part]) -> Iterator[Part]:

@@ -71,11 +71,18 @@ def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
 def parse_counted(body: bytes, headers: Headers) -> Request:
     """The same of one whose tokens are only to be counted, so that it needs no `max_tokens`."""
     request = read(body, NAME, conversation_of)
-    fields = {name: raw for name, raw in request.fields.items() if name != VERSION}
+    fields = dict(request.fields)
+    fields.pop(VERSION, None)
     if "thread" in fields:
         raise _no_threads()
-    said = {name: value.decode("latin-1").strip() for name, value in headers if name in _HEARD}
-    if betas := _betas(headers):
+    betas: list[str] = []
+    said: dict[bytes, str] = {}
+    for name, value in headers:
+        if name == b"anthropic-beta":
+            betas += [beta for item in value.decode("latin-1").split(",") if (beta := item.strip())]
+        elif name in _HEARD:
+            said[name] = value.decode("latin-1").strip()
+    if betas:
         fields["betas"] = Raw(_encode(betas))
     if _DATE.fullmatch(version := said.get(b"anthropic-version", "")):
         fields[VERSION] = Raw(_encode(version))
@@ -102,12 +109,9 @@ def _session(name: str) -> str | None:
     return name if name and len(name) <= MAX_SESSION and name.isprintable() else None
 
 
-def _betas(headers: Headers) -> list[str]:
-    given = ",".join(value.decode("latin-1") for name, value in headers if name == b"anthropic-beta")
-    return [name for item in given.split(",") if (name := item.strip())]
-
-
 def _user(metadata: Raw) -> str | None:
+    if metadata == _NULL:
+        return None
     value = msgspec.json.decode(metadata)
     user = value.get("user_id") if isinstance(value, dict) else None
     return user if isinstance(user, str) and user else None
@@ -270,7 +274,10 @@ def _messages(value: Any, lost: set[str]) -> Iterator[Message]:
         role = item.get("role")
         if role not in _ROLES:
             raise wrong(f"{place}.role", "user, assistant or system")
-        parts = list(signed_calls(_parts(item.get("content"), f"{place}.content", names, lost)))
+        if isinstance(content := item.get("content"), str):
+            yield Message(role, (Text(content),) if content else ())
+            continue
+        parts = list(signed_calls(_parts(content, f"{place}.content", names, lost)))
         results = tuple(part for part in parts if isinstance(part, ToolResult))
         if results:
             yield Message("tool", results)

@@ -7,6 +7,7 @@ looked at, and of one with them only what has to be changed is written anew.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -58,11 +59,15 @@ _ASSISTANT, _SYSTEM = (b'"assistant"',), (b'"system"',)
 
 def rules_of(quirks: MessageQuirks) -> Rules:
     """What the host takes of a session that its client told in another API."""
-    return Rules(names=_NAMES, ids=_ids_of(quirks))
+    return _rules_by(quirks.tool_id_length)
 
 
-def _ids_of(quirks: MessageQuirks) -> Ids:
-    length = quirks.tool_id_length
+@cache
+def _rules_by(id_length: int) -> Rules:
+    return Rules(names=_NAMES, ids=_ids_by(id_length))
+
+
+def _ids_by(length: int) -> Ids:
     return Ids(f"[A-Za-z0-9]{{{length}}}", length) if length else _IDS
 
 
@@ -150,7 +155,7 @@ class _History:
 
     def fitted(self, renamed: dict[str, str], lost: set[str]) -> list[Any] | None:
         """The messages as the host takes them; None where they are so already."""
-        quirks, ids = self._quirks, CallIds(_ids_of(self._quirks))
+        quirks, ids = self._quirks, CallIds(_ids_by(self._quirks.tool_id_length))
         for said in self._said:
             ids.next_message()
             _fit_calls(said, ids, renamed, quirks.takes)

@@ -272,6 +272,9 @@ def _message_objects(message: Message, names: dict[str, str]) -> Iterator[dict[s
             if isinstance(part, ToolResult):
                 yield _result_object(part, names)
         return
+    if len(message.parts) == 1 and isinstance(part := message.parts[0], Text) and not (part.cache or message.name):
+        yield {"role": message.role, "content": part.text}
+        return
     named = {"name": message.name} if message.name else {}
     item: dict[str, Any] = {"role": message.role, "content": written(message.parts), **named}
     calls = [part for part in message.parts if isinstance(part, ToolCall)]

@@ -181,6 +181,8 @@ def reasoning_fields(parts: Sequence[Part]) -> dict[str, Any]:
 
     A single bare thought stands in the field that most hosts know, others in detail.
     """
+    if not any(isinstance(part, Thinking) or (isinstance(part, ToolCall) and part.signature) for part in parts):
+        return {}
     placed = list(_placed(parts))
     if len(placed) == 1 and placed[0] == Thinking(text=placed[0].text):
         fields: dict[str, Any] = {"reasoning_content": placed.pop().text}
