@@ -97,7 +97,7 @@ def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """
     request = read(body, NAME, conversation_of, holds="input")
     for name, why in _REFUSED.items():
-        if request.fields.get(name, _FALSE) not in (_NULL, _FALSE):
+        if name in request.fields and request.fields[name] not in (_NULL, _FALSE):
             raise InvalidRequest(f"`{name}` {why}", param=name, code="unsupported_parameter")
     return with_tools(replace(request, include_usage=True, kinds=kinds_in(request.fields)))
 

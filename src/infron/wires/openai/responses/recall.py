@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from infron.errors import InvalidRequest, PayloadTooLarge
 from infron.records import Kept
 from infron.request import Request
-from infron.wires.json_guard import items_of
+from infron.wires.json_guard import items_of, says_any
 from infron.wires.openai.responses.parse import NAME, NOT_KEPT
-from infron.wires.openai.responses.tools import kinds_in, with_tools
+from infron.wires.openai.responses.tools import items_said, kinds_in, with_tools
 
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -78,8 +78,10 @@ def refers(request: Request) -> bool:
     """Whether it may refer to earlier answers."""
     if request.api != NAME:
         return False
-    said = bytes(memoryview(request.fields["input"]))
-    return request.fields.get("previous_response_id", _NULL) != _NULL or _REFERENCE in said or _REASONING in said
+    if request.fields.get("previous_response_id", _NULL) != _NULL:
+        return True
+    said = items_said(request.fields)
+    return bool(said) and says_any(said, (_REFERENCE, _REASONING))
 
 
 def recalled(request: Request, history: History, find: Find, most: int) -> Request:

@@ -192,12 +192,20 @@ _tools = msgspec.json.Decoder(list[_Tool]).decode
 
 def kinds_in(fields: Mapping[str, Raw]) -> frozenset[str]:
     """The types of the tools in a request, and of those that its history speaks of."""
-    try:
-        kinds = {tool.type for tool in _tools(fields.get("tools") or b"[]") if isinstance(tool.type, str)}
-    except msgspec.DecodeError:  # whoever reads them says what is wrong
-        kinds = set()
-    said = bytes(memoryview(fields["input"]))
-    return frozenset(kinds.union(kind for sign, kind in _SIGNS.items() if sign in said))
+    kinds: set[str] = set()
+    if "tools" in fields:
+        with suppress(msgspec.DecodeError):  # whoever reads them says what is wrong
+            kinds.update(tool.type for tool in _tools(fields["tools"]) if isinstance(tool.type, str))
+    said = items_said(fields)
+    if said:
+        kinds.update(kind for sign, kind in _SIGNS.items() if said.find(sign) >= 0)
+    return frozenset(kinds)
+
+
+def items_said(fields: Mapping[str, Raw]) -> bytes:
+    """The `input` as it came, where it is of items; b"" where it is a text."""
+    given = memoryview(fields["input"])
+    return bytes(given) if bytes(given[:1]) == b"[" else b""
 
 
 def additional_tools(items: Any) -> Iterator[Any]:
