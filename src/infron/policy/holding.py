@@ -15,6 +15,7 @@ from infron.money import Price, Usage
 from infron.policy.prices import charge_of
 
 LEAST_WATCHED = 64  # tokens of an answer without which one that is watched need not begin
+FIRST_SLICE, LARGEST_SLICE = 256, 8_192  # tokens of a watched answer that are paid for in advance, at once
 LEAST_WHOLE = 256  # the same of one that nobody can stop
 USUAL_OUTPUT = 8_192  # tokens, of a model of which nobody says how long its answers may be
 USUAL_ASK = 1_024  # tokens of an answer that its rate is asked for, at most; what comes beyond is taken as it comes
@@ -98,7 +99,9 @@ def is_heard(asked: Conversation) -> bool:
 
 
 def hold_of(wanted: Wanted, price: Price | None, *, most_output: int | None, completes: bool, watched: bool) -> Hold:
-    """What is to be set aside. Nothing where nobody knows the price, or it is zero."""
+    """What is to be set aside before it begins: of a watched one no more than its first slice. Nothing where nobody
+    knows the price, or it is zero.
+    """
     if price is None:
         return Hold()
     if not completes:
@@ -107,6 +110,8 @@ def hold_of(wanted: Wanted, price: Price | None, *, most_output: int | None, com
     most = most_output or USUAL_OUTPUT
     if wanted.most is not None:
         most = min(wanted.most, most) if most_output else wanted.most
+    if watched:
+        most = min(most, FIRST_SLICE)
     least = min(most, LEAST_WATCHED if watched else LEAST_WHOLE)
     return Hold(least=dearest(wanted, least, price), most=dearest(wanted, most, price), tokens=most)
 

@@ -147,9 +147,10 @@ class Standing(Struct, kw_only=True):
             wanted = min(ask.tokens, rate) * UNIT
             if filled < wanted:
                 return self._refused("tokens", rate, max(0, filled // UNIT), _seconds(wanted - filled, rate))
-        return self._no_money(ask, now_us) if ask.most else None
+        return self.no_money(ask, now_us) if ask.most else None
 
-    def _no_money(self, ask: Ask, now_us: int) -> Refused | None:
+    def no_money(self, ask: Ask, now_us: int) -> Refused | None:
+        """Which budget refuses what is asked, if any does."""
         for period, limit, left in self._money(ask.day):
             if left >= ask.least and left > 0:
                 continue
@@ -199,9 +200,13 @@ def rooms(standings: Sequence[Standing]) -> tuple[Room | None, Room | None]:
     return requests, _tighter(_room(each.tokens_filled, each.limits.tokens_per_minute) for each in standings)
 
 
-def extension(day: int, more: int, standings: Sequence[Standing]) -> int:
-    """How much of `more` the holders of a running exchange still allow; to be taken by `held`."""
-    return max(0, _most(day, more, standings))
+def extension(day: int, more: int, standings: Sequence[Standing], now_us: int) -> int | Refused:
+    """How much of `more` the holders of a running exchange still allow; to be taken by `held`. Refused: nothing."""
+    if (room := _most(day, more, standings)) > 0 or not more:
+        return max(0, room)
+    ask = Ask(day=day, least=1, most=more)
+    refused = (standing.no_money(ask, now_us) for standing in standings)
+    return next(each for each in refused if each is not None)
 
 
 def may_revive(standings: Sequence[Standing]) -> bool:

@@ -116,6 +116,11 @@ def count_text(text: str, family: str) -> int:
     return _count([text], family)
 
 
+def weight_of(text: str, family: str) -> int:
+    """The same in thousandths of a token, so that pieces of a text add up."""
+    return _weight([text], family)
+
+
 def by_length(characters: int) -> int:
     """About how many tokens so many characters are, for when there is no time to count."""
     return characters // _CHARACTERS
@@ -204,12 +209,16 @@ def _count(texts: list[str], family: str) -> int:
         return by_length(sum(map(len, texts)))
     if family == BEYOND:
         return sum(0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text) for text in texts)
+    return (_weight(texts, family) + 500) // 1_000
+
+
+def _weight(texts: list[str], family: str) -> int:
     vocabulary, ratio = FAMILIES.get(family, FAMILIES["other"])
     try:
         counts = toktok.batch_count(texts, vocabulary, threads=1)
     except UnicodeEncodeError:  # lone surrogates are no text
         counts = toktok.batch_count([_clean(text) for text in texts], vocabulary, threads=1)
-    return int(sum(counts) * ratio + 500) // 1_000
+    return int(sum(counts)) * ratio
 
 
 def _clean(text: str) -> str:

@@ -132,6 +132,10 @@ class AnswerReader:
             report_bug("ending an answer")
             return []
 
+    def hear(self, listener: AnswerListener[Any]) -> None:
+        """Answer to this one from now on."""
+        self._listener = listener
+
     def let_go(self) -> None:
         """Whatever comes is nobody's any more. It ends the circle of references: no collector has to find it."""
         self._listener = _NOBODY

@@ -14,6 +14,7 @@ from infron.policy import deadlines
 from infron.policy.lifecycle import Input, Phase, State
 from infron.policy.routing import Candidate
 from infron.request import Request
+from infron.runtime.exchange.answer import AnswerListener
 from infron.runtime.exchange.attempt import Attempt, AttemptState
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery
@@ -50,8 +51,10 @@ class Lifecycle(Protocol):
 class Attempts:
     """`current`: the one at hand, the last of all. `failed`: those before it. What comes of those is nobody's.
 
-    `straight`: the next frame of content goes out as it comes.
+    `straight`: the next frame of content goes out as it comes. `front`: hears what comes first, and passes it on.
     """
+
+    front: AnswerListener[Attempt] | None = None
 
     def __init__(
         self,
@@ -104,7 +107,7 @@ class Attempts:
 
     def _made(self, candidate: Candidate, question: Question | None = None) -> Attempt:
         price = self._context.prices.of(candidate, self._request.service_tier)
-        attempt = Attempt(self._context, self._request, candidate, price, self, question)
+        attempt = Attempt(self._context, self._request, candidate, price, self.front or self, question)
         if self.current.paused:
             attempt.pause()
         return attempt
@@ -241,8 +244,14 @@ class Attempts:
         else:
             self._exchange.take(Input.TIMED_OUT if isinstance(error, ProviderTimeout) else Input.FAILED, error)
 
+    def let_in_front(self, listener: AnswerListener[Attempt]) -> None:
+        """It hears of this attempt and of all later ones what comes, and passes it on to here."""
+        self.front = listener
+        self.current.hear(listener)
+
     def let_go(self) -> None:
         """All have ended, and nobody asks any more."""
+        self.front = None
         self.current.let_go()
         for attempt in self.failed:
             attempt.let_go()

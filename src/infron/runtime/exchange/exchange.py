@@ -120,16 +120,17 @@ class Exchange:
         self.take(Input.GONE_DRAIN if drains else Input.GONE)
         self._drain()
 
-    def stop(self, stop: Stop) -> None:
-        """Somebody who may stops it. An answer that is complete is told to its end all the same."""
+    def stop(self, stop: Stop, error: InfronError | None = None) -> None:
+        """Somebody who may stops it, or it cannot be paid. What is complete is told to its end all the same."""
         watched, attempt = self._watched(), self.attempts.current
-        if self.state.phase is _SETTLED or attempt.state in OVER or self.departure.stopped:
+        over = attempt.state is AttemptState.COMPLETE if error else attempt.state in OVER
+        if self.state.phase is _SETTLED or over or self.departure.stopped:
             return
         if watched:
             self.client_resumed()
             self._prepare_departure()
         drains = self.departure.stop(self._loop.time(), attempt, SENTENCES[stop])
-        self.take(Input.STOPPED_DRAIN if drains else Input.STOPPED, error_of(stop))
+        self.take(Input.STOPPED_DRAIN if drains else Input.STOPPED, error or error_of(stop))
         if watched:
             self._drain()
 

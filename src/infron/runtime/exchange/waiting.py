@@ -20,6 +20,7 @@ from infron.policy.routing import Candidate
 from infron.policy.stop import Stop, error_of
 from infron.records import Opening, Progress
 from infron.request import Request
+from infron.runtime.exchange.allowance import Allowance
 from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.delivery import Responder
 from infron.runtime.exchange.exchange import Exchange
@@ -103,15 +104,22 @@ class Waiting:
             exchange = self._exchange(self._clamped(verdict.hold))
             if not self._gone:
                 exchange.hold, exchange.state = verdict.hold, State(recorded=True)
+                self._watch(exchange)
                 exchange.begin()
         else:
             self._exchange(self._request).take(Input.UNRECORDED, LedgerUnavailable(_AWAY))
+
+    def _watch(self, exchange: Exchange) -> None:
+        """Where it can be stopped at any word, it is paid for as it comes."""
+        size, price = self._size, self._opening.price
+        if size.watched and size.hold.most and price is not None:
+            exchange.attempts.let_in_front(Allowance(self._context, exchange, size, price))
 
     def _clamped(self, hold: int) -> Request:
         """The request as the hold pays for it. Where nobody can stop the answer, it gets a limit in any case."""
         size, price = self._size, self._opening.price
         whole = hold >= size.hold.most
-        if price is None or not size.hold.tokens or (whole and (size.watched or size.wanted.most is not None)):
+        if price is None or size.watched or not size.hold.tokens or (whole and size.wanted.most is not None):
             return self._request
         tokens = size.hold.tokens if whole else affordable(size.wanted, hold, size.hold.tokens, price)
         return limited(self._request, tokens, unpaid=not whole)
@@ -179,7 +187,11 @@ class Waiting:
 
     def stop(self, stop: Stop) -> None:
         """Somebody who may stops it."""
-        self.fail(error_of(stop))
+        if self._abandon is None:
+            self.fail(error_of(stop))
+        elif not self._over:
+            self._leave()
+            self._exchange(self._request).stop(stop)
 
     def shut_down(self) -> None:
         self.fail(ShuttingDown("The gateway is shutting down.", retry_after=5))

@@ -152,13 +152,15 @@ class Ledger:
 
         return abandon
 
-    def extend(self, id: str, more: int, done: Callable[[int], None], *, tokens: int = 0) -> None:
+    def extend(
+        self, id: str, more: int, done: Callable[[int | limits.Refused | Unavailable], None], *, tokens: int = 0
+    ) -> None:
         """Ask to set aside `more` picodollars for an exchange that runs, and to take so many tokens of its rates.
 
-        `done` gets how much was set aside: 0 where there is no room; nothing while the ledger cannot be written.
+        `done` gets how much was set aside, or whose budget has no room; nothing while the ledger cannot be written.
         """
         if self._inbox.closing:
-            asyncio.get_running_loop().call_soon(done, 0)
+            asyncio.get_running_loop().call_soon(done, _CLOSED)
             return
         self._inbox.extensions.append(Extending(id, more, tokens, done))
         self._inbox.hurry()

@@ -21,6 +21,8 @@ from infron.runtime.ledger.standings import listed, read_standings, write_standi
 from infron.runtime.ledger.store import Rows, UnusableRow
 from infron.runtime.ledger.verdict import Unavailable
 
+_GONE = Unavailable("This entry is settled already.")
+
 Answered = Callable[[Granted | Refused | Unavailable], None]
 
 
@@ -36,13 +38,14 @@ class Applying(Struct, eq=False):
 class Extending(Struct, eq=False):
     """A running exchange wants to set aside `more` picodollars, and takes so many tokens of the buckets.
 
-    `done` gets what was added. `seen`: the hold before the first try, so that a try whose answer was lost counts once.
+    `done` gets what was added, or why nothing was. `seen`: the hold before the first try, so that one whose answer was
+    lost counts once.
     """
 
     id: str
     more: int
     tokens: int
-    done: Callable[[int], None]
+    done: Callable[[int | Refused | Unavailable], None]
     seen: int = -1
 
 
@@ -189,7 +192,7 @@ class LimitedRound:
         replies: list[tuple[Callable[[Any], None], Any]] = []
         for each in extensions:
             taken = self._entries.get(each.id)
-            more = 0
+            more: int | Refused | Unavailable = _GONE
             if taken is not None and taken.open:
                 if each.seen < 0:
                     each.seen = taken.hold
@@ -199,9 +202,10 @@ class LimitedRound:
             replies.append((each.done, more))
         return replies
 
-    def _extend(self, each: Extending, taken: Taken) -> int:
+    def _extend(self, each: Extending, taken: Taken) -> int | Refused:
         standings = self._of(taken.holders)
-        more = limits.extension(taken.day, each.more, standings)
+        found = limits.extension(taken.day, each.more, standings, self._now_us)
+        more = 0 if isinstance(found, Refused) else found
         if more or each.tokens:
             self._rows.change(statements.EXTEND, each.id, more, each.tokens)
             for standing in standings:
@@ -211,7 +215,7 @@ class LimitedRound:
             self._entries[each.id] = Taken(
                 *taken.holders, taken.day, taken.hold + more, taken.taken + each.tokens, taken.counted, True, False
             )
-        return more
+        return found
 
     def save(self) -> None:
         """Write the holders that have changed: beside the rows that changed them, or not at all."""

@@ -1,0 +1,260 @@
+"""Watches what is set aside for one exchange: each piece of its answer is priced before it goes on to the client.
+
+It never knows a wire, nor how a client is told. It stands between an attempt and those who read its answer, and only
+where somebody pays from a budget: others are read without it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from msgspec.structs import replace
+
+from infron.errors import InfronError, LedgerUnavailable
+from infron.events import Event, MediaDelta
+from infron.money import Price
+from infron.policy import holding, tokens
+from infron.policy.holding import Wanted
+from infron.policy.lifecycle import Phase, State
+from infron.policy.limit_answers import refusal_error
+from infron.policy.limits import Refused
+from infron.policy.stop import Stop
+from infron.runtime.exchange.attempt import Attempt
+from infron.runtime.exchange.attempts import Attempts
+from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.pace import Pace
+from infron.runtime.exchange.sizing import Size
+from infron.runtime.ledger.verdict import Unavailable
+
+_AWAY = "The ledger cannot be written, so no more of the budget can be set aside for this answer."
+_ENDING = 8  # tokens, about, that an answer has beside its text
+_ENOUGH = 1 << 62
+
+
+class Payer(Protocol):
+    """The exchange, as far as its allowance knows it."""
+
+    id: str
+    state: State
+    pace: Pace
+    attempts: Attempts
+    hold: int
+
+    def stop(self, stop: Stop, error: InfronError | None = None, /) -> None: ...
+
+
+class Allowance:
+    """What has come is never counted too low: each byte is a token until the text is counted, and that is bounded.
+
+    So no more is delivered than the hold pays for, at the dearest; and it is counted only when it comes near that.
+    """
+
+    bucket = 0
+
+    def __init__(self, context: Context, payer: Payer, size: Size, price: Price) -> None:
+        self._context = context
+        self._payer: Payer = payer
+        self._attempts = payer.attempts
+        self._prompt = size.wanted
+        self._wanted: Wanted = replace(size.wanted, choices=1)
+        self._most = None if size.wanted.most is None else size.wanted.most * size.wanted.choices
+        self._price = price
+        candidate = self._attempts.current.candidate
+        self._family = tokens.family_of(candidate.provider, candidate.provider_model)
+        self._slice = holding.FIRST_SLICE  # tokens that were set aside last
+        self._taken = min(holding.USUAL_ASK, self._most or holding.USUAL_ASK)  # of the rates, for the answer
+        self._asking = False
+        self._short = False  # what waits does not fit
+        self._waiting: list[Callable[[], None]] = []  # what has come meanwhile, in its order
+        self._paused_at = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing of an answer has come."""
+        self._pieces = 0  # of the meter's text that are counted
+        self._counted = _ENDING  # tokens in them
+        self._weight = self._beyond = 0  # of them: thousandths of tokens, and bytes beyond one for each character
+        self._media = 0  # tokens that media count as
+        self._fresh = 0  # bytes that came since
+        self._afford()
+
+    def _afford(self) -> None:
+        """How many tokens the hold pays for, and when to look again."""
+        self._affords = holding.affordable(self._wanted, self._payer.hold, 1 << 31, self._price)
+        if self._most is not None and self._affords >= self._most:  # it cannot become longer
+            self._affords = _ENOUGH
+        self._set_free()
+
+    def _set_free(self) -> None:
+        left = self._affords - self._counted
+        margin = self._slice // 2
+        self._free = left - margin if left > margin and not self._asking else left
+
+    # ---- what comes
+
+    def take_events(self, attempt: Attempt, events: list[Event]) -> None:
+        if self._waiting:
+            self._keep(partial(self.take_events, attempt, events))
+            return
+        fresh = self._fresh
+        for event in events:
+            if event.content:
+                text = event.text
+                fresh += len(text) if text.isascii() and text else self._bytes(event)
+        if fresh <= self._free:
+            self._fresh = fresh
+            self._attempts.take_events(attempt, events)
+        else:
+            self._look(attempt, events)
+
+    def take_failure(self, attempt: Attempt, error: InfronError) -> None:
+        self._pass_on(partial(self._attempts.take_failure, attempt, error))
+
+    def take_loss(self, attempt: Attempt, error: InfronError) -> None:
+        self._pass_on(partial(self._attempts.take_loss, attempt, error))
+
+    def take_refusal(self, attempt: Attempt) -> None:
+        self._pass_on(partial(self._attempts.take_refusal, attempt))
+
+    def _pass_on(self, what: Callable[[], None]) -> None:
+        if self._waiting:
+            self._keep(what)
+        else:
+            what()
+
+    def _keep(self, what: Callable[[], None]) -> None:
+        self._waiting.append(what)
+        self._attempts.current.pause()
+
+    # ---- what it comes to
+
+    def _bytes(self, event: Any) -> int:
+        """No less than the tokens of a piece of content."""
+        if isinstance(event, MediaDelta):
+            return self._context.config.limits.media_tokens
+        return len(event.text.encode("utf-8", "replace")) or 1
+
+    def _bound(self, text: str) -> int:
+        """No less than the tokens of what is counted and this text together, closer than bytes and at more cost."""
+        family = self._family
+        weight, beyond = tokens.weight_of(text, family), tokens.count_text(text, tokens.BEYOND)
+        return holding.bound(-(-(self._weight + weight) // 1000), self._beyond + beyond, family) + self._media + _ENDING
+
+    def _recount(self, attempt: Attempt) -> None:
+        """Count what has come since the last time: a few kilobytes, for else it would not have fitted."""
+        pieces = attempt.meter.text
+        if self._pieces < len(pieces):
+            text = "".join(pieces[self._pieces :])
+            self._counted = self._bound(text)
+            self._weight += tokens.weight_of(text, self._family)
+            self._beyond += tokens.count_text(text, tokens.BEYOND)
+            self._pieces = len(pieces)
+        self._fresh = 0
+        usage = attempt.meter.usage
+        if usage is not None and usage.prompt and usage.prompt != self._wanted.prompt:  # now it is known
+            self._wanted = replace(self._wanted, prompt=usage.prompt)
+            self._afford()
+
+    def _look(self, attempt: Attempt, events: list[Event]) -> None:
+        """It comes near what is paid for, or goes beyond."""
+        self._recount(attempt)
+        spent, fitting = self._counted + self._fresh, len(events)
+        for number, event in enumerate(events):
+            if event.content:
+                more = self._bytes(event)
+                if spent + more > self._affords and event.text:
+                    text = "".join(each.text for each in events[: number + 1] if each.content)
+                    more = min(more, self._bound(text) - spent)
+                if spent + more > self._affords:
+                    fitting = number
+                    break
+                spent += more
+                if isinstance(event, MediaDelta):
+                    self._media += more
+        self._fresh = spent - self._counted
+        if fitting:
+            self._attempts.take_events(attempt, events[:fitting])
+        if self._over():
+            return
+        if fitting < len(events):
+            self._short = True
+            self._paused_at = self._context.loop.time()
+            self._context.clock.add(self, self._paused_at + self._context.config.ledger.timeout_seconds)
+            self._keep(partial(self.take_events, attempt, events[fitting:]))
+        if fitting < len(events) or self._affords - spent <= self._slice // 2:
+            self._ask(spent)
+        self._set_free()
+
+    def _over(self) -> bool:
+        return self._payer.state.phase is Phase.SETTLED
+
+    # ---- the hold
+
+    def _ask(self, spent: int) -> None:
+        """Ask for the next slice, unless that is done."""
+        if self._asking:
+            return
+        self._asking = True
+        target = spent + min(2 * self._slice, holding.LARGEST_SLICE)
+        if self._most is not None:
+            target = min(target, self._most)
+        more = max(1, holding.dearest(self._wanted, target, self._price) - self._payer.hold)
+        taken = max(0, target - self._taken)
+        self._taken += taken
+        self._context.ledger.extend(self._payer.id, more, self._answered, tokens=taken)
+
+    def _answered(self, verdict: int | Refused | Unavailable) -> None:
+        self._asking = False
+        if self._over():
+            return
+        if isinstance(verdict, int) and verdict:
+            self._payer.hold += verdict
+            self._slice = min(2 * self._slice, holding.LARGEST_SLICE)
+            self._afford()
+        else:
+            self._set_free()
+        if not self._short:
+            return
+        if isinstance(verdict, Refused):
+            self._stop(Stop.BUDGET, refusal_error(verdict, time.time()))
+        elif verdict and isinstance(verdict, int):
+            self._go_on()
+        else:
+            self._stop(Stop.LEDGER, LedgerUnavailable(_AWAY))
+
+    def _go_on(self) -> None:
+        """What has come meanwhile goes on, and so does the provider."""
+        self._let_go()
+        attempt, kept = self._attempts.current, self._waiting
+        attempt.stood_still(self._context.loop.time() - self._paused_at)
+        self._waiting = []
+        for number, each in enumerate(kept):
+            if self._over():
+                return
+            if self._waiting:  # one of them does not fit
+                self._waiting += kept[number:]
+                return
+            each()
+        if not self._payer.pace.paused_at:
+            self._attempts.current.resume()
+
+    def _stop(self, stop: Stop, error: InfronError) -> None:
+        self._let_go()
+        self._waiting.clear()
+        self._payer.stop(stop, error)
+        if not self._over():  # it is read on, and nobody is told any more
+            self._free = _ENOUGH
+            self._attempts.current.resume()
+
+    def _let_go(self) -> None:
+        self._short = False
+        self._context.clock.remove(self)
+
+    def tick(self, now: float) -> float:
+        """The ledger has not answered in time."""
+        if self._short and not self._over():
+            self._stop(Stop.LEDGER, LedgerUnavailable(_AWAY))
+        return 0.0
