@@ -84,13 +84,14 @@ def _payment_required(refused: Refused, whose: str, now: float) -> PaymentRequir
         what, advice = f"The credits of {whose[0].lower()}{whose[1:]} are used up", "add some"
         reason = "credits_exhausted"
     else:
-        what = f"{whose} has used up its limit of ${refused.limit / PICODOLLARS:,.2f} {_EACH[period]}"
+        limit = f"${refused.limit / PICODOLLARS:,.2f} {_EACH[period]}"
+        what = f"{whose} may spend {limit}" if refused.remaining else f"{whose} has used up its {limit}"
         advice = "raise it" if after is None else f"raise it, or wait for {_said(after)}"
         reason = "budget_exhausted"
     left = refused.remaining / PICODOLLARS
-    more = f"; ${left:,.6f} are left, and this request needs more" if left else ""
+    more = f": ${left:,.6f} of it are left, and this request needs more" if left else ""
     return PaymentRequired(
-        f"{what}{more}: {advice}.",
+        f"{what}{more}; {advice}.",
         retry_after=None if after is None else math.ceil(after),
         reason=reason,
         holder=refused.holder,
