@@ -19,6 +19,7 @@ from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs/api.md").read_text()
+ADMIN = (ROOT / "docs/admin.md").read_text()
 SETTINGS = (ROOT / "docs/settings.md").read_text()
 DEFINITIONS = (ROOT / "docs/definitions.md").read_text()
 SHIPPED = ("*.md", "*.toml", "Makefile", "docs/*", "bench/*.*", "requirements/*", "src/**/*.py", "src/**/*.toml")
@@ -130,7 +131,7 @@ def test_every_path_is_documented():
     source = "".join(path.read_text() for path in (ROOT / "src/infron/runtime/server").rglob("*.py"))
     paths = [path for api in CLIENT_WIRES.values() for path in api.PATHS]
     for path in [*paths, *re.findall(r"[\"'](/[a-z/]+)[\"']", source)]:
-        assert path.replace(":path}", "}") in API, path
+        assert path.replace(":path}", "}") in API + ADMIN, path
 
 
 def test_every_command_is_documented():

@@ -217,6 +217,16 @@ class LogSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = False
 
 
+class Admin(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    port: Annotated[
+        Port, Meta(description="Port of the admin API, for keys made with `infron keys create --admin`. 0: it is off.")
+    ] = 0
+    host: Annotated[str, Meta(description="Address that the admin API listens on.")] = "127.0.0.1"
+    shared: Annotated[
+        bool, Meta(description="Also answer it at server.port, below `/admin/v1`, where callers ask.")
+    ] = False
+
+
 class Local(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     enabled: Annotated[bool, Meta(description="Offer the bundled model, if it is installed.")] = True
     gguf: Annotated[str, Meta(description="Another GGUF file to run instead; empty: the bundled one.")] = ""
@@ -242,6 +252,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     billing: Billing = Billing()
     memory: Memory = Memory()
     log: LogSection = LogSection()
+    admin: Admin = Admin()
     local: Local = Local()
     providers: dict[str, dict[str, Any]] = {}
     models: dict[str, dict[str, Any] | bool] = {}
@@ -291,7 +302,10 @@ _DISCOVER = Setting(
 )
 # (section, old name) -> its name of today.
 OLD_NAMES = {("server", "drain_seconds"): "grace_seconds"}
-SECTIONS = ("server", "ledger", "keepalive", "chat", "limits", "timeouts", "drain", "billing", "memory", "log", "local")
+SECTIONS = (
+    "server", "ledger", "keepalive", "chat", "limits", "timeouts", "drain", "billing", "memory", "log", "admin",
+    "local",
+)  # fmt: skip
 
 
 def settings() -> Iterator[Setting]:

@@ -40,7 +40,10 @@ from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
 from infron.runtime.exchange.settlement import Settlements
 from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.ledger.office import Office
+from infron.runtime.ledger.stores import store_of
 from infron.runtime.local.model import LocalModel
+from infron.runtime.server.endpoints import admin_paths, paths
 from infron.runtime.server.listener import Server
 from infron.runtime.telemetry.lines import Lines
 from infron.runtime.telemetry.log import Handler, Log
@@ -153,8 +156,9 @@ async def running(
         context = compose(config, rows, ledger, local, metrics, log)
         registry = context.registry
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(registry))
-        server = Server(context)
+        server = Server(context, paths(context))
         await server.start(listener)
+        administration = await _administration(context)
         publishing = loop.create_task(_publish(metrics)) if shared else None
         try:
             yield context
@@ -166,12 +170,15 @@ async def running(
             context.counter.hurry()
             registry.settle_all()
             await server.stop()
+            if administration is not None:
+                await administration.stop()
             if publishing is not None:
                 publishing.cancel()
             await context.discovery.close()
             await context.upstream.close()
             context.counter.close()
             context.memory.close()
+            context.office.close()
             context.readers.shutdown(wait=False, cancel_futures=True)
             metrics.publish()
     finally:
@@ -194,6 +201,7 @@ def compose(
         loop=loop,
         clock=Clock(loop),
         ledger=ledger,
+        office=Office(store_of(config.ledger_url(), synchronous=config.ledger.synchronous)),
         metrics=metrics,
         log=log,
         upstream=client,
@@ -207,6 +215,19 @@ def compose(
         settlements=Settlements(counter, listed, listeners, charge_failed=config.billing.charge_failed),
         first_look=deadlines.first_look(config),
     )
+
+
+async def _administration(context: Context) -> Server | None:
+    """The admin API on a port of its own, if the settings say so; each worker answers it."""
+    settings = context.config.admin
+    if not settings.port:
+        return None
+    several = context.config.server.workers > 1
+    listener = (join if several else listen)(settings.host, settings.port, "admin.port")
+    server = Server(context, admin_paths(context))
+    await server.start(listener)
+    logger.info("The admin API is at http://%s:%d/admin/v1.", shown(settings.host, settings.host), settings.port)
+    return server
 
 
 async def _serve_until_told(

@@ -16,7 +16,7 @@ import pytest_asyncio
 from rawconnection import CHAT, QUESTION, ask, chat, connected, request
 
 from infron.runtime.server import body as bodies
-from infron.runtime.server import dispatch
+from infron.runtime.server import endpoints as served
 from infron.runtime.server.api.endpoint import Endpoint, json_response
 from infron.testing import ScriptedProvider, gateway, speak
 from infron.wires import CLIENT_PATHS
@@ -53,15 +53,15 @@ async def running(playing):
     async def echo(request, key):
         return json_response((await request.body()).decode())
 
-    shipped, dispatch.endpoints = (
-        dispatch.endpoints,
+    shipped, served.endpoints = (
+        served.endpoints,
         lambda context: [*shipped(context), Endpoint("/echo", echo, method="POST", takes_body=True)],
     )
     try:
         async with gateway(providers={"mock": playing.definition()}) as running:
             yield running
     finally:
-        dispatch.endpoints = shipped
+        served.endpoints = shipped
 
 
 # ---- compressed

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 
 from infron.errors import NotFound
 from infron.runtime.ledger.administration import create_key
-from infron.runtime.server import dispatch
+from infron.runtime.server import endpoints as served
 from infron.runtime.server.api.endpoint import Endpoint, json_response
 from infron.testing import gateway
 
@@ -89,8 +89,8 @@ def endpoints_of(seen: Seen) -> list[Endpoint]:
 
 @pytest_asyncio.fixture
 async def running(monkeypatch, seen):
-    shipped = dispatch.endpoints
-    monkeypatch.setattr(dispatch, "endpoints", lambda context: [*shipped(context), *endpoints_of(seen)])
+    shipped = served.endpoints
+    monkeypatch.setattr(served, "endpoints", lambda context: [*shipped(context), *endpoints_of(seen)])
     async with gateway(limits={"max_body_bytes": 100_000}) as running:
         yield running
 
@@ -195,8 +195,8 @@ async def test_endpoint_stream_that_breaks_is_cut_and_not_ended(running, caplog)
 
 
 async def test_endpoint_stream_does_not_hold_up_the_end_of_the_gateway(monkeypatch, seen):
-    shipped = dispatch.endpoints
-    monkeypatch.setattr(dispatch, "endpoints", lambda context: [*shipped(context), *endpoints_of(seen)])
+    shipped = served.endpoints
+    monkeypatch.setattr(served, "endpoints", lambda context: [*shipped(context), *endpoints_of(seen)])
     async with contextlib.AsyncExitStack() as stack:
         running = await stack.enter_async_context(gateway())
         async with connected(running.port) as connection:

@@ -19,6 +19,7 @@ from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
 from infron.runtime.exchange.settlement import Settlements
 from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.ledger.office import Office
 from infron.runtime.telemetry.log import Log
 from infron.runtime.telemetry.metrics import Metrics
 from infron.runtime.upstream.client import Client
@@ -37,6 +38,7 @@ class Context(Struct, frozen=True, eq=False, kw_only=True):
     loop: asyncio.AbstractEventLoop
     clock: Clock
     ledger: Ledger
+    office: Office
     metrics: Metrics
     log: Log | None
     upstream: Client

@@ -20,9 +20,12 @@ from infron.money import usd
 from infron.policy.access import Key, Kind
 from infron.policy.editing import KeyEdit, OrganisationEdit, picodollars
 from infron.policy.holders import PERIODS, Organisation, Period
-from infron.runtime.ledger import audit_log, holders, journal, keys, spend
+from infron.policy.stop import Stop
+from infron.runtime.ledger import audit_log, holders, journal, keys, live, owners, spend, stops
 from infron.runtime.ledger.audit_log import Audited
 from infron.runtime.ledger.journal import Transfer
+from infron.runtime.ledger.live import Live
+from infron.runtime.ledger.receipts import Receipt, read_entry
 from infron.runtime.ledger.shown import key_fields, organisation_fields, transfer_fields
 from infron.runtime.ledger.store import LARGEST, Rows, Store
 from infron.runtime.ledger.stores import opened
@@ -61,8 +64,9 @@ class Administration:
         """All of them, revoked ones too, oldest first."""
         return keys.read_keys(self._store.reach()) if self._store.exists() else []
 
-    def key(self, which: str) -> Key:
-        return self._read(lambda rows: keys.choose(rows, which), lambda: keys.no_key(which))
+    def key(self, which: str, *, exactly: bool = False) -> Key:
+        """`exactly`: `which` must be an id."""
+        return self._read(lambda rows: _key(rows, which, exactly), lambda: keys.no_key(which))
 
     def create_key(self, edit: KeyEdit, kind: Kind = "caller") -> tuple[Key, str]:
         """A new key and its secret, which nobody can read again."""
@@ -72,22 +76,37 @@ class Administration:
             self._audit(rows, now, "key.create", key.id, None, key_fields(key))
         return key, secret
 
-    def edit_key(self, which: str, edit: KeyEdit, revision: int | None = None) -> Key:
+    def edit_key(self, which: str, edit: KeyEdit, revision: int | None = None, *, exactly: bool = False) -> Key:
         """`revision`: that the asker saw; the key must still be so."""
-        return self._change_key(which, "key.edit", lambda rows, key, _: keys.edit_key(rows, key, edit), revision)
 
-    def revoke_key(self, which: str, revision: int | None = None) -> Key:
-        """Revoking a revoked key changes nothing."""
-        return self._change_key(which, "key.revoke", keys.revoke, revision)
+        def change(rows: Rows, key: Key, now: int) -> Key:
+            return keys.edit_key(rows, key, edit)
+
+        return self._change_key(which, "key.edit", change, revision, exactly)
+
+    def revoke_key(self, which: str, revision: int | None = None, *, now: bool = False, exactly: bool = False) -> Key:
+        """`now`: what runs under it is stopped as well. Revoking a revoked key changes nothing else."""
+
+        def change(rows: Rows, key: Key, at: int) -> Key:
+            if now:
+                stops.mark_key(rows, key.id, Stop.REVOKED)
+            return keys.revoke(rows, key, at)
+
+        return self._change_key(which, "key.revoke", change, revision, exactly)
 
     def _change_key(
-        self, which: str, action: str, change: Callable[[Rows, Key, int], Key], revision: int | None
+        self,
+        which: str,
+        action: str,
+        change: Callable[[Rows, Key, int], Key],
+        revision: int | None,
+        exactly: bool,
     ) -> Key:
         if not self._store.exists():
             raise keys.no_key(which)
         now = self._now()
         with self._store.round() as rows:
-            before = keys.choose(rows, which)
+            before = _key(rows, which, exactly)
             _check(revision, before.revision)
             after = change(rows, before, now)
             if after != before:
@@ -100,8 +119,9 @@ class Administration:
         """All of them, closed ones too, oldest first."""
         return list(holders.read_organisations(self._store.reach()).values()) if self._store.exists() else []
 
-    def organisation(self, which: str) -> Organisation:
-        return self._read(lambda rows: holders.choose(rows, which), lambda: holders.no_organisation(which))
+    def organisation(self, which: str, *, exactly: bool = False) -> Organisation:
+        """`exactly`: `which` must be an id."""
+        return self._read(lambda rows: _organisation(rows, which, exactly), lambda: holders.no_organisation(which))
 
     def create_organisation(self, edit: OrganisationEdit) -> Organisation:
         now = self._now()
@@ -110,15 +130,17 @@ class Administration:
             self._audit(rows, now, "organisation.create", made.id, None, organisation_fields(made))
         return made
 
-    def edit_organisation(self, which: str, edit: OrganisationEdit, revision: int | None = None) -> Organisation:
+    def edit_organisation(
+        self, which: str, edit: OrganisationEdit, revision: int | None = None, *, exactly: bool = False
+    ) -> Organisation:
         def change(rows: Rows, organisation: Organisation, now: int) -> Organisation:
             return holders.edit_organisation(rows, organisation, edit)
 
-        return self._change_organisation(which, "organisation.edit", change, revision)
+        return self._change_organisation(which, "organisation.edit", change, revision, exactly)
 
-    def close_organisation(self, which: str, revision: int | None = None) -> Organisation:
+    def close_organisation(self, which: str, revision: int | None = None, *, exactly: bool = False) -> Organisation:
         """Its keys are refused from then on. Closing a closed one changes nothing."""
-        return self._change_organisation(which, "organisation.close", holders.close, revision)
+        return self._change_organisation(which, "organisation.close", holders.close, revision, exactly)
 
     def _change_organisation(
         self,
@@ -126,12 +148,13 @@ class Administration:
         action: str,
         change: Callable[[Rows, Organisation, int], Organisation],
         revision: int | None,
+        exactly: bool,
     ) -> Organisation:
         if not self._store.exists():
             raise holders.no_organisation(which)
         now = self._now()
         with self._store.round() as rows:
-            before = holders.choose(rows, which)
+            before = _organisation(rows, which, exactly)
             _check(revision, before.revision)
             after = change(rows, before, now)
             if after != before:
@@ -220,6 +243,28 @@ class Administration:
             limit=limit,
         )
 
+    # ---- what runs
+
+    def streams(self) -> list[Live]:
+        """What runs now in all processes, the oldest first."""
+        return live.streams(self._store) if self._store.exists() else []
+
+    def cancel_stream(self, id: str) -> Receipt:
+        """Let its process stop this exchange, whosever it is; its receipt as it stands."""
+        now = self._now()
+        with self._store.round() as rows:
+            found = read_entry(rows, id)
+            if found is None:
+                raise NotFound(f"There is no generation {id[:100]!r} in the ledger.")
+            if found.receipt.outcome is None:
+                stops.mark(rows, id, Stop.OPERATOR)
+                self._audit(rows, now, "stream.cancel", id, None, None)
+        return found.receipt
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The processes that serve, as JSON shows them."""
+        return owners.shown(self._store.reach(), self._now()) if self._store.exists() else []
+
     # ---- reports
 
     def usage(
@@ -266,6 +311,17 @@ def administration(url: str, actor: str) -> Iterator[Administration]:
     """Of the ledger at this address, for a command."""
     with opened(url) as store:
         yield Administration(store, actor)
+
+
+def _key(rows: Rows, which: str, exactly: bool) -> Key:
+    return keys.key_of(rows, which) if exactly else keys.choose(rows, which)
+
+
+def _organisation(rows: Rows, which: str, exactly: bool) -> Organisation:
+    found = holders.choose(rows, which)
+    if exactly and found.id != which:
+        raise holders.no_organisation(which)
+    return found
 
 
 def _holder(rows: Rows, which: str) -> Key | Organisation:

@@ -84,6 +84,20 @@ def gone_owners(rows: Rows, mine: str, place: str, now: int) -> list[str]:
     return sorted(lost - {mine})
 
 
+def shown(rows: Rows, now: int) -> list[dict[str, str | int | float | bool]]:
+    """The processes with a lease, as JSON shows them. `now`: unix milliseconds."""
+    return [
+        {
+            "id": boot,
+            "host": place.partition("|")[0],
+            "pid": pid,
+            "lease_until": until / 1000,
+            "gone": gone(Owner(boot=boot, place=place, pid=pid, started=started, lease_until=until), here(), now),
+        }
+        for boot, place, pid, started, until in rows.read(statements.OWNERS)
+    ]
+
+
 def _read(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")

@@ -6,7 +6,7 @@ It never knows what a key may spend, nor what is asked.
 from __future__ import annotations
 
 from infron.errors import InfronError, UnsupportedMediaType
-from infron.policy.access import Key, KeyRing, check_keyless, credential_of, identify, is_json
+from infron.policy.access import Key, KeyRing, check_keyless, credential_of, identify, identify_admin, is_json
 from infron.runtime.ledger.ledger import Ledger
 from infron.runtime.server.request import HttpRequest
 
@@ -27,8 +27,11 @@ class Admission:
         self._ledger = ledger
         self._hosts = frozenset(name.lower() for name in hosts)
 
-    def admit(self, request: HttpRequest, before: Admitted) -> None:
-        """Set the request's key: None on a gateway without keys. Raises InfronError; a body must be JSON."""
+    def admit(self, request: HttpRequest, before: Admitted, *, admin: bool = False) -> None:
+        """Set the request's key: None on a gateway without keys. Raises InfronError; a body must be JSON.
+
+        `admin`: it must be a key of the admin API.
+        """
         named, ring = request.named, self._ledger.keys
         get = named.get
         shown = (
@@ -39,6 +42,9 @@ class Admission:
             get(b"x-goog-api-key"),
             request.query,
         )
+        if admin:  # of which nothing is remembered: another request of the connection may ask a model
+            request.key, request.ring = self._identify(request, ring, admin=True), ring
+            return
         if shown != before.shown or ring is not before.ring or not request.keeps_body:
             before.key = self._identify(request, ring)
             before.shown, before.ring = shown, ring if request.keeps_body else None
@@ -49,15 +55,18 @@ class Admission:
         ring = self._ledger.keys
         if request.ring is not ring and request.ring is not None:
             try:
-                request.key = self._identify(request, ring)
+                admin = request.key is not None and request.key.kind == "admin"
+                request.key = self._identify(request, ring, admin=admin)
             except InfronError as error:
                 request.refuse(error)
 
-    def _identify(self, request: HttpRequest, ring: KeyRing) -> Key | None:
+    def _identify(self, request: HttpRequest, ring: KeyRing, *, admin: bool = False) -> Key | None:
         named, takes_body = request.named, request.keeps_body
         kind = named.get(b"content-type", b"").decode("latin-1")
         key = None
-        if ring.required:
+        if admin:
+            key = identify_admin(ring, credential_of(named))
+        elif ring.required:
             key = identify(ring, credential_of(named, request.query))
         else:
             host = named.get(b"host")

@@ -26,7 +26,6 @@ from infron.runtime.server.api.endpoint import Endpoint
 from infron.runtime.server.asgi import AsgiCall
 from infron.runtime.server.body import coding_of, whole
 from infron.runtime.server.cors import preflight
-from infron.runtime.server.endpoints import endpoints
 from infron.runtime.server.paths import Paths, api_near, shown
 from infron.runtime.server.request import HttpRequest
 from infron.runtime.server.response import Response
@@ -38,8 +37,8 @@ from infron.wires.openai.responses.recall import refers
 class Dispatch:
     """One for all connections of a process."""
 
-    def __init__(self, context: Context) -> None:
-        self.paths = Paths(endpoints(context))
+    def __init__(self, context: Context, paths: Paths) -> None:
+        self.paths = paths
         self._context = context
         self._exchanges = ExchangeAdmission(context)
         self._admission = Admission(context.ledger, context.config.server.allowed_hosts)
@@ -56,7 +55,7 @@ class Dispatch:
                 raise refusal
             endpoint = place.endpoints[method]
         if endpoint is None or not endpoint.open:
-            self._admission.admit(request, before)
+            self._admission.admit(request, before, admin=endpoint is not None and endpoint.admin)
         if request.keeps_body and (encoded := request.named.get(b"content-encoding")) is not None:
             request.coding = coding_of(encoded)
 

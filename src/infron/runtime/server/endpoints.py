@@ -6,6 +6,7 @@ It never answers anything itself.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from infron.catalog.definitions import Model, Offer
 from infron.money import Price
@@ -23,11 +24,43 @@ from infron.runtime.server.api import (
     receipts,
     responses,
 )
+from infron.runtime.server.api.admin import credits, operation, organisations
+from infron.runtime.server.api.admin import keys as admin_keys
 from infron.runtime.server.api.endpoint import Endpoint
+from infron.runtime.server.paths import Paths
+
+
+def paths(context: Context) -> Paths:
+    """What stands where callers ask: the client APIs, and the endpoints; the admin API only if it is shared."""
+    return Paths([*endpoints(context), *(admin_endpoints(context) if context.config.admin.shared else ())])
+
+
+def admin_paths(context: Context) -> Paths:
+    """What stands where operators ask."""
+    return Paths(admin_endpoints(context), {})
+
+
+def admin_endpoints(context: Context) -> list[Endpoint]:
+    office = context.office
+    return [
+        *admin_keys.endpoints(office),
+        *organisations.endpoints(office),
+        *credits.endpoints(office),
+        *operation.endpoints(office, lambda: _providers(context)),
+    ]
+
+
+def _providers(context: Context) -> list[dict[str, Any]]:
+    providers = context.providers
+    return [
+        {"id": one.id, "name": one.name, "wire": one.wire, "usable": why is None, "why_not": why}
+        for one in providers.catalog.providers.values()
+        for why in (providers.why_not(one),)
+    ]
 
 
 def endpoints(context: Context) -> list[Endpoint]:
-    """All of them. They are given what they tell of, never the context."""
+    """All others. They are given what they tell of, never the context."""
     ledger, metrics = context.ledger, context.metrics
     offered = models.Models(context.discovery, context.providers.catalog.aliases)
     return [

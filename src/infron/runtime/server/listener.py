@@ -14,6 +14,7 @@ from infron.runtime.exchange.context import Context
 from infron.runtime.server.access_log import AccessLog
 from infron.runtime.server.connection import GatewayProtocol
 from infron.runtime.server.dispatch import Dispatch
+from infron.runtime.server.paths import Paths
 from infron.runtime.server.response import ServerHeaders
 from infron.runtime.workers.sockets import BACKLOG
 
@@ -23,12 +24,12 @@ LOOK_SECONDS = 0.1  # between two looks at the connections' clocks
 class Server:
     """What the connections of a process share."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, paths: Paths) -> None:
         config = context.config
         self.loop = context.loop
         self.limits = config.limits
         self.timeouts = config.timeouts
-        self.dispatch = Dispatch(context)
+        self.dispatch = Dispatch(context, paths)
         self.headers = ServerHeaders(config.server.cors_origins, context.registry)
         self.access = AccessLog(context.log) if context.log is not None and config.log.access else None
         self.connections: set[GatewayProtocol] = set()

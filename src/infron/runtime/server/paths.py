@@ -62,10 +62,10 @@ NOWHERE = Place()
 class Paths:
     """All places of the gateway. `exact`: those without a `{name}`, by their paths."""
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint], apis: Mapping[bytes, ClientWire] = CLIENT_PATHS) -> None:
         self.exact: dict[bytes, Place] = {}
         self._patterns: list[tuple[Any, dict[str, Convertor[Any]], Place]] = []
-        for known, api in CLIENT_PATHS.items():
+        for known, api in apis.items():
             path = known.decode()
             own = path if path in api.PATHS else path.removeprefix("/api")
             self._put(path, Place(api=api, target=Target(own)))

@@ -15,24 +15,24 @@ BACKLOG = 4096
 SPREADS = sys.platform == "linux"
 
 
-def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def listen(host: str, port: int, setting: str = "server.port", *, shared: bool = False) -> socket.socket:
     """A listening socket that nobody else has: a port where another program listens is refused.
 
     `shared`: `join` may then add sockets to its port. Raises ConfigError with one sentence.
     """
-    listener = _bound(host, port, joins=False)
+    listener = _bound(host, port, setting, joins=False)
     if shared and SPREADS:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # only now, so that binding it was exclusive
     listener.listen(BACKLOG)
     return listener
 
 
-def join(host: str, port: int) -> socket.socket:
+def join(host: str, port: int, setting: str = "server.port") -> socket.socket:
     """One more socket of a shared port, of a worker's own; it gets no connection before it listens.
 
     Raises ConfigError with one sentence.
     """
-    return _bound(host, port, joins=True)
+    return _bound(host, port, setting, joins=True)
 
 
 def shown(configured: str, bound: str) -> str:
@@ -42,11 +42,13 @@ def shown(configured: str, bound: str) -> str:
     return f"[{name}]" if ":" in name else name
 
 
-def _bound(host: str, port: int, *, joins: bool) -> socket.socket:
+def _bound(host: str, port: int, setting: str, *, joins: bool) -> socket.socket:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise ConfigError(f"server.host {host!r} is no address of this machine ({error.strerror}).") from error
+        raise ConfigError(
+            f"{setting.replace('port', 'host')} {host!r} is no address of this machine ({error.strerror})."
+        ) from error
     family, kind, protocol, _, address = found[0]
     bound = socket.socket(family, kind, protocol)
     try:
@@ -57,7 +59,7 @@ def _bound(host: str, port: int, *, joins: bool) -> socket.socket:
     except OSError as error:
         bound.close()
         raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port or server.port."
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with {setting}."
         ) from error
     bound.setblocking(False)
     return bound

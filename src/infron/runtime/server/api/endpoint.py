@@ -24,6 +24,7 @@ class Endpoint(Struct, frozen=True):
 
     `path`: below `/v1` and `/api/v1`, or as it stands where `root`; `{name}` in it is one segment, `{name:path}` the
     rest. `takes_body`: JSON, here as a whole when `answer` is called. `open`: for strangers too, whose key is None.
+    `admin`: for keys of the admin API, and no others.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Endpoint(Struct, frozen=True):
     takes_body: bool = False
     root: bool = False
     open: bool = False
+    admin: bool = False
 
 
 def for_openrouter(request: Request) -> bool:
