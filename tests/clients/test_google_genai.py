@@ -23,6 +23,7 @@ from infron.testing import (
     speak,
     text,
 )
+from infron.testing.embeddings import EMBEDDING_HOSTS
 
 JSON = (("content-type", "application/json"),)
 OFTEN = {"first_seconds": 0.1, "every_seconds": 0.1}
@@ -173,9 +174,7 @@ async def test_genai_counts_tokens_and_lists_models(stage, client_of, version):
     assert "models/nice" in [model.name async for model in await client.models.list()]
     found = await client.models.get(model="mock/any")
     assert found.name == "models/mock/any"
-    with pytest.raises(errors.ClientError) as raised:
-        await client.models.embed_content(model="mock/any", contents="Hi")
-    assert "not offered" in raised.value.message
+    assert "generateContent" in found.supported_actions
 
 
 async def test_genai_stream_that_is_left_is_cancelled(stage, client_of):
@@ -192,3 +191,40 @@ async def test_genai_stream_that_is_left_is_cancelled(stage, client_of):
         await seen.wait()
         reading.cancel()
         await there.provider.calls[0].closed.wait()
+
+
+def _vector(given: str) -> list[float]:
+    return [len(given) / 4, -0.5]
+
+
+@pytest.mark.parametrize("name", EMBEDDING_HOSTS)
+async def test_genai_embeds_with_models_of_every_host(client_of, name):
+    host = EMBEDDING_HOSTS[name]
+    vertex = {"also": {"openai-embeddings": {"wire": "vertex-embeddings", "path": "/models/{model}:predict"}}}
+    served = {"provider": "mock", "id": host.model}
+    own = vertex if ":predict" in host.path else {}
+    async with (
+        ScriptedProvider(host.plays(_vector)) as provider,
+        gateway(
+            providers={"mock": provider.definition(wire=host.wire, **own)},
+            models={"acme/e": {"name": "E", "output": ["embeddings"], "served_by": [served]}},
+        ) as running,
+    ):
+        client = client_of(SimpleNamespace(running=running))
+        config = types.EmbedContentConfig(task_type="CLUSTERING", output_dimensionality=2)
+        many = await client.models.embed_content(model=f"mock/{host.model}", contents=["a", "ab 高い"], config=config)
+        one = await client.models.embed_content(model="acme/e", contents="abc")
+        shown = await client.models.get(model="acme/e")
+        sent = provider.calls[0].body.decode()
+    assert shown.supported_actions == ["embedContent", "batchEmbedContents"]
+    assert [found.values for found in many.embeddings] == [_vector("a"), _vector("ab 高い")]
+    assert [found.values for found in one.embeddings] == [_vector("abc")]
+    assert ("CLUSTERING" in sent) is (host.wire in ("gemini-embeddings", "vertex-embeddings", "gemini"))
+
+
+async def test_genai_is_told_why_there_are_no_vectors(stage, client_of):
+    there = await stage([Answer(404, JSON, b'{"error": {"message": "No such model."}}')])
+    with pytest.raises(errors.ClientError) as failed:
+        await client_of(there).models.embed_content(model="mock/any", contents="Hi")
+    assert (failed.value.code, failed.value.status) == (404, "NOT_FOUND")
+    assert "No such model." in failed.value.message

@@ -22,6 +22,7 @@ from infron.testing import (
     speak,
     text,
 )
+from infron.testing.embeddings import EMBEDDING_HOSTS
 
 JSON = (("content-type", "application/json"),)
 OFTEN = {"first_seconds": 0.1, "every_seconds": 0.1}
@@ -107,7 +108,7 @@ async def test_ollama_raises_what_was_wrong(stage, client_of):
         await client.chat(**{**ASKED, "model": "nobody/has-this"})
     assert raised.value.status_code == 404
     with pytest.raises(ollama.ResponseError, match="not offered"):
-        await client.embed(model="mock/any", input="Hi")
+        await client.push(model="mock/any")
 
 
 async def test_ollama_raises_what_a_broken_stream_says(stage, client_of):
@@ -138,3 +139,28 @@ async def test_ollama_lists_and_shows_models(stage, client_of):
     with pytest.raises(ollama.ResponseError) as raised:
         await client.show("nobody/has-this")
     assert raised.value.status_code == 404
+
+
+def _vector(given: str) -> list[float]:
+    return [len(given) / 4, -0.5]
+
+
+@pytest.mark.parametrize("name", EMBEDDING_HOSTS)
+async def test_ollama_embeds_with_models_of_every_host(client_of, name):
+    host = EMBEDDING_HOSTS[name]
+    vertex = {"also": {"openai-embeddings": {"wire": "vertex-embeddings", "path": "/models/{model}:predict"}}}
+    own = vertex if ":predict" in host.path else {}
+    async with (
+        ScriptedProvider(host.plays(_vector)) as provider,
+        gateway(providers={"mock": provider.definition(wire=host.wire, **own)}) as running,
+    ):
+        client = client_of(SimpleNamespace(running=running))
+        model = f"mock/{host.model}"
+        many = await client.embed(model, ["a", "ab 高い"], truncate=True, dimensions=2, options={"num_ctx": 9})
+        one = await client.embed(model, "abc")
+        before = await client.embeddings(model, "abc")
+        sent = provider.calls[0].body.decode()
+    assert many.embeddings == [_vector("a"), _vector("ab 高い")]
+    assert (many.model, many.prompt_eval_count) == (model, 7 if host.most > 1 else 14)
+    assert one.embeddings == [before.embedding] == [_vector("abc")]
+    assert "num_ctx" not in sent

@@ -27,7 +27,7 @@ MOST_ITEMS = 1000  # calls and blocks that a decoder takes
 MOST_HELD = 300_000  # bytes that a decoder may hold beside what a frame may have
 
 # APIs without streams: their answers go to their own clients alone.
-EMBEDDING = frozenset(wire for wire in PROVIDER_WIRES if wire.endswith("-embeddings"))
+EMBEDDING = frozenset(name for name in (*PROVIDER_WIRES, *CLIENT_WIRES) if name.endswith("-embeddings"))
 
 End = (Done, Failed, Onward)
 
@@ -107,6 +107,8 @@ PREDICTION = b'{"id":"p1","status":"starting","urls":{"stream":"https://stream.r
 
 
 def in_words_of(api: str, body: bytes) -> bytes:
+    if api == "gemini-embeddings":
+        return b'{"model":"m","content":{"parts":[{"text":"Hi"}]}}'
     return body.replace(b'"input"', b'"prompt"') if api == "openai-completions" else body
 
 

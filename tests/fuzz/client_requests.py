@@ -252,6 +252,8 @@ BODIES: dict[str, tuple[Any, ...]] = {
     "openai-completions": (COMPLETE, {**COMPLETE, "prompt": [1, 2], "echo": True, "logprobs": 1, "stream": True}),
     "openai-embeddings": (EMBED, {**EMBED, "input": "Hi"}, {**EMBED, "input": [1, 2]}, {**EMBED, "input": [[1], [2]]}),
     "gemini": (CONTENTS,), "ollama": (OLLAMA,),
+    "gemini-embeddings": ({"model": "a/b", "content": {"parts": [{"text": "Hi"}]}, "task_type": "CLUSTERING"},),
+    "ollama-embeddings": ({"model": "a/b", "input": ["Hi", "Ho"], "truncate": True, "options": {"num_ctx": 9}},),
 }  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from infron.wires import anthropic, bedrock, cloudflare, cohere, gemini, ollama,
 from infron.wires.bedrock import embeddings as bedrock_embeddings
 from infron.wires.cohere import embeddings as cohere_embeddings
 from infron.wires.contract import ClientWire, ProviderWire
+from infron.wires.gemini import client_embeddings as gemini_client_embeddings
 from infron.wires.gemini import embeddings as gemini_embeddings
 from infron.wires.gemini import vertex_embeddings
+from infron.wires.ollama import embeddings as ollama_embeddings
 from infron.wires.openai import chat as openai_chat
 from infron.wires.openai import completions as openai_completions
 from infron.wires.openai import embeddings as openai_embeddings
@@ -41,7 +43,9 @@ CLIENT_WIRES: dict[str, ClientWire] = {
         openai_embeddings,
         anthropic,
         gemini,
+        gemini_client_embeddings,
         ollama,
+        ollama_embeddings,
         openrouter,
     )
 }

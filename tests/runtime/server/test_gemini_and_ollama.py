@@ -81,7 +81,7 @@ async def test_gemini_stream_of_google_arrives_byte_for_byte() -> None:
     [
         (post("/v1beta/models/nobody/x:generateContent"), 404, "NOT_FOUND"),
         (post("/v1beta/models/mock/any:generateContent", contents=7), 400, "INVALID_ARGUMENT"),
-        (post("/v1beta/models/mock/any:embedContent"), 400, "INVALID_ARGUMENT"),
+        (post("/v1beta/models/mock/any:predict"), 400, "INVALID_ARGUMENT"),
         (request("GET", "/v1beta/aurora"), 404, "NOT_FOUND"),
         (request("GET", "/v1beta/models/mock/any:generateContent"), 405, "UNIMPLEMENTED"),
     ],
@@ -100,7 +100,7 @@ async def test_ollama_stream_is_lines_and_its_errors_sentences() -> None:
         assert [json.loads(line)["done"] for line in reply.body.splitlines()] == [False, False, True]
         for data, status in (
             (post("/api/chat", **{**asked, "model": "nobody/x"}), 404),
-            (post("/api/embed", model="m", input="Hi"), 400),
+            (post("/api/pull", model="m"), 400),
             (request("GET", "/api/chat"), 405),
         ):
             reply = await ask(running.port, data)

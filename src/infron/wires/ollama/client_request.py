@@ -45,7 +45,7 @@ from infron.wires.schemas import closed
 NAME = "ollama"
 CHAT, GENERATE = "/api/chat", "/api/generate"
 PATHS = (CHAT, GENERATE)
-NEAR = (*PATHS, "/api/tags", "/api/show", "/api/ps", "/api/version", "/api/embed", "/api/pull")
+NEAR = (*PATHS, "/api/tags", "/api/show", "/api/ps", "/api/version", "/api/pull")
 NOT_OFFERED = ("context", "raw", "suffix", "template")
 
 Values = dict[str, Any]

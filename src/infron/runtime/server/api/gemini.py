@@ -22,8 +22,9 @@ from infron.runtime.server.api.models import Models
 from infron.wires.gemini.client_request import bare, parse_counted
 
 MOST_LISTED = 1_000
-METHODS = ["generateContent", "streamGenerateContent", "countTokens"]
-_NOT_OFFERED = ("embedContent", "batchEmbedContents", "batchGenerateContent", "predict", "predictLongRunning")
+ANSWERING = ["generateContent", "streamGenerateContent", "countTokens"]
+EMBEDDING = ["embedContent", "batchEmbedContents"]
+_NOT_OFFERED = ("batchGenerateContent", "predict", "predictLongRunning")
 
 
 def endpoints(models: Models, count: Callable[[Callable[[], Asked], Key | None], Awaitable[int]]) -> list[Endpoint]:
@@ -43,7 +44,9 @@ def endpoints(models: Models, count: Callable[[Callable[[], Asked], Key | None],
 
     async def refused(request: Request, key: Key | None) -> Response:
         method = request.url.path.rpartition(":")[2]
-        raise InvalidRequest(f"`{method}` is not offered here; {', '.join(METHODS)} are.", code="not_implemented")
+        raise InvalidRequest(
+            f"`{method}` is not offered here; {', '.join(ANSWERING + EMBEDDING)} are.", code="not_implemented"
+        )
 
     listed, one = listing(models)
     found = [Endpoint("/v1beta/models", listed, root=True)]
@@ -93,4 +96,5 @@ def _shown(model: Model) -> dict[str, Any]:
         "inputTokenLimit": model.context_length,
         "outputTokenLimit": model.max_output,
     }
-    return {**{name: value for name, value in about.items() if value}, "supportedGenerationMethods": METHODS}
+    methods = EMBEDDING if "embeddings" in model.output else ANSWERING
+    return {**{name: value for name, value in about.items() if value}, "supportedGenerationMethods": methods}

@@ -21,7 +21,7 @@ from infron.wires import lenient_json
 from infron.wires.ollama.client_request import bare
 
 VERSION = "0.13.0"  # of the API that is spoken; clients ask whether it is new enough for them
-_NOT_OFFERED = ("copy", "create", "embed", "embeddings", "pull", "push")
+_NOT_OFFERED = ("copy", "create", "pull", "push")
 
 
 def endpoints(models: Models) -> list[Endpoint]:

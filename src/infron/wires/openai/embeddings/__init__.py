@@ -3,7 +3,7 @@
 from infron.wires.errors import parse_error, render_error
 from infron.wires.openai.embeddings.answer import Accumulator, Encoder
 from infron.wires.openai.embeddings.decoder import Decoder
-from infron.wires.openai.embeddings.request import NAME, NEAR, PATHS, encode_request, parse
+from infron.wires.openai.embeddings.request import NAME, NEAR, PATHS, encode_request, no_conversation, parse
 from infron.wires.unstreamed import MEDIA_TYPE
 
 DEFAULTS = {"chat_path": "/embeddings", "usage": "always", "completes": False}
@@ -23,6 +23,7 @@ __all__ = [
     "Decoder",
     "Encoder",
     "encode_request",
+    "no_conversation",
     "parse",
     "parse_error",
     "render_error",

@@ -30,7 +30,7 @@ class Accumulator:
     kept = None  # nor has it a way to refer to an answer
 
     def __init__(self, id: str, created: int, request: Request) -> None:
-        self._id, self._model = id, request.model
+        self._id, self.model = id, request.model
         self._form = wanted(request.fields)
         self._fields: dict[str, Raw] = {}
         self._items: list[dict[str, Any]] = []
@@ -45,11 +45,15 @@ class Accumulator:
             own = {"object": "embedding", "index": item.get("index", place)}
             self._items.append({**item, **own, "embedding": in_form(item["embedding"], self._form)})
 
+    @property
+    def vectors(self) -> list[Raw]:
+        return [item["embedding"] for item in self._items]
+
     def answer(self, billed: Billed) -> bytes:
         raw, prompt = billed.raw or {}, billed.usage.prompt
         usage = {**raw, "prompt_tokens": prompt, "total_tokens": prompt}
         if billed.estimated:
             usage["estimated"] = True
         usage["cost"] = usd(None if billed.charge is None else billed.charge.total)
-        own = {"object": "list", "data": self._items, "model": self._model, "usage": usage}
+        own = {"object": "list", "data": self._items, "model": self.model, "usage": usage}
         return _encode({**self._fields, **own, "id": self._id, "provider": billed.provider})

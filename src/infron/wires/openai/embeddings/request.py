@@ -5,7 +5,7 @@ It never looks into the inputs but to count them: what they may be, each host sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Raw
@@ -25,6 +25,7 @@ NAME = "openai-embeddings"
 PATHS = ("/v1/embeddings",)
 NEAR = PATHS
 
+_FIELDS = frozenset(("dimensions", "encoding_format", "input", "model", "user"))
 _OF_STREAMS = ("stream", "stream_options")
 
 
@@ -32,9 +33,26 @@ def parse(body: bytes, headers: Headers, target: Target = NO_TARGET) -> Request:
     """The request in a body; its answer comes whole, whatever that says. Raises InvalidRequest. `headers`: none
     matters.
     """
-    request = read(body, NAME, _no_conversation, holds="input", numbers=True)
+    request = read(body, NAME, no_conversation, holds="input", numbers=True)
     fields = {name: raw for name, raw in request.fields.items() if name not in _OF_STREAMS}
     return replace(request, stream=False, fields=fields, include_usage=True, prompt_of=_prompt_of)
+
+
+def asked_by_another(
+    request: Request, fields: Mapping[str, Any], *, dialect: str, form: str, left: Iterable[str]
+) -> Request:
+    """What a client of another API wants, in the fields of this one. `left`: names of what cannot be told here."""
+    return replace(
+        request,
+        api=NAME,
+        dialect=dialect,
+        form=form,
+        stream=False,
+        include_usage=True,
+        fields={name: Raw(written(value, request.size)) for name, value in fields.items()},
+        prompt_of=_prompt_of,
+        repaired=(*request.repaired, *sorted(left)),
+    )
 
 
 def said_of(fields: Mapping[str, Raw]) -> dict[str, Any]:
@@ -43,7 +61,7 @@ def said_of(fields: Mapping[str, Raw]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _no_conversation(fields: Mapping[str, Raw]) -> Conversation:
+def no_conversation(fields: Mapping[str, Raw]) -> Conversation:
     raise Unsupported("This provider gives no embeddings here: ask for a model of another one.", param="model")
 
 
@@ -70,4 +88,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     if request.api != NAME:
         raise Unsupported(f"{provider.name} gives embeddings only.", param="model")
     fields, dropped = fitted(request.fields, provider.quirks.request)
+    if request.dialect:  # what was said in another API is known to its hosts alone
+        dropped = (*dropped, *sorted(fields.keys() - _FIELDS))
+        fields = {name: raw for name, raw in fields.items() if name in _FIELDS}
     return Outgoing(body=written({**fields, "model": provider_model}, request.size), dropped=dropped)
