@@ -172,10 +172,15 @@ def show_(which: Which, config_file: ConfigFile = None, as_json: AsJson = False)
 
 
 @keys.command()
-def revoke(which: Which, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Revoke an API key: within a second it is refused everywhere. Running streams go on."""
+def revoke(
+    which: Which,
+    now: Annotated[bool, typer.Option("--now", help="Stop what runs under it as well.")] = False,
+    config_file: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke an API key: within a second it is refused everywhere. Running streams go on, unless told --now."""
     with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
-        key = administrator.revoke_key(which)
+        key = administrator.revoke_key(which, now=now)
     if as_json:
         show_json(key_fields(key))
     else:

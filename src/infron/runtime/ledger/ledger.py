@@ -18,17 +18,17 @@ from typing import Any
 
 from infron.errors import LedgerUnavailable
 from infron.policy import limits
-from infron.policy.access import KeyRing
+from infron.policy.access import Key, KeyRing
 from infron.policy.limits import Granted
 from infron.policy.stop import Stop
 from infron.records import Opening, Progress, Settlement
-from infron.runtime.ledger import live, stops
+from infron.runtime.ledger import journal, live, stops
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
 from infron.runtime.ledger.limited import Answered, Applying, Extending
 from infron.runtime.ledger.receipts import Found, Receipt, read_entry
 from infron.runtime.ledger.round import Counts, Reply
-from infron.runtime.ledger.spend import Spend, read_spend
+from infron.runtime.ledger.spend import Spend, UsedByKey, read_spend
 from infron.runtime.ledger.store import Rows
 from infron.runtime.ledger.stores import store_of
 from infron.runtime.ledger.verdict import Recorded, Refused, Unavailable, Verdict
@@ -279,6 +279,23 @@ class Ledger:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         spend: Spend = await self._ask(lambda rows: read_spend(rows, key_id, today))
         return spend
+
+    async def used(self, key: Key | None) -> UsedByKey:
+        """What this key and its organisation were charged, and what they have left. Raises LedgerUnavailable."""
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        organisation = key.organisation if key else None
+        payers = [each.limits.account for each in (organisation, key) if each and each.limits.account]
+
+        def read(rows: Rows) -> UsedByKey:
+            return UsedByKey(
+                day=today.toordinal(),
+                by_key=read_spend(rows, key.id if key else None, today),
+                by_organisation=read_spend(rows, organisation.id, today) if organisation else Spend(),
+                balance=journal.balance(rows, payers[0]) if payers else None,
+            )
+
+        used: UsedByKey = await self._ask(read)
+        return used
 
     async def change(self, ask: Ask) -> Any:
         """What `ask` returns or raises; its changes are durable then, all or none. Raises LedgerUnavailable."""

@@ -28,6 +28,18 @@ class Spend(Struct, frozen=True, kw_only=True):
     ever: int = 0
 
 
+class UsedByKey(Struct, frozen=True, kw_only=True):
+    """What a key and its organisation were charged. `balance`: of the one that pays in advance; None: neither does.
+
+    `day`: today, as `date.toordinal` counts (UTC).
+    """
+
+    day: int
+    by_key: Spend
+    by_organisation: Spend
+    balance: int | None = None
+
+
 def add_charges(rows: Rows, charges: Mapping[tuple[str, int], int]) -> None:
     """Add picodollars to the totals of holders, for exchanges that began on a day (as `date.toordinal` counts).
 
