@@ -60,6 +60,15 @@ class LedgerSection(Section, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "power cut; it costs a disk flush for each batch."
         ),
     ] = "normal"
+    keep_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Whole days for which settled entries, and so receipts and `infron usage`, are kept; 0: for "
+            "ever. What holders were charged, the journal and the audit log stay.",
+        ),
+    ] = 0
     timeout_seconds: Annotated[
         Seconds,
         Meta(description="How long a request with limits waits for the ledger to say whether it may begin; then 503."),

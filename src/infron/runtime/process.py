@@ -146,7 +146,10 @@ async def running(
     """
     loop = asyncio.get_running_loop()
     ledger = Ledger(
-        config.ledger_url(), synchronous=config.ledger.synchronous, charge_failed=config.billing.charge_failed
+        config.ledger_url(),
+        synchronous=config.ledger.synchronous,
+        charge_failed=config.billing.charge_failed,
+        keep_days=config.ledger.keep_days,
     )
     await ledger.start()
     try:

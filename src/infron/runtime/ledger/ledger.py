@@ -22,7 +22,7 @@ from infron.policy.access import Key, KeyRing
 from infron.policy.limits import Granted
 from infron.policy.stop import Stop
 from infron.records import Opening, Progress, Settlement
-from infron.runtime.ledger import journal, live, stops
+from infron.runtime.ledger import journal, live, retention, stops
 from infron.runtime.ledger.entries import DrainCaps
 from infron.runtime.ledger.inbox import Ask, Asking, Done, Inbox
 from infron.runtime.ledger.limited import Answered, Applying, Extending
@@ -67,16 +67,19 @@ class Ledger:
         synchronous: str = "normal",
         clock: Callable[[], float] = time.time,
         charge_failed: bool = False,
+        keep_days: int = 0,
     ) -> None:
         self.boot = secrets.token_hex(8)
         self.left_open = 0
         self._url, self._synchronous = url, synchronous
         self._clock = clock
+        self.keep_days = keep_days
         self._inbox = Inbox()
         self._writer = Writer(
             boot=self.boot,
             clock=clock,
             charge_failed=charge_failed,
+            keep_days=keep_days,
             inbox=self._inbox,
             reply=self._reply,
             stopped=self._stopped,
@@ -279,6 +282,11 @@ class Ledger:
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         spend: Spend = await self._ask(lambda rows: read_spend(rows, key_id, today))
         return spend
+
+    def removed(self, id: str) -> bool:
+        """Whether an exchange with this id, if there was one, is not kept any longer."""
+        first = retention.keeps_from(int(self._clock() * 1000), self.keep_days)
+        return retention.began_before(id, first)
 
     async def used(self, key: Key | None) -> UsedByKey:
         """What this key and its organisation were charged, and what they have left. Raises LedgerUnavailable."""

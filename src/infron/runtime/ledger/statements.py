@@ -52,6 +52,16 @@ SETTLE_ORPHANS = (
 OPENED_BY_WHOM = "SELECT key_id, organisation, created_ms FROM entries WHERE id = ?1"
 ENTRY = f"SELECT {', '.join(RECEIPT)} FROM entries WHERE id = ?1"
 
+# ---- entries that are not kept for ever; ids are in the order of their time
+
+_OLDER = "FROM entries WHERE id < ?1 AND created_ms < ?2 AND outcome IS NOT NULL"
+OLDER = f"SELECT id {_OLDER} LIMIT 1"
+REMOVE_OLDER = f"DELETE FROM entries WHERE id IN (SELECT id {_OLDER} ORDER BY id LIMIT ?3)"
+KEEPS_FROM = "SELECT value FROM meta WHERE name = 'kept_from_ms'"
+KEPT_FROM = (
+    "INSERT INTO meta (name, value) VALUES ('kept_from_ms', ?1) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+
 # ---- answers that are read on after their client left
 
 # Takes the id, how many may drain at once, and how many of one key.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections import deque
@@ -18,7 +19,7 @@ import msgspec
 from infron.errors import LedgerUnavailable
 from infron.policy.stop import Stop
 from infron.records import Opening
-from infron.runtime.ledger import owners
+from infron.runtime.ledger import owners, retention
 from infron.runtime.ledger.entries import DrainCaps, Settling
 from infron.runtime.ledger.inbox import Asking, Done, Inbox, take
 from infron.runtime.ledger.known import Known
@@ -32,6 +33,8 @@ POLL_SECONDS = 0.5  # how soon a change by another process is seen
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 SWEEP_SECONDS = 10.0
+REMOVE_SECONDS = 60.0  # between two looks for entries that are not kept any longer
+REMOVE_STEP_SECONDS = 0.25  # and between two steps, while there are some
 GAP_SECONDS = 0.004  # between two commits under load; without it an open waits for nothing
 LINGER_SECONDS = 0.005  # after a commit: how long settlements, for which nobody waits, wait for the next open
 LOAD_SECONDS = 0.008  # commits that follow each other as closely as this are load, if they open as many entries:
@@ -59,6 +62,7 @@ class Writer:
         boot: str,
         clock: Callable[[], float],
         charge_failed: bool,
+        keep_days: int,
         inbox: Inbox,
         reply: Callable[[list[Reply]], None],
         stopped: Callable[[list[tuple[str, Stop]]], None],
@@ -83,6 +87,8 @@ class Writer:
         self._loaded = False
         self._committed_at = self._retry_at = self._delay = 0.0
         self._poll_at = self._renew_at = self._sweep_at = 0.0
+        self._keep_days = keep_days
+        self._remove_at = 0.0 if keep_days else math.inf
 
     def run(self, store: Store, ready: Callable[[Any], None], closed: Callable[[Any], None]) -> None:
         """`ready` is replied None, or what prevents a start; `closed` None when all is written."""
@@ -205,7 +211,7 @@ class Writer:
 
     def _due(self) -> float:
         """When there is something to do without being called; what would be written waits for the next try."""
-        written = 0.0 if self._waits() else min(self._renew_at, self._sweep_at)
+        written = 0.0 if self._waits() else min(self._renew_at, self._sweep_at, self._remove_at)
         return min(self._poll_at, max(written, self._retry_at))
 
     def _chores(self) -> None:
@@ -221,6 +227,8 @@ class Writer:
                 self._worked()
             if now >= self._sweep_at and now >= self._retry_at:
                 self._sweep()
+            if now >= self._remove_at and now >= self._retry_at:
+                self._remove()
         except Exception as error:
             self._failed(error)
 
@@ -235,6 +243,15 @@ class Writer:
         with self._store.round() as rows:
             owners.renew_lease(rows, lease)
         self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    def _remove(self) -> None:
+        """Remove some of the entries that are older than they are to be kept."""
+        first, removed = retention.keeps_from(self._now(), self._keep_days), 0
+        if retention.any_older(self._reach(), first):
+            with self._store.round() as rows:
+                removed = retention.remove_older(rows, first)
+        more = removed == retention.STEP
+        self._remove_at = time.monotonic() + (REMOVE_STEP_SECONDS if more else REMOVE_SECONDS)
 
     def _sweep(self) -> None:
         """Settle what processes that are gone left open."""

@@ -32,7 +32,7 @@ def endpoints(ledger: Ledger, registry: Registry) -> list[Endpoint]:
             return json_response({"data": {"id": id, "outcome": None}}, 202)  # its row is not written yet
         receipt = await ledger.mark_stop(id, key_id, Stop.CALLER)
         if receipt is None:
-            raise missing()
+            raise missing(ledger, id)
         return json_response({"data": told(receipt, request)}, 202 if receipt.outcome is None else 200)
 
     return [Endpoint("/generations/{id}/cancel", cancel, "POST")]

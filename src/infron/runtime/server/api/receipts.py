@@ -34,7 +34,7 @@ def endpoints(ledger: Ledger) -> list[Endpoint]:
             raise InvalidRequest("Name the exchange: GET /v1/generation?id=gen-….", param="id")
         receipt = await ledger.receipt(id, key.id if key else None)
         if receipt is None:
-            raise missing()
+            raise missing(ledger, id)
         return json_response({"data": told(receipt, request)})
 
     return [Endpoint("/generation", generation)]
@@ -49,5 +49,8 @@ def told(receipt: Receipt, request: Request) -> dict[str, Any]:
     return {**_NOTHING, **members}
 
 
-def missing() -> NotFound:
+def missing(ledger: Ledger, id: str) -> NotFound:
+    if ledger.removed(id):
+        days = f"{ledger.keep_days} day{'s' if ledger.keep_days != 1 else ''}"
+        return NotFound(f"Generations are kept for {days} here; one with this id would be older.", param="id")
     return NotFound("There is no generation with this id, or it is not yours.", param="id")
