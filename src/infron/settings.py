@@ -117,6 +117,10 @@ class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
             "must have as much left."
         ),
     ] = 3_000
+    ietf_headers: Annotated[
+        bool,
+        Meta(description="Also say what is left in `RateLimit` and `RateLimit-Policy`, as a draft of the IETF has it."),
+    ] = False
     unpriced: Annotated[
         Literal["refuse", "refuse-all", "allow"],
         Meta(description="Models whose price nobody knows: refused to keys with a limit, to everybody, to nobody."),

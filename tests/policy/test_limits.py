@@ -99,7 +99,7 @@ def test_first_holder_that_refuses_refuses_and_nothing_is_taken_of_any():
     [
         ({"concurrent": 0, "requests_per_minute": 0}, {}, "concurrent"),
         ({"requests_per_minute": 0, "tokens_per_minute": 0}, {"tokens": 1}, "requests"),
-        ({"tokens_per_minute": 0}, {"tokens": 0}, None),
+        ({"tokens_per_minute": 0}, {"tokens": 1}, "tokens"),
         ({"budgets": (Budget("day", 0),)}, {"most": 0}, None),  # free: no money is asked for
         ({"budgets": (Budget("day", 0),)}, {"most": 1}, "budget"),
         ({"budgets": (Budget("day", 5), Budget("total", 3))}, {"least": 4, "most": 9}, "budget"),

@@ -16,13 +16,22 @@ _WHOSE = {"key": "This API key", "organisation": "The organisation of this API k
 _EACH = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
 
 
-def limit_headers(verdict: Granted | Refused) -> Headers:
-    """What is left of the rates, by the names that OpenAI gives it."""
+def limit_headers(verdict: Granted | Refused, *, ietf: bool = False) -> Headers:
+    """What is left of the rates, by the names that OpenAI gives it; `ietf`: by those of the IETF's draft as well."""
     headers: Headers = []
-    for name, room in ((b"requests", verdict.requests), (b"tokens", verdict.tokens)):
-        if room is not None:
-            headers += _room_headers(name, room)
+    rooms = [(name, room) for name in _RATES if (room := getattr(verdict, name)) is not None]
+    for name, room in rooms:
+        headers += _room_headers(name.encode(), room)
+    if ietf and rooms:
+        policies = [f'"{name}";q={room.limit};w=60{_RATES[name]}' for name, room in rooms]
+        left = [f'"{name}";r={room.remaining};t={math.ceil(room.full_in)}' for name, room in rooms]
+        headers.append((b"ratelimit-policy", ", ".join(policies).encode()))
+        headers.append((b"ratelimit", ", ".join(left).encode()))
     return headers
+
+
+# By its attribute of a verdict: what the draft adds for its unit.
+_RATES = {"requests": "", "tokens": ';qu="tokens"'}
 
 
 def _room_headers(name: bytes, room: Room) -> Headers:
@@ -90,7 +99,7 @@ def _payment_required(refused: Refused, whose: str, now: float) -> PaymentRequir
         reason = "budget_exhausted"
     left = refused.remaining / PICODOLLARS
     more = f": ${left:,.6f} of it are left, and this request needs more" if left else ""
-    return PaymentRequired(
+    error = PaymentRequired(
         f"{what}{more}; {advice}.",
         retry_after=None if after is None else math.ceil(after),
         reason=reason,
@@ -98,6 +107,8 @@ def _payment_required(refused: Refused, whose: str, now: float) -> PaymentRequir
         period=period,
         resets_at=resets,
     )
+    error.should_retry = False  # a library would only try, and wait
+    return error
 
 
 def _said(seconds: float) -> str:

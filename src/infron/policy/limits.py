@@ -54,7 +54,7 @@ class Granted(Struct, frozen=True, kw_only=True):
 class Refused(Struct, frozen=True, kw_only=True):
     """It may not, and nothing was taken. `retry_after`: seconds until it may; None: time alone changes nothing.
 
-    `limit`, `remaining`: of what refused, in its own unit.
+    `limit`, `remaining`: of what refused, in its own unit. `lasts`: nothing that runs can make room before.
     """
 
     kind: LimitKind
@@ -63,6 +63,7 @@ class Refused(Struct, frozen=True, kw_only=True):
     limit: int = 0
     remaining: int = 0
     retry_after: float | None = None
+    lasts: bool = False
     requests: Room | None = None
     tokens: Room | None = None
 
@@ -122,7 +123,7 @@ class Standing(Struct, kw_only=True):
         self.held -= hold
         rate = self.limits.tokens_per_minute
         if counted and used is not None and self.tokens_filled is not None and rate is not None:
-            self.tokens_filled += (min(taken, rate) - used) * UNIT
+            self.tokens_filled = min(rate * UNIT, self.tokens_filled + (min(taken, rate) - used) * UNIT)
         self.changed = True
 
     def charge(self, day: int, amount: int) -> None:
@@ -145,7 +146,7 @@ class Standing(Struct, kw_only=True):
         if (filled := self.tokens_filled) is not None:
             rate = limits.tokens_per_minute or 0
             wanted = min(ask.tokens, rate) * UNIT
-            if filled < wanted:
+            if filled < wanted or not rate:
                 return self._refused("tokens", rate, max(0, filled // UNIT), _seconds(wanted - filled, rate))
         return self.no_money(ask, now_us) if ask.most else None
 
@@ -175,7 +176,13 @@ class Standing(Struct, kw_only=True):
         self, kind: LimitKind, limit: int, remaining: int, retry_after: float | None, period: Period | None = None
     ) -> Refused:
         return Refused(
-            kind=kind, holder=self.kind, period=period, limit=limit, remaining=remaining, retry_after=retry_after
+            kind=kind,
+            holder=self.kind,
+            period=period,
+            limit=limit,
+            remaining=remaining,
+            retry_after=retry_after,
+            lasts=kind == "requests" or (kind in ("budget", "credits") and not remaining and not self.held),
         )
 
 

@@ -6,14 +6,17 @@ It never touches the bytes of a request or of an answer.
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from msgspec.structs import replace
 
 from infron.errors import Overloaded, RateLimited, ShuttingDown
 from infron.policy import routing
-from infron.policy.access import Key
+from infron.policy.access import Key, KeyRing
 from infron.policy.asked import Asked
 from infron.policy.disconnect import may_drain
+from infron.policy.limit_answers import limit_headers, refusal_error
+from infron.policy.limits import Refused
 from infron.policy.permissions import EVERYTHING, Permissions
 from infron.policy.routing import Candidate
 from infron.records import Opening
@@ -21,6 +24,7 @@ from infron.request import NO_WISHES, Request
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Responder
 from infron.runtime.exchange.exchange import Exchange
+from infron.runtime.exchange.refusals import Refusals
 from infron.runtime.exchange.waiting import Waiting
 
 MOST_ROUTES = 10_000  # model ids come from callers
@@ -29,6 +33,7 @@ MOST_ROUTES = 10_000  # model ids come from callers
 class ExchangeAdmission:
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._refusals = Refusals()
         self._routes: dict[str, tuple[Candidate, ...]] = {}
 
     def begin(self, request: Request, key: Key | None, responder: Responder, asked: Asked) -> Exchange | Waiting:
@@ -64,11 +69,25 @@ class ExchangeAdmission:
         opening = self._opening(request, key, candidates[0])
         exchange: Exchange | Waiting
         if limited and key is not None:
-            exchange = Waiting(context, request, opening, candidates, responder, asked, key)
+            self._check_remembered(key, opening, responder)
+            remember = partial(self._remember, key, context.ledger.keys)
+            exchange = Waiting(context, request, opening, candidates, responder, asked, key, remember)
         else:
             exchange = Exchange(context, request, opening, candidates, responder, asked)
         context.registry.add(exchange)
         return exchange
+
+    def _check_remembered(self, key: Key, opening: Opening, responder: Responder) -> None:
+        """Raises RateLimited or PaymentRequired where it was refused just now, and nothing can have changed."""
+        context, price = self._context, opening.price
+        free = price is None or not (price.prompt or price.completion or price.request)
+        refused = self._refusals.of(key, context.ledger.keys, context.loop.time(), free=free)
+        if refused is not None:
+            responder.headers = limit_headers(refused, ietf=context.config.limits.ietf_headers)
+            raise refusal_error(refused, time.time())
+
+    def _remember(self, key: Key, ring: KeyRing, refused: Refused) -> None:
+        self._refusals.remember(key, ring, refused, self._context.loop.time())
 
     def _opening(self, request: Request, key: Key | None, first: Candidate) -> Opening:
         now = time.time()

@@ -50,7 +50,9 @@ class Waiting:
         responder: Responder,
         asked: Asked,
         key: Key,
+        refused: Callable[[Refused], None],
     ) -> None:
+        """`refused`: is told of a refusal, that others may know."""
         self.id = opening.id
         self._context = context
         self._request = request
@@ -59,6 +61,7 @@ class Waiting:
         self._responder = responder
         self._asked = asked
         self._counts_money = key.limited_money
+        self._refused = refused
         self._hand_over: Callable[[Exchange], None]
         self._refuse: Callable[[InfronError], None]
 
@@ -95,12 +98,13 @@ class Waiting:
         if self._over:  # it was settled without an answer
             return
         if isinstance(verdict, Refused):
-            self._responder.headers = limit_headers(verdict)
+            self._refused(verdict)
+            self._tell(verdict)
             self._turn_away(refusal_error(verdict, time.time()))
             return
         self._leave()
         if isinstance(verdict, Granted):
-            self._responder.headers = limit_headers(verdict)
+            self._tell(verdict)
             exchange = self._exchange(self._clamped(verdict.hold))
             if not self._gone:
                 exchange.hold, exchange.state = verdict.hold, State(recorded=True)
@@ -108,6 +112,9 @@ class Waiting:
                 exchange.begin()
         else:
             self._exchange(self._request).take(Input.UNRECORDED, LedgerUnavailable(_AWAY))
+
+    def _tell(self, verdict: Granted | Refused) -> None:
+        self._responder.headers = limit_headers(verdict, ietf=self._context.config.limits.ietf_headers)
 
     def _watch(self, exchange: Exchange) -> None:
         """Where it can be stopped at any word, it is paid for as it comes."""

@@ -176,10 +176,14 @@ class Ledger:
         id = settlement.id
         if self._inbox.closing and (self._closed is None or self._closed.done()):
             _log.error("An entry was settled after the ledger was closed: %r", settlement)
-        self._inbox.settles.append((settlement, self._openings.pop(id, None)))
+        opening = self._openings.pop(id, None)
+        self._inbox.settles.append((settlement, opening))
         if id in self._drains:
             self._leave(id)
-        self._inbox.nudge()
+        if opening is not None and opening.limited:  # who asks next, of another process too, needs what it gives back
+            self._inbox.hurry()
+        else:
+            self._inbox.nudge()
 
     def claim_drain(self, id: str, caps: DrainCaps, done: Done) -> None:
         """Ask to drain an open exchange, until it is settled. `done` is told Recorded or Refused, by the caps over all

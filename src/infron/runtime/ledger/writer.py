@@ -184,7 +184,7 @@ class Writer:
             replies = [(done, unavailable) for _, done in opens]
         else:
             close = time.monotonic() - self._committed_at < LOAD_SECONDS
-            self._loaded = close and len(opens) >= LOAD_OPENS
+            self._loaded = close and len(opens) + len(self._applications) >= LOAD_OPENS
             self._worked()
             self._again = False
             for done in (self._claims, self._applications, self._extensions):
