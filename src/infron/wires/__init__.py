@@ -34,21 +34,20 @@ PROVIDER_WIRES: dict[str, ProviderWire] = {
     "vertex-embeddings": vertex_embeddings,
     "replicate": replicate,
 }
-CLIENT_WIRES: dict[str, ClientWire] = {
-    wire.NAME: wire
-    for wire in (
-        openai_chat,
-        openai_responses,
-        openai_completions,
-        openai_embeddings,
-        anthropic,
-        gemini,
-        gemini_client_embeddings,
-        ollama,
-        ollama_embeddings,
-        openrouter,
-    )
-}
+# A list, for its items are checked against the contract, module by module; those of a tuple are not.
+_CLIENTS: list[ClientWire] = [
+    openai_chat,
+    openai_responses,
+    openai_completions,
+    openai_embeddings,
+    anthropic,
+    gemini,
+    gemini_client_embeddings,
+    ollama,
+    ollama_embeddings,
+    openrouter,
+]
+CLIENT_WIRES: dict[str, ClientWire] = {wire.NAME: wire for wire in _CLIENTS}
 # Each path below a version stands below `/api` too, but where a wire has that one for itself.
 CLIENT_PATHS: dict[bytes, ClientWire] = {
     f"{prefix}{path}".encode(): wire

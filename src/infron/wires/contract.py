@@ -97,8 +97,13 @@ class ProviderWire(Protocol):
 class Encoder(Protocol):
     """Events to the bytes of one client's stream, frame by frame."""
 
-    media_type: bytes  # of the stream
-    kept: Kept | None  # what of a complete answer its client may refer to; set by `close`
+    @property
+    def media_type(self) -> bytes:
+        """Of the stream."""
+
+    @property
+    def kept(self) -> Kept | None:
+        """What of a complete answer its client may refer to; set by `close`."""
 
     def encode(self, event: AnyClientEvent, /) -> bytes:
         """The frames that tell of an event; nothing where the client needs none."""
@@ -119,7 +124,9 @@ class Encoder(Protocol):
 class Accumulator(Protocol):
     """The same events to the one JSON of an answer that is not streamed."""
 
-    kept: Kept | None  # the same; set by `answer`
+    @property
+    def kept(self) -> Kept | None:
+        """The same; set by `answer`."""
 
     def add(self, event: AnyClientEvent, /) -> None: ...
     def answer(self, billed: Billed, /) -> bytes:
@@ -130,9 +137,15 @@ class ClientWire(Protocol):
     """The client's side of a wire; a module."""
 
     NAME: str  # in `Request.api`, or `Request.dialect`; that of the provider's side where both are the same API
-    PATHS: tuple[str, ...]  # that take its requests; each below a version is served under `/api` too
-    NEAR: tuple[str, ...]  # how paths begin at which no API is, and an error is told in its form
     ID_HEADER: bytes  # where its clients look for an answer's id, beside ours; empty: nowhere
+
+    @property
+    def PATHS(self) -> tuple[str, ...]:
+        """That take its requests; each below a version is served under `/api` too."""
+
+    @property
+    def NEAR(self) -> tuple[str, ...]:
+        """How paths begin at which no API is, and an error is told in its form."""
 
     def parse(self, body: bytes, headers: Headers, target: Target = NO_TARGET, /) -> Request:
         """The request in a body that was sent to `target`. `headers`: names in lower case. Raises InvalidRequest that
