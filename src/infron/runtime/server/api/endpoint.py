@@ -13,9 +13,12 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from infron.errors import InvalidRequest
 from infron.policy.access import Key
 
 ESTIMATED = "x-infron-estimated"  # the count is ours, not a provider's
+MOST = 999_999_999  # that a number of a query may be
+_DIGITS = len(str(MOST))
 Answering = Callable[[Request, Key | None], Awaitable[Response]]
 
 
@@ -39,6 +42,18 @@ class Endpoint(Struct, frozen=True):
 def for_openrouter(request: Request) -> bool:
     """Whether it came by the address that OpenRouter's libraries use: they refuse null where they await a value."""
     return request.url.path.startswith("/api/")
+
+
+def number_in(request: Request, name: str, default: int, *, least: int = 0, most: int = MOST) -> int:
+    """A whole number of the query. Raises InvalidRequest for anything else."""
+    given = request.query_params.get(name)
+    if not given:
+        return default
+    number = int(given) if given.isascii() and given.isdecimal() and len(given) <= _DIGITS else -1
+    if not least <= number <= most:
+        limits = f"from {least} to {most:,}" if most < MOST else f"of at least {least}"
+        raise InvalidRequest(f"`{name}` must be a number {limits}.", param=name)
+    return number
 
 
 def json_response(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -17,7 +17,7 @@ from infron.policy.access import Key
 from infron.policy.routing import check_names
 from infron.request import Request as Asked
 from infron.request import Target
-from infron.runtime.server.api.endpoint import ESTIMATED, Answering, Endpoint, json_response
+from infron.runtime.server.api.endpoint import ESTIMATED, Answering, Endpoint, json_response, number_in
 from infron.runtime.server.api.models import Models
 from infron.wires.gemini.client_request import bare, parse_counted
 
@@ -62,7 +62,7 @@ def listing(models: Models) -> tuple[Answering, Answering]:
 
     async def listed(request: Request, key: Key | None) -> Response:
         offered = await models.offered(key)
-        first, size = _number(request, "pageToken", 0), _number(request, "pageSize", MOST_LISTED)
+        first, size = number_in(request, "pageToken", 0), number_in(request, "pageSize", MOST_LISTED)
         end = first + max(1, min(size, MOST_LISTED))
         more = {"nextPageToken": str(end)} if end < len(offered) else {}
         return json_response({"models": [_shown(model) for model in offered[first:end]], **more})
@@ -75,15 +75,6 @@ def listing(models: Models) -> tuple[Answering, Answering]:
         return json_response(_shown(model))
 
     return listed, one
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    given = request.query_params.get(name)
-    if not given:
-        return default
-    if not given.isascii() or not given.isdecimal() or len(given) > 9:
-        raise InvalidRequest(f"`{name}` must be a number; `nextPageToken` of the page before is one.", param=name)
-    return int(given)
 
 
 def _shown(model: Model) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from infron.money import Price, usd_text
 from infron.policy.access import Key
 from infron.policy.permissions import EVERYTHING, Permissions
 from infron.policy.routing import did_you_mean
-from infron.runtime.server.api.endpoint import Answering, Endpoint, json_response
+from infron.runtime.server.api.endpoint import Answering, Endpoint, json_response, number_in
 
 MOST_LISTED = 1_000
 PriceOf = Callable[[Model, Offer], Price | None]
@@ -148,18 +148,12 @@ def _page(models: list[Model], request: Request) -> tuple[list[Model], bool]:
         first = places[after] + 1
     if (before := asked.get("before_id")) is not None:
         end = places[before]
-    limit = _limit(asked.get("limit"))
+    limit = number_in(request, "limit", len(models), least=1)
+    if "limit" in asked:
+        limit = min(limit, MOST_LISTED)
     if before is not None and after is None:
         return models[max(first, end - limit) : end], end - limit > first
     return models[first : min(end, first + limit)], first + limit < end
-
-
-def _limit(given: str | None) -> int:
-    if given is None:
-        return 1 << 62
-    if not given.isascii() or not given.isdecimal() or not 1 <= len(given) <= 9 or int(given) < 1:
-        raise InvalidRequest("`limit` must be a number of at least 1.", param="limit")
-    return min(int(given), MOST_LISTED)
 
 
 def _shown(model: Model, price: Price | None) -> dict[str, Any]:

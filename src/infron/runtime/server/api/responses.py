@@ -18,7 +18,7 @@ from infron.errors import InvalidRequest, NotFound
 from infron.policy.access import Key
 from infron.request import Request as Asked
 from infron.runtime.exchange.memory import Answer, Memory
-from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response
+from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response, number_in
 from infron.wires.json_steps import value_in, written
 from infron.wires.openai.responses import parse
 from infron.wires.openai.responses.recall import input_items
@@ -103,9 +103,7 @@ def _content(item: dict[str, Any]) -> dict[str, Any]:
 def _page(answer: Answer, request: Request) -> bytes:
     """Its input items, the newest first, unless `order` is `asc`; at most `limit`, after the item `after`."""
     items, asked = _with_ids(answer), request.query_params
-    limit = asked.get("limit", "20")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= MOST_LISTED:
-        raise InvalidRequest(f"`limit` must be a number from 1 to {MOST_LISTED}.", param="limit")
+    limit = number_in(request, "limit", 20, least=1, most=MOST_LISTED)
     if asked.get("order", "desc") != "asc":
         items = items[::-1]
     if (after := asked.get("after")) is not None:
@@ -113,7 +111,7 @@ def _page(answer: Answer, request: Request) -> bytes:
         if not places:
             raise InvalidRequest("`after` is none of the items of this response.", param="after")
         items = items[places[0] + 1 :]
-    page = items[: int(limit)]
+    page = items[:limit]
     first, last = (page[0]["id"], page[-1]["id"]) if page else (None, None)
     more = len(items) > len(page)
     told = {"object": "list", "data": page, "first_id": first, "last_id": last, "has_more": more}

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from infron.errors import InvalidRequest
 from infron.policy.access import Key
 from infron.policy.editing import moment_of
-from infron.runtime.server.api.endpoint import Answering, Endpoint, json_response
+from infron.runtime.server.api.endpoint import Answering, Endpoint, json_response, number_in
 
 MOST_LISTED = 1_000
 USUAL_LISTED = 100
@@ -70,10 +70,7 @@ def told(fields: Any, status: int = 200) -> Response:
 
 def limit_of(request: Request) -> int:
     """How many are wanted on a page. Raises InvalidRequest."""
-    given = request.query_params.get("limit", str(USUAL_LISTED))
-    if not given.isascii() or not given.isdecimal() or not 1 <= len(given) <= 4 or not 1 <= int(given) <= MOST_LISTED:
-        raise InvalidRequest(f"`limit` must be a number from 1 to {MOST_LISTED:,}.", param="limit")
-    return int(given)
+    return number_in(request, "limit", USUAL_LISTED, least=1, most=MOST_LISTED)
 
 
 def paged(items: Sequence[dict[str, Any]], limit: int) -> Response:
