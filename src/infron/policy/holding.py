@@ -70,7 +70,9 @@ def hides_thoughts(provider_model: str, asked: Conversation | None) -> bool:
     if _HIDDEN.search(name):
         return True
     reasoning = None if asked is None else asked.reasoning
-    return reasoning is not None and reasoning.effort != "none" and _SUMMARISED.search(name) is not None
+    if reasoning is None or reasoning.effort == "none":
+        return False
+    return reasoning.exclude or _SUMMARISED.search(name) is not None
 
 
 def media_tokens(messages: tuple[Message, ...], each: int) -> int:
@@ -118,31 +120,36 @@ def hold_of(wanted: Wanted, price: Price | None, *, most_output: int | None, com
 
 def dearest(wanted: Wanted, completion: int, price: Price) -> int:
     """The most that this prompt and so many tokens in each choice may be charged, in picodollars."""
+    return max(_charges(wanted, completion, price))
+
+
+def affordable(wanted: Wanted, hold: int, most: int, price: Price) -> int:
+    """How many tokens of each choice a hold pays for, at most `most`: what `dearest` says of them is within it."""
+    for none, one in zip(_charges(wanted, 0, price), _charges(wanted, 1, price), strict=True):
+        if none > hold:
+            return 0
+        if one > none:  # each kind costs the same for every further token
+            most = min(most, (hold - none) // (one - none))
+    return most
+
+
+def _charges(wanted: Wanted, completion: int, price: Price) -> list[int]:
+    """The charges for all kinds of tokens that these may turn out to be."""
     prompt, said = wanted.prompt, completion * wanted.choices
-    kinds = [
-        Usage(prompt=prompt, completion=said),
-        Usage(prompt=prompt, completion=said, cache_write=prompt),
-        Usage(prompt=prompt, completion=said, reasoning=said),
-        Usage(prompt=prompt, completion=said, reasoning=said, cache_write=prompt),
-    ]
+    kinds = [Usage(prompt=prompt, completion=said)]
+    writes = price.cache_write is not None or price.tier is not None
+    if writes:
+        kinds.append(Usage(prompt=prompt, completion=said, cache_write=prompt))
+    if price.reasoning is not None or price.tier is not None:
+        kinds.append(Usage(prompt=prompt, completion=said, reasoning=said))
+        if writes:
+            kinds.append(Usage(prompt=prompt, completion=said, reasoning=said, cache_write=prompt))
     if wanted.hour_cache:
         kinds.append(Usage(prompt=prompt, completion=said, cache_write=prompt, cache_write_1h=prompt))
     if wanted.heard:
         kinds.append(Usage(prompt=prompt, completion=said, prompt_audio=prompt, completion_audio=said))
     charges = (charge_of(usage, price) for usage in kinds)
-    return max(charge.total for charge in charges if charge is not None)
-
-
-def affordable(wanted: Wanted, hold: int, most: int, price: Price) -> int:
-    """How many tokens of each choice a hold pays for, at most `most`: what `dearest` says of them is within it."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if dearest(wanted, middle, price) <= hold:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return [charge.total for charge in charges if charge is not None]
 
 
 def asked_tokens(prompt: int, wanted: int | None, choices: int) -> int:

@@ -124,9 +124,14 @@ class Waiting:
 
     def _clamped(self, hold: int) -> Request:
         """The request as the hold pays for it. Where nobody can stop the answer, it gets a limit in any case."""
-        size, price = self._size, self._opening.price
+        size, price, most = self._size, self._opening.price, self._size.wanted.most
         whole = hold >= size.hold.most
-        if price is None or size.watched or not size.hold.tokens or (whole and size.wanted.most is not None):
+        if (
+            price is None
+            or size.watched
+            or not size.hold.tokens
+            or (whole and most is not None and most <= size.hold.tokens)
+        ):
             return self._request
         tokens = size.hold.tokens if whole else affordable(size.wanted, hold, size.hold.tokens, price)
         return limited(self._request, tokens, unpaid=not whole)
