@@ -75,14 +75,27 @@ const generated = (made) => async (model) => {
   const result = await generateText({ model: made(model), messages, maxRetries: 0 });
   return ofAi(result.text, result.toolCalls, result.finishReason);
 };
+const ofResponse = ({ status, error, output }) => {
+  if (status === 'failed') throw new Error(error.message);
+  const parts = output.filter((item) => item.type === 'message').flatMap((item) => item.content);
+  const called = output.filter((item) => item.type === 'function_call' || item.type === 'custom_tool_call');
+  return {
+    text: parts.map((part) => part.text ?? part.refusal).join(''),
+    calls: called.map((item) => [item.name, item.arguments ?? JSON.stringify({ input: item.input })]),
+    finish: '',
+  };
+};
+
 const openai = createOpenAI({ baseURL, apiKey }).chat;
+const responses = createOpenAI({ baseURL, apiKey }).responses;
 const compatible = createOpenAICompatible({ name: 'infron', baseURL, apiKey, includeUsage: true });
 const anthropic = createAnthropic({ baseURL, apiKey });
 
-const chat = (model) => new ChatOpenAI({ model, apiKey, configuration: { baseURL }, maxRetries: 0, useResponsesApi: false });
-async function chunks(model) {
+const chat = (model, useResponsesApi = false) =>
+  new ChatOpenAI({ model, apiKey, configuration: { baseURL }, maxRetries: 0, useResponsesApi });
+async function chunks(model, useResponsesApi) {
   let message;
-  for await (const chunk of await chat(model).stream([new HumanMessage('Hi')])) message = message ? message.concat(chunk) : chunk;
+  for await (const chunk of await chat(model, useResponsesApi).stream([new HumanMessage('Hi')])) message = message ? message.concat(chunk) : chunk;
   return ofLangchain(message);
 }
 
@@ -96,7 +109,12 @@ const READERS = {
   'ai openai-compatible whole': generated(compatible),
   'ai anthropic': streamed(anthropic),
   'ai anthropic whole': generated(anthropic),
-  'langchain loop': chunks,
+  'responses openai': async (model) => ofResponse(await client.responses.stream({ model, input: 'Hi' }).finalResponse()),
+  'responses openai whole': async (model) => ofResponse(await client.responses.create({ model, input: 'Hi' })),
+  'responses ai': streamed(responses),
+  'responses ai whole': generated(responses),
+  'responses langchain': (model) => chunks(model, true),
+  'langchain loop': (model) => chunks(model),
   'langchain whole': async (model) => ofLangchain(await chat(model).invoke([new HumanMessage('Hi')])),
 };
 

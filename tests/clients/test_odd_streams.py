@@ -38,10 +38,6 @@ BEYOND = {
     ("gemini/modalities", "genai"): "it refuses modalities that are numbers",
     ("gemini/other_shape", "genai"): "it warns of kinds of tools that are new to it",
     ("gemini/pieces_of_a_call", "genai"): "it shows each piece of a call, as who asks for pieces wants",
-    **{
-        (f"openai-responses/{case}", "responses"): "events of a host of the same API go on as they came"
-        for case in ("half_a_pair", "tool_custom", "tool_without_pieces", "tools_same_id", "web_search", "wrong_types")
-    },
     ("anthropic/json_by_tool", "anthropic"): "nobody asks for JSON so who has the frames as they came",
     ("anthropic/json_by_tool", "ai anthropic"): "nobody asks for JSON so who has the frames as they came",
     ("anthropic/compaction", "ai anthropic"): "it shows the summary as text",
@@ -172,6 +168,8 @@ def of_response(response: Any) -> dict[str, Any]:
     if response.status == "failed":
         return {"failed": response.error.message}
     calls = [(item.name, item.arguments) for item in response.output if item.type == "function_call"]
+    custom = [item for item in response.output if item.type == "custom_tool_call"]
+    calls += [(item.name, json.dumps({"input": item.input})) for item in custom]
     parts = [part for item in response.output if item.type == "message" for part in item.content]
     text = "".join(part.text if part.type == "output_text" else part.refusal for part in parts)
     return {"text": text, "calls": calls, "finish": ""}
@@ -304,6 +302,11 @@ JAVASCRIPT = [
     "ai openai-compatible whole",
     "ai anthropic",
     "ai anthropic whole",
+    "responses openai",
+    "responses openai whole",
+    "responses ai",
+    "responses ai whole",
+    "responses langchain",
     "langchain loop",
     "langchain whole",
 ]

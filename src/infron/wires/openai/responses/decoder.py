@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
@@ -34,13 +33,15 @@ from infron.wires import lenient_json, sse
 from infron.wires.decoding import DONE, SseDecoder
 from infron.wires.errors import Headers
 from infron.wires.lenient_json import dict_in, dicts_in, string_in
+from infron.wires.openai.responses.event import BEGINNINGS, CALLS, ENDS, Frame
 from infron.wires.openai.responses.frames import frames_of
+from infron.wires.openai.responses.order import Order
 from infron.wires.openai.responses.reasoning import OPENAI
 from infron.wires.openai.responses.tools import as_arguments
 from infron.wires.usage import cost_in, count_in, tier_of, tokens, usage_of
 
 MEDIA_TYPE = b"text/event-stream"
-MOST_ITEMS = 1000  # of one answer
+MOST_PIECES = 2000  # of one answer: items, and parts of them
 
 _encode = msgspec.json.Encoder().encode
 
@@ -73,24 +74,7 @@ def parse_error(
 # ---- streams
 
 
-class Frame(Struct, gc=False):
-    """An event, as far as anything of it is read."""
-
-    type: Any = None
-    sequence_number: Any = None
-    output_index: Any = None
-    delta: Any = None
-    item: Any = None
-    annotation: Any = None
-    arguments: Any = None
-    input: Any = None
-    response: Any = None
-
-
 _frame = msgspec.json.Decoder(Frame)
-ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
-BEGINNINGS = frozenset(("response.created", "response.queued", "response.in_progress"))
-_CALLS = ("function_call", "custom_tool_call")
 
 
 class NeutralDecoder(SseDecoder):
@@ -103,6 +87,7 @@ class NeutralDecoder(SseDecoder):
     ) -> None:
         super().__init__(provider, max_frame_bytes, key)
         self._started = False
+        self._order = Order()
         self._calls: dict[int, int] = {}  # the item's place -> the call's index
         self._argued: set[int] = set()  # places of calls whose arguments were told
         self._thinking: dict[int, int] = {}  # the item's place -> the thought's index
@@ -125,7 +110,7 @@ class NeutralDecoder(SseDecoder):
                 if self._over:
                     break
                 payload = _encode(frame)
-                self._tell(frame["type"], _frame.decode(payload), payload, events)
+                self._place(frame["type"], _frame.decode(payload), payload, events)
         return events
 
     # ---- streams
@@ -143,7 +128,19 @@ class NeutralDecoder(SseDecoder):
         if frame is None or not kind:
             self._fail_with(payload, events)
         else:
+            self._place(kind, frame, payload, events)
+
+    def _place(self, kind: str, frame: Frame, payload: bytes, events: list[Event]) -> None:
+        """One frame among the others."""
+        if self._order.goes_on(kind, frame):
             self._tell(kind, frame, payload, events)
+            return
+        self._order.seed = (self.seed, self.upstream_id)
+        for step in self._order.steps(kind, frame, payload):
+            if not self._over:
+                self._tell(*step, events)
+        if self._order.pieces > MOST_PIECES:
+            raise self._broken(f"sent more than {MOST_PIECES} items")
 
     def _tell(self, kind: str, frame: Frame, payload: bytes, events: list[Event]) -> None:
         """What one frame says."""
@@ -203,9 +200,7 @@ class NeutralDecoder(SseDecoder):
         return self._thinking.setdefault(place, len(self._thinking))
 
     def _begin_item(self, place: int, item: dict[str, Any], events: list[Event]) -> None:
-        if len(self._calls) + len(self._done) > MOST_ITEMS:
-            raise self._broken(f"sent more than {MOST_ITEMS} items")
-        if item.get("type") in _CALLS and place not in self._calls:
+        if item.get("type") in CALLS and place not in self._calls:
             call = self._calls[place] = len(self._calls)
             events.append(self._called(call, item.get("call_id"), item.get("name")))
 
@@ -265,10 +260,6 @@ class NeutralDecoder(SseDecoder):
             error = dict_in(response, "error") or {"message": "The answer failed."}
             self._fail_with(_encode({"error": error}), events)
             return
-        if not (self._calls or self._done or self._told):  # what was never told while it grew
-            for place, item in enumerate(dicts_in(response, "output")):
-                self._begin_item(place, item, events)
-                self._end_item(place, item, events)
         for place in self._calls:
             self._argue(place, "", events)
         self._report(response, events)

@@ -32,15 +32,25 @@ def _frames(response: Frame) -> Iterator[Frame]:
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     for place, item in enumerate(dicts_in(response, "output")):
-        kind = string_in(item, "type")
-        bare = {**item, **_BARE.get(kind, {}), **({"status": "in_progress"} if "status" in item else {})}
-        yield {"type": "response.output_item.added", "output_index": place, "item": bare}
-        grows = _GROW.get(kind)
-        if grows is not None:
-            yield from grows(item, {"item_id": string_in(item, "id"), "output_index": place})
+        yield {"type": "response.output_item.added", "output_index": place, "item": bare(item)}
+        yield from grown(item, place)
         yield {"type": "response.output_item.done", "output_index": place, "item": item}
     status = string_in(response, "status")
+    if not status and not response.get("error"):
+        status = "completed"
     yield {"type": f"response.{status if status in _ENDS else 'failed'}", "response": response}
+
+
+def bare(item: Frame) -> Frame:
+    """An item as it is added, before it grows."""
+    kind = string_in(item, "type")
+    return {**item, **_BARE.get(kind, {}), **({"status": "in_progress"} if "status" in item else {})}
+
+
+def grown(item: Frame, place: int) -> Iterator[Frame]:
+    """The events between the two in which an item is added and is done."""
+    grows = _GROW.get(string_in(item, "type"))
+    return grows(item, {"item_id": string_in(item, "id"), "output_index": place}) if grows else iter(())
 
 
 def _message(item: Frame, where: Frame) -> Iterator[Frame]:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from infron.events import Verbatim
-from infron.wires.openai.responses.decoder import ENDS
+from infron.wires.openai.responses.event import ENDS
 
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _value = msgspec.json.Decoder().decode
@@ -43,7 +43,7 @@ class HandedOn:
             if kind == _ITEM_DONE:
                 self._keep(event.rest)
             return kind, None
-        self._response = _fields(raw)
+        self._response = {**self._response, **_fields(raw)}  # the last says less at some hosts
         if kind.decode() in ENDS:
             self.ended = kind.decode()
         return kind, self._response

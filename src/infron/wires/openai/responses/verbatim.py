@@ -16,7 +16,8 @@ from infron.events import ClientEvent, Event, Finished, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import one_line
 from infron.wires.lenient_json import dicts_in, string_in
-from infron.wires.openai.responses.decoder import BEGINNINGS, ENDS, Frame, NeutralDecoder, place_of
+from infron.wires.openai.responses.decoder import NeutralDecoder, place_of
+from infron.wires.openai.responses.event import BEGINNINGS, ENDS, Frame
 
 _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -119,9 +120,9 @@ class VerbatimDecoder(NeutralDecoder):
 
     def _line(self, kind: str, frame: Frame, payload: bytes) -> bytes:
         number, self._number = self._number, self._number + 1
-        if type(frame.sequence_number) is int and frame.type == kind:
+        if type(frame.sequence_number) is int and frame.type == kind and not self._order.odd:
             return one_line(payload)
-        return one_line(_encode({"sequence_number": number, **_fields(payload), "type": kind}))
+        return one_line(_encode({**_fields(payload), "sequence_number": number, "type": kind}))
 
 
 def Decoder(
