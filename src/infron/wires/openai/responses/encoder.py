@@ -29,6 +29,7 @@ KEEP_ALIVE = sse.comment("Infron AI PROCESSING")
 
 MAX_WAITING = 4 << 20  # bytes of a host's events before its content, but for the first
 
+_CREATED = b"response.created"
 _encode = msgspec.json.Encoder().encode
 _FRAME = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n'
 _IN_RESPONSE = b'{"response":%b}'
@@ -112,10 +113,12 @@ class Response:
         }
         return b"%b,%b}" % (_encode(own)[:-1], self._echoed)
 
-    def _own(self) -> dict[str, Any]:
-        """What is ours in a response of a host's own."""
+    def _own(self, response: Mapping[str, Any]) -> dict[str, Any]:
+        """What is ours in a response of a host's own, and what libraries miss in it."""
         before = self._request.fields.get("previous_response_id", _NULL)  # which the host was not told
         own: dict[str, Any] = {"id": self._id, "model": self._request.model}
+        if "created_at" not in response:
+            own["created_at"] = self._created
         return own if before == _NULL else {**own, "previous_response_id": before}
 
     def _final(self) -> bytes:
@@ -123,7 +126,8 @@ class Response:
         if self._host.ended:
             billed = self._billed
             counts = {} if billed is None else usage_of(billed)
-            told = _encode({**self._host.final(counts), **self._own(), **_shown(billed)})
+            response = self._host.final(counts)
+            told = _encode({**response, **self._own(response), **_shown(billed)})
         else:
             told = self._object(self._status())
         if self._request.fields.get("store") != _FALSE:
@@ -214,8 +218,11 @@ class Encoder(Response):
         if response is None or self._host.ended:
             self._start()  # its host may have forgotten to say that it begins
         else:
+            told = one_line(_encode({"response": {**response, **self._own(response)}}))
+            if not self._begun and kind != _CREATED:
+                self._frames.add(_CREATED, told)  # libraries wait for it
             self._begun = True
-            self._frames.add(kind, one_line(_encode({"response": {**response, **self._own()}})))
+            self._frames.add(kind, told)
         frame = self._frames.take()
         if response is None:
             self._frames.number += 1

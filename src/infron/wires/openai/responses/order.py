@@ -104,18 +104,23 @@ class Order:
         self._at: dict[int, _Item] = {}  # the last one at a place of the host's
         self._named: dict[str, _Item] = {}  # the last one of an id of the host's
         self._growing: dict[Any, list[str]] = {}
+        self._last: Any = None  # the key of what grew last
+        self._said: list[str] = []  # and where it is kept
         self._calls: set[str] = set()
 
     def goes_on(self, kind: str, frame: Frame) -> bool:
         """Whether this event is one more piece of what grew so before."""
         if frame.delta.__class__ is not str:
             return False
-        try:
-            said = self._growing.get(_key(kind, frame))
-        except TypeError:
-            return False
-        if said is None:
-            return False
+        key = _key(kind, frame)
+        if key == self._last:
+            said = self._said
+        else:
+            try:
+                said = self._growing[key]
+            except (KeyError, TypeError):
+                return False
+            self._last, self._said = key, said
         if len(said) < MOST_SAID:
             said.append(frame.delta)
         return True
@@ -233,6 +238,7 @@ class Order:
         found.done = True
         for key in found.keys:
             self._growing.pop(key, None)
+        self._last = None
         if whole == item and found.place == frame.output_index:
             yield _DONE, frame, payload
         else:
