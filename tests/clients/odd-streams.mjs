@@ -91,11 +91,10 @@ const responses = createOpenAI({ baseURL, apiKey }).responses;
 const compatible = createOpenAICompatible({ name: 'infron', baseURL, apiKey, includeUsage: true });
 const anthropic = createAnthropic({ baseURL, apiKey });
 
-const chat = (model, useResponsesApi = false) =>
-  new ChatOpenAI({ model, apiKey, configuration: { baseURL }, maxRetries: 0, useResponsesApi });
-async function chunks(model, useResponsesApi) {
+const chat = (model) => new ChatOpenAI({ model, apiKey, configuration: { baseURL }, maxRetries: 0, useResponsesApi: false });
+async function chunks(model) {
   let message;
-  for await (const chunk of await chat(model, useResponsesApi).stream([new HumanMessage('Hi')])) message = message ? message.concat(chunk) : chunk;
+  for await (const chunk of await chat(model).stream([new HumanMessage('Hi')])) message = message ? message.concat(chunk) : chunk;
   return ofLangchain(message);
 }
 
@@ -113,8 +112,7 @@ const READERS = {
   'responses openai whole': async (model) => ofResponse(await client.responses.create({ model, input: 'Hi' })),
   'responses ai': streamed(responses),
   'responses ai whole': generated(responses),
-  'responses langchain': (model) => chunks(model, true),
-  'langchain loop': (model) => chunks(model),
+  'langchain loop': chunks,
   'langchain whole': async (model) => ofLangchain(await chat(model).invoke([new HumanMessage('Hi')])),
 };
 
