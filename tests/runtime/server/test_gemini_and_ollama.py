@@ -14,6 +14,7 @@ from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, ScriptedProvider, gateway, speak, text
 
 HELLO = [ROLE, text("Hel"), text("lo"), FINISH, USAGE, DONE]
+JSON = (("content-type", "application/json"),)
 CONTENTS = {"contents": [{"parts": [{"text": "Hi"}]}]}
 
 
@@ -90,6 +91,48 @@ async def test_gemini_errors_have_the_form_of_its_api(data: bytes, status: int, 
     async with ScriptedProvider(HELLO) as provider, gateway(providers={"mock": provider.row()}) as running:
         reply = await ask(running.port, data)
     assert (reply.status, reply.json["error"]["code"], reply.json["error"]["status"]) == (status, status, word)
+
+
+SAID = {**CONTENTS, "systemInstruction": {"parts": [{"text": "Be brief."}]}, "safetySettings": []}
+GOOGLE = {"generateContentRequest": {"model": "models/gemini-3-pro", **SAID}}
+VERTEX = {name: value for name, value in SAID.items() if name != "safetySettings"}
+
+
+@pytest.mark.parametrize("body", [SAID, {"generateContentRequest": {"model": "models/mock/gemini-3-pro", **SAID}}])
+@pytest.mark.parametrize(("vertex", "sent"), [(False, GOOGLE), (True, VERTEX)])
+async def test_gemini_tokens_are_counted_by_google_where_it_serves(body: Any, vertex: bool, sent: Any) -> None:
+    counted = b'{"totalTokens": 31, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 31}], "x": 1.50}'
+    script = [Answer(200, JSON, counted)]
+    quirks = {"quirks": {"request": {"vertex": vertex}}}
+    async with ScriptedProvider(script) as provider:
+        definition = provider.definition(**speak("gemini").definition, **quirks)
+        async with gateway(providers={"mock": definition}) as running:
+            reply = await ask(running.port, post("/v1beta/models/mock/gemini-3-pro:countTokens", **body))
+    assert (reply.status, reply.body) == (200, counted)
+    assert "x-infron-estimated" not in reply.headers
+    [call] = provider.calls
+    assert call.path.endswith("/models/gemini-3-pro:countTokens")
+    assert call.json == sent
+
+
+@pytest.mark.parametrize("answer", [Answer(404, JSON, b"{}"), Answer(503, JSON, b"{}"), Answer(200, JSON, b"[]")])
+async def test_gemini_tokens_are_counted_here_where_google_gives_no_count(answer: Answer) -> None:
+    async with ScriptedProvider([answer]) as provider:
+        definition = provider.definition(**speak("gemini").definition)
+        async with gateway(providers={"mock": definition}) as running:
+            reply = await ask(running.port, post("/v1beta/models/mock/gemini-3-pro:countTokens"))
+    assert (reply.status, reply.headers["x-infron-estimated"]) == (200, "true")
+    assert 0 < reply.json["totalTokens"] < 20
+
+
+async def test_gemini_count_that_google_refuses_is_refused() -> None:
+    problem = b'{"error": {"code": 400, "message": "No such field.", "status": "INVALID_ARGUMENT"}}'
+    async with ScriptedProvider([Answer(400, JSON, problem)]) as provider:
+        definition = provider.definition(**speak("gemini").definition)
+        async with gateway(providers={"mock": definition}) as running:
+            reply = await ask(running.port, post("/v1beta/models/mock/gemini-3-pro:countTokens"))
+    assert (reply.status, reply.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert "No such field." in reply.json["error"]["message"]
 
 
 async def test_ollama_stream_is_lines_and_its_errors_sentences() -> None:

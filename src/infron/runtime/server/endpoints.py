@@ -12,7 +12,7 @@ from infron.catalog.definitions import Model, Offer
 from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.runtime.exchange.context import Context
-from infron.runtime.exchange.prompt import count_messages, count_prompt
+from infron.runtime.exchange.prompt import count_contents, count_messages, count_prompt
 from infron.runtime.server.api import (
     count_tokens,
     gemini,
@@ -65,7 +65,7 @@ def endpoints(context: Context) -> list[Endpoint]:
     offered = models.Models(context.discovery, context.providers.catalog.aliases)
     return [
         # Before the models, whose ids may be anything.
-        *gemini.endpoints(offered, partial(count_prompt, context)),
+        *gemini.endpoints(offered, partial(count_contents, context)),
         *models.endpoints(
             context.providers.catalog,
             offered,

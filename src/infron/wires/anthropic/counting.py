@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
 from infron.request import Outgoing, Request
+from infron.wires.anthropic.client_request import NAME
 from infron.wires.anthropic.request import encode_request
 from infron.wires.json_steps import written
 
@@ -38,8 +39,12 @@ _encode = msgspec.json.Encoder().encode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def count_request(request: Request, provider: Provider, provider_model: str) -> Outgoing:
-    """The question to a host, below the path where it takes messages. Raises as `encode_request` does."""
+def count_request(request: Request, provider: Provider, provider_model: str) -> Outgoing | None:
+    """The question to a host, below the path where it takes messages; None for one that does not count. Raises as
+    `encode_request` does.
+    """
+    if provider.wire != NAME or "{" in provider.chat_path:
+        return None
     outgoing = encode_request(request, provider, provider_model, False)
     fields: dict[str, Any] = {name: raw for name, raw in _fields(outgoing.body).items() if name not in _UNCOUNTED}
     body = written(fields, len(outgoing.body))

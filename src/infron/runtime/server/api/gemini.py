@@ -1,6 +1,6 @@
 """What clients of Gemini's API ask beside answers: `countTokens`, and the models in Google's form.
 
-It never asks a provider. Counts are ours. What is not offered here says so.
+It never knows who counts. What is not offered here says so.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from starlette.responses import Response
 from infron.catalog.definitions import Model
 from infron.errors import InvalidRequest, NotFound
 from infron.policy.access import Key
-from infron.policy.routing import check_names
-from infron.request import Request as Asked
 from infron.request import Target
+from infron.runtime.exchange.prompt import Count
 from infron.runtime.server.api.endpoint import ESTIMATED, Answering, Endpoint, json_response, number_in
 from infron.runtime.server.api.models import Models
-from infron.wires.gemini.client_request import bare, parse_counted
+from infron.wires.gemini.client_request import bare
 
 MOST_LISTED = 1_000
 ANSWERING = ["generateContent", "streamGenerateContent", "countTokens"]
@@ -27,20 +26,13 @@ EMBEDDING = ["embedContent", "batchEmbedContents"]
 _NOT_OFFERED = ("batchGenerateContent", "predict", "predictLongRunning")
 
 
-def endpoints(models: Models, count: Callable[[Callable[[], Asked], Key | None], Awaitable[int]]) -> list[Endpoint]:
-    """`count`: the tokens of what is read so, and not sent."""
+def endpoints(models: Models, count: Callable[[bytes, Target, Key | None], Awaitable[Count]]) -> list[Endpoint]:
+    """`count`: the tokens of a request that is not sent."""
 
     async def counted(request: Request, key: Key | None) -> Response:
-        body, target = await request.body(), Target(params=request.path_params)
-
-        def read() -> Asked:
-            asked = parse_counted(body, target)
-            check_names(asked)
-            return asked
-
-        tokens = await count(read, key)
-        told = {"totalTokens": tokens, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": tokens}]}
-        return json_response(told, headers={ESTIMATED: "true"})
+        found = await count(await request.body(), Target(params=request.path_params), key)
+        headers = {ESTIMATED: "true"} if found.estimated else None
+        return Response(found.body, headers=headers, media_type="application/json")
 
     async def refused(request: Request, key: Key | None) -> Response:
         method = request.url.path.rpartition(":")[2]
