@@ -44,9 +44,13 @@ class Room(Struct, frozen=True):
 
 
 class Granted(Struct, frozen=True, kw_only=True):
-    """It may start. `hold`: picodollars set aside for it; `requests`, `tokens`: what the tighter holder has left."""
+    """It may start. `hold`: picodollars set aside for it; `requests`, `tokens`: what the tighter holder has left.
+
+    `short`: why that is less than the most that was asked for, if it is.
+    """
 
     hold: int = 0
+    short: Refused | None = None
     requests: Room | None = None
     tokens: Room | None = None
 
@@ -195,10 +199,11 @@ def decide(ask: Ask, standings: Sequence[Standing], now_us: int) -> Granted | Re
             requests, tokens = rooms(standings)
             return replace(refused, requests=requests, tokens=tokens)
     hold = _most(ask.day, ask.most, standings)
+    short = None if hold >= ask.most else _short(replace(ask, least=ask.most), standings, now_us)
     for standing in standings:
         standing.take(hold, ask.tokens)
     requests, tokens = rooms(standings)
-    return Granted(hold=hold, requests=requests, tokens=tokens)
+    return Granted(hold=hold, short=short, requests=requests, tokens=tokens)
 
 
 def rooms(standings: Sequence[Standing]) -> tuple[Room | None, Room | None]:
@@ -211,9 +216,13 @@ def extension(day: int, more: int, standings: Sequence[Standing], now_us: int) -
     """How much of `more` the holders of a running exchange still allow; to be taken by `held`. Refused: nothing."""
     if (room := _most(day, more, standings)) > 0 or not more:
         return max(0, room)
-    ask = Ask(day=day, least=1, most=more)
+    return _short(Ask(day=day, least=1, most=more), standings, now_us) or 0
+
+
+def _short(ask: Ask, standings: Sequence[Standing], now_us: int) -> Refused | None:
+    """Whose budget has no room for this."""
     refused = (standing.no_money(ask, now_us) for standing in standings)
-    return next(each for each in refused if each is not None)
+    return next((each for each in refused if each is not None), None)
 
 
 def may_revive(standings: Sequence[Standing]) -> bool:

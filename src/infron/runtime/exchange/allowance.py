@@ -14,22 +14,25 @@ from typing import Any, Protocol
 from msgspec.structs import replace
 
 from infron.errors import InfronError, LedgerUnavailable
-from infron.events import Event, MediaDelta
+from infron.events import Event, Finished, MediaDelta, Verbatim
 from infron.money import Price
 from infron.policy import holding, tokens
 from infron.policy.holding import Wanted
 from infron.policy.lifecycle import Phase, State
 from infron.policy.limit_answers import refusal_error
 from infron.policy.limits import Refused
+from infron.policy.routing import Candidate
 from infron.policy.stop import Stop
+from infron.request import Request
 from infron.runtime.exchange.attempt import Attempt
 from infron.runtime.exchange.attempts import Attempts
 from infron.runtime.exchange.context import Context
+from infron.runtime.exchange.next_candidate import AWAY, EXHAUSTED, NextCandidate, unpaid
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.sizing import Size
 from infron.runtime.ledger.verdict import Unavailable
+from infron.wires.openai.chat import NAME as CHAT
 
-_AWAY = "The ledger cannot be written, so no more of the budget can be set aside for this answer."
 _ENDING = 8  # tokens, about, that an answer has beside its text
 _ENOUGH = 1 << 62
 
@@ -41,6 +44,7 @@ class Payer(Protocol):
     state: State
     pace: Pace
     attempts: Attempts
+    request: Request
     hold: int
 
     def stop(self, stop: Stop, error: InfronError | None = None, /) -> None: ...
@@ -54,26 +58,34 @@ class Allowance:
 
     bucket = 0
 
-    def __init__(self, context: Context, payer: Payer, size: Size, price: Price) -> None:
+    def __init__(
+        self, context: Context, payer: Payer, request: Request, size: Size, price: Price | None, short: Refused | None
+    ) -> None:
+        """`request`: as its caller made it · `size`, `price`: at the first candidate · `short`: why no more is
+        held than is.
+        """
         self._context = context
         self._payer: Payer = payer
         self._attempts = payer.attempts
-        self._prompt = size.wanted
+        self._request = request
+        self._slice = holding.FIRST_SLICE  # tokens that were set aside last
+        self._taken = size.wanted.choices * min(holding.USUAL_ASK, size.wanted.most or holding.USUAL_ASK)
+        self._asking = False
+        self._short_at = 0.0  # what waits does not fit, since then
+        self._waiting: list[Callable[[], None]] = []  # what has come meanwhile, in its order
+        self.begin(self._attempts.current.candidate, size, price, payer.request, short)
+
+    def begin(
+        self, candidate: Candidate, size: Size, price: Price | None, asked: Request, short: Refused | None
+    ) -> None:
+        """Nothing of an answer of this candidate has come. `asked`: what it is asked."""
+        self._watches = size.watched and price is not None
+        self._unpaid = asked.unpaid
+        self._why_short = short
+        self._price = price or Price(prompt=0, completion=0)
+        self._family = tokens.family_of(candidate.provider, candidate.provider_model)
         self._wanted: Wanted = replace(size.wanted, choices=1)
         self._most = None if size.wanted.most is None else size.wanted.most * size.wanted.choices
-        self._price = price
-        candidate = self._attempts.current.candidate
-        self._family = tokens.family_of(candidate.provider, candidate.provider_model)
-        self._slice = holding.FIRST_SLICE  # tokens that were set aside last
-        self._taken = min(holding.USUAL_ASK, self._most or holding.USUAL_ASK)  # of the rates, for the answer
-        self._asking = False
-        self._short = False  # what waits does not fit
-        self._waiting: list[Callable[[], None]] = []  # what has come meanwhile, in its order
-        self._paused_at = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        """Nothing of an answer has come."""
         self._pieces = 0  # of the meter's text that are counted
         self._counted = _ENDING  # tokens in them
         self._weight = self._beyond = 0  # of them: thousandths of tokens, and bytes beyond one for each character
@@ -83,9 +95,11 @@ class Allowance:
 
     def _afford(self) -> None:
         """How many tokens the hold pays for, and when to look again."""
-        self._affords = holding.affordable(self._wanted, self._payer.hold, 1 << 31, self._price)
-        if self._most is not None and self._affords >= self._most:  # it cannot become longer
-            self._affords = _ENOUGH
+        self._affords = _ENOUGH
+        if self._watches:
+            self._affords = holding.affordable(self._wanted, self._payer.hold, 1 << 31, self._price)
+            if self._most is not None and self._affords >= self._most:  # it cannot become longer
+                self._affords = _ENOUGH
         self._set_free()
 
     def _set_free(self) -> None:
@@ -99,6 +113,8 @@ class Allowance:
         if self._waiting:
             self._keep(partial(self.take_events, attempt, events))
             return
+        if self._unpaid:
+            events = self._ending(events)
         fresh = self._fresh
         for event in events:
             if event.content:
@@ -180,9 +196,7 @@ class Allowance:
         if self._over():
             return
         if fitting < len(events):
-            self._short = True
-            self._paused_at = self._context.loop.time()
-            self._context.clock.add(self, self._paused_at + self._context.config.ledger.timeout_seconds)
+            self._short_at = self._wait()
             self._keep(partial(self.take_events, attempt, events[fitting:]))
         if fitting < len(events) or self._affords - spent <= self._slice // 2:
             self._ask(spent)
@@ -216,20 +230,21 @@ class Allowance:
             self._afford()
         else:
             self._set_free()
-        if not self._short:
+        if not self._short_at:
             return
         if isinstance(verdict, Refused):
             self._stop(Stop.BUDGET, refusal_error(verdict, time.time()))
         elif verdict and isinstance(verdict, int):
             self._go_on()
         else:
-            self._stop(Stop.LEDGER, LedgerUnavailable(_AWAY))
+            self._stop(Stop.LEDGER, LedgerUnavailable(AWAY))
 
     def _go_on(self) -> None:
         """What has come meanwhile goes on, and so does the provider."""
+        short_at = self._short_at
         self._let_go()
         attempt, kept = self._attempts.current, self._waiting
-        attempt.stood_still(self._context.loop.time() - self._paused_at)
+        attempt.stood_still(self._context.loop.time() - short_at)
         self._waiting = []
         for number, each in enumerate(kept):
             if self._over():
@@ -249,12 +264,38 @@ class Allowance:
             self._free = _ENOUGH
             self._attempts.current.resume()
 
+    def pay_for_next(self) -> None:
+        """Try the next candidate, once as much is set aside as it may cost."""
+        NextCandidate(self._context, self._payer, self._request, self.begin)
+
     def _let_go(self) -> None:
-        self._short = False
+        self._short_at = 0.0
         self._context.clock.remove(self)
+
+    def _wait(self) -> float:
+        """The ledger is waited for, from now on."""
+        now = self._context.loop.time()
+        self._context.clock.add(self, now + self._context.config.ledger.timeout_seconds)
+        return now
 
     def tick(self, now: float) -> float:
         """The ledger has not answered in time."""
-        if self._short and not self._over():
-            self._stop(Stop.LEDGER, LedgerUnavailable(_AWAY))
+        if self._short_at and not self._over():
+            self._stop(Stop.LEDGER, LedgerUnavailable(AWAY))
         return 0.0
+
+    # ---- an answer whose length is what the budget pays for
+
+    def _ending(self, events: list[Event]) -> list[Event]:
+        """The same, where it is our limit that ended it: a stream then ends with the error, a whole answer says so."""
+        ended = [event for event in events if isinstance(event, Finished) and event.reason == "length"]
+        if not ended:
+            return events
+        if not self._payer.request.stream:
+            told = self._request.api == CHAT
+            return [
+                replace(event, native=EXHAUSTED, told=event.told and not told) if event in ended else event
+                for event in events
+            ]
+        self._attempts.unpaid = unpaid(self._why_short)
+        return [event for event in events if event not in ended and not (type(event) is Verbatim and not event.content)]

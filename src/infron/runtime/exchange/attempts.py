@@ -47,14 +47,19 @@ class Lifecycle(Protocol):
     def cut_drain(self, clause: str, /) -> None:
         """An answer whose client left is read no further, for this reason."""
 
+    def end_unpaid(self, error: InfronError, /) -> None:
+        """An answer has ended where its budget does, not where its model wanted it to."""
+
 
 class Attempts:
     """`current`: the one at hand, the last of all. `failed`: those before it. What comes of those is nobody's.
 
     `straight`: the next frame of content goes out as it comes. `front`: hears what comes first, and passes it on.
+    `unpaid`: why the answer at hand, which ends as if it were complete, is not.
     """
 
     front: AnswerListener[Attempt] | None = None
+    unpaid: InfronError | None = None
 
     def __init__(
         self,
@@ -87,12 +92,27 @@ class Attempts:
             report_bug("making a request")
             self.fail(InternalError("The gateway failed; its log says where."))
 
-    def open_next(self) -> None:
-        """Try the next candidate. There is one where `fail` said so."""
-        following = self._made(self._candidates[len(self.failed) + 1])
+    @property
+    def following(self) -> Candidate:
+        """The next candidate. There is one where `fail` said so."""
+        return self._candidates[len(self.failed) + 1]
+
+    def open_next(self, request: Request | None = None) -> None:
+        """Try the next candidate. `request`: what it is asked, where that is not the same."""
+        self._go_to_next(request)
+        self.open()
+
+    def fail_next(self, error: InfronError) -> None:
+        """The next candidate cannot be tried."""
+        self._go_to_next(None)
+        self.fail(error)
+
+    def _go_to_next(self, request: Request | None) -> None:
+        if request is not None:
+            self._request = request
+        following = self._made(self.following)
         self.failed.append(self.current)
         self.current = following
-        self.open()
 
     def take_refusal(self, attempt: Attempt) -> None:
         """The same candidate once more. What is learned from it, is only if that is served."""
@@ -218,12 +238,15 @@ class Attempts:
             return
         attempt.complete()
         if reported:
+            self._ended()
+        else:
+            self._context.counter.count([attempt.meter], self._ended)
+
+    def _ended(self) -> None:
+        if self.unpaid is None:
             self._exchange.take(_ENDED)
         else:
-            self._context.counter.count([attempt.meter], self._counted)
-
-    def _counted(self) -> None:
-        self._exchange.take(_ENDED)
+            self._exchange.end_unpaid(self.unpaid)
 
     def take_loss(self, attempt: Attempt, error: InfronError) -> None:
         if attempt is self.current and attempt.finished_at:  # the answer was complete, only its end got lost
@@ -270,6 +293,7 @@ class _Settled:
         return False
 
     def cut_drain(self, clause: str, /) -> None: ...
+    def end_unpaid(self, error: InfronError, /) -> None: ...
 
 
 _SETTLED = _Settled()

@@ -58,6 +58,9 @@ class Departure(Struct, gc=False):
         return self._decide(attempt, f"{self.said}; it went on, so ")
 
     def _decide(self, attempt: Attempt, before: str) -> bool:
+        if attempt.state is AttemptState.PREPARING and not attempt.meter.frames:
+            self.said = f"{before}cancel: the request had not been sent to a provider"
+            return False
         leaving = on_disconnect(
             attempt.candidate.provider,
             self._asked,

@@ -14,11 +14,13 @@ from infron.policy.routing import Candidate
 from infron.policy.stop import SENTENCES, Stop, error_of
 from infron.records import Bill, Opening, Outcome, Progress
 from infron.request import Request
+from infron.runtime.exchange.allowance import Allowance
 from infron.runtime.exchange.attempt import AttemptState
 from infron.runtime.exchange.attempts import Attempts
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery, Responder
 from infron.runtime.exchange.departure import OVER, Departure
+from infron.runtime.exchange.meter import Meter
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.settlement import Facts
 from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
@@ -33,14 +35,16 @@ class Exchange:
     """One request and all that is done for it until it is settled.
 
     `error`: why it ended, or will. Moments are seconds of the loop's clock; 0: it has not come yet. `hold`: picodollars
-    that the ledger has set aside for it.
+    that the ledger has set aside for it; `allowance`: watches that, where somebody pays from a budget.
     """
 
     bucket = 0
     hold = 0
     outcome: Outcome | None = None
     error: InfronError | None = None
+    allowance: Allowance | None = None
     _bill: Bill | None = None
+    _paid: Meter | None = None
     _settled = False
     _ended = 0.0
 
@@ -130,9 +134,27 @@ class Exchange:
             self.client_resumed()
             self._prepare_departure()
         drains = self.departure.stop(self._loop.time(), attempt, SENTENCES[stop])
+        if drains and error:
+            self._paid = attempt.meter.so_far()
         self.take(Input.STOPPED_DRAIN if drains else Input.STOPPED, error or error_of(stop))
         if watched:
             self._drain()
+
+    def pay(self, allowance: Allowance) -> None:
+        """It is paid from a budget."""
+        self.allowance = allowance
+        self.attempts.let_in_front(allowance)
+
+    def end_unpaid(self, error: InfronError) -> None:
+        """An answer has ended where its budget does. Its provider has told all of it, so that is what is owed."""
+        if not self._watched():
+            self.take(Input.ENDED)
+            return
+        attempt = self.attempts.current
+        if attempt.first_content:  # all of it may have come at once
+            self.take(Input.CONTENT)
+        self._bill = self._context.settlements.bill(_COMPLETED, attempt.meter, attempt.price)
+        self.take(Input.STOPPED, error)
 
     def _prepare_departure(self) -> None:
         override = self._context.config.billing.allow_cancel_override
@@ -224,7 +246,8 @@ class Exchange:
             case Due.READER:
                 self._look_at_reader(now)
             case Due.FIRST_TOKEN | Due.STALL:
-                self.attempts.fail(deadlines.overdue(kind, config.timeouts, provider))
+                if self.attempts.current.state is not AttemptState.FAILED:  # it is to be paid for before the next one
+                    self.attempts.fail(deadlines.overdue(kind, config.timeouts, provider))
             case Due.COMMENT:
                 self.take(Input.KEEP_ALIVE)
 
@@ -329,6 +352,7 @@ def _facts_of(x: Exchange, outcome: Outcome) -> Facts:
         failed=tuple([attempt.facts() for attempt in attempts.failed]) if attempts.failed else (),
         error=x.error,
         bill=x._bill,
+        paid=x._paid,
         slow_reader=outcome is Outcome.FAILED and x.pace.kept_waiting(x._ended),
         started=x._started,
         ended=x._ended,
@@ -386,7 +410,10 @@ def _abort(x: Exchange) -> None:
 
 def _open_next(x: Exchange) -> None:
     x.error = None
-    x.attempts.open_next()
+    if x.allowance is None:
+        x.attempts.open_next()
+    else:
+        x.allowance.pay_for_next()
 
 
 def _unrecorded(verdict: Refused | Unavailable) -> InfronError:

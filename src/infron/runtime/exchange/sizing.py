@@ -12,11 +12,11 @@ from infron.conversation import Conversation
 from infron.errors import InfronError
 from infron.money import Price
 from infron.policy import holding, tokens
-from infron.policy.holding import Hold, Wanted
+from infron.policy.holding import Hold, Wanted, affordable
 from infron.policy.routing import Candidate
 from infron.request import Request
 from infron.runtime.exchange.meter import Meter
-from infron.wires.output_limit import asked_choices, asked_limit
+from infron.wires.output_limit import asked_choices, asked_limit, limited
 
 _TEMPLATE = 16  # tokens, about, of what stands around a short conversation
 
@@ -59,6 +59,14 @@ def size_of(request: Request, candidate: Candidate, price: Price | None, catalog
 def hold_of(wanted: Wanted, candidate: Candidate, price: Price | None, catalog: Catalog, *, watched: bool) -> Hold:
     most_output, completes = catalog.most_output(candidate.model, candidate.provider.id), candidate.provider.completes
     return holding.hold_of(wanted, price, most_output=most_output, completes=completes, watched=watched)
+
+
+def paid_for(request: Request, size: Size, hold: int, price: Price | None) -> Request:
+    """The request as the hold pays for it. Where nobody can stop the answer, it gets a limit in any case."""
+    whole, asked, most = hold >= size.hold.most, size.wanted.most, size.hold.tokens
+    if price is None or size.watched or not most or (whole and asked is not None and asked <= most):
+        return request
+    return limited(request, most if whole else affordable(size.wanted, hold, most, price), unpaid=not whole)
 
 
 def roughly(request: Request) -> Size:

@@ -12,7 +12,6 @@ from functools import partial
 from infron.errors import InfronError, LedgerUnavailable, ShuttingDown
 from infron.policy.access import Key
 from infron.policy.asked import Asked
-from infron.policy.holding import affordable
 from infron.policy.lifecycle import Input, State
 from infron.policy.limit_answers import limit_headers, refusal_error
 from infron.policy.limits import Ask, Granted, Refused
@@ -24,10 +23,9 @@ from infron.runtime.exchange.allowance import Allowance
 from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.delivery import Responder
 from infron.runtime.exchange.exchange import Exchange
-from infron.runtime.exchange.sizing import Size, roughly, size_of
+from infron.runtime.exchange.sizing import Size, paid_for, roughly, size_of
 from infron.runtime.ledger.limited import day_of
 from infron.runtime.ledger.verdict import Unavailable
-from infron.wires.output_limit import limited
 
 _AWAY = "The ledger cannot be written, so nothing can be billed; try again later."
 
@@ -105,36 +103,18 @@ class Waiting:
         self._leave()
         if isinstance(verdict, Granted):
             self._tell(verdict)
-            exchange = self._exchange(self._clamped(verdict.hold))
+            size, price = self._size, self._opening.price
+            exchange = self._exchange(paid_for(self._request, size, verdict.hold, price))
             if not self._gone:
                 exchange.hold, exchange.state = verdict.hold, State(recorded=True)
-                self._watch(exchange)
+                if self._counts_money:
+                    exchange.pay(Allowance(self._context, exchange, self._request, size, price, verdict.short))
                 exchange.begin()
         else:
             self._exchange(self._request).take(Input.UNRECORDED, LedgerUnavailable(_AWAY))
 
     def _tell(self, verdict: Granted | Refused) -> None:
         self._responder.headers = limit_headers(verdict, ietf=self._context.config.limits.ietf_headers)
-
-    def _watch(self, exchange: Exchange) -> None:
-        """Where it can be stopped at any word, it is paid for as it comes."""
-        size, price = self._size, self._opening.price
-        if size.watched and size.hold.most and price is not None:
-            exchange.attempts.let_in_front(Allowance(self._context, exchange, size, price))
-
-    def _clamped(self, hold: int) -> Request:
-        """The request as the hold pays for it. Where nobody can stop the answer, it gets a limit in any case."""
-        size, price, most = self._size, self._opening.price, self._size.wanted.most
-        whole = hold >= size.hold.most
-        if (
-            price is None
-            or size.watched
-            or not size.hold.tokens
-            or (whole and most is not None and most <= size.hold.tokens)
-        ):
-            return self._request
-        tokens = size.hold.tokens if whole else affordable(size.wanted, hold, size.hold.tokens, price)
-        return limited(self._request, tokens, unpaid=not whole)
 
     def _exchange(self, request: Request) -> Exchange:
         exchange = Exchange(self._context, request, self._opening, self._candidates, self._responder, self._asked)
