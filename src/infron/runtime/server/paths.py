@@ -46,6 +46,11 @@ class Place(Struct, frozen=True):
         taken = (b"POST",) if self.api else tuple(self.endpoints)
         if method in taken:
             return None
+        if not taken and path.startswith(b"/admin"):
+            return NotFound(
+                f"There is nothing at {shown(path)}: docs/admin.md lists the paths of the admin API. It is at the port "
+                "that `admin.port` sets; here only if `admin.shared` does."
+            )
         if not taken:
             return NotFound(
                 f"There is nothing at {shown(path)}. Here are {_OFFERED}, and GET /v1/models: the base address is this"
