@@ -6,7 +6,8 @@ import pytest
 from ledgers import admitted, query, running, settlement
 from limited import limited_key, organisation
 
-from infron.runtime.ledger import invariants
+from infron.runtime.ledger import invariants, retention, spend, statements
+from infron.runtime.ledger.entries import EPOCH
 from infron.runtime.ledger.stores import opened
 
 
@@ -68,3 +69,26 @@ async def test_repair_counts_what_runs_and_leaves_money_alone(url: str):
         assert len(invariants.repair(rows)) == 4
     assert query(url, "SELECT live, held FROM holders") == [(1, 9), (1, 9)]
     assert found(url) == [("spend", "ever", 8, 7)]
+
+
+async def test_ledger_whose_old_entries_were_removed_adds_up(url: str):
+    # Totals and transfers stood on entries that were not there any more.
+    await fill(url)
+    limited_key(url, name="old")
+    day = 1_000_000_000_000 // retention.DAY_MS
+    for id, key, created in (("gen-3", "key_x", day - 40), ("gen-4", "key_x", day + 400)):
+        statement = (
+            "INSERT INTO entries (id, owner, key_id, model, provider, provider_model, streamed, created_ms, outcome,"
+            " settled_ms, charge) VALUES (?1, 'o', ?2, 'm', 'p', 'm', 0, ?3, 'completed', 1, 5)"
+        )
+        query(url, statement, id, key, created * retention.DAY_MS)
+        with opened(url) as store, store.round() as rows:
+            spend.add_charges(rows, {(key, EPOCH + created): 5})
+    assert found(url) == []
+    query(url, "DELETE FROM entries WHERE id IN ('gen-1', 'gen-3')")
+    assert found(url) != []
+    with opened(url) as store, store.round() as rows:
+        rows.change(statements.KEPT_FROM, str((day + 100) * retention.DAY_MS))
+    assert found(url) == []
+    query(url, "UPDATE spend SET charge = 6 WHERE holder = 'key_x' AND period LIKE '2001-%' AND length(period) = 7")
+    assert ("spend", "ever", 10, 11) in found(url)

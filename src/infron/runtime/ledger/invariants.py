@@ -11,8 +11,9 @@ from datetime import date
 from msgspec import Struct
 
 from infron.policy.holders import PERIODS, period_name
-from infron.runtime.ledger import statements
+from infron.runtime.ledger import retention, statements
 from infron.runtime.ledger.entries import EPOCH
+from infron.runtime.ledger.retention import DAY_MS
 from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Rows
 
@@ -77,8 +78,14 @@ def _totals(rows: Rows) -> Iterator[Finding]:
                 total = holder or "", period_name(period, date.fromordinal(EPOCH + day))
                 counted[total] = counted.get(total, 0) + charge
     said = {(holder, name): millions * MILLION + rest for holder, name, millions, rest in rows.read(statements.SPENDS)}
+    kept_from = date.fromordinal(EPOCH + retention.kept_from(rows) // DAY_MS)
     for holder, name in sorted(said.keys() | counted.keys()):
         spent, charged = said.get((holder, name), 0), counted.get((holder, name), 0)
+        if name == "ever" and kept_from.toordinal() > EPOCH:  # the months hold what the entries do not any more
+            months = (amount for (of, month), amount in said.items() if of == holder and len(month) == len("2026-11"))
+            charged = sum(months)
+        elif name != "ever" and _begins(name) < kept_from:
+            continue
         if spent != charged:
             yield Finding(invariant="spend", subject=holder, period=name, said=spent, counted=charged)
 
@@ -96,7 +103,10 @@ def _accounts(rows: Rows) -> Iterator[Finding]:
 
 
 def _charges(rows: Rows) -> Iterator[Finding]:
-    for id, millions, amount, paid_millions, millionths, rest in rows.read(statements.PAID_BY):
+    # A transfer is younger than the exchanges that it pays for: the first ones may pay for some that are not kept.
+    kept_from = retention.kept_from(rows)
+    after = kept_from + 2 * DAY_MS if kept_from else 0
+    for id, millions, amount, paid_millions, millionths, rest in rows.read(statements.PAID_BY, after):
         said = millions * MILLION + amount
         counted = int(paid_millions or 0) * MILLION + int(millionths or 0) * 1_000_000 + int(rest or 0)
         if said != counted:
@@ -127,6 +137,14 @@ def _ceilings(rows: Rows) -> Iterator[Finding]:
         for period, ceiling in budgets[holder]:
             if _is_of(name, period) and amount > ceiling + beyond[holder]:
                 yield Finding(invariant="ceiling", subject=holder, period=name, said=ceiling, counted=amount)
+
+
+def _begins(name: str) -> date:
+    """The first day of the period with this name."""
+    if "W" in name:
+        year, week = name.split("-W")
+        return date.fromisocalendar(int(year), int(week), 1)
+    return date.fromisoformat(name if len(name) == len("2026-11-28") else f"{name}-01")
 
 
 def _is_of(name: str, period: str) -> bool:

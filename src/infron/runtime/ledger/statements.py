@@ -182,7 +182,7 @@ PAID_BY = (
     "SELECT transfers.id, transfers.millions, transfers.amount, paid.millions, paid.millionths, paid.rest"
     " FROM transfers LEFT JOIN (SELECT transfer, sum(charge_millions) AS millions, sum(charge / 1000000) AS millionths,"
     " sum(charge % 1000000) AS rest FROM entries WHERE transfer IS NOT NULL GROUP BY transfer) AS paid"
-    " ON paid.transfer = transfers.id WHERE transfers.kind = 'charge'"
+    " ON paid.transfer = transfers.id WHERE transfers.kind = 'charge' AND transfers.created_ms >= ?1"
 )
 HALF_SETTLED = (
     "SELECT id, outcome, settled_ms FROM entries WHERE (outcome IS NULL AND settled_ms IS NOT NULL)"
