@@ -101,6 +101,13 @@ class Chat(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = "always"
 
 
+class Pages(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    chat: Annotated[
+        bool,
+        Meta(description="Show the chat page at `/`: anybody may open it, and it asks for a key where one is needed."),
+    ] = True
+
+
 class Limits(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_body_bytes: Annotated[Count, Meta(description="Largest request body; a larger one is answered 413.")] = 32 << 20
     max_header_bytes: Annotated[
@@ -259,6 +266,7 @@ class Config(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ledger: LedgerSection = LedgerSection()
     keepalive: KeepAlive = KeepAlive()
     chat: Chat = Chat()
+    pages: Pages = Pages()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     drain: Drain = Drain()
@@ -316,8 +324,8 @@ _DISCOVER = Setting(
 # (section, old name) -> its name of today.
 OLD_NAMES = {("server", "drain_seconds"): "grace_seconds"}
 SECTIONS = (
-    "server", "ledger", "keepalive", "chat", "limits", "timeouts", "drain", "billing", "memory", "log", "admin",
-    "local",
+    "server", "ledger", "keepalive", "chat", "pages", "limits", "timeouts", "drain", "billing", "memory", "log",
+    "admin", "local",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from infron.runtime.server.api import (
     keys,
     models,
     ollama,
+    pages,
     receipts,
     responses,
 )
@@ -78,6 +79,7 @@ def endpoints(context: Context) -> list[Endpoint]:
         *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
         *ollama.endpoints(offered),
         *count_tokens.endpoints(partial(count_messages, context)),
+        *pages.endpoints(context.config.pages.chat),
         *health.endpoints(lambda: _unready(context), lambda: metrics.text()),
     ]
 
