@@ -65,8 +65,10 @@ _ECHOED: dict[str, Any] = {
 _ECHO = _encode(_ECHOED)[1:-1]
 _FALSE, _NULL = Raw(b"false"), Raw(b"null")
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-# Words on which agents act: Codex tries again after these, shortens its history after the third.
+# Words on which agents act: Codex tries again after the first two, shortens its history after the third.
 _CODES = ("rate_limit_exceeded", "server_error", "context_length_exceeded", "insufficient_quota", "invalid_prompt")
+# A stream that was stopped, and one whose key was revoked, must not be asked for again.
+_CODE_OF_STATUS = {429: "rate_limit_exceeded", 401: "invalid_prompt", 499: "invalid_prompt"}
 
 
 def _echo(fields: Mapping[str, Raw]) -> bytes:
@@ -257,7 +259,7 @@ class Encoder(Response):
         return KEEP_ALIVE
 
     def fail(self, error: InfronError) -> bytes:
-        code = error.code if error.code in _CODES else "rate_limit_exceeded" if error.status == 429 else "server_error"
+        code = error.code if error.code in _CODES else _CODE_OF_STATUS.get(error.status, "server_error")
         told = {"code": code, "message": message_in_stream(error, self._begun)}
         before = self._let_go()
         self._items.finish(INCOMPLETE)  # what there is of them stands in the response
