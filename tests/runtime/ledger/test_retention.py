@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -53,6 +54,14 @@ async def test_settled_entries_older_than_so_many_days_go_in_steps_and_what_was_
             assert not keeping.removed(id_at(ages["first to stay"], 1))
             assert not keeping.removed("gen-1")
         assert query(url, "SELECT count(*) FROM transfers") == [(1,)]
+        # The check compared all totals with the entries, and called what is gone missing.
+        with administration(url, "test") as admin:
+            assert admin.check() == ([], [])
+            early, late = "2024-09", (datetime.fromtimestamp(NOW, UTC).date().isoformat())
+            for period in (early, late):
+                query(url, "UPDATE spend SET charge = charge + 1 WHERE period = ?", period)
+                assert [(one.invariant, one.period) for one in admin.check()[0]] == [("spend", period)]
+                query(url, "UPDATE spend SET charge = charge - 1 WHERE period = ?", period)
 
 
 async def test_entries_are_kept_for_ever_unless_the_settings_say_otherwise(url: str):

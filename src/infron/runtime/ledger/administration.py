@@ -21,8 +21,9 @@ from infron.policy.access import Key, Kind
 from infron.policy.editing import KeyEdit, OrganisationEdit, picodollars
 from infron.policy.holders import PERIODS, Organisation, Period
 from infron.policy.stop import Stop
-from infron.runtime.ledger import audit_log, holders, journal, keys, live, owners, spend, stops
+from infron.runtime.ledger import audit_log, holders, invariants, journal, keys, live, owners, spend, stops
 from infron.runtime.ledger.audit_log import Audited
+from infron.runtime.ledger.invariants import Finding
 from infron.runtime.ledger.journal import Transfer
 from infron.runtime.ledger.live import Live
 from infron.runtime.ledger.receipts import Receipt, read_entry
@@ -286,6 +287,20 @@ class Administration:
             organisation=None if organisation is None else holders.choose(rows, organisation).id,
         )
         return read_usage(rows, by, scope)
+
+    def check(self, *, repair: bool = False) -> tuple[list[Finding], list[Finding]]:
+        """What does not add up in the ledger, and what was put right before: counts of what runs, never money."""
+        if not self._store.exists():
+            return [], []
+        repaired: list[Finding] = []
+        if repair:
+            with self._store.round() as rows:
+                repaired = invariants.repair(rows)
+                if repaired:
+                    self._audit(rows, self._now(), "ledger.repair", "ledger", None, {"holders": len(repaired)})
+        self._store.reach()
+        with self._store.view() as rows:
+            return invariants.check(rows), repaired
 
     # ---- the audit log
 

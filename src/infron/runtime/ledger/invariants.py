@@ -18,6 +18,7 @@ from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import Rows
 
 SYSTEM = frozenset(("cash", "grants", "revenue", "adjustments"))  # accounts without a balance of their own
+LATE_MS = 7 * DAY_MS  # how much later than it began an exchange may be charged
 # What is checked, by name, and in words for who reads the findings.
 INVARIANTS = {
     "live": "running exchanges of a holder",
@@ -78,22 +79,33 @@ def _totals(rows: Rows) -> Iterator[Finding]:
                 total = holder or "", period_name(period, date.fromordinal(EPOCH + day))
                 counted[total] = counted.get(total, 0) + charge
     said = {(holder, name): millions * MILLION + rest for holder, name, millions, rest in rows.read(statements.SPENDS)}
-    kept_from = date.fromordinal(EPOCH + retention.kept_from(rows) // DAY_MS)
+    if kept := retention.kept_from(rows):
+        counted = _with_what_is_gone(counted, said, date.fromordinal(EPOCH + kept // DAY_MS))
     for holder, name in sorted(said.keys() | counted.keys()):
         spent, charged = said.get((holder, name), 0), counted.get((holder, name), 0)
-        if name == "ever" and kept_from.toordinal() > EPOCH:  # the months hold what the entries do not any more
-            months = (amount for (of, month), amount in said.items() if of == holder and len(month) == len("2026-11"))
-            charged = sum(months)
-        elif name != "ever" and _begins(name) < kept_from:
-            continue
         if spent != charged:
             yield Finding(invariant="spend", subject=holder, period=name, said=spent, counted=charged)
 
 
+def _with_what_is_gone(
+    counted: dict[tuple[str, str], int], said: dict[tuple[str, str], int], first: date
+) -> dict[tuple[str, str], int]:
+    """The same where entries of days before `first` may be gone: of those days only their own totals are left."""
+    begin = first.isoformat()
+    days = {total: charge for total, charge in counted.items() if _is_of(total[1], "day") and total[1] >= begin}
+    days |= {total: charge for total, charge in said.items() if _is_of(total[1], "day") and total[1] < begin}
+    sums: dict[tuple[str, str], int] = {}
+    for (holder, day), charge in days.items():
+        for period in PERIODS:
+            total = holder, period_name(period, date.fromisoformat(day))
+            sums[total] = sums.get(total, 0) + charge
+    return sums
+
+
 def _accounts(rows: Rows) -> Iterator[Finding]:
     moved: dict[str, int] = {}
-    for source, target, millions, amount in rows.read(statements.MOVED):
-        total = int(millions) * MILLION + int(amount)
+    for source, target, millions, millionths, rest in rows.read(statements.MOVED):
+        total = int(millions) * MILLION + int(millionths) * 1_000_000 + int(rest)
         moved[source] = moved.get(source, 0) - total
         moved[target] = moved.get(target, 0) + total
     said = {id: millions * MILLION + rest for id, _, millions, rest in rows.read(statements.ACCOUNTS)}
@@ -103,13 +115,12 @@ def _accounts(rows: Rows) -> Iterator[Finding]:
 
 
 def _charges(rows: Rows) -> Iterator[Finding]:
-    # A transfer is younger than the exchanges that it pays for: the first ones may pay for some that are not kept.
-    kept_from = retention.kept_from(rows)
-    after = kept_from + 2 * DAY_MS if kept_from else 0
-    for id, millions, amount, paid_millions, millionths, rest in rows.read(statements.PAID_BY, after):
+    kept = retention.kept_from(rows)
+    for id, created_ms, millions, amount, paid_millions, millionths, rest in rows.read(statements.PAID_BY):
         said = millions * MILLION + amount
         counted = int(paid_millions or 0) * MILLION + int(millionths or 0) * 1_000_000 + int(rest or 0)
-        if said != counted:
+        # Of an early one some of the entries may be gone: it cannot be less than those that are left.
+        if said < counted or (said > counted and not (kept and created_ms < kept + LATE_MS)):
             yield Finding(invariant="charge", subject=id, said=said, counted=counted)
 
 
@@ -137,14 +148,6 @@ def _ceilings(rows: Rows) -> Iterator[Finding]:
         for period, ceiling in budgets[holder]:
             if _is_of(name, period) and amount > ceiling + beyond[holder]:
                 yield Finding(invariant="ceiling", subject=holder, period=name, said=ceiling, counted=amount)
-
-
-def _begins(name: str) -> date:
-    """The first day of the period with this name."""
-    if "W" in name:
-        year, week = name.split("-W")
-        return date.fromisocalendar(int(year), int(week), 1)
-    return date.fromisoformat(name if len(name) == len("2026-11-28") else f"{name}-01")
 
 
 def _is_of(name: str, period: str) -> bool:

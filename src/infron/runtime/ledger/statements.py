@@ -177,12 +177,15 @@ CHARGED_BY_ORGANISATION = (
     _CHARGED.format("organisation") + " AND organisation IS NOT NULL GROUP BY organisation, created_ms / 86400000"
 )
 SPENDS = "SELECT holder, period, millions, charge FROM spend"
-MOVED = "SELECT source, target, sum(millions), sum(amount) FROM transfers GROUP BY source, target"
+MOVED = (
+    "SELECT source, target, sum(millions), sum(amount / 1000000), sum(amount % 1000000) FROM transfers"
+    " GROUP BY source, target"
+)
 PAID_BY = (
-    "SELECT transfers.id, transfers.millions, transfers.amount, paid.millions, paid.millionths, paid.rest"
-    " FROM transfers LEFT JOIN (SELECT transfer, sum(charge_millions) AS millions, sum(charge / 1000000) AS millionths,"
-    " sum(charge % 1000000) AS rest FROM entries WHERE transfer IS NOT NULL GROUP BY transfer) AS paid"
-    " ON paid.transfer = transfers.id WHERE transfers.kind = 'charge' AND transfers.created_ms >= ?1"
+    "SELECT transfers.id, transfers.created_ms, transfers.millions, transfers.amount, paid.millions, paid.millionths,"
+    " paid.rest FROM transfers LEFT JOIN (SELECT transfer, sum(charge_millions) AS millions,"
+    " sum(charge / 1000000) AS millionths, sum(charge % 1000000) AS rest FROM entries WHERE transfer IS NOT NULL"
+    " GROUP BY transfer) AS paid ON paid.transfer = transfers.id WHERE transfers.kind = 'charge'"
 )
 HALF_SETTLED = (
     "SELECT id, outcome, settled_ms FROM entries WHERE (outcome IS NULL AND settled_ms IS NOT NULL)"

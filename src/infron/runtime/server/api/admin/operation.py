@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, get_args
 
-from msgspec import structs
+from msgspec import Struct, structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,10 +19,16 @@ from infron.runtime.ledger.live import Live
 from infron.runtime.ledger.office import Office
 from infron.runtime.ledger.shown import usage_fields
 from infron.runtime.ledger.usage import By
-from infron.runtime.server.api.admin.answers import actor, endpoint, limit_of, paged, time_of, told
+from infron.runtime.server.api.admin.answers import actor, body_of, endpoint, limit_of, paged, time_of, told
 from infron.runtime.server.api.endpoint import Endpoint
 
 BY: dict[str, By] = {name: name for name in get_args(By)}
+
+
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    """`repair`: count anew what runs, and what is held for it."""
+
+    repair: bool = False
 
 
 def endpoints(office: Office, providers: Callable[[], list[dict[str, Any]]]) -> list[Endpoint]:
@@ -55,6 +61,11 @@ def endpoints(office: Office, providers: Callable[[], list[dict[str, Any]]]) -> 
     async def nodes(request: Request, key: Key | None) -> Response:
         return told(await office.ask(actor(key), lambda admin: admin.nodes()))
 
+    async def audited(request: Request, key: Key | None) -> Response:
+        asked = await body_of(request, Audit)
+        found, repaired = await office.ask(actor(key), lambda admin: admin.check(repair=asked.repair))
+        return told({"found": found, "repaired": repaired})
+
     async def changes(request: Request, key: Key | None) -> Response:
         subject, before, limit = (
             request.query_params.get("subject"),
@@ -71,6 +82,7 @@ def endpoints(office: Office, providers: Callable[[], list[dict[str, Any]]]) -> 
         endpoint("/providers", served),
         endpoint("/nodes", nodes),
         endpoint("/audit", changes),
+        endpoint("/audit/run", audited, "POST"),
     ]
 
 
