@@ -6,7 +6,7 @@ It never knows who the caller is, or what a token costs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -67,6 +67,7 @@ class VerbatimDecoder(AnswerDecoder):
     _lines: sse.Decoder | None = None  # from the first read that is not plain
     _begun = False
     _counted = False  # usage was told
+    _Progress: ClassVar[type[Progress]] = Progress
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
         super().__init__(provider, key)
@@ -76,7 +77,7 @@ class VerbatimDecoder(AnswerDecoder):
         self._error_path = quirks.error_path.split(".") if quirks.error_path else []
         rewrites = quirks.drop_choice or quirks.cumulative_details or quirks.drop or quirks.skip_frames
         self._verbatim = not (rewrites or quirks.usage_path or quirks.error_path)  # frames of the usual form stay
-        self._progress = Progress(quirks)
+        self._progress = self._Progress(quirks)
         self._plain = self._progress.plain
 
     def rename(self, names: Mapping[str, str]) -> None:

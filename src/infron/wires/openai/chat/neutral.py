@@ -5,21 +5,35 @@ It never knows which API that is.
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from infron.catalog.definitions import Provider
-from infron.events import Event, TextDelta, ToolCallDelta, Verbatim
+from infron.events import Event, Finished, TextDelta, ToolCallDelta, Verbatim
 from infron.wires import sse
 from infron.wires.openai.chat.decoder import VerbatimDecoder
 from infron.wires.openai.chat.delta import Delta
 from infron.wires.openai.chat.frame import NO_MESSAGE, ChoiceFacts, Frame
+from infron.wires.openai.chat.progress import Progress
 from infron.wires.openai.chat.reader import Reader
+from infron.wires.openai.chat.repair import Choice
 
 _NO_CHOICE = ChoiceFacts()
 
 
+class NeutralProgress(Progress):
+    """One whose ends are told without their frames, where these say no more."""
+
+    def _hand_on(self, root: dict[str, Raw], rest: bytes, choice: Choice, events: list[Event]) -> None:
+        if choice.legacy or rest.find(b'"native_finish_reason"') >= 0:
+            super()._hand_on(root, rest, choice, events)
+        else:
+            events.append(Finished(choice.finish_reason(), "", choice.index))
+
+
 class NeutralDecoder(VerbatimDecoder):
     """The same frames as neutral events. Those that have to be repaired are first made what would be handed on."""
+
+    _Progress = NeutralProgress
 
     def __init__(self, provider: Provider, max_frame_bytes: int, key: str) -> None:
         super().__init__(provider, max_frame_bytes, key)

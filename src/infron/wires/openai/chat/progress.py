@@ -209,12 +209,16 @@ class Progress:
                 continue
             reason = choice.finish_reason()
             if choice.frame and reason == choice.native and not (self.riding or choice.calls):
-                events.append(Verbatim(choice.frame[0], False, "", choice.frame[1]))
+                self._hand_on(*choice.frame, choice, events)
             else:
                 self._tell_end(choice, events)
             choice.frame = choice.end = None
             if self._noted[0] == choice.index and self._noted[1] != reason:
                 self.note(events)
+
+    def _hand_on(self, root: dict[str, Raw], rest: bytes, choice: Choice, events: list[Event]) -> None:
+        """Tell an end as it came."""
+        events.append(Verbatim(root, False, "", rest))
 
     def _tell_end(self, choice: Choice, events: list[Event]) -> None:
         if choice.frame:
