@@ -31,10 +31,11 @@ MAX_WAITING = 4 << 20  # bytes of a host's events before its content, but for th
 
 _CREATED = b"response.created"
 _encode = msgspec.json.Encoder().encode
-_FRAME = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b\n\n'
-_IN_RESPONSE = b'{"response":%b}'
+_FRAME = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b,%b\n\n'
+_WITH_RESPONSE = b'event: %b\ndata: {"type":"%b","sequence_number":%d,"response":%b}\n\n'
 _DELTA = (
-    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,%b,"delta":'
+    b'event: response.output_text.delta\n'
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,%b,"logprobs":[],"delta":'
 )
 
 # What is repeated of the request in each response, and what stands there where it said nothing, or too much for that.
@@ -163,12 +164,13 @@ class _Frames:
         self.number = 0  # of the next one
         self._told: list[bytes] = []
 
-    def tell(self, type: bytes, fields: dict[str, Any]) -> None:
-        self.add(type, _encode(fields))
+    def tell(self, type: bytes, where: bytes, fields: dict[str, Any]) -> None:
+        self._told.append(_FRAME % (type, type, self.number, where, _encode(fields)[1:]))
+        self.number += 1
 
-    def add(self, type: bytes, fields: bytes) -> None:
-        """`fields`: an object in one line."""
-        self._told.append(_FRAME % (type, type, self.number, fields[1:]))
+    def add(self, type: bytes, response: bytes) -> None:
+        """`response`: in one line."""
+        self._told.append(_WITH_RESPONSE % (type, type, self.number, response))
         self.number += 1
 
     def take(self) -> bytes:
@@ -210,8 +212,7 @@ class Encoder(Response):
             self._reason = event.reason
         self._start()
         self._items.take(event)
-        where = self._items.growing()
-        self._lead = _encode({**where, "logprobs": []})[1:-1] if where else b""
+        self._lead = self._items.growing()
         return self._frames.take()
 
     def _hand_on(self, event: Verbatim) -> bytes:
@@ -220,7 +221,7 @@ class Encoder(Response):
         if response is None or self._host.ended:
             self._start()  # its host may have forgotten to say that it begins
         else:
-            told = one_line(_encode({"response": {**response, **self._own(response)}}))
+            told = one_line(_encode({**response, **self._own(response)}))
             if not self._begun and kind != _CREATED:
                 self._frames.add(_CREATED, told)  # libraries wait for it
             self._begun = True
@@ -265,7 +266,7 @@ class Encoder(Response):
         self._items.finish(INCOMPLETE)  # what there is of them stands in the response
         self._frames.drop()
         self._start()
-        self._frames.add(b"response.failed", _IN_RESPONSE % self._object("failed", told))
+        self._frames.add(b"response.failed", self._object("failed", told))
         return before + self._frames.take()
 
     def close(self) -> bytes:
@@ -273,22 +274,22 @@ class Encoder(Response):
         self._start()
         self._items.finish()
         kind = self._host.ended or f"response.{self._status()}"
-        self._frames.add(kind.encode(), one_line(_IN_RESPONSE % self._final()))
+        self._frames.add(kind.encode(), one_line(self._final()))
         return before + self._frames.take()
 
     def _start(self) -> None:
         if not self._begun:
             self._begun = True
-            fields = _IN_RESPONSE % self._object("in_progress")
-            self._frames.add(b"response.created", fields)
-            self._frames.add(b"response.in_progress", fields)
+            response = self._object("in_progress")
+            self._frames.add(b"response.created", response)
+            self._frames.add(b"response.in_progress", response)
 
 
 class Accumulator(Response):
     """The same events to the one JSON of an answer that is not streamed."""
 
     def __init__(self, id: str, created: int, request: Request) -> None:
-        super().__init__(id, created, request, lambda type, fields: None)
+        super().__init__(id, created, request, lambda type, where, fields: None)
 
     def add(self, event: AnyClientEvent) -> None:
         if isinstance(event, Verbatim):
