@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 
 from msgspec import DecodeError, Raw, Struct
 
@@ -21,7 +21,7 @@ Owner = str | None  # the id of a key; None on a gateway without keys
 _OVERHEAD = 1000  # bytes of an answer beside what it says, about
 
 
-class Answer(Struct, frozen=True, eq=False, dict=True):
+class Answer(Struct, eq=False, gc=False):
     """`given`: the input that it answers, with all that was before. `ids`: of its own items. `until`: loop time."""
 
     id: str
@@ -31,15 +31,21 @@ class Answer(Struct, frozen=True, eq=False, dict=True):
     ids: tuple[str, ...]
     size: int
     until: float
+    _items: tuple[tuple[str, Raw], ...] | None = None
+    _by_id: dict[str, Raw] | None = None
 
-    @cached_property
+    @property
     def items(self) -> tuple[tuple[str, Raw], ...]:
         """Its own, with their ids, as they go back to a model: most are never asked for."""
-        return tuple(items_in(self.kept))
+        if self._items is None:
+            self._items = tuple(items_in(self.kept))
+        return self._items
 
-    @cached_property
-    def by_id(self) -> dict[str, Raw]:
-        return dict(self.items)
+    def item(self, id: str) -> Raw:
+        """One of them."""
+        if self._by_id is None:
+            self._by_id = dict(self.items)
+        return self._by_id[id]
 
 
 class _Shelf:
@@ -79,9 +85,12 @@ class Memory:
         until = self._loop.time() + settings.seconds
         own = given if asked.size < 2 * len(memoryview(given)) else given.copy()  # not to keep the rest of a body alive
         answer = Answer(id, owner, kept, own, ids, size, until)
-        shelf = self._shelves.setdefault(owner, _Shelf())
+        shelf = self._shelves.get(owner)
+        if shelf is None:
+            shelf = self._shelves[owner] = _Shelf()
         shelf.answers[id] = self._order[id] = answer
-        shelf.items.update(dict.fromkeys(answer.ids, answer))
+        for name in ids:
+            shelf.items[name] = answer
         shelf.size += size
         self._size += size
         while shelf.size > settings.max_bytes_per_key:
@@ -142,7 +151,7 @@ class Memory:
     def _item(self, owner: Owner, id: str) -> Raw | None:
         shelf = self._shelves.get(owner)
         answer = shelf.items.get(id) if shelf is not None else None
-        return answer.by_id[id] if answer is not None and self.find(owner, answer.id) is answer else None
+        return answer.item(id) if answer is not None and self.find(owner, answer.id) is answer else None
 
     def close(self) -> None:
         if self._clearing is not None:

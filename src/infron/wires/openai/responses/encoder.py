@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 _FRAME = b'event: %b\ndata: {"type":"%b","sequence_number":%d,%b,%b\n\n'
 _WITH_RESPONSE = b'event: %b\ndata: {"type":"%b","sequence_number":%d,"response":%b}\n\n'
 _DELTA = (
-    b'event: response.output_text.delta\n'
+    b"event: response.output_text.delta\n"
     b'data: {"type":"response.output_text.delta","sequence_number":%d,%b,"logprobs":[],"delta":'
 )
 
