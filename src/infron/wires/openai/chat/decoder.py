@@ -65,8 +65,7 @@ class VerbatimDecoder(AnswerDecoder):
     _led: dict[str, Raw] = {}  # noqa: RUF012
     _unlike = 0  # frames that began in another way
     _lines: sse.Decoder | None = None  # from the first read that is not plain
-    _begun = False
-    _counted = False  # usage was told
+    _begun = _counted = False  # `_counted`: usage was told
     _Progress: ClassVar[type[Progress]] = Progress
 
     def __init__(self, provider: Provider, max_frame_bytes: int = sse.MAX_FRAME_BYTES, key: str = "") -> None:
