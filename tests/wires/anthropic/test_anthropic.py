@@ -152,6 +152,14 @@ def test_the_longest_answer_is_asked_for_where_no_limit_is_given() -> None:
     assert sent("claude-haiku-4-5", max_completion_tokens=7)["max_tokens"] == 7
 
 
+def test_limit_beyond_the_longest_answer_of_a_model_is_the_longest() -> None:
+    """Clients that ask each model for the same refused an older Claude for good: it answers 400."""
+    body, dropped = asked("claude-opus-4-1", max_completion_tokens=100_000)
+    assert (body["max_tokens"], dropped) == (32_000, ("max_completion_tokens",))
+    body, dropped = asked("claude-opus-9", max_tokens=500_000)
+    assert (body["max_tokens"], dropped) == (500_000, ())
+
+
 def test_empty_texts_are_not_sent_and_turns_of_one_side_are_joined() -> None:
     said = blocks(
         HELLO,

@@ -38,7 +38,7 @@ STOP = {"role": "user", "content": "Stop."}
 
 
 def outgoing(*messages: Any, model: str = "claude-opus-5", **fields: Any) -> Outgoing:
-    request = asking("anthropic", max_tokens=9, messages=list(messages), **fields)
+    request = asking("anthropic", messages=list(messages), **{"max_tokens": 9, **fields})
     return anthropic.encode_request(request, MOCK, model, False)
 
 
@@ -296,3 +296,129 @@ def test_whatever_is_left_of_a_session_is_taken_by_anthropic(said: list[Any]) ->
             assert [block["type"] for block in blocks[: len(answers)]] == ["tool_result"] * len(answers)
             due = []
     assert due == []
+
+
+# ---- what one generation takes and another refuses
+
+ADAPTIVE = {"type": "adaptive"}
+BUDGET = {"type": "enabled", "budget_tokens": 2048}
+FORCED = {"type": "any", "disable_parallel_tool_use": True}
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "told", "lost"),
+    [
+        ("claude-opus-4-5", {"thinking": ADAPTIVE}, {"thinking": {"type": "enabled", "budget_tokens": 10000}}, []),
+        (
+            "claude-opus-4-5",
+            {"thinking": ADAPTIVE, "output_config": {"effort": "low"}},
+            {"thinking": {"type": "enabled", "budget_tokens": 4000}, "output_config": None},
+            ["output_config.effort"],
+        ),
+        ("claude-opus-4-8", {"thinking": BUDGET}, {"thinking": {"type": "adaptive", "display": "summarized"}}, []),
+        (
+            "claude-opus-5",
+            {"thinking": {**BUDGET, "display": "omitted"}, "output_config": {"effort": "low"}},
+            {"thinking": {"type": "adaptive", "display": "omitted"}, "output_config": {"effort": "low"}},
+            [],
+        ),
+        ("claude-opus-4-6", {"output_config": {"effort": "xhigh"}}, {"output_config": {"effort": "high"}}, []),
+        ("claude-3-5-haiku-20241022", {"thinking": ADAPTIVE, "max_tokens": 9}, {"thinking": None}, ["thinking"]),
+        (
+            "claude-fable-5-1",
+            {"thinking": {"type": "disabled"}},
+            {"thinking": None, "output_config": {"effort": "low"}},
+            ["thinking"],
+        ),
+        ("claude-fable-5-1", {"tool_choice": FORCED}, {"tool_choice": {**FORCED, "type": "auto"}}, ["tool_choice"]),
+        (
+            "claude-opus-4-6",
+            {"thinking": ADAPTIVE, "tool_choice": FORCED},
+            {"thinking": None, "tool_choice": FORCED},
+            ["thinking"],
+        ),
+        (
+            "claude-opus-4-8",
+            {"temperature": 1, "top_p": 0.9, "top_k": 5},
+            {"temperature": None, "top_p": None, "top_k": None},
+            ["temperature", "top_k", "top_p"],
+        ),
+        ("claude-sonnet-4-5", {"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": None}, ["top_p"]),
+        ("claude-sonnet-4-5", {"temperature": 0.5, "thinking": BUDGET}, {"temperature": None}, ["temperature"]),
+        ("claude-opus-4-1", {"max_tokens": 64000}, {"max_tokens": 32000}, ["max_tokens"]),
+        (
+            "claude-opus-4-0",
+            {"max_tokens": 64000, "thinking": {"type": "enabled", "budget_tokens": 40000}},
+            {"max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 31999}},
+            ["max_tokens"],
+        ),
+        (
+            "claude-opus-4-6",
+            {
+                "thinking": ADAPTIVE,
+                "tool_choice": FORCED,
+                "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}, {"type": "x"}]},
+            },
+            {"thinking": None, "context_management": {"edits": [{"type": "x"}]}},
+            ["thinking"],
+        ),
+    ],
+)
+def test_own_settings_of_another_generation_are_said_as_this_one_takes_them(
+    model: str, asked: dict[str, Any], told: dict[str, Any], lost: list[str]
+) -> None:
+    """A client that was written for one Claude and asks another got 400 for each request."""
+    out = outgoing(
+        HI, model=model, tools=[{"name": "f", "input_schema": {"type": "object"}}], **{"max_tokens": 20_000, **asked}
+    )
+    body = json.loads(out.body)
+    assert {name: body.get(name) for name in told} == told
+    assert list(out.dropped) == lost
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("claude-opus-5", {"thinking": ADAPTIVE, "tool_choice": FORCED, "output_config": {"effort": "max"}}),
+        ("claude-opus-4-6", {"thinking": BUDGET, "temperature": 1}),
+        ("claude-opus-4-5", {"thinking": {"type": "disabled"}, "tool_choice": FORCED, "temperature": 0.5}),
+        ("claude-opus-4-5", {"output_config": {"effort": "low"}, "betas": ["effort-2025-11-24"]}),
+        ("claude-3-7-sonnet-20250219", {"max_tokens": 128_000, "betas": ["output-128k-2025-02-19"]}),
+        ("claude-opus-9-9", {"max_tokens": 500_000, "thinking": ADAPTIVE}),
+        ("kimi-k3", {"thinking": BUDGET, "temperature": 0.5, "top_p": 0.9, "top_k": 5, "tool_choice": FORCED}),
+        ("claude-opus-5", {"thinking": None, "output_config": 7, "tool_choice": "odd", "max_tokens": "x"}),
+    ],
+)
+def test_own_settings_that_are_right_or_of_no_claude_stay_as_they_came(model: str, asked: dict[str, Any]) -> None:
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    request = asking("anthropic", messages=[HI], tools=tools, **{"max_tokens": 20_000, **asked})
+    out = anthropic.encode_request(request, MOCK, model, False)
+    for name in asked.keys() - {"betas"}:
+        if asked[name] is not None:
+            assert b'"%b":%b' % (name.encode(), bytes(request.fields[name])) in out.body
+    assert out.dropped == ()
+
+
+def test_own_answer_is_held_to_a_schema_in_words_where_the_model_knows_none() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    form = {"format": {"type": "json_schema", "schema": schema}}
+    for system, before in (("Be brief.", ["Be brief."]), ([text("S")], ["S"]), (None, [])):
+        asked = {"system": system} if system else {}
+        out = outgoing(HI, model="claude-sonnet-4-0", output_config=form, **asked)
+        body = json.loads(out.body)
+        *said, words = [block["text"] for block in body["system"]]
+        assert said == before
+        assert json.dumps(schema, separators=(",", ":")) in words
+        assert "output_config" not in body
+        assert out.dropped == ("output_config.format",)
+
+
+def test_own_thinking_with_a_budget_is_off_where_the_model_goes_on_after_calls_without_any() -> None:
+    """A session that another model began ended: Claude 4.5 wants its own thinking before calls."""
+    said = [HI, answer(call("a")), user(result("a"))]
+    out = outgoing(*said, model="claude-sonnet-4-5", max_tokens=9000, thinking=BUDGET)
+    assert "thinking" not in json.loads(out.body)
+    assert out.dropped == ("thinking",)
+    said = [HI, answer(THOUGHT, call("a")), user(result("a"))]
+    out = outgoing(*said, model="claude-sonnet-4-5", max_tokens=9000, thinking=BUDGET)
+    assert json.loads(out.body)["thinking"] == BUDGET

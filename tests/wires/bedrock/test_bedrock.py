@@ -777,3 +777,10 @@ def test_botocore_finds_nothing_wrong_with_our_requests(name: str, provider_mode
     # Nor is there anything in it that the service does not know.
     unknown = body.keys() - shape.members.keys()
     assert not unknown
+
+
+def test_limit_beyond_the_longest_answer_of_a_claude_is_the_longest() -> None:
+    model = "anthropic.claude-3-5-haiku-20241022-v1:0"
+    assert body_of(model, max_tokens=100_000)["inferenceConfig"] == {"maxTokens": 8_192}
+    assert "max_tokens" in dropped_of(model, max_tokens=100_000)
+    assert body_of("amazon.nova-pro-v1:0", max_tokens=100_000)["inferenceConfig"] == {"maxTokens": 100_000}

@@ -97,6 +97,18 @@ def generation_of(model: str) -> Generation:
     return next((row for name, since, row in _TABLE if name == family and version >= since), NEWEST)
 
 
+def is_claude(model: str) -> bool:
+    """Whether the name is one of Claude's: other models are served in this API, too, and their names tell nothing."""
+    return "claude" in model.lower()
+
+
+def most_tokens(wanted: int | None, takes: Generation) -> int:
+    """Of an answer: models that are known to be short refuse more than they have; those to come are not known."""
+    if wanted is None:
+        return takes.max_output
+    return wanted if takes.max_output >= NEWEST.max_output else min(wanted, takes.max_output)
+
+
 # Of the tokens of the whole answer, in percent, as OpenRouter shares them out.
 _SHARES = {"minimal": 10, "low": 20, "medium": 50, "high": 80, "xhigh": 95, "max": 95}
 _LEAST_BUDGET = 1024

@@ -15,9 +15,10 @@ from msgspec import Raw
 from infron.errors import InvalidRequest
 from infron.request import Request
 from infron.wires.anthropic.client_request import VERSION
-from infron.wires.anthropic.models import Generation, generation_of
+from infron.wires.anthropic.models import Generation, generation_of, is_claude
 from infron.wires.anthropic.own_history import Block, marked_in, move_marks, names_in
 from infron.wires.anthropic.own_history import fitted as fitted_messages
+from infron.wires.anthropic.own_settings import fit_settings
 from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
 from infron.wires.naming import renamings
@@ -65,10 +66,21 @@ def fitted(request: Request, provider_model: str, rules: Rules) -> Own:
         fields["messages"] = [message.written() for message in messages]
     _put(fields, "tools", tools, kept)
     _put(fields, "system", system, said)
+    words = fit_settings(fields, takes, betas, messages, lost) if is_claude(provider_model) else ""
+    if words:
+        fields["system"] = _with_words(fields.get("system", _NULL), words)
     if renamed and "tool_choice" in fields:
         fields["tool_choice"] = _choice(_decode(fields["tool_choice"]), renamed)
     body = written({**fields, "model": provider_model, "stream": True}, request.size)
     return Own(body, betas, version, {sent: own for own, sent in renamed.items()}, tuple(sorted(lost)))
+
+
+def _with_words(system: Any, words: str) -> list[Any]:
+    """The system prompt, with this at its end."""
+    if isinstance(system, Raw):
+        said = _decode(system)
+        system = items_of(system) if isinstance(said, list) else [{"type": "text", "text": said}] if said else []
+    return [*system, {"type": "text", "text": words}]
 
 
 def _blocks(fields: dict[str, Any], name: str) -> list[Block]:

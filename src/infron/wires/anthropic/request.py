@@ -13,14 +13,15 @@ import msgspec
 from msgspec.structs import replace
 
 from infron.catalog.definitions import Provider
-from infron.conversation import Conversation, NativeTool, Reasoning, Tool
+from infron.conversation import Conversation, NativeTool, Tool
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.anthropic import own_request
 from infron.wires.anthropic.client_request import NAME
 from infron.wires.anthropic.messages import Block, calls_without_thinking, messages_of, replayable
-from infron.wires.anthropic.models import Generation, budget_of, effort_of, generation_of
+from infron.wires.anthropic.models import Generation, effort_of, generation_of, most_tokens
 from infron.wires.anthropic.own_request import MOST_MARKS, beta_names
+from infron.wires.anthropic.thinking import as_reasoning, thinking_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_steps import written
 from infron.wires.naming import Ids, Names
@@ -114,8 +115,8 @@ def encode(conversation: Conversation, model: str) -> Encoded:
     fields, takes = conversation.fields, generation_of(model)
     if fields.get("n") not in (None, 1):
         raise Unsupported("Claude gives one answer to a request; send `n` as 1.", param="n")
-    body: Block = {"model": model, "max_tokens": conversation.max_tokens or takes.max_output}
-    refused: set[str] = set()
+    body: Block = {"model": model, "max_tokens": most_tokens(conversation.max_tokens or None, takes)}
+    refused: set[str] = {"max_tokens"} if body["max_tokens"] < (conversation.max_tokens or 0) else set()
     system, messages = messages_of(conversation.messages, takes)
     wanted = conversation.response_format
     forced = conversation.tools != () and conversation.tool_choice in ("required", "tool")
@@ -176,7 +177,7 @@ def _think(body: Block, conversation: Conversation, takes: Generation, refused: 
     native = conversation.fields.get("thinking")
     wanted = conversation.reasoning
     if isinstance(native, dict):
-        translated = _as_reasoning(native, takes)
+        translated = as_reasoning(native, takes)
         if translated is None:
             body["thinking"] = native
         wanted = translated or (None if wanted is None or wanted.effort == "none" else wanted)
@@ -194,30 +195,9 @@ def _think(body: Block, conversation: Conversation, takes: Generation, refused: 
         refused |= {"reasoning", "thinking"}
         return
     if "thinking" not in body:
-        body["thinking"] = _thinking(body, wanted, takes)
+        body["thinking"], body["max_tokens"] = thinking_of(wanted, body["max_tokens"], takes)
     if effort is not None and takes.efforts and body["thinking"].get("type") != "enabled":
         body["output_config"] = {"effort": effort_of(effort, takes)}
-
-
-def _as_reasoning(native: dict[str, Any], takes: Generation) -> Reasoning | None:
-    """The caller's own `thinking` in neutral words, where this generation does not take it as it is."""
-    type, budget = native.get("type"), native.get("budget_tokens")
-    hidden = native.get("display") == "omitted"
-    if type == "enabled" and (budget is None or takes.thinking in ("none", "adaptive")):
-        return Reasoning(exclude=hidden)
-    if type == "adaptive" and takes.thinking in ("none", "budget"):
-        return Reasoning(exclude=hidden)
-    if type == "disabled" and takes.off not in ("", "disabled"):
-        return Reasoning(effort="none")
-    return None
-
-
-def _thinking(body: Block, wanted: Reasoning, takes: Generation) -> Block:
-    display = "omitted" if wanted.exclude else "summarized"
-    if takes.thinking == "adaptive" or (takes.thinking == "both" and wanted.max_tokens is None):
-        return {"type": "adaptive", "display": display}
-    budget, body["max_tokens"] = budget_of(wanted, body["max_tokens"], takes)
-    return {"type": "enabled", "budget_tokens": budget} | ({"display": display} if wanted.exclude else {})
 
 
 def _sample(body: Block, conversation: Conversation, takes: Generation, refused: set[str]) -> None:

@@ -16,7 +16,7 @@ from infron.conversation import Conversation, NativeTool, Reasoning, Tool
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.anthropic.messages import calls_without_thinking
-from infron.wires.anthropic.models import budget_of, effort_of
+from infron.wires.anthropic.models import budget_of, effort_of, most_tokens
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
 from infron.wires.bedrock.models import Traits, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
@@ -205,7 +205,7 @@ class _Encoding:
             self.dropped.add("reasoning")
             return False
         if by_budget:
-            limit = self.asked.max_tokens or takes.max_output
+            limit = most_tokens(self.asked.max_tokens or None, takes)
             budget, whole = budget_of(asked, limit, takes)
             self.extra["thinking"] = {"type": "enabled", "budget_tokens": budget}
             if whole != limit:
@@ -237,7 +237,10 @@ class _Encoding:
             place = self.extra if traits.family == "claude" else self.extra.setdefault("inferenceConfig", {})
             place["top_k" if traits.family == "claude" else "topK"] = values["top_k"]
         if asked.max_tokens is not None:
-            self.config.setdefault("maxTokens", asked.max_tokens)
+            most = most_tokens(asked.max_tokens, traits.claude) if traits.family == "claude" else asked.max_tokens
+            self.config.setdefault("maxTokens", most)
+            if most < asked.max_tokens:
+                self.dropped.add("max_tokens")
         if asked.stop and traits.stop:
             self.config["stopSequences"] = list(asked.stop)
         elif asked.stop:
