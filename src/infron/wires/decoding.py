@@ -32,22 +32,22 @@ class AnswerDecoder:
     # The wire's own, for errors that are told in an answer with status 200.
     _parse_error: ClassVar[Callable[..., InfronError]] = staticmethod(openai_errors.parse_error)
 
+    upstream_id: str | None = None
+    expected = 0  # not known
+    choices = 1
+    finished = False
+    cancel: Outgoing | None = None
+    further: tuple[Outgoing, ...] = ()
+    headers: Headers = []  # noqa: RUF012
+    seed: object = ""
+    _over = _failed = False
+    _names: Mapping[str, str] = {}  # of tools: the host's -> the caller's own
+    _reason = _native = ""
+
     def __init__(self, provider: Provider, key: str) -> None:
         self._provider = provider
         self._key = key
-        self._over = False
-        self._failed = False
-        self.upstream_id: str | None = None
-        self.expected = 0  # not known
-        self.choices = 1
-        self.finished = False
-        self.cancel: Outgoing | None = None
-        self.further: tuple[Outgoing, ...] = ()
-        self.headers: Headers = []
-        self.seed: object = ""
-        self._names: Mapping[str, str] = {}  # of tools: the host's -> the caller's own
         self._call_ids: set[str] = set()
-        self._reason = self._native = ""
 
     def rename(self, names: Mapping[str, str]) -> None:
         self._names = names

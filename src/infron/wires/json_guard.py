@@ -127,6 +127,8 @@ _slow = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_co
 
 
 def _too_deep(text: bytes, value: Any) -> bool:
+    if len(text) <= 2 * MAX_DEPTH:
+        return False
     return text.count(b"[") + text.count(b"{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH)
 
 

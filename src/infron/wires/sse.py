@@ -47,7 +47,7 @@ def plain(data: bytes, max_frame_bytes: int = MAX_FRAME_BYTES) -> list[bytes] | 
     if data.find(LF) == len(data) - 2:
         return [data[6:-2]]
     parts = data[6:-2].split(b"\n\ndata: ")
-    return parts if data.count(b"\n") == 2 * len(parts) else None
+    return None if LF in b"".join(parts) else parts
 
 
 class Decoder:

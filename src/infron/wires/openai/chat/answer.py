@@ -30,6 +30,7 @@ def _join(value: object) -> str:
 _encode = msgspec.json.Encoder(enc_hook=_join).encode
 _decode = msgspec.json.Decoder().decode
 _NOTHING: dict[str, Any] = {}
+_PARTS = (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens"))
 
 
 class Accumulator:
@@ -112,8 +113,10 @@ def usage_object(billed: Billed) -> dict[str, Any]:
     """`usage` as the client sees it: the provider's own fields, with the counts that were billed over them."""
     raw, told = billed.raw or _NOTHING, chat_usage(billed.usage)
     shown: dict[str, Any] = {**raw, **told}
-    for name, field in (("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")):
+    for name, field in _PARTS:
         old = raw.get(name)
+        if name not in told and isinstance(old, dict) and old.get(field) == 0:
+            continue
         shown[name] = {**(old if isinstance(old, dict) else _NOTHING), field: 0, **told.get(name, _NOTHING)}
     if billed.estimated:
         shown["estimated"] = True

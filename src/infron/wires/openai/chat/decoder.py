@@ -23,10 +23,12 @@ from infron.wires.openai.chat.frame import (
     BROKEN,
     NO_MESSAGE,
     NULL,
+    ChoiceFacts,
     Frame,
     beginning,
     chunk_of,
     clean,
+    counts_alone,
     facts_in,
     failure_at,
     fields_in,
@@ -50,6 +52,7 @@ _FRAMING = frozenset(
 )
 _NO_USAGE = b',"usage":null}'  # what hosts put behind the choices of every frame but the last
 _NO_DELTA = (Delta(), Delta(content=""))
+_ROLE_ALONE = (Delta(role="assistant", content=""), Delta(role="assistant"))
 
 
 class VerbatimDecoder(AnswerDecoder):
@@ -110,10 +113,8 @@ class VerbatimDecoder(AnswerDecoder):
         return events
 
     def close(self) -> list[Event]:
-        """The body ended. A last frame that is complete and only lacks its blank line counts; a cut one does not.
-
-        The standard discards both. But hosts do forget the blank line, and a cut frame is no garbage: it shows that
-        the stream was truncated, which the missing finish reason or [DONE] tells.
+        """The body ended. A last frame that is complete and only lacks its blank line counts, which hosts do forget; a
+        cut one does not: the missing finish reason or [DONE] tells that the stream was truncated.
         """
         events: list[Event] = []
         for event in [] if self._over or self._lines is None else self._lines.close():
@@ -177,11 +178,15 @@ class VerbatimDecoder(AnswerDecoder):
         if payload[:6] == b"[DONE]":
             self._finish(events)
             return
+        lead = self._lead
+        alike = bool(lead) and payload.startswith(lead)
+        if alike and payload.startswith(b"[],", len(lead)) and (counts := counts_alone(payload[len(lead) :])):
+            if report := self._report(counts, self._led):
+                events.append(report)
+            return
         try:
             facts = facts_in(payload)
-            if (payload.startswith(self._lead) if self._lead else self._learn(payload)) and self._alike(
-                facts, payload, events
-            ):
+            if (alike or (not lead and self._learn(payload))) and self._alike(facts, payload, events):
                 return
             fields = fields_in(payload)
         except BROKEN:
@@ -193,8 +198,7 @@ class VerbatimDecoder(AnswerDecoder):
                 return
             payload, facts = read
             fields = fields_in(payload)
-        complains = facts.error is not UNSET and facts.error
-        if complains or (facts.choices is None and only_complains(fields)):
+        if (facts.error is not UNSET and facts.error) or (facts.choices is None and only_complains(fields)):
             self._fail_with(payload, events)
         elif self._error_path and (failure := failure_at(fields, self._error_path, self._quirks.error_message_path)):
             self._fail_with(failure, events)
@@ -227,7 +231,7 @@ class VerbatimDecoder(AnswerDecoder):
         if delta is None or choice.usage is not None or choice.message is not NO_MESSAGE:
             return False
         if known is None:
-            return self._begins(facts, delta, rest, events)
+            return self._begins(facts, choice, delta, rest, events)
         finish, content = choice.finish_reason, delta.content
         if finish is not None or delta.role is not None:
             if (
@@ -270,14 +274,13 @@ class VerbatimDecoder(AnswerDecoder):
         events.append(Verbatim(self._led, found, text, rest))
         return True
 
-    def _begins(self, facts: Frame, delta: Delta, rest: bytes, events: list[Event]) -> bool:
+    def _begins(self, facts: Frame, choice: ChoiceFacts, delta: Delta, rest: bytes, events: list[Event]) -> bool:
         """Take the first frame of an answer, if it is as it should be."""
-        assert facts.choices
-        choice = facts.choices[0]
-        begins = choice.index == 0 and not self._progress.choices and choice.finish_reason is None
-        if not begins or delta.role != "assistant" or delta.reasoning_details or not is_plain(delta):
+        if choice.index != 0 or self._progress.choices or choice.finish_reason is not None or delta.role != "assistant":
             return False
-        if not self._said(delta, 0, rest, events):
+        if delta in _ROLE_ALONE:
+            events.append(Verbatim(self._led, False, "", rest))
+        elif delta.reasoning_details or not (is_plain(delta) and self._said(delta, 0, rest, events)):
             return False
         self._name(facts)
         self._progress.begin((self.seed, self.upstream_id))
@@ -318,17 +321,18 @@ class VerbatimDecoder(AnswerDecoder):
         elif not fields.keys() <= _FRAMING:
             self._progress.riding.update((name, raw) for name, raw in fields.items() if name not in _FRAMING)
         if report := self._report(usage, fields):
-            self._counted = True
             events.append(report)
 
     def _report(self, usage: Any, fields: dict[str, Raw]) -> UsageReported | None:
-        return None if usage is None else report_of(usage, self._provider, self.headers, _tier(fields, self._led))
+        if usage is None:
+            return None
+        report = report_of(usage, self._provider, self.headers, _tier(fields, self._led))
+        self._counted = self._counted or report is not None
+        return report
 
     def _name(self, facts: Frame) -> None:
         if self.upstream_id is None and isinstance(facts.id, str) and facts.id:
             self.upstream_id = facts.id[:200]
-
-    # ---- the end
 
     def _finish(self, events: list[Event]) -> None:
         self._progress.tell_ends(events)
@@ -350,7 +354,6 @@ class VerbatimDecoder(AnswerDecoder):
         except BROKEN:
             return
         if report := self._report(None if usage is UNSET else usage, fields):
-            self._counted = True
             events.insert(len(events) - 1 if events and isinstance(events[-1], Done) else len(events), report)
 
 

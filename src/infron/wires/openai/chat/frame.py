@@ -59,7 +59,22 @@ class Frame(Struct, gc=False):
     id: Any = None
 
 
+class Counts(Struct, forbid_unknown_fields=True, gc=False):
+    """What follows the empty `choices` of a frame that tells the counts and nothing else."""
+
+    usage: dict[str, Any]
+
+
 facts_in = msgspec.json.Decoder(Frame).decode
+_counts_in = msgspec.json.Decoder(Counts).decode
+
+
+def counts_alone(rest: bytes) -> dict[str, Any] | None:
+    """The counts, where nothing else stands behind the empty `choices` of a frame, which begin `rest`."""
+    try:
+        return _counts_in(b"{" + rest[3:]).usage
+    except BROKEN:
+        return None
 
 
 # ---- frames that begin alike

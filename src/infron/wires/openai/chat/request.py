@@ -100,7 +100,7 @@ def encode_request(
     if unheld:
         told = unheld if asked is None else {_in_words_of(asked, name) for name in unheld}
         dropped = tuple(sorted({*dropped, *told}))
-    return Outgoing(body=body, dropped=dropped, choices=_choices(fields), names=names)
+    return Outgoing(body=body, dropped=dropped, choices=_choices(fields["n"]) if "n" in fields else 1, names=names)
 
 
 def _in_words_of(asked: Conversation, name: str) -> str:
@@ -110,9 +110,8 @@ def _in_words_of(asked: Conversation, name: str) -> str:
     return f"{names[0]}{dot}{rest}" if names else name
 
 
-def _choices(fields: dict[str, Any]) -> int:
+def _choices(wanted: Any) -> int:
     """How many answers are asked for."""
-    wanted = fields.get("n")
     if isinstance(wanted, Raw):
         wanted = msgspec.json.decode(wanted)
     return wanted if type(wanted) is int and wanted > 1 else 1
@@ -135,8 +134,8 @@ def _lost(given: dict[str, Raw], sent: dict[str, Any], quirks: RequestQuirks) ->
 
 
 def _set_stream_options(fields: dict[str, Any], provider: Provider, ask_usage: bool) -> None:
-    raw = fields.pop("stream_options", _NULL)
-    options: dict[str, Any] = {} if raw == _NULL else dict(_fields(raw))
+    raw = fields.pop("stream_options", None)
+    options: dict[str, Any] = {} if raw is None or raw == _NULL else dict(_fields(raw))
     options.pop("include_usage", None)
     if ask_usage:
         options["include_usage"] = True
