@@ -34,7 +34,7 @@ class ExchangeAdmission:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._refusals = Refusals()
-        self._routes: dict[str, tuple[Candidate, ...]] = {}
+        self._routes: dict[tuple[str, str, frozenset[str]], tuple[Candidate, ...]] = {}
 
     def begin(self, request: Request, key: Key | None, responder: Responder, asked: Asked) -> Exchange | Waiting:
         """The exchange, to be begun; one with limits is to wait for the ledger first.
@@ -107,14 +107,16 @@ class ExchangeAdmission:
         )
 
     def _route(self, request: Request, permitted: Permissions) -> tuple[Candidate, ...]:
-        """The candidates. Of a request without wishes they depend on the model alone, and nothing of it changes."""
+        """The candidates. Of a request without wishes they depend on this key alone, and nothing of it changes."""
         plain = not request.models and request.preferences is NO_WISHES and permitted is EVERYTHING
-        known = self._routes.get(request.model) if plain else None
+        key = request.model, request.api, request.kinds
+        known = self._routes.get(key) if plain else None
         if known is None:
             providers = self._context.providers
-            known = routing.route(request, providers.catalog, providers.why_not, permitted)
+            found = routing.route(request, providers.catalog, providers.why_not, permitted)
+            known = routing.spoken(found, request, providers.catalog)
             if plain:
                 if len(self._routes) > MOST_ROUTES:
                     self._routes.clear()
-                self._routes[request.model] = known
-        return routing.spoken(known, request, self._context.providers.catalog)
+                self._routes[key] = known
+        return known

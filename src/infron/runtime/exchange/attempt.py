@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from infron.errors import InfronError, InternalError, ProviderError, ProviderTimeout, ProviderUnavailable
-from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Onward, UsageReported
+from infron.events import AnyClientEvent, Done, Event, Failed, Finished, Onward, UsageReported, Verbatim
 from infron.money import Price
 from infron.policy.routing import Candidate
 from infron.request import Outgoing, Request
@@ -21,7 +21,6 @@ from infron.runtime.exchange.cancel_call import CancelCall
 from infron.runtime.exchange.context import AT_ONCE, Context
 from infron.runtime.exchange.meter import Meter
 from infron.runtime.exchange.question import FIRST, Question, first_of, learn, less_than, put
-from infron.runtime.exchange.settlement import AttemptFacts
 from infron.runtime.telemetry.bugs import report_bug
 from infron.runtime.upstream.client import Target
 
@@ -84,6 +83,7 @@ class Attempt(AnswerReader):
     bills_on = False
     _choices = 1  # that were asked for
     paused = False
+    first_content = finished_at = 0.0
     told_end = False  # the provider said that its stream is over
     _preparing: asyncio.Task[None] | None = None
 
@@ -98,8 +98,9 @@ class Attempt(AnswerReader):
     ) -> None:
         provider, now = candidate.provider, context.loop.time()
         handle, limit = context.providers.handle(provider), context.config.limits.max_frame_bytes
-        question = question or first_of(asked, handle, candidate.provider_model, now)
-        asks_usage = question.asks_usage and handle.asks_usage(candidate.provider_model, now)
+        if question is None:
+            question = first_of(asked, handle, candidate.provider_model, now) if handle.knows_no_streams else FIRST
+        asks_usage = (question is FIRST or question.asks_usage) and handle.asks_usage(candidate.provider_model, now)
         super().__init__(handle, limit, verbatim=asked.api == provider.wire, asks_usage=asks_usage)
         self._question, self.streams = question, question.streams
         self._listener = listener
@@ -109,7 +110,6 @@ class Attempt(AnswerReader):
         self.price = price
         self.meter = Meter(asked, candidate)
         self.started = self.last_frame = self.decoder.seed = now
-        self.first_content = self.finished_at = 0.0
 
     # ---- its requests
 
@@ -199,6 +199,8 @@ class Attempt(AnswerReader):
             if event.content:
                 content = True
                 meter.text.append(event.text)
+                told.append(event)
+            elif type(event) is Verbatim:
                 told.append(event)
             elif type(event) is UsageReported:
                 meter.report(event)
@@ -351,21 +353,10 @@ class Attempt(AnswerReader):
         model = self.candidate.provider_model
         CancelCall(self._context.loop, self._context.upstream, self.handle, model, self.decoder.cancel, told)
 
-    def facts(self) -> AttemptFacts:
-        """What settles it; to be asked once it has ended."""
-        return AttemptFacts(
-            candidate=self.candidate,
-            price=self.price,
-            meter=self.meter,
-            bills_on=self.bills_on,
-            started=self.started,
-            first_content=self.first_content,
-            ended=self.ended,
-            closed_at=self.closed_at,
-            error=self.error,
-            upstream_id=self.decoder.upstream_id,
-            dropped=self.dropped,
-        )
+    @property
+    def upstream_id(self) -> str | None:
+        """The provider's own id of its answer."""
+        return self.decoder.upstream_id
 
     def _move(self, change: Change) -> None:
         self.state = CHANGES.get((self.state, change), self.state)

@@ -32,13 +32,18 @@ class Clock:
         if self._handle is None:
             self._swept = int(self._loop.time() / WIDTH)
             self._handle = self._loop.call_later(WIDTH, self._sweep)
-        bucket = max(int(due / WIDTH) + 1, self._swept + 1)
+        bucket = int(due / WIDTH) + 1
+        if bucket <= self._swept:
+            bucket = self._swept + 1
         if member.bucket:
             if member.bucket == bucket:
                 return
             self.remove(member)
         member.bucket = bucket
-        self._buckets.setdefault(bucket, set()).add(member)
+        members = self._buckets.get(bucket)
+        if members is None:
+            members = self._buckets[bucket] = set()
+        members.add(member)
 
     def hasten(self, member: Ticking, due: float) -> None:
         """Ask `member` at `due` if it were asked later otherwise."""

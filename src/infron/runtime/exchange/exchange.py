@@ -348,8 +348,8 @@ def _facts_of(x: Exchange, outcome: Outcome) -> Facts:
     return Facts(
         opening=x._opening,
         outcome=outcome,
-        attempt=attempts.current.facts(),
-        failed=tuple([attempt.facts() for attempt in attempts.failed]) if attempts.failed else (),
+        attempt=attempts.current,
+        failed=attempts.failed,
         error=x.error,
         bill=x._bill,
         paid=x._paid,

@@ -28,20 +28,21 @@ class Meter:
     made. `served_tier`: the service tier that is to be paid, where it is another than the one asked for.
     """
 
+    frames = 0
+    fully_sent = False
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    usage: Usage | None = None
+    raw: dict[str, Any] | None = None
+    reported_cost: int | None = None  # what the provider itself says that the answer costs, in picodollars
+    counted: Usage | None = None
+    served_tier: str | None = None
+    _told_at = -1  # how many pieces were delivered before the report
+
     def __init__(self, request: Request, candidate: Candidate) -> None:
         self._request = request
         self.candidate = candidate
         self.text: list[str] = []
-        self.frames = 0
-        self.fully_sent = False
-        self.finish_reason: str | None = None
-        self.native_finish_reason: str | None = None
-        self.usage: Usage | None = None
-        self.raw: dict[str, Any] | None = None
-        self.reported_cost: int | None = None  # what the provider itself says that the answer costs, in picodollars
-        self.counted: Usage | None = None
-        self.served_tier: str | None = None
-        self._told_at = -1  # how many pieces were delivered before the report
         self._measured = 0, 0  # how many pieces, and their characters
 
     @property

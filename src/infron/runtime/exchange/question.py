@@ -44,7 +44,7 @@ _WHOLE, _NONE = Counts.WHOLE, Counts.NONE  # an enum's member costs as much as a
 
 def first_of(asked: Request, handle: ProviderHandle, provider_model: str, now: float) -> Question:
     """How a candidate is asked first. `now`: seconds of any one clock."""
-    if handle.knows_no_streams and not handle.streams(provider_model, _shape(asked), now):
+    if not handle.streams(provider_model, _shape(asked), now):
         return Question(streams=False)
     return FIRST
 

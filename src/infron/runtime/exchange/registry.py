@@ -77,8 +77,7 @@ class Registry:
         if second != int(now):
             second = int(now)
             self._second = second, prefix = second, f"gen-{second}-"
-        digits = int((now - second) * 4096) << 68 | self._random.getrandbits(68)
-        return prefix + digits.to_bytes(10, "big").hex()
+        return f"{prefix}{int((now - second) * 4096):03x}{self._random.getrandbits(68):017x}"
 
     def add(self, exchange: Running) -> None:
         self._running[exchange.id] = exchange

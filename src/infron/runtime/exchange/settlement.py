@@ -30,7 +30,7 @@ class SettlementListener(Protocol):
         """Must not wait. What it raises is logged, and the next listener is told all the same."""
 
 
-class AttemptFacts(Struct, frozen=True, kw_only=True):
+class EndedAttempt(Protocol):
     """One attempt that has ended. Moments are seconds of the loop's clock; 0: it has not come.
 
     `bills_on`: we ended it, and the provider goes on with it at our cost.
@@ -45,8 +45,11 @@ class AttemptFacts(Struct, frozen=True, kw_only=True):
     ended: float
     closed_at: float  # its connection, or the provider's answer to being told to stop
     error: InfronError | None
-    upstream_id: str | None
     dropped: tuple[str, ...]
+
+    @property
+    def upstream_id(self) -> str | None:
+        """The provider's own id of its answer."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -58,8 +61,8 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     opening: Opening
     outcome: Outcome
-    attempt: AttemptFacts
-    failed: tuple[AttemptFacts, ...]
+    attempt: EndedAttempt
+    failed: Sequence[EndedAttempt]
     error: InfronError | None
     bill: Bill | None
     paid: Meter | None
@@ -184,7 +187,7 @@ class Settlements:
             clamped=last.meter.clamped,
         )
 
-    def _failed(self, attempt: AttemptFacts, began: float) -> FailedAttempt:
+    def _failed(self, attempt: EndedAttempt, began: float) -> FailedAttempt:
         assert attempt.error is not None
         outcome, meter = _outcome_of(attempt), attempt.meter
         bill = self.bill(outcome, meter, attempt.price, bills_on=attempt.bills_on)
@@ -214,7 +217,7 @@ def _bare(facts: Facts) -> Settlement:
     )
 
 
-def _outcome_of(attempt: AttemptFacts) -> Outcome:
+def _outcome_of(attempt: EndedAttempt) -> Outcome:
     """How an attempt ended, were it the last."""
     return Outcome.TIMED_OUT if isinstance(attempt.error, ProviderTimeout) else Outcome.FAILED
 
