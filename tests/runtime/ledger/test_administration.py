@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
+from ledgers import opened as started
 from ledgers import running, until
 
 from infron.errors import InvalidRequest, NotFound, PreconditionFailed
@@ -164,3 +165,20 @@ def test_questions_make_no_ledger(url: str, admin: Administration):
             ask("one")
     with opened(url) as store:
         assert not store.exists()
+
+
+async def test_keys_are_not_read_again_for_marks_and_top_ups(url: str, admin: Administration):
+    # Each stop of a stream elsewhere let every process read ten thousand keys again.
+    admin.create_key(KeyEdit(name="one"))
+    admin.give_credits("one", Decimal(1))
+    async with running(url) as ledger:
+        before = ledger.keys
+        admin.give_credits("one", Decimal(1))
+        assert await started(ledger, "gen-1")
+        stopped: list[object] = []
+        ledger.serve(lambda id, stop: stopped.append(id), list)
+        admin.cancel_stream("gen-1")
+        await until(lambda: bool(stopped), 10.0)
+        assert ledger.keys is before
+        admin.edit_key("one", KeyEdit(concurrent=1))
+        await until(lambda: ledger.keys is not before, 10.0)

@@ -188,13 +188,12 @@ class Administration:
         From the first amount on the key or organisation pays in advance.
         """
         kind: Literal["top-up", "grant"] = "grant" if grant else "top-up"
-
-        def change(rows: Rows, now: int) -> tuple[Transfer, bool]:
-            account = journal.open_account(rows, _payer(rows, which))
-            exact = picodollars(amount, "amount_usd")
-            return journal.give(rows, account, kind, exact, now, self._actor, reference, note)
-
-        return self._transfer(f"credits.{kind}", change)
+        exact, now = picodollars(amount, "amount_usd"), self._now()
+        with self._store.round() as rows:
+            account, first = journal.open_account(rows, _payer(rows, which))
+            transfer, new = journal.give(rows, account, kind, exact, now, self._actor, reference, note)
+            self._audit_transfer(rows, now, f"credits.{kind}", transfer, new, rereads=first)
+        return transfer, new
 
     def refund(self, generation: str, amount: Decimal | None = None, note: str | None = None) -> tuple[Transfer, bool]:
         """Give back what an exchange was charged to its credits, or a part of it, once."""
@@ -213,9 +212,14 @@ class Administration:
         now = self._now()
         with self._store.round() as rows:
             transfer, new = change(rows, now)
-            if new:
-                self._audit(rows, now, action, transfer.id, None, transfer_fields(transfer))
+            self._audit_transfer(rows, now, action, transfer, new)
         return transfer, new
+
+    def _audit_transfer(
+        self, rows: Rows, now: int, action: str, transfer: Transfer, new: bool, *, rereads: bool = False
+    ) -> None:
+        if new:
+            self._audit(rows, now, action, transfer.id, None, transfer_fields(transfer), rereads=rereads)
 
     def balances(self) -> dict[str, int]:
         """Picodollars of all that pay in advance, by their id."""
@@ -259,7 +263,7 @@ class Administration:
                 raise NotFound(f"There is no generation {id[:100]!r} in the ledger.")
             if found.receipt.outcome is None:
                 stops.mark(rows, id, Stop.OPERATOR)
-                self._audit(rows, now, "stream.cancel", id, None, None)
+                self._audit(rows, now, "stream.cancel", id, None, None, rereads=False)
         return found.receipt
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -308,9 +312,13 @@ class Administration:
         """What was changed, the latest first. `before`: only what is older than the row with this id."""
         return audit_log.read(self._store.reach(), subject, before, limit) if self._store.exists() else []
 
-    def _audit(self, rows: Rows, now: int, action: str, subject: str, before: Any, after: Any) -> None:
+    def _audit(
+        self, rows: Rows, now: int, action: str, subject: str, before: Any, after: Any, *, rereads: bool = True
+    ) -> None:
+        """`rereads`: gateways are to read keys and limits again."""
         audit_log.record(rows, now, self._actor, action, subject, before, after)
-        holders.raise_revision(rows)
+        if rereads:
+            holders.raise_revision(rows)
 
     def _read(self, read: Callable[[Rows], _T], missing: Callable[[], Exception]) -> _T:
         if not self._store.exists():  # a mere question must not make a ledger

@@ -6,6 +6,8 @@ It never knows keys or their secrets, nor what was spent.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from msgspec import UNSET
 
@@ -15,18 +17,20 @@ from infron.policy.holders import NO_LIMITS, PERIODS, Budget, Limits, Organisati
 from infron.runtime.ledger import statements
 from infron.runtime.ledger.store import Rows
 
+_ORDER = {period: place for place, period in enumerate(PERIODS)}
+
 
 def read_limits(rows: Rows) -> dict[str, Limits]:
     """The limits of all holders that have any, by the holder's id."""
     budgets: dict[str, list[Budget]] = {}
-    for holder, period, ceiling in rows.read(statements.BUDGETS):
+    for holder, period, ceiling in sorted(rows.read(statements.BUDGETS), key=lambda row: _ORDER[row[1]]):
         budgets.setdefault(holder, []).append(Budget(period, ceiling))
     return {
         id: Limits(
             requests_per_minute=requests,
             tokens_per_minute=tokens,
             concurrent=concurrent,
-            budgets=tuple(sorted(budgets.get(id, ()), key=lambda budget: PERIODS.index(budget.period))),
+            budgets=tuple(budgets.get(id, ())),
             account=account,
         )
         for id, requests, tokens, concurrent, account in rows.read(statements.LIMITS)
@@ -54,9 +58,9 @@ def live(rows: Rows, holder: str) -> int:
     return int(rows.read(statements.LIVE, holder)[0][0])
 
 
-def read_organisations(rows: Rows) -> dict[str, Organisation]:
-    """All organisations, closed ones too, by id, oldest first."""
-    limits = read_limits(rows)
+def read_organisations(rows: Rows, limits: Mapping[str, Limits] | None = None) -> dict[str, Organisation]:
+    """All organisations, closed ones too, by id, oldest first. `limits`: of all holders, if they were read already."""
+    limits = read_limits(rows) if limits is None else limits
     return {
         id: Organisation(
             id=id,
@@ -126,14 +130,30 @@ def no_organisation(which: str) -> NotFound:
     return NotFound(f"There is no organisation {which[:50]!r}; `infron organisations list` shows those that there are.")
 
 
-def revision(rows: Rows) -> str:
-    """Changes whenever a key, an organisation, a limit or a mark did."""
-    return str(rows.read(statements.REVISION)[0][0])
+class Revision(NamedTuple):
+    """What is looked at to see whether anything is to be read again: one value, `<keys>.<marks>`, so one look.
+
+    `keys`: raised by each change of a key, an organisation or a limit; `marks`: by each mark on a running exchange.
+    """
+
+    keys: int
+    marks: int = 0
+
+
+def revision(rows: Rows) -> Revision:
+    return Revision(*map(int, rows.read(statements.REVISION)[0][0].split(".")))
 
 
 def raise_revision(rows: Rows) -> None:
-    """Let every process of the ledger look again."""
-    rows.change(statements.RAISE_REVISION, str(int(revision(rows)) + 1))
+    """Let every process of the ledger read its keys again."""
+    keys, marks = revision(rows)
+    rows.change(statements.RAISE_REVISION, f"{keys + 1}.{marks}")
+
+
+def raise_marks(rows: Rows) -> None:
+    """Let every process of the ledger look for marks on what it runs."""
+    keys, marks = revision(rows)
+    rows.change(statements.RAISE_REVISION, f"{keys}.{marks + 1}")
 
 
 def seconds(milliseconds: int | None) -> float | None:

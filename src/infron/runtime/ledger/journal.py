@@ -63,15 +63,16 @@ def charge(rows: Rows, payments: Mapping[str, Payment], now: int, actor: str) ->
 # ---- what an operator does
 
 
-def open_account(rows: Rows, holder: str) -> str:
-    """The account of what this holder pays in advance: made with the first amount, and there for ever."""
+def open_account(rows: Rows, holder: str) -> tuple[str, bool]:
+    """The account of what this holder pays in advance, made with the first amount and there for ever; and whether that
+    is now.
+    """
     account = f"acc_{holder}"
     new = holder not in read_limits(rows)
     rows.change(statements.GIVE_ACCOUNT, holder, account)  # first: who has the holder has its account
     if new:
         rows.change(statements.COUNT_RUNNING, holder)
-    rows.change(statements.OPEN_ACCOUNT, account, holder)
-    return account
+    return account, bool(rows.change(statements.OPEN_ACCOUNT, account, holder))
 
 
 def give(
@@ -109,6 +110,7 @@ def refund(rows: Rows, entry: str, amount: int | None, now: int, actor: str, not
     if not 0 < given_back <= charged:
         raise InvalidRequest(f"The generation {entry} was charged {usd(charged)} USD; give back that or less of it.")
     account = by_id(rows, transfer).source
+    _lock(rows, account)
     if earlier := _by_reference(rows, "refund", entry):
         if earlier.amount != given_back:
             raise Conflict(f"The generation {entry} was given back already: {usd(earlier.amount)} USD ({earlier.id}).")
@@ -123,9 +125,10 @@ def reverse(rows: Rows, transfer: str, now: int, actor: str, note: str | None) -
         raise InvalidRequest(
             f"A {wrong.kind} is not reversed: `infron credits refund` gives an exchange's charge back."
         )
+    account = wrong.target
+    _lock(rows, account)
     if earlier := _by_reference(rows, "adjustment", transfer):
         return earlier, False
-    account = wrong.target
     return _add(rows, now, "adjustment", account, ADJUSTMENTS, wrong.amount, actor, transfer, _text(note, "note")), True
 
 
@@ -196,6 +199,11 @@ def _add(
         note=note,
         actor=actor,
     )
+
+
+def _lock(rows: Rows, account: str) -> None:
+    """As a round of the gateway does: whoever has a holder has its account."""
+    rows.read(statements.LOCK_HOLDER, account.removeprefix("acc_"))
 
 
 def _by_reference(rows: Rows, kind: Kind, reference: str) -> Transfer | None:

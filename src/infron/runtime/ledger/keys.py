@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -114,7 +115,8 @@ def _shown(which: str) -> str:
 
 def read_keys(rows: Rows) -> list[Key]:
     """All keys, revoked ones too, oldest first."""
-    limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
+    limits = holders.read_limits(rows)
+    organisations = holders.read_organisations(rows, limits)
     return [_key(columns, limits, organisations) for columns in rows.read(statements.KEYS)]
 
 
@@ -131,9 +133,10 @@ def key_of(rows: Rows, id: str) -> Key:
 
 def read_ring(rows: Rows, now: float) -> tuple[KeyRing, float]:
     """All keys that are of use now, unix seconds, and until when this holds unless the ledger is changed."""
-    limits, organisations = holders.read_limits(rows), holders.read_organisations(rows)
+    limits = holders.read_limits(rows)
+    organisations = holders.read_organisations(rows, limits)
     found = rows.read(statements.HASHED_KEYS)
-    every = {bytes.fromhex(hash): _key(columns, limits, organisations) for hash, *columns in found}
+    every = {bytes.fromhex(row[0]): _key(row[1:], limits, organisations) for row in found}
     keys: dict[bytes, Key] = {}
     lapsed: dict[bytes, Key] = {}
     admins: dict[bytes, Key] = {}
@@ -153,26 +156,25 @@ def _pepper(rows: Rows) -> bytes:
     return bytes.fromhex(rows.read(statements.PEPPER)[0][0])
 
 
-def _key(columns: Sequence[Any], limits: dict[str, Limits], organisations: dict[str, Organisation]) -> Key:
-    row = dict(zip(statements.KEY, columns, strict=True))
+def _key(row: Sequence[Any], limits: dict[str, Limits], organisations: dict[str, Organisation]) -> Key:
+    id, name, hint, created, revoked, kind, expires, models, providers, organisation, revision = row
     return Key(
-        id=row["id"],
-        name=row["name"],
-        hint=row["hint"],
-        created_at=row["created_ms"] / 1000,
-        revoked_at=holders.seconds(row["revoked_ms"]),
-        expires_at=holders.seconds(row["expires_ms"]),
-        kind=row["kind"],
-        permissions=_permissions(row["models"], row["providers"]),
-        revision=row["revision"],
-        limits=limits.get(row["id"], NO_LIMITS),
-        organisation=organisations.get(row["organisation"]),
+        id=id,
+        name=name,
+        hint=hint,
+        created_at=created / 1000,
+        revoked_at=holders.seconds(revoked),
+        expires_at=holders.seconds(expires),
+        kind=kind,
+        permissions=EVERYTHING if models is None and providers is None else _permissions(models, providers),
+        revision=revision,
+        limits=limits.get(id, NO_LIMITS),
+        organisation=None if organisation is None else organisations.get(organisation),
     )
 
 
+@lru_cache(4096)
 def _permissions(*stored: str | None) -> Permissions:
-    if stored == (None, None):
-        return EVERYTHING
     return Permissions(*(None if patterns is None else _names.decode(patterns) for patterns in stored))
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from infron.policy.access import CLOSED, KeyRing
 from infron.policy.stop import Stop
 from infron.runtime.ledger import entries, holders, keys, live, stops
+from infron.runtime.ledger.holders import Revision
 from infron.runtime.ledger.store import Rows
 
 
@@ -30,11 +31,11 @@ class Known:
         self._clock = clock
         self._until = 0.0  # when the next key expires, unix seconds
         self._version = ""
-        self._revision = ""
+        self._revision: Revision | None = None
 
     def doubt(self) -> None:
         """The store may be another one: what was read from it may hold no longer."""
-        self._version = self._revision = ""
+        self._version, self._revision = "", None
 
     def refresh(self, rows: Rows, version: str) -> list[tuple[str, Stop]]:
         """Read again what others may have changed, if they wrote anything at all. `version`: the store's.
@@ -48,8 +49,9 @@ class Known:
         self.elsewhere = entries.drains_elsewhere(rows, self._boot)
         self.looked_on_until = live.looked_on_until(rows)
         marks: list[tuple[str, Stop]] = []
-        if revision != self._revision or now >= self._until:
+        if revision != self._revision:
             marks = stops.marks(rows, self._boot)
+        if self._revision is None or revision.keys != self._revision.keys or now >= self._until:
             ring, self._until = keys.read_ring(rows, now)
             # Once needed, always needed: an empty file put in the ledger's place must not open the door.
             required = ring.required or (self.ring is not CLOSED and self.ring.required)

@@ -146,6 +146,7 @@ EXTEND = "UPDATE entries SET hold = hold + ?2, taken = taken + ?3 WHERE id = ?1 
 # ---- the state of holders. `LOCK` is said by a store whose rounds do not shut out each other as a whole.
 
 LOCK = "/* for no key update of holders */"
+LOCK_HOLDER = f"SELECT id FROM holders WHERE id = ?1 {LOCK}"
 STANDINGS = (
     "SELECT holders.id, requests_per_minute, tokens_per_minute, concurrent, live, held, requests_filled, tokens_filled,"
     " filled_us, organisations.closed_ms, keys.revoked_ms, keys.expires_ms, account FROM holders"
