@@ -68,6 +68,13 @@ wire = "openai-chat"
 base_url = "http://127.0.0.1:{mock}/v1"
 api_key = "x"
 on_disconnect = "cancel"
+[providers.priced]
+wire = "openai-chat"
+base_url = "http://127.0.0.1:{mock}/v1"
+api_key = "x"
+on_disconnect = "cancel"
+stops_billing = {{ value = "yes", source = "bench", date = "2026-11-28" }}
+prices = {{ "*" = {{ prompt = "1", completion = "10" }} }}
 [providers.claude]
 wire = "anthropic"
 base_url = "http://127.0.0.1:{mock}/v1"
@@ -138,16 +145,28 @@ def nginx(folder: Path) -> Iterator[Subject]:
 @contextmanager
 def gateway(folder: Path) -> Iterator[Subject]:
     """The gateway of this checkout with everything on: a key that is asked for, ledger on disk, keep-alive, metrics."""
+    with gateway_of_keys(folder, {"gateway": ()}) as [subject]:
+        yield subject
+
+
+@contextmanager
+def gateway_of_keys(folder: Path, limits: dict[str, tuple[str, ...]]) -> Iterator[list[Subject]]:
+    """The same with several keys, each a subject; `limits`: options of `infron keys create`, by the subject's name."""
     file, port = _configure(folder)
-    create = _infron("keys", "create", "--config", str(file))
+    headers = [f"Authorization: Bearer {_key(file, *options)}" for options in limits.values()]
+    _raise_files()
+    with _running(_infron("serve", "--config", str(file)), folder) as pid:
+        _wait_for(port, "/readyz", {200}, pid)
+        yield [Subject(name, port, pid, (header,)) for name, header in zip(limits, headers, strict=True)]
+
+
+def _key(file: Path, *options: str) -> str:
+    create = _infron("keys", "create", "--config", str(file), *options)
     made = subprocess.run(create, env=_environment(), capture_output=True, text=True, timeout=60)
     key = re.search(r"sk-infron-\S+", made.stdout)
     if not key:
         raise Broken(f"`infron keys create` printed no key: {made.stdout}{made.stderr}")
-    _raise_files()
-    with _running(_infron("serve", "--config", str(file)), folder) as pid:
-        _wait_for(port, "/readyz", {200}, pid)
-        yield Subject("gateway", port, pid, (f"Authorization: Bearer {key[0]}",))
+    return key[0]
 
 
 def start_seconds(folder: Path) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import admission
 import rig
 
 Run = dict[str, Any]
@@ -155,6 +156,40 @@ def beside_chat(name: str, path: str, per: str, plan: Plan, **options: float) ->
     return Row(name, times, "x chat", beside, at_most=1.25, wrong=wrongs(runs))
 
 
+LIMITS = {
+    "no limit": (),
+    "rates, slots": ("--requests-per-minute", "99999999", "--tokens-per-minute", "999999999", "--concurrent", "9999"),
+    "a budget too": (
+        "--requests-per-minute", "99999999", "--tokens-per-minute", "999999999", "--concurrent", "9999",
+        "--budget", "1000000/month",
+    ),
+}  # fmt: skip
+
+
+def limits(plan: Plan) -> list[Row]:
+    """Keys with limits beside one without, at the same gateway and the same priced model."""
+    rows = []
+    with workplace() as folder, rig.gateway_of_keys(folder, LIMITS) as subjects:
+        for what, per, options, at_most in (
+            ("frame", "frames", steady(plan), 1.03),
+            ("short stream", "completed", brief(plan), 1.25),
+        ):
+            costs: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+            runs = []
+            for _ in range(plan.pairs):
+                for subject in subjects:
+                    runs.append(rig.load(subject, "closed", model="priced/bench", **options))
+                    costs[subject.name].append(runs[-1]["cpu_us"] / max(runs[-1][per], 1))
+                    note(subject, runs[-1], f"{costs[subject.name][-1]:8.1f} us CPU a {what}")
+            floor, *others = costs.items()
+            for name, values in others:
+                times = median(ours / base for base, ours in zip(floor[1], values, strict=True))
+                beside = {"us": median(values), "no limit us": median(floor[1])}
+                title = f"CPU per {what} of a key with {name}"
+                rows.append(Row(title, times, "x no limit", beside, at_most=at_most, wrong=wrongs(runs)))
+    return rows
+
+
 def brief(plan: Plan) -> dict[str, float]:
     return {"clients": 32, "frames": 1, "warmup": 1.5, "seconds": plan.window}
 
@@ -240,6 +275,22 @@ def tail(name: str, runs: dict[str, list[Run]], what: str, at_most: float) -> Ro
     return Row(name, p99["gateway"], "ms p99", beside, at_most=at_most, wrong=wrongs(runs["gateway"]))
 
 
+def admit(plan: Plan) -> list[Row]:
+    """How long the ledger takes to say that an exchange may begin, from the call to the callback."""
+    rows = []
+    for processes, most in ((1, 5), (4, 15)):
+        with workplace() as folder:
+            found = admission.measure(folder, processes, seconds=plan.seconds)
+        print(
+            f"  {processes} processes: p50 {found['p50']:.2f} p99 {found['p99']:.2f} ms (n={found['n']:.0f})",
+            flush=True,
+        )
+        name = f"admission by the ledger, {admission.RATE} asks/s, {processes} process{'es' if processes > 1 else ''}"
+        wrong = "" if found["exact"] else "sums that do not add up"
+        rows.append(Row(name, found["p99"], "ms p99", {"p50": found["p50"]}, at_most=most, wrong=wrong))
+    return rows
+
+
 def start(plan: Plan) -> list[Row]:
     taken = []
     with workplace() as folder:
@@ -266,6 +317,8 @@ FIGURES: dict[str, Callable[[Plan], list[Row]]] = {
     "translated": translated,
     "short": short,
     "apis": apis,
+    "limits": limits,
+    "admit": admit,
     "stalls": stalls,
     "memory": memory,
     "first": first,

@@ -6,8 +6,9 @@ given back adds up; nothing is ever cut off at zero, as that would hide a mistak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -103,7 +104,8 @@ class Standing(Struct, kw_only=True):
 
     def headroom(self, day: int) -> int | None:
         """What its budgets for this day, and its credits, still allow; None: as much as is wanted."""
-        return min((left for *_, left in self._money(day)), default=None)
+        lefts = [left for *_, left in self._money(day)]
+        return min(lefts) if lefts else None
 
     def take(self, hold: int, tokens: int) -> None:
         """An exchange begins."""
@@ -132,9 +134,8 @@ class Standing(Struct, kw_only=True):
 
     def charge(self, day: int, amount: int) -> None:
         """It owes so much more, for an exchange that began on this day."""
-        when = date.fromordinal(day)
         for budget in self.limits.budgets:
-            name = period_name(budget.period, when)
+            name = _name(budget.period, day)
             self.spent[name] = self.spent.get(name, 0) + amount
 
     def refusal(self, ask: Ask, now_us: int) -> Refused | None:
@@ -166,15 +167,16 @@ class Standing(Struct, kw_only=True):
             return self._refused("budget", limit, max(0, left), after, period)
         return None
 
-    def _money(self, day: int) -> Iterable[tuple[Period | None, int, int]]:
+    def _money(self, day: int) -> list[tuple[Period | None, int, int]]:
         """(period, ceiling, what is left of it) of each budget; None for credits."""
-        if budgets := self.limits.budgets:
-            when = date.fromordinal(day)
-            for budget in budgets:
-                spent = self.spent.get(period_name(budget.period, when), 0)
-                yield budget.period, budget.ceiling, budget.ceiling - spent - self.held
+        spent, held = self.spent, self.held
+        found: list[tuple[Period | None, int, int]] = [
+            (budget.period, budget.ceiling, budget.ceiling - spent.get(_name(budget.period, day), 0) - held)
+            for budget in self.limits.budgets
+        ]
         if self.balance is not None:
-            yield None, self.balance, self.balance - self.held
+            found.append((None, self.balance, self.balance - held))
+        return found
 
     def _refused(
         self, kind: LimitKind, limit: int, remaining: int, retry_after: float | None, period: Period | None = None
@@ -208,8 +210,12 @@ def decide(ask: Ask, standings: Sequence[Standing], now_us: int) -> Granted | Re
 
 def rooms(standings: Sequence[Standing]) -> tuple[Room | None, Room | None]:
     """What is left of requests and of tokens, by the tighter of the holders."""
-    requests = _tighter(_room(each.requests_filled, each.limits.requests_per_minute) for each in standings)
-    return requests, _tighter(_room(each.tokens_filled, each.limits.tokens_per_minute) for each in standings)
+    requests = tokens = None
+    for each in standings:
+        limits = each.limits
+        requests = _tighter(requests, each.requests_filled, limits.requests_per_minute)
+        tokens = _tighter(tokens, each.tokens_filled, limits.tokens_per_minute)
+    return requests, tokens
 
 
 def extension(day: int, more: int, standings: Sequence[Standing], now_us: int) -> int | Refused:
@@ -237,10 +243,14 @@ def _most(day: int, wanted: int, standings: Sequence[Standing]) -> int:
     return min([wanted, *(room for room in found if room is not None)])
 
 
-def _tighter(found: Iterable[Room | None]) -> Room | None:
-    return min(
-        (room for room in found if room is not None), key=lambda room: (room.remaining, room.limit), default=None
-    )
+def _tighter(room: Room | None, filled: int | None, rate: int | None) -> Room | None:
+    """This room, or that of a bucket which has less left."""
+    if filled is None or rate is None:
+        return room
+    left = max(0, filled // UNIT)
+    if room is not None and (room.remaining, room.limit) <= (left, rate):
+        return room
+    return Room(limit=rate, remaining=left, full_in=_seconds(rate * UNIT - filled, rate))
 
 
 def _refilled(filled: int | None, rate: int | None, gone_us: int) -> int | None:
@@ -250,15 +260,14 @@ def _refilled(filled: int | None, rate: int | None, gone_us: int) -> int | None:
     return full if filled is None else min(full, filled + gone_us * rate)
 
 
-def _room(filled: int | None, rate: int | None) -> Room | None:
-    if filled is None or rate is None:
-        return None
-    return Room(limit=rate, remaining=max(0, filled // UNIT), full_in=_seconds(rate * UNIT - filled, rate))
-
-
 def _seconds(missing: int, rate: int) -> float:
     """How long a bucket takes to fill by so much; a bucket that never fills is asked again in an hour."""
     return -(-missing // rate) / 1_000_000 if rate else 3600.0
+
+
+@lru_cache(1024)
+def _name(period: Period, day: int) -> str:
+    return period_name(period, date.fromordinal(day))
 
 
 def period_end_ms(period: Period, day: int) -> int | None:

@@ -73,6 +73,7 @@ _PATTERNS = tuple(
 )
 
 BY_LENGTH = "length"  # a family of its own, for when there is no time to count
+BYTES = "bytes"  # another: no text has more tokens than bytes
 BEYOND = "beyond"  # another: how many bytes a text has beyond one for each character
 _CHARACTERS = 4  # of a token, about, in English
 
@@ -207,6 +208,8 @@ def _json(value: Any) -> str:
 def _count(texts: list[str], family: str) -> int:
     if family == BY_LENGTH:
         return by_length(sum(map(len, texts)))
+    if family == BYTES:
+        return sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in texts)
     if family == BEYOND:
         return sum(0 if text.isascii() else len(text.encode("utf-8", "replace")) - len(text) for text in texts)
     return (_weight(texts, family) + 500) // 1_000

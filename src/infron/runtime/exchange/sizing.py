@@ -18,6 +18,7 @@ from infron.request import Request
 from infron.runtime.exchange.meter import Meter
 from infron.wires.output_limit import asked_choices, asked_limit, limited
 
+SMALL = 1024  # bytes of a request whose prompt is held for at a token a byte: counting it would cost more
 _TEMPLATE = 16  # tokens, about, of what stands around a short conversation
 
 
@@ -39,9 +40,14 @@ def size_of(request: Request, candidate: Candidate, price: Price | None, catalog
     """Counts the prompt: milliseconds for a large one, which then belong on a thread."""
     provider, model = candidate.provider, candidate.provider_model
     asked = _conversation(request)
-    family, meter = tokens.family_of(provider, model), Meter(request, candidate)
-    counted = meter.count_prompt(family)
-    prompt = holding.bound(counted, meter.count_prompt(tokens.BEYOND), family)
+    meter = Meter(request, candidate)
+    if request.size <= SMALL:
+        prompt = meter.count_prompt(tokens.BYTES)
+        counted = tokens.by_length(prompt)
+    else:
+        family = tokens.family_of(provider, model)
+        counted = meter.count_prompt(family)
+        prompt = holding.bound(counted, meter.count_prompt(tokens.BEYOND), family)
     if asked is not None:
         prompt += holding.media_tokens(asked.messages, media_tokens)
     wanted = Wanted(
