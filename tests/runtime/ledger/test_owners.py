@@ -8,10 +8,13 @@ import sys
 import time
 
 import pytest
-from ledgers import HOLDER, child, line, opened, query, running, settlement, until
+from ledgers import HOLDER, admitted, child, line, opened, query, running, settlement, until
 
+from infron.policy.limits import Granted
 from infron.records import Outcome
-from infron.runtime.ledger import owners, receipts, writer
+from infron.runtime.ledger import entries, owners, receipts, writer
+from infron.runtime.ledger.administration import create_key
+from infron.runtime.ledger.limited import LimitedRound
 from infron.runtime.ledger.store import Rows
 
 
@@ -207,3 +210,30 @@ async def test_a_receipt_waits_a_moment_for_a_sibling_that_is_about_to_settle(
         receipt = await asked
         assert receipt is not None
         assert receipt.outcome == "completed"
+
+
+async def test_process_that_was_taken_for_dead_corrects_what_was_recorded_of_it_once(url: str):
+    """A process that had stood still came back with the true bill, and it was thrown away as a duplicate."""
+    key, _ = create_key(url, "one", 1000e-12)
+    async with running(url) as stopped, running(url) as other:
+        assert await admitted(stopped, "gen-1", key_id=key.id, least=5, most=50) == Granted(hold=50)
+
+        def bury(rows: Rows) -> int:
+            round = LimitedRound(rows, other.boot, time.time_ns() // 1000)
+            round.orphaned(stopped.boot)
+            settled = entries.settle_orphans(rows, [stopped.boot], int(time.time() * 1000), charge_failed=False)
+            round.save()
+            return settled
+
+        assert await other.change(bury) == 1
+        orphan = await other.receipt("gen-1", key.id)
+        assert (orphan.outcome, orphan.orphaned, orphan.total_cost) == ("failed", True, 0)
+        assert query(url, "SELECT live, held FROM holders") == [(0, 0)]
+        for charge in (7, 9):  # the second time it is a duplicate
+            stopped.settled(settlement("gen-1", charge=charge, key_id=key.id))
+            found = await stopped.receipt("gen-1", key.id)
+        assert (found.outcome, found.orphaned, found.error) == ("completed", False, None)
+        assert query(url, "SELECT charge FROM entries") == [(7,)]
+        assert query(url, "SELECT charge FROM spend WHERE holder = ?1 AND period = 'ever'", key.id) == [(7,)]
+        assert query(url, "SELECT live, held FROM holders") == [(0, 0)]
+        assert stopped.counts.duplicates == 1

@@ -58,10 +58,17 @@ def open_held(rows: Rows, held: Sequence[tuple[Opening, int, int]], owner: str) 
 
 
 def settle_entries(rows: Rows, settles: Sequence[Settling], owner: str, now: int) -> list[Posted | UnusableRow | None]:
-    """Settle each row, or write it whole if it never came to be. None if it was settled before. `now` in unix ms."""
+    """Settle each row, or write it whole if it never came to be; an orphan's gets its own figures, once.
+
+    None if it was settled before. `now` in unix ms.
+    """
     openings = [opening or _opened_elsewhere(rows, settlement, now) for settlement, opening in settles]
     counts = _settle_each(rows, settles, now)
     if unmatched := [number for number, count in enumerate(counts) if count == 0]:
+        late = _change_each(rows, [settles[number] for number in unmatched], lambda each: _late(each[0], now))
+        for number, count in zip(unmatched, late, strict=True):
+            counts[number] = count
+    if unmatched := [number for number in unmatched if counts[number] == 0]:
         # Never written, as its opening failed; or written and settled, which the second try leaves alone too.
         open_entries(rows, [openings[number] for number in unmatched], owner)
         again = _settle_each(rows, [settles[number] for number in unmatched], now)
@@ -129,6 +136,10 @@ def _settling(settlement: Settlement, opening: Opening | None, now: int) -> Chan
     if opening is not None and _as_opened(settlement, opening):
         return statements.SETTLE, (*_settled(settlement, now), settlement.id)
     return statements.SETTLE_CHANGED, (*_settled(settlement, now), *_changed(settlement), settlement.id)
+
+
+def _late(settlement: Settlement, now: int) -> Change:
+    return statements.SETTLE_LATE, (*_settled(settlement, now), *_changed(settlement), settlement.id)
 
 
 def _posted(settlement: Settlement, opening: Opening) -> Posted:

@@ -27,10 +27,10 @@ CHANGED = (
 RECEIPT = (*dict.fromkeys(OPENED + SETTLED + CHANGED), "orphaned")
 
 
-def _settling(columns: tuple[str, ...]) -> str:
+def _settling(columns: tuple[str, ...], which: str = "outcome IS NULL") -> str:
     """Takes the columns' values, then the id."""
     values = ", ".join(f"{name} = ?{number}" for number, name in enumerate(columns, 1))
-    return f"UPDATE entries SET {values}, draining = 0 WHERE id = ?{len(columns) + 1} AND outcome IS NULL"
+    return f"UPDATE entries SET {values}, draining = 0 WHERE id = ?{len(columns) + 1} AND {which}"
 
 
 OPEN = (
@@ -44,6 +44,8 @@ OPEN_HELD = (
 )
 SETTLE = _settling(SETTLED)
 SETTLE_CHANGED = _settling(SETTLED + CHANGED)
+# What was settled as an orphan is corrected, once, by the process that was taken for dead.
+SETTLE_LATE = _settling(SETTLED + CHANGED, "orphaned = 1").replace("draining = 0", "draining = 0, orphaned = 0")
 SETTLE_ORPHANS = (
     "UPDATE entries SET outcome = 'failed', error_type = 'orphaned', error = ?1, prompt = 0, completion = 0,"
     " cached = 0, cache_write = 0, reasoning = 0, estimated = 1, cost = NULL, charge = ?2, frames = 0,"
