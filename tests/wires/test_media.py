@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
+from typing import Any
 
 import msgspec
 import pytest
 
 from infron.catalog.definitions import Provider
-from infron.wires import PROVIDER_WIRES, media
-from infron.wires.media import mime_of_data
+from infron.request import Target
+from infron.wires import CLIENT_WIRES, PROVIDER_WIRES, media
+from infron.wires.media import mime_of_data, relabelled
 from infron.wires.openai import chat as openai_chat
 
 FILES = {
@@ -67,3 +70,81 @@ def test_large_base64_is_put_together_and_taken_apart_in_steps(size: int) -> Non
 def test_large_base64_that_is_none_is_told_so(size: int) -> None:
     with pytest.raises(ValueError, match="base64"):
         media.bytes_in("AAAA" * size + "A")
+
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
+JPEG = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(40)).decode()
+
+
+@pytest.mark.parametrize(
+    ("label", "data", "shown"),
+    [
+        ("image/jpeg", PNG, "image/png"),
+        ("image/png", JPEG, "image/jpeg"),
+        ("image/jpg", JPEG, "image/jpeg"),
+        ("application/octet-stream", PNG, "image/png"),
+        ("", JPEG, "image/jpeg"),
+        ("IMAGE/PNG", PNG, "IMAGE/PNG"),
+        ("image/png;charset=x", PNG, "image/png;charset=x"),
+        ("image/heic", base64.b64encode(bytes(40)).decode(), "image/heic"),
+        ("application/pdf", base64.b64encode(b"%PDF-1.7" + bytes(40)).decode(), "application/pdf"),
+    ],
+)
+def test_image_in_a_data_uri_is_called_what_its_bytes_show(label: str, data: str, shown: str) -> None:
+    """A JPEG that its client called a PNG was refused by hosts that look."""
+    image = {"type": "image_url", "image_url": {"url": f"data:{label};base64,{data}"}}
+    said = [
+        {"type": "text", "text": f"data:image/gif;base64,{data}"},
+        image,
+        {"image_url": f"data:{label};base64,{data}"},
+    ]
+    wanted = (
+        json.dumps(said)
+        .replace(f'"data:{label};base64', f'"data:{shown};base64')
+        .replace("data:image/gif", "data:image/gif")
+    )
+    told = relabelled(json.dumps(said).encode())
+    assert told == (None if shown == label else wanted.encode())
+    escaped = json.dumps(said).replace("/", "\\/").encode()
+    told = relabelled(escaped)
+    assert json.loads(escaped if told is None else told) == json.loads(wanted)
+
+
+def test_data_uri_that_is_said_in_a_text_stays() -> None:
+    inner = json.dumps({"image_url": {"url": f"data:image/gif;base64,{PNG}"}})
+    for text in (inner, f"data:image/gif;base64,{PNG}", f'"url":"data:image/gif;base64,{PNG}'):
+        assert relabelled(json.dumps([{"role": "user", "content": text}]).encode()) is None
+
+
+def user(**fields: Any) -> dict[str, Any]:
+    return {"role": "user", **fields}
+
+
+@pytest.mark.parametrize(
+    ("wire", "body"),
+    [
+        (
+            "openai-chat",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "URI"}}]}]},
+        ),
+        ("openai-responses", {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "URI"}]}]}),
+        ("gemini", {"contents": [{"role": "user", "parts": [{"inlineData": {"mimeType": "LABEL", "data": "DATA"}}]}]}),
+        (
+            "gemini",
+            {"contents": [{"role": "user", "parts": [{"inline_data": {"mime_type": "LABEL", "data": "DATA"}}]}]},
+        ),
+    ],
+)
+def test_image_goes_to_a_host_of_the_same_api_as_what_its_bytes_show(wire: str, body: dict[str, Any]) -> None:
+    def of(label: str) -> bytes:
+        said = json.dumps({"model": "m", **body}).replace("URI", f"data:{label};base64,{PNG}")
+        return said.replace("LABEL", label).replace("DATA", PNG).encode()
+
+    provider = Provider(id="mock", name="Mock", wire=wire)
+    target = Target("/v1beta/models/{model:path}:generateContent", {"model": "m"}, {})
+    sent = [
+        PROVIDER_WIRES[wire].encode_request(CLIENT_WIRES[wire].parse(of(label), [], target), provider, "m", True).body
+        for label in ("image/jpeg", "image/png")
+    ]
+    assert json.loads(sent[0]) == json.loads(sent[1])
+    assert b"image/png" in sent[0]

@@ -23,6 +23,7 @@ from infron.wires.gemini.thinking import SEALED, UNSIGNED, is_sealed
 from infron.wires.gemini.words import camel
 from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
+from infron.wires.media import mime_of_data
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -38,7 +39,8 @@ def outgoing(request: Request, provider: Provider, provider_model: str) -> Outgo
     contents = body["contents"]
     seen = bytes(memoryview(contents))
     calls = b"functionCall" in seen or b"function_call" in seen
-    if SEALED in seen or (calls and (generation.signed or vertex)):
+    media = b"inlineData" in seen or b"inline_data" in seen
+    if media or SEALED in seen or (calls and (generation.signed or vertex)):
         fitted = _contents(contents, lost, UNSIGNED if generation.signed else "", vertex)
         body["contents"] = list(fitted)
     tier = TIERS.get(request.service_tier or "") if vertex else None
@@ -69,7 +71,7 @@ def _contents(contents: Raw, lost: set[str], unsigned: str, vertex: bool) -> Ite
         for raw in items_of(parts):
             part = fields_of(raw) if _is_object(raw) else {}
             kinds = {camel(name): name for name in part}
-            fitted = _unsealed(part, kinds, lost)
+            fitted = _relabelled(_unsealed(part, kinds, lost), kinds)
             if vertex:
                 fitted = _without_id(fitted, kinds)
             if model and "functionCall" in kinds and due:
@@ -98,6 +100,23 @@ def _unsealed(part: dict[str, Any], kinds: dict[str, str], lost: set[str]) -> di
     lost.add("contents.thoughtSignature")
     rest = {own: raw for own, raw in part.items() if own != name}
     return {} if rest == {"text": Raw(b'""')} else rest
+
+
+def _relabelled(part: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:
+    """The part with an image called what its bytes show."""
+    name = kinds.get("inlineData", "")
+    if not _is_object(part.get(name, _NULL)):
+        return part
+    blob = fields_of(part[name])
+    labels = {camel(own): own for own in blob}
+    data, label = blob.get("data", _NULL), labels.get("mimeType", "mimeType")
+    shown = mime_of_data(bytes(memoryview(data)[1:25]).decode("latin-1").translate(_STANDARD))
+    if not shown.startswith("image/") or blob.get(label) == Raw(_encode(shown)):
+        return part
+    return {**part, name: {**blob, label: shown}}
+
+
+_STANDARD = str.maketrans("-_", "+/")
 
 
 def _without_id(part: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from infron.wires import session
 from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.json_steps import written
+from infron.wires.media import relabelled
 from infron.wires.openai.chat import history
 from infron.wires.openai.chat.messages import asked_in, conversation_of, fields_of, neutral
 from infron.wires.openai.chat.tools import fit_format, fit_tools
@@ -88,6 +89,8 @@ def encode_request(
     if quirks.only:
         fields = {name: value for name, value in fields.items() if name in quirks.only}
     fit_tools(fields, quirks, unheld)
+    if asked is None and (messages := relabelled(bytes(memoryview(fields["messages"])))) is not None:
+        fields["messages"] = Raw(messages)
     renamed, unsaid = history.fit(fields, provider.quirks.message)
     names |= renamed
     unheld |= unsaid

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from infron.catalog.definitions import Provider, RequestQuirks
 from infron.conversation import (
@@ -27,7 +28,7 @@ from infron.conversation import (
 from infron.errors import Unsupported
 from infron.request import Outgoing, Request
 from infron.wires.json_steps import written
-from infron.wires.media import data_uri
+from infron.wires.media import data_uri, relabelled
 from infron.wires.naming import Ids
 from infron.wires.openai.responses.history import fit_items
 from infron.wires.openai.responses.own_tools import fit_tools
@@ -95,6 +96,8 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
 def _as_it_came(request: Request, provider_model: str, quirks: RequestQuirks) -> Outgoing:
     """What refers to an earlier answer was replaced by that, so it goes no further."""
     given: dict[str, Any] = {name: raw for name, raw in request.fields.items() if name != "previous_response_id"}
+    if (items := relabelled(bytes(memoryview(given["input"])))) is not None:
+        given["input"] = Raw(items)
     given["input"], left_out = fit_items(given["input"], alone="conversation" not in given)
     lost = set(left_out)
     names = fit_tools(given, lost)
