@@ -207,7 +207,8 @@ class Memory(Section, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Seconds,
         Meta(
             description="How long answers of the Responses API can be referred to (`previous_response_id`, "
-            "`item_reference`), unless `store` is false. Each process keeps its own, in memory alone. 0: not at all."
+            "`item_reference`), unless `store` is false. Each process keeps what it gave, in memory alone; workers "
+            "ask each other. 0: not at all."
         ),
     ] = 3600.0
     max_bytes: Annotated[

@@ -35,6 +35,7 @@ from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.counting import Counter
 from infron.runtime.exchange.discovery import Discovery
 from infron.runtime.exchange.memory import Memory
+from infron.runtime.exchange.other_memories import OtherMemories
 from infron.runtime.exchange.prices import Prices
 from infron.runtime.exchange.providers import Providers
 from infron.runtime.exchange.registry import Registry
@@ -141,8 +142,8 @@ async def running(
     """A whole gateway on this loop, answering on `listener` until the block ends; then every entry is settled.
 
     It is with what is known by then; the ledger's `left_open` tells how many entries could not be written. `shared`:
-    where several workers keep their metrics. `log`: told of each exchange that ends. Raises ConfigError where it cannot
-    start.
+    where several workers keep their metrics, and ask each other. `log`: told of each exchange that ends. Raises
+    ConfigError where it cannot start.
     """
     loop = asyncio.get_running_loop()
     ledger = Ledger(
@@ -156,10 +157,11 @@ async def running(
         access.check_listen(config.server.host, keys_exist=ledger.keys.required)
         prices.warm()
         metrics = Metrics(shared)
-        context = compose(config, rows, ledger, local, metrics, log)
+        context = compose(config, rows, ledger, local, metrics, log, shared)
         registry = context.registry
         metrics.watch("infron_active_exchanges", "Exchanges that are not settled yet.", lambda: len(registry))
         server = Server(context, paths(context))
+        await context.memory.open()
         await server.start(listener)
         administration = await _administration(context)
         publishing = loop.create_task(_publish(metrics)) if shared else None
@@ -189,7 +191,13 @@ async def running(
 
 
 def compose(
-    config: Config, rows: Catalog, ledger: Ledger, local: LocalModel | None, metrics: Metrics, log: Log | None = None
+    config: Config,
+    rows: Catalog,
+    ledger: Ledger,
+    local: LocalModel | None,
+    metrics: Metrics,
+    log: Log | None = None,
+    shared: Path | None = None,
 ) -> Context:
     """The parts that exchanges share, put together on this loop."""
     loop = asyncio.get_running_loop()
@@ -198,6 +206,7 @@ def compose(
     # The registry comes last: whoever waits until nothing runs finds everything told.
     listeners = (ledger, metrics, *([log] if log is not None else ()), registry)
     listed, providers = Prices(rows, loop), Providers(rows, local)
+    others = OtherMemories(shared, str(os.getpid())) if shared and hasattr(socket, "AF_UNIX") else None
     client = Client(connect_seconds=config.timeouts.connect_seconds)
     return Context(
         config=config,
@@ -214,7 +223,7 @@ def compose(
         counter=counter,
         readers=ThreadPoolExecutor(READERS, thread_name_prefix="read"),
         registry=registry,
-        memory=Memory(config.memory, loop, config.limits.max_body_bytes),
+        memory=Memory(config.memory, loop, config.limits.max_body_bytes, others),
         settlements=Settlements(counter, listed, listeners, charge_failed=config.billing.charge_failed),
         first_look=deadlines.first_look(config),
     )

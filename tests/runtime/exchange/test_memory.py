@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +15,9 @@ import pytest
 from infron.errors import InvalidRequest, PayloadTooLarge
 from infron.records import Kept
 from infron.request import Request
+from infron.runtime.exchange import other_memories
 from infron.runtime.exchange.memory import Memory
+from infron.runtime.exchange.other_memories import OtherMemories
 from infron.settings import Memory as Settings
 from infron.wires.openai.responses import parse
 
@@ -205,3 +212,63 @@ def test_memory_leaves_requests_alone_that_refer_to_nothing() -> None:
     kept = memory()
     for request in (asked(), asked([{"role": "user", "content": "reasoning"}]), asked(previous_response_id=None)):
         assert kept.recall(request, "a") is request
+
+
+# ---- several workers
+
+
+@contextlib.asynccontextmanager
+async def workers(folder: Path, **settings: Any) -> AsyncIterator[tuple[Memory, Memory]]:
+    """The memories of two."""
+    loop = asyncio.get_running_loop()
+    two = [Memory(Settings(**settings), loop, MOST, OtherMemories(folder, name)) for name in ("1", "2")]
+    for one in two:
+        await one.open()
+    try:
+        yield two[0], two[1]
+    finally:
+        for one in two:
+            one.close()
+
+
+async def test_memory_of_another_worker_is_asked(tmp_path: Path) -> None:
+    """A conversation broke off as soon as its client came to another worker."""
+    (tmp_path / "memory-3.socket").touch()  # of a worker that was killed
+    async with workers(tmp_path) as (first, second):
+        first.keep("a", "gen-1", answer(), asked())
+        on = asked("More", previous_response_id="gen-1")
+        assert said(await asyncio.to_thread(second.recall, on, "a")) == ["Hi", "Hello", "More"]
+        item = asked([{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "More"}])
+        assert said(await asyncio.to_thread(second.recall, item, "a")) == ["Hello", "More"]
+        found = await asyncio.to_thread(second.find, "a", "gen-1")
+        assert found is not None
+        assert found.kept == answer()
+        for owner in ("b", None):
+            assert await asyncio.to_thread(second.find, owner, "gen-1") is None
+            assert not await asyncio.to_thread(second.forget_elsewhere, owner, "gen-1")
+            with pytest.raises(InvalidRequest):
+                await asyncio.to_thread(second.recall, on, owner)
+        assert await asyncio.to_thread(second.forget_elsewhere, "a", "gen-1")
+        assert await asyncio.to_thread(first.find, "a", "gen-1") is None
+
+
+async def test_memory_of_a_worker_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(other_memories, "SECONDS", 0.1)
+    async with workers(tmp_path) as (first, second):
+        with socket.socket(socket.AF_UNIX) as mute:
+            mute.bind(str(tmp_path / "memory-0.socket"))
+            mute.listen()
+            first.keep("a", "gen-1", answer(), asked())
+            found = await asyncio.to_thread(second.find, "a", "gen-1")
+    assert found is not None
+
+
+async def test_memory_of_a_worker_tells_much_at_once(tmp_path: Path) -> None:
+    async with workers(tmp_path) as (first, second):
+        long = "a" * 3_000_000
+        first.keep("a", "gen-1", answer(), asked(long))
+        found = await asyncio.to_thread(second.find, "a", "gen-1")
+    assert found is not None
+    assert long in bytes(memoryview(found.given)).decode()

@@ -12,10 +12,11 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from process import Gateway, process, starting
-from rawclient import ask, get, true, within
+from rawclient import ask, get, send, true, within
 
 import sigterm
 from infron.testing import DONE, FINISH, USAGE, ScriptedProvider, Wait, text
@@ -268,3 +269,33 @@ async def test_worker_that_is_signalled_alone_ends_and_is_replaced(tmp_path: Pat
         assert (await within(get(gateway.port, "/healthz"))).status == 200
         gateway.signal(signal.SIGTERM)
         assert await gateway.ended() == 0
+
+
+# ---- what one keeps
+
+
+async def test_workers_go_on_from_what_another_one_answered(tmp_path: Path) -> None:
+    """Every second request that referred to an earlier answer was refused: another worker kept that."""
+    async with (
+        ScriptedProvider([text("Hello"), FINISH, USAGE, DONE]) as provider,
+        process(tmp_path, provider, TWO) as gateway,
+    ):
+
+        async def asked(method: str, path: str, **fields: Any) -> tuple[int, Any]:
+            """On a connection of its own, which either worker may take."""
+            body = json.dumps({"model": "mock/any", **fields}).encode() if fields else b""
+            client = await send(gateway.port, method, path, body, "content-type: application/json")
+            await client.head()
+            told = json.loads(await client.rest())
+            client.close()
+            return client.status, told
+
+        _, first = await asked("POST", "/v1/responses", input="Hi")
+        for _ in range(12):
+            on = await asked("POST", "/v1/responses", input="More", previous_response_id=first["id"])
+            assert on[0] == 200, on
+            assert (await asked("GET", f"/v1/responses/{first['id']}"))[1]["output"] == first["output"]
+        assert [one["content"] for one in provider.calls[-1].json["messages"]] == ["Hi", "Hello", "More"]
+        assert (await asked("DELETE", f"/v1/responses/{first['id']}"))[0] == 200
+        for _ in range(6):
+            assert (await asked("GET", f"/v1/responses/{first['id']}"))[0] == 404

@@ -1,4 +1,5 @@
-"""Answers of the Responses API that their clients may refer to: kept for a while, in this process alone.
+"""Answers of the Responses API that their clients may refer to: kept for a while, in the memory of this process. What
+other workers of the gateway keep is asked for there.
 
 It never gives one key's to another, and never writes any of it anywhere.
 """
@@ -8,14 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
+from typing import NamedTuple
 
 from msgspec import DecodeError, Raw, Struct
 
 from infron.records import Kept
 from infron.request import Request
+from infron.runtime.exchange.other_memories import Found, Held, OtherMemories, Wanted
 from infron.settings import Memory as Settings
-from infron.wires.openai.responses.recall import ids_in, input_items, items_in, recalled, refers
+from infron.wires.openai.responses.recall import ids_in, input_items, items_in, names_in, recalled, refers
 
 Owner = str | None  # the id of a key; None on a gateway without keys
 _OVERHEAD = 1000  # bytes of an answer beside what it says, about
@@ -48,6 +50,16 @@ class Answer(Struct, eq=False, gc=False):
         return self._by_id[id]
 
 
+class _Lent(NamedTuple):
+    """What other workers keep of what is wanted, by id."""
+
+    answers: dict[str, Answer]
+    items: dict[str, Raw]
+
+
+_NOTHING = _Lent({}, {})
+
+
 class _Shelf:
     """What is kept for one key, oldest first."""
 
@@ -60,8 +72,11 @@ class _Shelf:
 class Memory:
     """Bounded in bytes, of a key and of all, and in time. Safe to be asked on any thread, changed on the loop alone."""
 
-    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop, most: int) -> None:
-        """`most`: bytes that a request may have with all that it refers to."""
+    def __init__(
+        self, settings: Settings, loop: asyncio.AbstractEventLoop, most: int, others: OtherMemories | None = None
+    ) -> None:
+        """`most`: bytes that a request may have with all that it refers to. `others`: of the other workers."""
+        self._others = others
         self._settings = settings
         self._most = most
         self._loop = loop
@@ -102,11 +117,16 @@ class Memory:
             self._clearing = self._loop.call_at(until, self._clear)
 
     def forget(self, owner: Owner, id: str) -> bool:
-        """Whether there was such an answer of this key."""
-        answer = self.find(owner, id)
+        """Whether there was such an answer of this key here."""
+        answer = self._find(owner, id)
         if answer is not None:
             self._drop(answer)
         return answer is not None
+
+    def forget_elsewhere(self, owner: Owner, id: str) -> bool:
+        """Whether another worker had it. It blocks."""
+        others = self._others
+        return others is not None and any([found.forgot for found in others.ask(Wanted(owner, forgotten=id))])
 
     def _drop(self, answer: Answer) -> None:
         shelf = self._shelves[answer.owner]
@@ -133,26 +153,75 @@ class Memory:
     # ---- what is asked for
 
     def find(self, owner: Owner, id: str) -> Answer | None:
-        """An answer of this key."""
+        """An answer of this key. It may block, for other workers are asked."""
+        return self._find(owner, id) or self._lent(owner, [id], []).answers.get(id)
+
+    def recall(self, asked: Request, owner: Owner) -> Request:
+        """The request with all that it refers to. It may block, too. Raises InvalidRequest for what is not kept (any
+        more).
+        """
+        if not refers(asked):
+            return asked
+        lent = _NOTHING
+        if self._others is not None:
+            before, items = names_in(asked)
+            missing = [before] if before and self._find(owner, before) is None else []
+            lent = self._lent(owner, missing, [id for id in items if self._item(owner, id) is None])
+
+        def history(id: str) -> Sequence[Raw] | None:
+            answer = self._find(owner, id) or lent.answers.get(id)
+            return None if answer is None else [*input_items(answer.given), *(item for _, item in answer.items)]
+
+        def find(id: str) -> Raw | None:
+            return self._item(owner, id) or lent.items.get(id)
+
+        return recalled(asked, history, find, self._most)
+
+    def _find(self, owner: Owner, id: str) -> Answer | None:
         shelf = self._shelves.get(owner)
         answer = shelf.answers.get(id) if shelf is not None else None
         return answer if answer is not None and answer.until > self._loop.time() else None
 
-    def recall(self, asked: Request, owner: Owner) -> Request:
-        """The request with all that it refers to. Raises InvalidRequest for what is not kept (any more)."""
-        if not refers(asked):
-            return asked
-        return recalled(asked, partial(self._history, owner), partial(self._item, owner), self._most)
-
-    def _history(self, owner: Owner, id: str) -> Sequence[Raw] | None:
-        answer = self.find(owner, id)
-        return None if answer is None else [*input_items(answer.given), *(item for _, item in answer.items)]
-
     def _item(self, owner: Owner, id: str) -> Raw | None:
         shelf = self._shelves.get(owner)
         answer = shelf.items.get(id) if shelf is not None else None
-        return answer.item(id) if answer is not None and self.find(owner, answer.id) is answer else None
+        return answer.item(id) if answer is not None and self._find(owner, answer.id) is answer else None
+
+    # ---- other workers
+
+    def _lent(self, owner: Owner, answers: list[str], items: list[str]) -> _Lent:
+        if self._others is None or not (answers or items):
+            return _NOTHING
+        lent = _Lent({}, {})
+        for found in self._others.ask(Wanted(owner, answers, items)):
+            for id, held in found.answers.items():
+                lent.answers[id] = Answer(id, owner, held.kept, Raw(held.given), (), 0, 0.0)
+            lent.items.update({id: Raw(item) for id, item in found.items.items()})
+        return lent
+
+    async def _tell(self, wanted: Wanted) -> Found:
+        """What is here of what another worker wants; it takes a thread, for it may be large."""
+        if wanted.forgotten:
+            return Found(forgot=self.forget(wanted.owner, wanted.forgotten))
+        return await self._loop.run_in_executor(None, self._told, wanted)
+
+    def _told(self, wanted: Wanted) -> Found:
+        found, owner = Found({}, {}), wanted.owner
+        for id in wanted.answers:
+            if (answer := self._find(owner, id)) is not None:
+                found.answers[id] = Held(answer.kept, bytes(memoryview(answer.given)))
+        for id in wanted.items:
+            if (item := self._item(owner, id)) is not None:
+                found.items[id] = bytes(memoryview(item))
+        return found
+
+    async def open(self) -> None:
+        """The others may ask from now on."""
+        if self._others is not None:
+            await self._others.tell(self._tell)
 
     def close(self) -> None:
+        if self._others is not None:
+            self._others.close()
         if self._clearing is not None:
             self._clearing.cancel()

@@ -31,9 +31,9 @@ def endpoints(
 ) -> list[Endpoint]:
     """`count`: the tokens of a request that is not sent; it is given how to read that. `readers`: for what is large."""
 
-    def found(request: Request, key: Key | None) -> Answer:
+    async def found(request: Request, key: Key | None) -> Answer:
         id = request.path_params["id"]
-        answer = memory.find(_owner(key), id)
+        answer = await asyncio.get_running_loop().run_in_executor(readers, memory.find, _owner(key), id)
         if answer is None:
             raise _missing(id)
         return answer
@@ -41,16 +41,17 @@ def endpoints(
     async def one(request: Request, key: Key | None) -> Response:
         if request.query_params.get("stream", "").lower() == "true":
             raise InvalidRequest("A response that is over is not streamed again: ask without `stream`.", param="stream")
-        return Response(found(request, key).kept.response, media_type="application/json")
+        return Response((await found(request, key)).kept.response, media_type="application/json")
 
     async def deleted(request: Request, key: Key | None) -> Response:
-        id = request.path_params["id"]
-        if not memory.forget(_owner(key), id):
+        id, loop = request.path_params["id"], asyncio.get_running_loop()
+        here = memory.forget(_owner(key), id)
+        if not here and not await loop.run_in_executor(readers, memory.forget_elsewhere, _owner(key), id):
             raise _missing(id)
         return json_response({"id": id, "object": "response", "deleted": True})
 
     async def items(request: Request, key: Key | None) -> Response:
-        answer = found(request, key)
+        answer = await found(request, key)
         page = partial(_page, answer, request)  # of what may be as large as a request
         return Response(await asyncio.get_running_loop().run_in_executor(readers, page), media_type="application/json")
 

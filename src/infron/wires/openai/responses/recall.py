@@ -6,6 +6,7 @@ It never knows where answers are kept, nor whose they are: it is given what may 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -82,6 +83,18 @@ def refers(request: Request) -> bool:
         return True
     said = items_said(request.fields)
     return bool(said) and says_any(said, (_REFERENCE, _REASONING))
+
+
+def names_in(request: Request) -> tuple[str, list[str]]:
+    """(the response that it goes on from, or "", the items that it refers to), by their ids."""
+    before, items = msgspec.json.decode(request.fields.get("previous_response_id", _NULL)), []
+    for raw in input_items(request.fields["input"]):
+        with suppress(msgspec.ValidationError):
+            item = _item(raw)
+            sealed = item.type != "item_reference" and (item.type != "reasoning" or item.encrypted_content)
+            if isinstance(item.id, str) and not sealed:
+                items.append(item.id)
+    return before if isinstance(before, str) else "", items
 
 
 def recalled(request: Request, history: History, find: Find, most: int) -> Request:
