@@ -94,7 +94,7 @@ def read(
     named = {"model": model} if model else _NOTHING
     read_root = _read_small if is_light(body) else _read_large
     fields, given, repaired = read_root(body, holds, numbers, named)
-    if b"null" in body:  # the same as absent, but hosts refuse it
+    if _NULL in fields.values():  # the same as absent, but hosts refuse it
         fields = {name: raw for name, raw in fields.items() if raw != _NULL}
     if not GATEWAY_FIELDS.isdisjoint(fields):
         for name in fields.keys() & GATEWAY_FIELDS:

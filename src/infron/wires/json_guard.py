@@ -135,8 +135,12 @@ def _too_deep(text: bytes, value: Any) -> bool:
 def _deeper_than(value: Any, depth: int) -> bool:
     level = [value]
     while level and depth:
-        inner = (item.values() if isinstance(item, dict) else item for item in level)
-        level = [item for items in inner for item in items if isinstance(item, dict | list)]
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if item.__class__ is dict else item)
+            if inner.__class__ is dict or inner.__class__ is list
+        ]
         depth -= 1
     return bool(level)
 
@@ -222,7 +226,7 @@ def _has_halves(piece: bytes) -> bool:
 
 
 def may_hold_halves(text: bytes) -> bool:
-    return text.find(b"\\ud") >= 0 or text.find(b"\\uD") >= 0
+    return text.find(b"\\u") >= 0 and (text.find(b"\\ud") >= 0 or text.find(b"\\uD") >= 0)
 
 
 def items_of(array: Raw) -> list[Raw]:
