@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
 
 from infron.catalog.definitions import MessageQuirks
-from infron.wires.json_guard import LARGE, items_of, says_any
+from infron.wires.json_guard import LARGE, MOST_LIGHT, items_of, says_any
 from infron.wires.naming import CallIds, Ids, Names, renamings
 from infron.wires.openai.chat.said import Said, content_of, is_list, parts_in
 from infron.wires.openai.chat.thinking import plain_thinking
 from infron.wires.openai.chat.tools import names_of, rename, renamed_choice, renamed_tool
 from infron.wires.openai.chat.turns import in_turns, shown_by_the_user, that_say_something, with_results
+from infron.wires.openai.chat.usual import MAX_ID, WORDS, is_usual
 from infron.wires.session import Rules, as_object
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _NULL = Raw(b"null")
 
-# OpenAI, API reference of chat completions: the name of a function; what errors say of the length of an id.
 _NAMES = Names("A-Za-z0-9_-", 64)
-_IDS = Ids(r"[\s\S]{1,40}", unique=False)
+_IDS = Ids(rf"[\s\S]{{1,{MAX_ID}}}", unique=False)
 # What hosts say in their answers and clients give back, or say to one host alone; others may refuse it.
 OF_OTHERS = frozenset(
     (
@@ -94,38 +94,17 @@ def fit(fields: dict[str, Any], quirks: MessageQuirks) -> Fitted:
     return ({sent: own for own, sent in renamed.items()} if renamed else renamed), lost
 
 
-class _PlainMessage(Struct, forbid_unknown_fields=True, gc=False):
-    """One in which nothing has to be changed on any host, but for what its definition says."""
-
-    role: Literal["user", "system", "assistant"]
-    content: Annotated[str, Meta(min_length=1)]
-
-
-_plain_messages = msgspec.json.Decoder(list[_PlainMessage]).decode
-
-
-def _are_plain(messages: Raw) -> bool:
-    try:
-        _plain_messages(messages)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
 def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
     """Whether any message may have to be changed."""
     view = memoryview(messages)
-    if (
-        len(view) > LARGE
-        or quirks.only
-        or quirks.plain_content
-        or quirks.alternate
-        or quirks.prefill
-        or quirks.no_empty
-    ):
+    if quirks.only or quirks.plain_content or quirks.alternate or quirks.prefill or quirks.no_empty:
         return True
-    if not (quirks.strip or quirks.roles or quirks.reasoning or quirks.system_first) and _are_plain(messages):
+    wants_more = quirks.reasoning or quirks.system_first or quirks.tool_id_length or quirks.speaks_after_results
+    words = (*quirks.strip, *quirks.roles) if quirks.strip or quirks.roles else ()
+    if not wants_more and WORDS.isdisjoint(words) and len(view) <= MOST_LIGHT and is_usual(messages):
         return False
+    if len(view) > LARGE:
+        return True
     said = bytes(view)
     if said.find(b'"tool') >= 0:  # what agents send: the other signs need not be looked for
         return True
@@ -133,7 +112,7 @@ def _to_be_read(messages: Raw, quirks: MessageQuirks) -> bool:
         return True
     if (quirks.reasoning and says_any(said, _ASSISTANT)) or (quirks.system_first and says_any(said, _SYSTEM)):
         return True
-    names = [f'"{name}"'.encode() for name in (*quirks.strip, *quirks.roles)]
+    names = [f'"{name}"'.encode() for name in words]
     return bool(names) and says_any(said, names)
 
 
