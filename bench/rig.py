@@ -27,7 +27,7 @@ BUILD = HERE / "build"
 TOOL = BUILD / "streamload"
 MEASURED_CORE, LOAD_CORE = 0, 1
 PORTS = range(20_000, 30_000)  # below the ones that outgoing connections get
-LONGEST_SECONDS = 180  # no run of the load tool takes as long
+LONGEST_SECONDS = 180  # no run of the load tool takes as much longer as it was told to
 TICKS = os.sysconf("SC_CLK_TCK")
 
 NGINX_CONF = """
@@ -301,7 +301,7 @@ def _tool(subject: Subject, mode: str, options: dict[str, float | str]) -> Itera
     target = ["--port", str(MOCK), "--target", f"127.0.0.1:{subject.port}"]
     command = ["taskset", "-c", str(LOAD_CORE), str(TOOL), mode, *target, *headers, *flags]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tool:
-        overdue = threading.Timer(LONGEST_SECONDS, tool.kill)
+        overdue = threading.Timer(LONGEST_SECONDS + float(options.get("seconds", 0)), tool.kill)
         overdue.start()
         try:
             yield tool

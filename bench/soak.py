@@ -1,6 +1,7 @@
 """Honest streams beside thirty kinds of hostile client: how late their frames come, what is held, what stays unsettled.
 
-`bench/soak.py --seconds 300 --streams 200`. It never judges: the figures are printed, first without hostile clients.
+`bench/soak.py --seconds 300 --streams 200` takes twice as long: first without hostile clients, then with them. The
+gateway has one core, all clients and the provider have the other.
 """
 
 from __future__ import annotations
@@ -8,46 +9,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from statistics import median
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "src")]
+import rig
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests" / "support")]
 
 from hostile import KINDS  # noqa: E402
-from rawconnection import chat, connected  # noqa: E402
 
-from infron.runtime.ledger.administration import create_key  # noqa: E402
-from infron.testing import DONE, FINISH, ROLE, USAGE, Pause, ScriptedProvider, text  # noqa: E402
-
-GAP = 0.05  # seconds between two frames
-FRAMES = 100
-LOOKS = 5  # at its memory
+LOOKS = 10  # at its memory
 PAUSE = 0.2  # seconds between two attacks of one kind
-SCRIPT = [ROLE, *[step for n in range(FRAMES) for step in (text(f"{n};"), Pause(GAP))], FINISH, USAGE, DONE]
-
-
-async def honest(port: int, key: str, until: float, gaps: list[float], wrong: list[str]) -> None:
-    """One stream after the other; `gaps`: between two frames, beyond what the provider takes."""
-    while time.monotonic() < until:
-        async with connected(port) as connection:
-            connection.send(chat(key))
-            if (await connection.head()).status != 200:
-                wrong.append("refused")
-                continue
-            body, before = b"", 0.0
-            while chunk := await connection.chunk():
-                body, now = body + chunk, time.monotonic()
-                if before and b"content" in chunk:
-                    gaps.append(now - before - GAP)
-                before = now
-            if not body.endswith(b"data: [DONE]\n\n"):
-                wrong.append("cut")
+LATE_MS = 20  # that hostile clients may add to the p99 of the gaps between two frames
+GROWTH = 1.1  # of the memory held, between both halves of the time beside hostile clients
 
 
 async def attack(port: int, key: str, seconds: float) -> None:
@@ -60,67 +41,61 @@ async def attack(port: int, key: str, seconds: float) -> None:
     await asyncio.gather(*map(one, KINDS))
 
 
-async def phase(gateway: int, port: int, key: str, streams: int, seconds: float, hostile: bool) -> float:
-    """`gateway`: the id of its process."""
-    gaps: list[float] = []
-    wrong: list[str] = []
+def phase(subject: rig.Subject, streams: int, seconds: float, *, hostile: bool) -> tuple[dict[str, Any], list[float]]:
+    """What the load tool saw, and the memory held on the way, in MB."""
     attacker = None
     if hostile:
-        command = (sys.executable, __file__, "--attack", str(port), "--key", key, "--seconds", str(seconds))
-        attacker = await asyncio.create_subprocess_exec(*command)
-    until, waited, held = time.monotonic() + seconds, _waited(gateway), []
-    clients = asyncio.gather(*[honest(port, key, until, gaps, wrong) for _ in range(streams)])
-    for _ in range(LOOKS):
-        await asyncio.sleep(seconds / LOOKS)
-        held.append(f"{_held(gateway):.0f}")
-    waited = 100 * (_waited(gateway) - waited) / seconds
-    await clients
+        # They are many programs in fact. Here they give way to the load tool, whose clock must not wait for them.
+        command = ("nice", "-n", "10", sys.executable, __file__, "--attack", str(subject.port))
+        attacker = subprocess.Popen([*command, "--key", subject.headers[0], "--seconds", str(seconds)])
+    waited, held = _waited(subject.pid), list[float]()
+
+    def look() -> None:
+        for _ in range(LOOKS):
+            time.sleep(seconds / LOOKS)
+            held.append(rig.rss_kib(subject.pid) / 1000)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    run = rig.load(subject, "closed", clients=streams, frames=100, interval_ms=50, seconds=seconds)
+    looking.join()
+    waited = 100 * (_waited(subject.pid) - waited) / seconds
     if attacker is not None:
-        await attacker.wait()
-    gaps.sort()
-    p50, p99 = (1000 * gaps[int(len(gaps) * share)] for share in (0.5, 0.99))
+        attacker.wait()
+    gap = {name: run["gap_us"][name] / 1000 for name in ("p50", "p99", "max")}
     beside = f"{len(KINDS)} kinds of hostile client" if hostile else "nobody else"
     print(
-        f"beside {beside}: {len(gaps):,} frames, late by p50 {p50:.1f} ms, p99 {p99:.1f} ms; wrong: {wrong or 'none'}\n"
-        f"    memory {', '.join(held)} MB; the gateway waited {waited:.0f} % of the time for a processor"
+        f"beside {beside}: {run['frames']:,} frames, late by p50 {gap['p50']:.1f} ms, p99 {gap['p99']:.1f} ms,"
+        f" at most {gap['max']:.1f} ms; wrong: {run['wrong'] or 'none'}\n"
+        f"    memory {', '.join(f'{held_mb:.0f}' for held_mb in held)} MB; the gateway's CPU"
+        f" {run['cpu_us'] / run['seconds'] / 1e4:.0f} %, strangers {run['strangers_us'] / run['seconds'] / 1e4:.0f} %;"
+        f" its loop waited {waited:.0f} % of the time for a processor",
+        flush=True,
     )
-    return p99
+    return run, held
 
 
-async def main(streams: int, seconds: float) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        ledger, file = Path(folder) / "infron.db", Path(folder) / "infron.toml"
-        key = f"Authorization: Bearer {create_key(f'sqlite:///{ledger}', 'soak')[1]}"
-        async with ScriptedProvider(SCRIPT) as provider:
-            row = "\n".join(f"{name} = {json.dumps(value)}" for name, value in provider.row().items())
-            file.write_text(f"[server]\nport = 0\n[local]\nenabled = false\n[providers.mock]\n{row}\n")
-            serve = "import sys; from infron.config import load; from infron.runtime.process import serve;"
-            serve += "sys.exit(serve(load(sys.argv[1], {}), ready=lambda url: print(url, flush=True)))"
-            gateway = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-c",
-                serve,
-                str(file),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-            try:
-                assert gateway.stdout is not None
-                port = int((await gateway.stdout.readline()).decode().strip().rpartition(":")[2])
-                alone = await phase(gateway.pid, port, key, streams, seconds, hostile=False)
-                beside = await phase(gateway.pid, port, key, streams, seconds, hostile=True)
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    gateway.send_signal(signal.SIGTERM)
-                code = await gateway.wait()
-        with contextlib.closing(sqlite3.connect(ledger)) as connection:
+def main(streams: int, seconds: float) -> int:
+    rig.prepare()
+    with tempfile.TemporaryDirectory(dir=rig.BUILD, prefix="run-") as name:
+        folder = Path(name)
+        with rig.gateway(folder) as subject:
+            alone, _ = phase(subject, streams, seconds, hostile=False)
+            beside, held = phase(subject, streams, seconds, hostile=True)
+        with contextlib.closing(sqlite3.connect(folder / "ledger.db")) as connection:
             entries, unsettled = connection.execute("SELECT count(*), sum(outcome IS NULL) FROM entries").fetchone()
-    print(f"added to p99: {beside - alone:.1f} ms; exit code {code}; {entries:,} entries, {unsettled or 0} unsettled")
-
-
-def _held(pid: int) -> float:
-    """Resident memory in MB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+    added = (beside["gap_us"]["p99"] - alone["gap_us"]["p99"]) / 1000
+    first, second = median(held[: LOOKS // 2]), median(held[LOOKS // 2 :])
+    verdicts = {
+        f"added to p99: {added:.1f} ms, where {LATE_MS} are the bar": added <= LATE_MS,
+        f"memory: {first:.0f} MB in the first half, {second:.0f} MB in the second": second <= GROWTH * first,
+        f"{unsettled or 0} of {entries:,} entries unsettled": not unsettled,
+        f"answers that were not whole: {alone['wrong'] | beside['wrong'] or 'none'}": not alone["wrong"]
+        | beside["wrong"],
+    }
+    for sentence, holds in verdicts.items():
+        print(f"{'held' if holds else 'MISSED':8}{sentence}")
+    return 0 if all(verdicts.values()) else 1
 
 
 def _waited(pid: int) -> float:
@@ -135,4 +110,7 @@ if __name__ == "__main__":
     parser.add_argument("--attack", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--key", default="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    asyncio.run(attack(asked.attack, asked.key, asked.seconds) if asked.attack else main(asked.streams, asked.seconds))
+    if asked.attack:
+        asyncio.run(attack(asked.attack, asked.key, asked.seconds))
+    else:
+        sys.exit(main(asked.streams, asked.seconds))
