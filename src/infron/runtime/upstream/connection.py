@@ -18,6 +18,7 @@ from infron.runtime.upstream.request import LINGER_BYTES, Reader, UpstreamReques
 from infron.runtime.upstream.response import ResponseParser
 
 SLICE_BYTES = 256 << 10  # a larger body is handed over in such pieces, as the socket takes them
+MOST_AT_ONCE = 32 << 10  # bytes of an answer that are read before others have their turn
 _WRITE_HIGH_WATER = 64 << 10
 _FRESH_SECONDS = 0.5  # idle for less: the loop would have seen the peer close it, no need to ask the system
 _POLL = getattr(select, "poll", None)  # absent on Windows
@@ -54,6 +55,8 @@ class Connection(asyncio.Protocol):
         "_raw",
         "_reader",
         "_request",
+        "_rest",
+        "_room",
         "_started",
         "_stuck",
         "_transport",
@@ -78,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._reader = None
         self._closed: Callable[[], None] | None = None
         self._unsent: memoryview | None = None
+        self._rest: memoryview | None = None  # of what was read, while the socket is not: its turn comes
+        self._room = MOST_AT_ONCE  # none while there is a rest
         self._stuck = False  # the transport's write buffer is full
         self._started = False  # the reader knows the answer's head
         self._used = False  # it has carried an answer before
@@ -130,7 +135,7 @@ class Connection(asyncio.Protocol):
         """Close the socket without a word to the reader; `closed` is called when that has happened."""
         if self._request is not None:
             self._request.connection = None
-        self._request = self._reader = self._unsent = None
+        self._request = self._reader = self._unsent = self._rest = None
         self._closed = closed or self._closed
         self._transport.abort()
 
@@ -153,7 +158,10 @@ class Connection(asyncio.Protocol):
         self._raw.pause_reading()
 
     def resume(self) -> None:
-        self._raw.resume_reading()
+        if self._rest is None:
+            self._raw.resume_reading()
+        else:
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     def linger(self) -> None:
         """Nobody reads on; keep the connection if the body's end is near."""
@@ -163,7 +171,7 @@ class Connection(asyncio.Protocol):
             return
         self._allowance = LINGER_BYTES
         if self._request.paused:
-            self._raw.resume_reading()
+            self.resume()
         if not self._answer.ended:
             self._owner.lingers(self)
 
@@ -186,6 +194,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse one read, then tell the reader about all of it: no callback of a reader runs inside the parser."""
+        if len(data) > self._room:
+            self._take_turns(data)
+            return
         answer = self._answer
         try:
             if not answer.answered and answer.quiet + len(data) > self._max_header_bytes:
@@ -225,10 +236,46 @@ class Connection(asyncio.Protocol):
         elif answer.ended:
             self._finish()
 
+    def _take_turns(self, data: bytes) -> None:
+        """More came than is read at once. Of a fast peer both loops would read for as long as it writes."""
+        if self._rest is not None:  # of TLS more may come out of what was read
+            self._rest = memoryview(b"".join((self._rest, data)))
+            return
+        self._rest = memoryview(data)
+        self._raw.pause_reading()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Parse the next piece of the rest."""
+        rest, request = self._rest, self._request
+        if rest is None or (request is not None and request.paused):
+            return
+        piece, self._rest = bytes(rest[:MOST_AT_ONCE]), rest[MOST_AT_ONCE:]
+        self._room = MOST_AT_ONCE
+        self.data_received(piece)
+        if self._rest is None or self._transport.is_closing():
+            return
+        if len(self._rest):
+            self._room = 0
+            asyncio.get_running_loop().call_soon(self._go_on)
+            return
+        self._rest = None
+        if self._request is None or not self._request.paused:
+            self._raw.resume_reading()
+
+    def _take_all(self) -> None:
+        """Nothing follows: parse what is left of the rest."""
+        if self._rest is not None:
+            rest, self._rest = bytes(self._rest), None
+            self._room = len(rest)
+            self.data_received(rest)
+
     def eof_received(self) -> None:
+        self._take_all()
         self._peer_closed(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._take_all()
         self._peer_closed(exc)
         del self._feed
         self._answer.close()
@@ -260,6 +307,7 @@ class Connection(asyncio.Protocol):
         """The answer is complete: back to the owner, or close."""
         request = self._request
         keep = self._answer.keep and request is not None and request.fully_sent and not self._transport.is_closing()
+        keep = keep and not self._rest  # what follows an answer is nothing that was asked for
         if request is not None:
             request.connection = request.reader = None
             if request.paused:
