@@ -33,7 +33,8 @@ class Moments(Struct, frozen=True, kw_only=True):
     """What the clocks of an exchange depend on. Moments are seconds of one clock; 0: it has not come.
 
     `complete`: nothing more of the answer is wanted, its count may be awaited · `comments`: sent since anything else
-    was · `last_write`: the last byte to the client · `looked_at`: when its paused reader was looked at.
+    was · `last_write`: the last byte to the client · `looked_at`: when its paused reader was looked at · `unread`: we
+    keep the provider waiting, for that reader or for the ledger.
     """
 
     phase: Phase
@@ -49,6 +50,7 @@ class Moments(Struct, frozen=True, kw_only=True):
     paused_at: float
     looked_at: float
     drain_started: float
+    unread: bool
 
 
 def first_look(config: Config) -> float:
@@ -67,17 +69,19 @@ def running(x: Moments, config: Config) -> list[tuple[Due, float]]:
         if seconds:
             found.append((due, since + seconds))
 
-    if x.finished_at and not x.complete and not x.paused_at:
+    if x.finished_at and not x.complete and not x.unread:
         runs(Due.END, x.finished_at, USAGE_WAIT_SECONDS)
     if draining:
         runs(Due.DRAIN_OVER, x.drain_started, config.drain.seconds)
     runs(Due.TOTAL_OVER, x.started, timeouts.total_seconds)
-    if x.paused_at:  # neither the provider's clocks nor comments run while our own reader keeps it waiting
+    if x.paused_at:  # neither the provider's clocks nor comments run while our own reader keeps both waiting
         runs(Due.READER, x.looked_at, max(0.1, timeouts.client_stall_seconds / 20))
         return found
     if x.complete:
         return found
-    if x.first_content:
+    if x.unread:
+        pass
+    elif x.first_content:
         runs(Due.STALL, x.last_frame, timeouts.stall_seconds)
     else:
         runs(Due.FIRST_TOKEN, x.attempt_started, timeouts.first_token_seconds)

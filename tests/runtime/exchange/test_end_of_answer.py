@@ -277,28 +277,6 @@ async def test_content_after_a_finish_reason_makes_the_wait_begin_anew(
 # ---- a reader that keeps the provider waiting
 
 
-async def test_the_wait_for_usage_stands_still_while_our_reader_keeps_the_provider_waiting() -> None:
-    """The report lay in the socket, paused with the rest: it was not read, and the answer billed by estimate."""
-    paused = asyncio.Event()
-    script = [ROLE, *[text("x" * 60_000)] * 200, FINISH, Wait(paused), COUNTS, DONE]
-    async with (
-        ScriptedProvider(script) as provider,
-        gateway(providers={"mock": provider.definition(prices=PRICE)}) as running,
-    ):
-        client = await (await ask(running.port, buffer=4096)).head()
-        (exchange,) = running.context.registry.running()
-        await true(lambda: exchange.pace.paused_at)
-        attempt = exchange.attempts.current
-        while not attempt.finished_at:  # take just enough for the end to be read, and no more
-            await client.piece()
-        await true(lambda: exchange.pace.paused_at)
-        paused.set()
-        await asyncio.sleep(0.5)  # longer than usage is waited for
-        await client.rest()
-        found = await settled(running, client.id)
-    assert (found["tokens_completion"], found["estimated"]) == (500, False)
-
-
 async def test_a_reader_that_stalled_until_the_provider_gave_up_owes_what_it_read() -> None:
     """The mark was taken away as soon as the reader went on, and only then could the loss be seen: it was all free."""
     script = [ROLE, *[text("word " * 10_000)] * 300, Wait(NEVER())]

@@ -241,11 +241,8 @@ class Allowance:
 
     def _go_on(self) -> None:
         """What has come meanwhile goes on, and so does the provider."""
-        short_at = self._short_at
         self._let_go()
-        attempt, kept = self._attempts.current, self._waiting
-        attempt.stood_still(self._context.loop.time() - short_at)
-        self._waiting = []
+        kept, self._waiting = self._waiting, []
         for number, each in enumerate(kept):
             if self._over():
                 return

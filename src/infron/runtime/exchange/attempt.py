@@ -83,7 +83,7 @@ class Attempt(AnswerReader):
     bills_on = False
     _choices = 1  # that were asked for
     paused = False
-    first_content = finished_at = 0.0
+    first_content = finished_at = _paused_at = 0.0
     told_end = False  # the provider said that its stream is over
     _preparing: asyncio.Task[None] | None = None
 
@@ -239,15 +239,21 @@ class Attempt(AnswerReader):
 
     def pause(self) -> None:
         """Read no further."""
-        self.paused = True
+        if not self.paused:
+            self.paused, self._paused_at = True, self._context.loop.time()
         if self._request is not None:
             self._request.pause()
 
     def resume(self) -> None:
-        if self.paused:
-            self.paused = False
-            if self._request is not None:
-                self._request.resume()
+        """Its clocks stood still: nothing was read because our reader took nothing, or the ledger had to say first."""
+        if not self.paused:
+            return
+        self.paused, now = False, self._context.loop.time()
+        for name in ("last_frame", "finished_at", *(() if self.first_content else ("started",))):
+            if moment := getattr(self, name):
+                setattr(self, name, min(now, moment + now - self._paused_at))
+        if self._request is not None:
+            self._request.resume()
 
     @property
     def may_tell_usage(self) -> bool:
@@ -262,12 +268,6 @@ class Attempt(AnswerReader):
     def unavailable(self, what: str) -> ProviderUnavailable:
         provider = self.candidate.provider
         return ProviderUnavailable(f"{provider.name} {what}.", provider=provider.id)
-
-    def stood_still(self, seconds: float) -> None:
-        """For so long nothing was read, because our own reader took nothing: no clock of it has run."""
-        self.last_frame += seconds
-        if self.finished_at:
-            self.finished_at += seconds
 
     # ---- its end
 

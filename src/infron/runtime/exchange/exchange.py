@@ -84,7 +84,7 @@ class Exchange:
         else:
             self.take(Input.UNRECORDED, _unrecorded(verdict))
         if not self.pace.paused_at and self.attempts.current.paused:
-            self.attempts.current.resume()
+            self._read_on()
 
     def fail(self, error: InfronError) -> None:
         """A failure of ours."""
@@ -205,9 +205,13 @@ class Exchange:
 
     def client_resumed(self) -> None:
         if self.pace.paused_at:
-            attempt = self.attempts.current
-            attempt.stood_still(self.pace.resume(self._loop.time()))
-            attempt.resume()
+            self.delivery.last_write += self.pace.resume(self._loop.time())
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """What stood still goes on, with what was left."""
+        self.attempts.current.resume()
+        self.ask_by(deadlines.next_due(self._clocks(), self._loop.time()))
 
     # ---- clocks
 
@@ -339,6 +343,7 @@ def _moments_of(x: Exchange) -> Moments:
         paused_at=pace.paused_at,
         looked_at=pace.looked_at,
         drain_started=x.departure.at,
+        unread=attempt.paused,
     )
 
 

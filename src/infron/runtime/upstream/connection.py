@@ -43,27 +43,10 @@ class Connection(asyncio.Protocol):
     """Carries one request at a time. It is idle, or has a request, or is closing; `lost` tells the owner the end."""
 
     __slots__ = (
-        "_allowance",
-        "_answer",
-        "_closed",
-        "_feed",
-        "_fileno",
-        "_host",
-        "_max_header_bytes",
-        "_owner",
-        "_parts",
-        "_raw",
-        "_reader",
-        "_request",
-        "_rest",
-        "_room",
-        "_started",
-        "_stuck",
-        "_transport",
-        "_unsent",
-        "_used",
-        "since",
-    )
+        "_allowance", "_answer", "_closed", "_feed", "_fileno", "_host", "_max_header_bytes", "_owner",
+        "_parts", "_raw", "_reader", "_request", "_rest", "_room", "_started", "_stuck", "_transport",
+        "_unsent", "_used", "since",
+    )  # fmt: skip
 
     _transport: asyncio.Transport
     _raw: asyncio.Transport
@@ -171,7 +154,7 @@ class Connection(asyncio.Protocol):
             return
         self._allowance = LINGER_BYTES
         if self._request.paused:
-            self.resume()
+            self._request.resume()
         if not self._answer.ended:
             self._owner.lingers(self)
 
