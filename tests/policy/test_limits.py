@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from datetime import date
 
 import pytest
 from msgspec.structs import replace
 
 from infron.policy.holders import PERIODS, Budget, Limits, period_name
+from infron.policy.lifecycle import Input, Phase, Settle, State, step
 from infron.policy.limit_answers import duration, limit_headers, refusal_error
 from infron.policy.limits import UNIT, Ask, Granted, Refused, Room, Standing, decide, extension, period_end_ms
 
@@ -299,3 +301,34 @@ def _one_history(chance: random.Random, steps: int) -> None:
             for first, at in enumerate(began):
                 for last in range(first, min(len(began), first + 200)):
                     assert last - first + 1 <= rate + (began[last] - at) * rate / MINUTE + 1e-6
+
+
+# ---- every path of an exchange
+
+
+def walked(state: State, settled: int, left: int) -> Iterator[tuple[State, int]]:
+    """Every (state, how often it was settled) that inputs can lead an admitted exchange to."""
+    yield state, settled
+    if left:
+        for given in Input:
+            after, actions = step(state, given)
+            if (after, actions) != (state, ()):
+                yield from walked(after, settled + sum(isinstance(action, Settle) for action in actions), left - 1)
+
+
+def test_what_an_exchange_took_is_given_back_once_on_every_path_of_its_table():
+    seen = set()
+    for state, settled in walked(State(recorded=True), 0, 5):
+        mine, ours = key(concurrent=1, tokens_per_minute=1000), organisation(budgets=(Budget("total", 100),))
+        holders = [mine, ours]
+        hold = granted(decide(ask(least=1, most=60, tokens=40), holders, NOW)).hold
+        for _ in range(settled):
+            for each in holders:
+                each.give_back(hold, 1, 40, 25)
+                each.charge(DAY, 7)
+        over = state.phase is Phase.SETTLED
+        assert [(each.live, each.held) for each in holders] == [(0, 0) if over else (1, hold)] * 2
+        assert mine.tokens_filled == (1000 - (25 if over else 40)) * UNIT
+        assert ours.spent.get("ever", 0) == (7 if over else 0)
+        seen.add((state.phase, settled))
+    assert seen == {(phase, int(phase is Phase.SETTLED)) for phase in Phase}
