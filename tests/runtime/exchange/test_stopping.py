@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rawclient import COMMENT, Client, ask, gateway, locked, receipt, send, settled, true, within
 
-from infron.policy.stop import Stop
+from infron.policy.stop import BY_ID, Stop
 from infron.runtime.exchange.attempt import AttemptState
 from infron.runtime.ledger.administration import create_key
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, RunningGateway, ScriptedProvider, Wait, text
@@ -247,7 +247,7 @@ async def test_cancel_is_its_owner_alone(tmp_path: Path) -> None:
         assert client.words() == "Hello"
 
 
-@pytest.mark.parametrize("stop", Stop)
+@pytest.mark.parametrize("stop", BY_ID)
 async def test_stop_in_another_process_comes_within_its_next_look(tmp_path: Path, stop: Stop) -> None:
     url = f"sqlite:///{tmp_path / 'infron.db'}"
     async with (
@@ -272,3 +272,28 @@ async def test_stop_in_another_process_comes_within_its_next_look(tmp_path: Path
         assert (await cancel(sibling.port, client.id))[0] == 200
         assert await receipt(sibling.port, client.id) == found
         assert seconds < 2.5, "it is 0.6 s on a machine that does nothing else"
+
+
+async def test_cancel_of_a_response_is_told_in_the_form_of_its_api() -> None:
+    hold = asyncio.Event()
+    async with (
+        ScriptedProvider([ROLE, text("Hello"), Wait(hold), FINISH, USAGE, DONE]) as provider,
+        gateway(providers={"mock": provider.definition()}) as running,
+    ):
+        clients = [await (await ask(running.port, path="/v1/responses", input="Hi")).head() for _ in range(2)]
+        for client in clients:
+            await client.until(b"Hello")
+        stopped, finished = clients
+        answer = await (await send(running.port, "POST", f"/v1/responses/{stopped.id}/cancel")).head()
+        told = json.loads(await answer.rest())
+        assert (answer.status, told["id"], told["object"], told["status"]) == (200, stopped.id, "response", "cancelled")
+        await stopped.rest()
+        assert b"event: response.failed" in stopped.received
+        hold.set()
+        await finished.rest()
+        await within(running.context.registry.idle.wait())
+        answer = await (await send(running.port, "POST", f"/v1/responses/{finished.id}/cancel")).head()
+        told = json.loads(await answer.rest())
+        assert (answer.status, told["id"], told["status"]) == (200, finished.id, "completed")
+        answer = await (await send(running.port, "POST", "/v1/responses/gen-none/cancel")).head()
+        assert (answer.status, (await answer.error())["code"]) == (404, "not_found")

@@ -274,7 +274,7 @@ class Ledger:
         """
         deadline = time.monotonic() + SIBLING_SECONDS
         while True:
-            found: Found | None = await self._ask(lambda rows: read_entry(rows, id))
+            found: Found | None = await self.ask(lambda rows: read_entry(rows, id))
             if found is None or found.key_id != key_id:
                 return None
             if found.receipt.outcome or found.owner == self.boot or time.monotonic() >= deadline:
@@ -284,7 +284,7 @@ class Ledger:
     async def spend(self, key_id: str | None) -> Spend:
         """What this key was charged, by period. Raises LedgerUnavailable."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
-        spend: Spend = await self._ask(lambda rows: read_spend(rows, key_id, today))
+        spend: Spend = await self.ask(lambda rows: read_spend(rows, key_id, today))
         return spend
 
     def removed(self, id: str) -> bool:
@@ -306,14 +306,15 @@ class Ledger:
                 balance=journal.balance(rows, payers[0]) if payers else None,
             )
 
-        used: UsedByKey = await self._ask(read)
+        used: UsedByKey = await self.ask(read)
         return used
 
     async def change(self, ask: Ask) -> Any:
         """What `ask` returns or raises; its changes are durable then, all or none. Raises LedgerUnavailable."""
-        return await self._ask(ask, changes=True)
+        return await self.ask(ask, changes=True)
 
-    async def _ask(self, ask: Ask, *, changes: bool = False) -> Any:
+    async def ask(self, ask: Ask, *, changes: bool = False) -> Any:
+        """What `ask` returns or raises, after all that was queued before it is written. Raises LedgerUnavailable."""
         if self._inbox.closing:
             raise LedgerUnavailable("The ledger is closed.")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

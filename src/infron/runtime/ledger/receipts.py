@@ -15,7 +15,7 @@ from infron.money import Price, usd
 from infron.records import Outcome
 from infron.runtime.ledger import statements
 from infron.runtime.ledger.statements import MILLION
-from infron.runtime.ledger.store import Rows, UnusableRow
+from infron.runtime.ledger.store import Row, Rows, UnusableRow
 
 _price = msgspec.json.Decoder(Price)
 _names = msgspec.json.Decoder(list[str])
@@ -109,6 +109,11 @@ def read_entry(rows: Rows, id: str) -> Found | None:
         return None
     entry: dict[str, Any] = dict(zip(statements.RECEIPT, found[0], strict=True))
     return Found(receipt=_receipt(entry), key_id=entry["key_id"], owner=entry["owner"])
+
+
+def receipt_of(row: Row) -> Receipt:
+    """Of the columns `statements.RECEIPT`."""
+    return _receipt(dict(zip(statements.RECEIPT, row, strict=True)))
 
 
 def _receipt(entry: dict[str, Any]) -> Receipt:

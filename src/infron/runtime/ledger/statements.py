@@ -79,6 +79,19 @@ DRAINS = (
 )
 DRAINS_ELSEWHERE = "SELECT key_id, count(*) FROM entries WHERE draining = 1 AND owner <> ?1 GROUP BY key_id"
 
+# ---- the entries of a key, the newest first
+
+_RECEIPT = f"SELECT {', '.join(RECEIPT)} FROM"
+# Takes the key, the ids between which is looked, and how many are wanted.
+PAST = (
+    f"{_RECEIPT} entries WHERE outcome IS NOT NULL AND coalesce(key_id, '') = ?1 AND id < ?2 AND id >= ?3"
+    " ORDER BY id DESC LIMIT ?4"
+)
+LOOKED_AT = "SELECT id FROM entries WHERE id < ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2"
+LIVE_OF_KEY = (
+    f"{_RECEIPT} entries WHERE outcome IS NULL AND coalesce(key_id, '') = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3"
+)
+
 # ---- what runs
 
 RUNNING = (

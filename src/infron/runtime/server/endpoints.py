@@ -10,9 +10,11 @@ from typing import Any
 
 from infron.catalog.definitions import Model, Offer
 from infron.money import Price
+from infron.policy.access import Key
 from infron.policy.routing import Candidate
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.prompt import count_contents, count_messages, count_prompt
+from infron.runtime.ledger.receipts import Receipt
 from infron.runtime.server.api import (
     count_tokens,
     gemini,
@@ -62,7 +64,11 @@ def _providers(context: Context) -> list[dict[str, Any]]:
 
 def endpoints(context: Context) -> list[Endpoint]:
     """All others. They are given what they tell of, never the context."""
-    ledger, metrics = context.ledger, context.metrics
+    ledger, metrics, registry = context.ledger, context.metrics, context.registry
+
+    async def stop(id: str, key: Key | None) -> Receipt | None:
+        return (await generations.stop_generation(ledger, registry, id, key))[0]
+
     offered = models.Models(context.discovery, context.providers.catalog.aliases)
     return [
         # Before the models, whose ids may be anything.
@@ -74,9 +80,9 @@ def endpoints(context: Context) -> list[Endpoint]:
             gemini.listing(offered),
         ),
         *receipts.endpoints(ledger),
-        *generations.endpoints(ledger, context.registry),
+        *generations.endpoints(ledger, registry, context.config.ledger_url(), context.readers),
         *keys.endpoints(ledger),
-        *responses.endpoints(context.memory, partial(count_prompt, context), context.readers),
+        *responses.endpoints(context.memory, partial(count_prompt, context), stop, context.readers),
         *ollama.endpoints(offered),
         *count_tokens.endpoints(partial(count_messages, context)),
         *pages.endpoints(context.config.pages.chat),

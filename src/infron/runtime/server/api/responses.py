@@ -1,4 +1,4 @@
-"""What is kept of the Responses API: `GET` and `DELETE /v1/responses/{id}`, its input items; and `/input_tokens`.
+"""What is kept of the Responses API: `GET` and `DELETE /v1/responses/{id}`, its input items; `cancel`, `/input_tokens`.
 
 It never knows how an answer was made, nor shows one to another key than its own.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,8 +17,10 @@ from starlette.responses import Response
 
 from infron.errors import InvalidRequest, NotFound
 from infron.policy.access import Key
+from infron.records import Outcome
 from infron.request import Request as Asked
 from infron.runtime.exchange.memory import Answer, Memory
+from infron.runtime.ledger.receipts import Receipt
 from infron.runtime.server.api.endpoint import ESTIMATED, Endpoint, json_response, number_in
 from infron.wires.json_steps import value_in, written
 from infron.wires.openai.responses import parse
@@ -27,9 +30,14 @@ MOST_LISTED = 100
 
 
 def endpoints(
-    memory: Memory, count: Callable[[Callable[[], Asked], Key | None], Awaitable[int]], readers: Executor
+    memory: Memory,
+    count: Callable[[Callable[[], Asked], Key | None], Awaitable[int]],
+    stop: Callable[[str, Key | None], Awaitable[Receipt | None]],
+    readers: Executor,
 ) -> list[Endpoint]:
-    """`count`: the tokens of a request that is not sent; it is given how to read that. `readers`: for what is large."""
+    """`count`: the tokens of a request that is not sent; it is given how to read that. `stop`: a generation of a key.
+    `readers`: for what is large.
+    """
 
     async def found(request: Request, key: Key | None) -> Answer:
         id = request.path_params["id"]
@@ -42,6 +50,18 @@ def endpoints(
         if request.query_params.get("stream", "").lower() == "true":
             raise InvalidRequest("A response that is over is not streamed again: ask without `stream`.", param="stream")
         return Response((await found(request, key)).kept.response, media_type="application/json")
+
+    async def cancelled(request: Request, key: Key | None) -> Response:
+        """One that is over stays as it is."""
+        id = request.path_params["id"]
+        receipt = await stop(id, key)
+        if receipt is not None and receipt.outcome is Outcome.COMPLETED:
+            return Response((await found(request, key)).kept.response, media_type="application/json")
+        told = {"id": id, "object": "response", "status": "cancelled", "output": [], "error": None}
+        if receipt is not None:
+            began = int(datetime.fromisoformat(receipt.created_at).timestamp())
+            told |= {"created_at": began, "model": receipt.model}
+        return json_response({**told, "parallel_tool_calls": True, "tool_choice": "auto", "tools": []})
 
     async def deleted(request: Request, key: Key | None) -> Response:
         id, loop = request.path_params["id"], asyncio.get_running_loop()
@@ -65,6 +85,7 @@ def endpoints(
         Endpoint("/responses/input_tokens", tokens, "POST", takes_body=True),
         Endpoint("/responses/{id}", one),
         Endpoint("/responses/{id}", deleted, "DELETE"),
+        Endpoint("/responses/{id}/cancel", cancelled, "POST"),
         Endpoint("/responses/{id}/input_items", items),
     ]
 
