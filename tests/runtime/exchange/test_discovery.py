@@ -159,6 +159,25 @@ async def test_list_is_asked_for_again_after_a_while_and_the_last_one_stands_mea
         assert "mock/one" not in found
 
 
+async def test_list_of_a_provider_that_was_still_starting_is_seen_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looked before his own server was up saw none of its models for a minute."""
+    monkeypatch.setattr(discovery, "FAILED_SECONDS", 0.0)
+    answers = [lists({}, 503), lists(LIST)]
+
+    def script(call: Call) -> Script:
+        return answers[min(len(provider.calls) - 1, 1)](call)
+
+    async with ScriptedProvider(script) as provider, gateway(providers={"mock": provider.definition()}) as running:
+        assert "mock/org/llama" not in await models(running.port)
+        assert "mock/org/llama" in await models(running.port)
+
+
+def test_list_that_fails_again_and_again_is_asked_for_ever_more_seldom() -> None:
+    known = discovery._Known()
+    assert [known.next_look("503") for _ in range(6)] == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+    assert [known.next_look(""), known.next_look("503")] == [300.0, 5.0]
+
+
 async def test_shutdown_does_not_wait_for_a_list() -> None:
     async with ScriptedProvider([Wait(asyncio.Event())]) as provider:
         async with gateway(providers={"mock": provider.definition()}) as running:

@@ -24,18 +24,28 @@ from infron.wires.model_list import MOST_ID, models_of
 logger = logging.getLogger("infron")
 
 FRESH_SECONDS = 300.0  # for which a list is not asked for again
-FAILED_SECONDS = 60.0  # the same, where there was none
+# The same where there was none: first for so long, for a provider of one's own may be starting, then ever longer.
+FAILED_SECONDS, MOST_FAILED_SECONDS = 5.0, 60.0
+MOST_WAITS = 2  # lists that failed, until nobody waits for the next one
 FETCH_SECONDS = 10.0
 WAIT_SECONDS = 2.0  # that a caller waits for lists that were never here
 MOST_BYTES = 8 << 20  # of a list
 
 
 class _Known(Struct):
-    """The last list of a provider, and until when (loop time) it is not asked for again. `why_not`: it gave none."""
+    """The last list of a provider, and until when (loop time) it is not asked for again. `why_not`: it gave none;
+    `failed`: so often in a row.
+    """
 
     models: dict[str, Model] = {}
     until: float = 0.0
     why_not: str = ""
+    failed: int = 0
+
+    def next_look(self, why_not: str) -> float:
+        """In how many seconds it is asked for again."""
+        self.failed = self.failed + 1 if why_not else 0
+        return min(FAILED_SECONDS * 2 ** (self.failed - 1), MOST_FAILED_SECONDS) if why_not else FRESH_SECONDS
 
 
 class Discovery:
@@ -100,7 +110,7 @@ class Discovery:
             known = self._known.get(provider.id)
             if known is None or now >= known.until:
                 task = self._asking.get(provider.id) or self._begin(provider)
-                if task is not None and known is None:
+                if task is not None and (known is None or (known.failed <= MOST_WAITS and not known.models)):
                     new.append(task)
         if new:
             await asyncio.wait(new, timeout=WAIT_SECONDS)
@@ -133,7 +143,7 @@ class Discovery:
         finally:
             self._asking.pop(provider.id, None)
             self._known[provider.id] = known
-            known.until = self._loop.time() + (FAILED_SECONDS if why_not else FRESH_SECONDS)
+            known.until = self._loop.time() + known.next_look(why_not)
         if why_not and not known.why_not:
             logger.info("%s does not list its models: %s", provider.name, why_not.rstrip("."))
         known.why_not = why_not
