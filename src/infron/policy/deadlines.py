@@ -14,7 +14,9 @@ from infron.errors import DeadlineExceeded, InfronError, ProviderTimeout
 from infron.policy.lifecycle import Phase
 from infron.settings import Config, Timeouts
 
-USAGE_WAIT_SECONDS = 2.0  # after the finish reason, for usage and [DONE]
+# After the finish reason, for usage and [DONE]: there are hosts that count for more than two seconds, and what they
+# have not told is billed by estimate. A reader waits as long where a host tells neither and does not end its answer.
+USAGE_WAIT_SECONDS = 3.0
 
 
 class Due(IntEnum):
