@@ -65,7 +65,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         )
 
 
-class Price(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Price(Struct, frozen=True, kw_only=True, omit_defaults=True, cache_hash=True):
     """What one token costs, in picodollars, by the names of `Usage`. `None`: this kind has no price of its own.
 
     Of text it costs as its whole then. Media without a price do so only if the price `covers_media`, else what they

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from infron.records import Opening, Settlement
+from infron.money import Price
+from infron.records import Opening, Outcome, Settlement
 from infron.runtime.ledger import owners, statements
 from infron.runtime.ledger.statements import MILLION
 from infron.runtime.ledger.store import LARGEST, Change, Rows, UnusableRow, Value
 from infron.runtime.ledger.verdict import Recorded, Refused
 
 EPOCH = date(1970, 1, 1).toordinal()
-_BUGS = (TypeError, ValueError, AttributeError)  # what a record raises that is not what its type says
+_BUGS = (TypeError, ValueError, AttributeError, KeyError)  # what a record raises that is not what its type says
 
 _json = msgspec.json.Encoder()
+_WORDS = {outcome: outcome.value for outcome in Outcome}  # an enum's value costs two calls to look up
 _T = TypeVar("_T")
 
 Settling = tuple[Settlement, Opening | None]  # with what its row was opened with; None: not by this process
@@ -166,6 +169,11 @@ def _as_opened(settlement: Settlement, opening: Opening) -> bool:
     )
 
 
+@lru_cache(1000)  # thousands of entries have the same one
+def _written(price: Price) -> str:
+    return _json.encode(price).decode()
+
+
 def _opened(opening: Opening, owner: str) -> tuple[Value, ...]:
     price = opening.price
     return (
@@ -177,7 +185,7 @@ def _opened(opening: Opening, owner: str) -> tuple[Value, ...]:
         opening.provider_model,
         1 if opening.streamed else 0,
         int(opening.created_at * 1000),
-        None if price is None else _json.encode(price).decode(),
+        None if price is None else _written(price),
         opening.user,
         opening.session_id,
         opening.organisation,
@@ -187,7 +195,7 @@ def _opened(opening: Opening, owner: str) -> tuple[Value, ...]:
 def _settled(settlement: Settlement, now: int) -> tuple[Value, ...]:
     bill, usage = settlement.bill, settlement.bill.usage
     return (
-        settlement.outcome.value,
+        _WORDS[settlement.outcome],
         usage.prompt,
         usage.completion,
         usage.cached,
@@ -211,7 +219,7 @@ def _changed(settlement: Settlement) -> tuple[Value, ...]:
     return (
         settlement.provider,
         settlement.provider_model,
-        None if bill.price is None else _json.encode(bill.price).decode(),
+        None if bill.price is None else _written(bill.price),
         (bill.cost or 0) // MILLION,
         (bill.charge or 0) // MILLION,
         settlement.error_type,
