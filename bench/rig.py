@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,26 +143,32 @@ def nginx(folder: Path) -> Iterator[Subject]:
 
 
 @contextmanager
-def gateway(folder: Path) -> Iterator[Subject]:
-    """The gateway of this checkout with everything on: a key that is asked for, ledger on disk, keep-alive, metrics."""
-    with gateway_of_keys(folder, {"gateway": ()}) as [subject]:
+def gateway(folder: Path, tree: Path = HERE.parent, under: tuple[str, ...] = ()) -> Iterator[Subject]:
+    """The gateway of a checkout with everything on: a key that is asked for, ledger on disk, keep-alive, metrics.
+
+    `under`: the command that runs it, such as one of valgrind.
+    """
+    with gateway_of_keys(folder, {"gateway": ()}, tree, under) as [subject]:
         yield subject
 
 
 @contextmanager
-def gateway_of_keys(folder: Path, limits: dict[str, tuple[str, ...]]) -> Iterator[list[Subject]]:
+def gateway_of_keys(
+    folder: Path, limits: dict[str, tuple[str, ...]], tree: Path = HERE.parent, under: tuple[str, ...] = ()
+) -> Iterator[list[Subject]]:
     """The same with several keys, each a subject; `limits`: options of `infron keys create`, by the subject's name."""
     file, port = _configure(folder)
-    headers = [f"Authorization: Bearer {_key(file, *options)}" for options in limits.values()]
+    environment = _environment(tree)
+    headers = [f"Authorization: Bearer {_key(file, environment, *options)}" for options in limits.values()]
     _raise_files()
-    with _running(_infron("serve", "--config", str(file)), folder) as pid:
-        _wait_for(port, "/readyz", {200}, pid)
+    with _running([*under, *_infron("serve", "--config", str(file))], folder, environment) as pid:
+        _wait_for(port, "/readyz", {200}, pid, 120.0 if under else 20.0)
         yield [Subject(name, port, pid, (header,)) for name, header in zip(limits, headers, strict=True)]
 
 
-def _key(file: Path, *options: str) -> str:
+def _key(file: Path, environment: dict[str, str], *options: str) -> str:
     create = _infron("keys", "create", "--config", str(file), *options)
-    made = subprocess.run(create, env=_environment(), capture_output=True, text=True, timeout=60)
+    made = subprocess.run(create, env=environment, capture_output=True, text=True, timeout=60)
     key = re.search(r"sk-infron-\S+", made.stdout)
     if not key:
         raise Broken(f"`infron keys create` printed no key: {made.stdout}{made.stderr}")
@@ -187,8 +193,8 @@ def _infron(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "infron", *arguments]
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(HERE.parent / "src")}
+def _environment(tree: Path = HERE.parent) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(tree / "src")}
 
 
 def _raise_files() -> int:
@@ -198,11 +204,15 @@ def _raise_files() -> int:
 
 
 @contextmanager
-def _running(command: list[str], folder: Path) -> Iterator[int]:
+def _running(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> Iterator[int]:
     log = folder / f"{Path(command[0]).name}.out"
     with log.open("ab") as out:
         process = subprocess.Popen(
-            ["taskset", "-c", str(MEASURED_CORE), *command], env=_environment(), cwd=folder, stdout=out, stderr=out
+            ["taskset", "-c", str(MEASURED_CORE), *command],
+            env=environment or _environment(),
+            cwd=folder,
+            stdout=out,
+            stderr=out,
         )
     try:
         yield process.pid
@@ -272,13 +282,19 @@ def rss_kib(pid: int) -> int:
 # ---- the load
 
 
-def load(subject: Subject, mode: str, **options: float | str) -> dict[str, Any]:
+def load(
+    subject: Subject, mode: str, at: Callable[[str], None] = lambda mark: None, **options: float | str
+) -> dict[str, Any]:
     """Run the tool against the subject. Its result, with what the subject used within the measured window (`cpu_us`),
     what strangers used on the same cores meanwhile (`strangers_us`), and the counts of answers that went `wrong`.
+
+    `at`: called at both ends of the window, `begin` and `end`.
     """
     with _tool(subject, mode, options) as tool:
         begin = _marked(tool, "begin", subject)
+        at("begin")
         end = _marked(tool, "end", subject)
+        at("end")
         result: dict[str, Any] = json.loads(_line(tool, subject))
     wrong = {name: result[name] for name in ("refused", "broken", "lost", "unanswered") if result[name]}
     used = end.subject - begin.subject
