@@ -98,7 +98,8 @@ def serve(
     asking: list[threading.Thread] = []
 
     def ready(url: str) -> None:
-        announce(f"Infron serves at {url}/v1 (Ctrl-C stops it).")
+        page = f" Chat with it at {url}/." if settings.pages.chat else ""
+        announce(f"Infron serves at {url}/v1 (Ctrl-C stops it).{page}")
         reason = local.missing(settings.local)
         if reason:
             announce(f"{reason} Set a provider's key to use its models: `infron providers` names them.")
