@@ -71,6 +71,10 @@ def text(content: str) -> Callable[[Voice], bytes]:
     return lambda voice: voice.text(content)
 
 
+def refusal(content: str) -> Callable[[Voice], bytes]:
+    return lambda voice: voice.refusal(content)
+
+
 def thinking(content: str, signature: str = "") -> Callable[[Voice], bytes]:
     return lambda voice: voice.thinking(content, signature)
 
@@ -135,6 +139,10 @@ CASES: dict[str, Case] = {
     "content filter": Case(
         streamed(*WORDS, reason="content_filter"), Said(text=HELLO, finish="content_filter", usage=USAGE)
     ),
+    "refusal": Case(streamed(refusal("I "), refusal("can't.")), Said(refusal="I can't.", finish="stop", usage=USAGE)),
+    "refusal behind text": Case(
+        streamed(text("Well: "), refusal("no.")), Said(text="Well: ", refusal="no.", finish="stop", usage=USAGE)
+    ),
     "nothing": Case(streamed(), Said(finish="stop", usage=USAGE)),
     "cut": Case(cut(*WORDS), Said(text=HELLO, problem=Problem("failed"))),
     "cut in a call": Case(cut(text("Look"), ONE), Said(text="Look", problem=Problem("failed")), WITH_TOOLS),
@@ -157,14 +165,17 @@ CASES: dict[str, Case] = {
 _NO_REASON = "it has no reason for the end"
 _NO_MARK = "its end is the reason, or the body's"
 _WITH_END = "it tells the counts with the end"
+_AS_TEXT = {name: "it refuses in its text" for name in ("refusal", "refusal behind text")}
 # Cases for which a wire has no words, so that its voice refuses.
 UNSAID: dict[str, dict[str, str]] = {
     "openai-responses": {"the mark of the end alone": _NO_MARK, "counts behind the reason": _WITH_END},
-    "bedrock": {"the mark of the end alone": _NO_MARK},
-    "gemini": {"the mark of the end alone": _NO_MARK},
-    "cohere": {"content filter": "there is none", "counts behind the reason": _WITH_END},
-    "cloudflare": {name: _NO_REASON for name in ("length", "length in thinking", "content filter")},
+    "anthropic": _AS_TEXT,
+    "bedrock": {**_AS_TEXT, "the mark of the end alone": _NO_MARK},
+    "gemini": {**_AS_TEXT, "the mark of the end alone": _NO_MARK},
+    "cohere": {**_AS_TEXT, "content filter": "there is none", "counts behind the reason": _WITH_END},
+    "cloudflare": {**_AS_TEXT, **{name: _NO_REASON for name in ("length", "length in thinking", "content filter")}},
     "replicate": {
+        **_AS_TEXT,
         **{name: "it has no tools" for name, case in CASES.items() if case.ask.tools or case.ask.custom},
         **{name: "it has no thinking" for name, case in CASES.items() if case.said.thinking},
         **{name: "it has no such reason" for name in ("length", "content filter")},

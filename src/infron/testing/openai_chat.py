@@ -63,6 +63,9 @@ class OpenAIVoice(Voice):
     def text(self, content: str) -> bytes:
         return text(content)
 
+    def refusal(self, content: str) -> bytes:
+        return delta(refusal=content)
+
     def thinking(self, content: str, signature: str = "") -> bytes:
         if not signature:
             return delta(reasoning_content=content)

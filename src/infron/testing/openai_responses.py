@@ -78,14 +78,22 @@ class ResponsesVoice(Voice):
         response = {"response": RESPONSE}
         return self._event("created", **response) + self._event("in_progress", **response)
 
+    def _begin(self, kind: str, part: dict[str, Any]) -> bytes:
+        """A message with this part, unless one of this kind is open already."""
+        if self._open == kind:
+            return b""
+        begun = self._close()
+        item = {"id": f"msg_{len(self._items)}", "type": "message", "role": "assistant", "content": []}
+        begun += self._add(kind, {**item, "status": "in_progress"})
+        return begun + self._event("content_part.added", **self._at(content_index=0), part=part)
+
+    def refusal(self, content: str) -> bytes:
+        begun = self._begin("refusal", {"type": "refusal", "refusal": ""})
+        self._said += content
+        return begun + self._event("refusal.delta", **self._at(content_index=0), delta=content)
+
     def text(self, content: str) -> bytes:
-        begun = b""
-        if self._open != "message":
-            begun = self._close()
-            part = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-            item = {"id": f"msg_{len(self._items)}", "type": "message", "role": "assistant", "content": []}
-            begun += self._add("message", {**item, "status": "in_progress"})
-            begun += self._event("content_part.added", **self._at(content_index=0), part=part)
+        begun = self._begin("message", {"type": "output_text", "annotations": [], "logprobs": [], "text": ""})
         self._said += content
         at = self._at(content_index=0)
         return begun + self._event("output_text.delta", **at, delta=content, logprobs=[], obfuscation="x")
@@ -161,6 +169,11 @@ class ResponsesVoice(Voice):
             at = self._at(content_index=0)
             ended = self._event("output_text.done", **at, text=said, logprobs=[])
             ended += self._event("content_part.done", **at, part=part)
+        elif kind == "refusal":
+            part = {"type": "refusal", "refusal": said}
+            item.update(status="completed", content=[part])
+            at = self._at(content_index=0)
+            ended = self._event("refusal.done", **at, refusal=said) + self._event("content_part.done", **at, part=part)
         elif kind == "reasoning":
             part = {"type": "summary_text", "text": said}
             item["summary"] = [part] if said else []

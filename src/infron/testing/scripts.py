@@ -124,6 +124,9 @@ class Voice:
     def text(self, content: str) -> bytes:
         raise NotImplementedError
 
+    def refusal(self, content: str) -> bytes:
+        raise ValueError(f"{self.wire} has no refusal apart from its text")
+
     def thinking(self, content: str, signature: str = "") -> bytes:
         raise ValueError(f"{self.wire} has no reasoning apart from its text")
 
