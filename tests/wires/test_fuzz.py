@@ -54,6 +54,33 @@ FOUND: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         b'"json_schema":{"name":"x","schema":{"type":"object","properties":{"a":{"format":[]}}}}}}',
         {},
     ),
+    "a name that is no UTF-8 in a frame whose block got another place": (
+        "anthropic",
+        b'event: content_block_start\ndata: {"type":"content_block_start","index":5,"content_block":{"type":"text",'
+        b'"text":""},"\x80":1}\n\n',
+        {},
+    ),
+    "a text that is no UTF-8 in a frame that is handed on": (
+        "openai-completions",
+        b'data: {"choices":[{"text":"x","index":0}],"x":"\xff"}\n\n',
+        {},
+    ),
+    "vectors that are no UTF-8": ("cohere-embeddings", b'{"embeddings":{"float":["\xed"]}}', {"whole": True}),
+    "frames in a list that went on behind an error among them": (
+        "gemini",
+        b'data: [{"error":{"code":503}},{"candidates":[{"content":{"parts":[{"text":"x"}]}}]}]\r\n\r\n',
+        {},
+    ),
+    "a tool whose name is an object": (
+        "openai-responses requests",
+        b'{"model":"m","input":"x","tools":[{"type":"function","name":{}}],"tool_choice":{"name":[]}}',
+        {},
+    ),
+    "calls without end, each of whose ids was remembered": (
+        "gemini",
+        b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]}}]}\r\n\r\n' * 9_000,
+        {},
+    ),
     "usage after a frame that failed the answer": (
         "openai-chat",
         b'data:{"choices":[{"finish_reason":"p"}]}\n\ndata:]\n\ndata:{"usage":{"completion_tokens":3}}\n\n',

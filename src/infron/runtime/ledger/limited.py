@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from infron.policy import limits
 from infron.policy.limits import Ask, Granted, Refused, Standing
@@ -112,6 +113,7 @@ class LimitedRound:
             return
         if taken.open:
             self._give_back(taken, used_tokens(settlement))
+            self._entries[settlement.id] = replace(taken, open=False)  # a hold that was to grow does not any more
         if charge and taken.counted and (payer := self._payer(taken)) is not None:
             payment = self._payments.setdefault(payer, Payment(entries=[]))
             payment.amount += charge
