@@ -784,3 +784,15 @@ def test_limit_beyond_the_longest_answer_of_a_claude_is_the_longest() -> None:
     assert body_of(model, max_tokens=100_000)["inferenceConfig"] == {"maxTokens": 8_192}
     assert "max_tokens" in dropped_of(model, max_tokens=100_000)
     assert body_of("amazon.nova-pro-v1:0", max_tokens=100_000)["inferenceConfig"] == {"maxTokens": 100_000}
+
+
+def test_betas_that_a_claude_knows_go_on_in_the_body() -> None:
+    """They came in a header that Converse does not have, and were left out: thinking stopped between calls."""
+    model, betas = "us.anthropic.claude-sonnet-4-5-20250929-v1:0", ["claude-code-20250219", "context-1m-2025-08-07"]
+    body = body_of(model, fields={"betas": betas})
+    assert body["additionalModelRequestFields"] == {"anthropic_beta": ["context-1m-2025-08-07"]}
+    assert "betas" in dropped_of(model, fields={"betas": betas})
+    assert "betas" not in dropped_of(model, fields={"betas": betas[1:]})
+    for other in ("anthropic.claude-3-haiku-20240307-v1:0", "amazon.nova-pro-v1:0"):
+        assert "additionalModelRequestFields" not in body_of(other, fields={"betas": betas})
+        assert "betas" in dropped_of(other, fields={"betas": betas})

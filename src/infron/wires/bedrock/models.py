@@ -91,3 +91,18 @@ def _claude(provider_model: str) -> Traits:
         caches_tools=caches,
         hour=recent,
     )
+
+
+# Betas of Anthropic's own API -> the models that know them here, by a part of the id. Others are refused as invalid, so
+# that only these go on. RECALLED of the AWS documentation ("anthropic_beta", to 2026); none was tried.
+_BETAS: dict[str, tuple[str, ...]] = {
+    "context-1m-2025-08-07": ("claude-sonnet-4", "claude-opus-4-6"),
+    "interleaved-thinking-2025-05-14": ("claude-sonnet-4", "claude-opus-4", "claude-haiku-4-5"),
+    "output-128k-2025-02-19": ("claude-3-7-sonnet",),
+    "token-efficient-tools-2025-02-19": ("claude-3-7-sonnet",),
+}
+
+
+def takes_beta(beta: str, provider_model: str, traits: Traits) -> bool:
+    """Whether Claude takes it in the body (`anthropic_beta`), as Converse has no header of that kind."""
+    return traits.family == "claude" and any(part in provider_model for part in _BETAS.get(beta, ()))

@@ -18,7 +18,7 @@ from infron.request import Outgoing, Request
 from infron.wires.anthropic.messages import calls_without_thinking
 from infron.wires.anthropic.models import budget_of, effort_of, most_tokens
 from infron.wires.bedrock.messages import cache_point, messages_of, replayable, system_of
-from infron.wires.bedrock.models import Traits, traits_of
+from infron.wires.bedrock.models import Traits, takes_beta, traits_of
 from infron.wires.json_answer import ANSWER_BY_TOOL, ANSWER_TOOL, JSON_ONLY
 from infron.wires.json_steps import written
 from infron.wires.naming import Ids, Names
@@ -40,6 +40,7 @@ TAKES = frozenset(
     (
         *_NATIVE,
         *_MERGED,
+        "betas",
         "max_tokens",
         "parallel_tool_calls",
         "reasoning",
@@ -100,6 +101,7 @@ class _Encoding:
 
     def __init__(self, conversation: Conversation, provider_model: str) -> None:
         self.asked = conversation
+        self.model = provider_model
         self.traits: Traits = traits_of(provider_model)
         self.dropped: set[str] = set()
         self.system: list[dict[str, Any]] = []
@@ -116,6 +118,7 @@ class _Encoding:
         thinks = self._reasoning()
         self._sampling(thinks)
         tools = self._tools()
+        self._betas()
         body: dict[str, Any] = {"messages": messages_of(asked.messages, self.traits, with_tools=tools is not None)}
         if self.system:
             body["system"] = self.system
@@ -217,6 +220,16 @@ class _Encoding:
         if asked.effort is not None:
             self.extra["output_config"] = {"effort": effort_of(asked.effort, takes)}
         return True
+
+    def _betas(self) -> None:
+        """Of the betas that the caller named in Anthropic's header those that this model takes, in the body."""
+        given = self.asked.fields.get("betas")
+        named = [beta for beta in given if isinstance(beta, str)] if isinstance(given, list) else []
+        taken = [beta for beta in named if takes_beta(beta, self.model, self.traits)]
+        if taken:
+            self.extra["anthropic_beta"] = taken
+        if len(taken) < len(named):
+            self.dropped.add("betas")
 
     # ---- sampling and limits
 
