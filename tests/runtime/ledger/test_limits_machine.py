@@ -27,6 +27,7 @@ from infron.runtime.ledger.limited import Applying, Extending, LimitedRound, day
 from infron.runtime.ledger.owners import Owner
 from infron.runtime.ledger.round import Counts, Round
 from infron.runtime.ledger.stores import store_of
+from infron.runtime.ledger.verdict import Unavailable
 
 DAY_SECONDS = 86_400.0
 START = 1_796_000_000.0  # unix seconds
@@ -159,6 +160,22 @@ class Machine(RuleBasedStateMachine):
         with self.store.view() as rows:
             assert rows.read("SELECT hold FROM entries WHERE id = ?1", id) == [(self.running[id][2],)]
 
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), more=st.integers(1, 800), tokens=st.integers(0, 500))
+    def settle_while_more_is_asked_for(self, data: st.DataObject, more: int, tokens: int) -> None:
+        """In one round: an extension that was on its way when the exchange ended."""
+        id = data.draw(st.sampled_from(sorted(self.running)))
+        node, opened, hold = self.running.pop(id)
+        ended = [(self.settlement(id, hold // 2), opened)]
+        extending = Extending(id, more, tokens, lambda _: None)
+        with self.store.round() as rows:
+            round = self.round(rows, node)
+            round.limited.lock(ended, (), (extending,))
+            round.settle(ended)
+            [(_, found)] = round.limited.extend((extending,))
+            round.limited.save()
+        assert isinstance(found, Unavailable)
+
     @rule(key=st.sampled_from(KEYS), above=st.sampled_from((*ORGANISATIONS, None)))
     def key_moves(self, key: str, above: str | None) -> None:
         self.of[key] = above
@@ -183,6 +200,22 @@ class Machine(RuleBasedStateMachine):
         self.lease(node)
         for id in [id for id, (owner, *_) in self.running.items() if owner == node]:
             self.gone[id] = self.running.pop(id)
+
+    @precondition(lambda self: self.gone)
+    @rule(data=st.data(), charge=st.integers(0, 500))
+    def process_was_only_paused(self, data: st.DataObject, charge: int) -> None:
+        """It settles what was orphaned meanwhile: its figures take the place of the orphan's, once."""
+        id = data.draw(st.sampled_from(sorted(self.gone)))
+        node, opened, _ = self.gone.pop(id)
+        for again in (False, True):
+            with self.store.round() as rows:
+                round = self.round(rows, node)
+                ended = [(self.settlement(id, charge + again), opened)]
+                round.limited.lock(ended, (), ())
+                round.settle(ended)
+                round.limited.save()
+        with self.store.view() as rows:
+            assert rows.read("SELECT charge, orphaned FROM entries WHERE id = ?1", id) == [(charge, 0)]
 
     # ---- what must hold
 
@@ -274,6 +307,10 @@ def orphans_give_back_to_whom_the_key_belongs_now(patch: pytest.MonkeyPatch) -> 
     patch.setattr(statements, "TAKEN_BY", statements.TAKEN_BY.replace("organisation,", "'org_1',"))
 
 
+def late_settlement_gives_back_once_more(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(statements, "TAKEN_BY", statements.TAKEN_BY.replace("outcome, orphaned", "NULL, orphaned"))
+
+
 def extension_is_not_held(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(statements, "EXTEND", statements.EXTEND.replace("hold + ?2", "hold + 2 * ?2"))
 
@@ -305,6 +342,7 @@ def slot_stays_taken(patch: pytest.MonkeyPatch) -> None:
         budget_without_what_is_spent,
         orphans_give_nothing_back,
         orphans_give_back_to_whom_the_key_belongs_now,
+        late_settlement_gives_back_once_more,
         extension_is_not_held,
         extension_counts_twice_where_its_answer_is_lost,
         slot_stays_taken,

@@ -44,8 +44,9 @@ OPEN_HELD = (
 )
 SETTLE = _settling(SETTLED)
 SETTLE_CHANGED = _settling(SETTLED + CHANGED)
-# What was settled as an orphan is corrected, once, by the process that was taken for dead.
-SETTLE_LATE = _settling(SETTLED + CHANGED, "orphaned = 1").replace("draining = 0", "draining = 0, orphaned = 0")
+# What was settled as an orphan is corrected, once, by the process that was taken for dead. Nothing is held for it now.
+_CORRECTED = "draining = 0, orphaned = 0, hold = 0"
+SETTLE_LATE = _settling(SETTLED + CHANGED, "orphaned = 1").replace("draining = 0", _CORRECTED)
 SETTLE_ORPHANS = (
     "UPDATE entries SET outcome = 'failed', error_type = 'orphaned', error = ?1, prompt = 0, completion = 0,"
     " cached = 0, cache_write = 0, reasoning = 0, estimated = 1, cost = NULL, charge = ?2, frames = 0,"
