@@ -88,6 +88,25 @@ async def test_stop_says_that_a_provider_cannot_be_stopped(stage: Callable[..., 
     await shown.until("7 + 3 tokens")
 
 
+async def test_stop_before_the_first_byte_finds_its_receipt(stage: Callable[..., Any]) -> None:
+    """Its id has not been told yet; that of the answer before must not be taken for it."""
+    scripts = [answered("first"), [Wait(asyncio.Event())]]
+
+    def script(call: Call) -> list[Step]:
+        return scripts.pop(0) if call.method == "POST" else [DONE]
+
+    shown = await stage(script, definition={"on_disconnect": "cancel"})
+    await shown.ask()
+    await shown.until("7 + 3 tokens")
+    await shown.page.fill("#prompt", "again")
+    await shown.page.press("#prompt", "Enter")
+    while len(shown.asked) < 2:
+        await shown.provider.called(len(shown.provider.calls) + 1)
+    await shown.page.click("#stop")
+    await shown.until("The provider was stopped")
+    assert await shown.page.locator(".answer").last.get_attribute("data-state") == "stopped"
+
+
 @pytest.mark.parametrize(
     ("end", "told"),
     [

@@ -9,7 +9,7 @@ const MOST = 200;
 export function fresh(model = "") {
   return {
     id: crypto.randomUUID?.() ?? String(Math.random()).slice(2),
-    title: "", model, system: "", temperature: "", maxTokens: "", effort: "", messages: [],
+    title: "", model, system: "", temperature: "", maxTokens: "", effort: "", messages: [], last: "",
   };
 }
 

@@ -57,35 +57,53 @@ export async function models(key) {
 }
 
 /**
- * The receipt, as soon as it is settled; as it is then, if that takes longer than `patience` ms.
- * @param {string} id
- * @param {string} key
- * @param {number} patience
- * @returns {Promise<import("./types").Receipt>}
+ * What `once` finds, tried again until it finds something; `last`: it will not be asked again.
+ * @template Found
+ * @param {number} patience ms
+ * @param {(last: boolean) => Promise<Found | undefined>} once
  */
-export async function receipt(id, key, patience) {
+async function patiently(patience, once) {
   const until = Date.now() + patience;
   for (let pause = 40; ; pause = Math.min(2 * pause, 1000)) {
-    try {
-      const { data } = await (await asked(`v1/generation?id=${encodeURIComponent(id)}`, key)).json();
-      if (data.outcome !== null || Date.now() >= until) return data;
-    } catch (error) {
-      // A stream that was stopped at once may not be written down yet.
-      if (!(error instanceof GatewayError) || error.status !== 404 || Date.now() >= until) throw error;
-    }
+    const last = Date.now() >= until;
+    const found = await once(last);
+    if (found !== undefined || last) return found;
     await new Promise((resolve) => setTimeout(resolve, pause));
   }
 }
 
 /**
- * The newest generation of a session: for a stream that was stopped before it had told its id.
- * @param {string} session
+ * The receipt, as soon as it is settled; as it is then, if that takes longer than `patience` ms.
+ * @param {string} id
  * @param {string} key
+ * @param {number} patience
+ * @returns {Promise<import("./types").Receipt | undefined>}
+ */
+export function receipt(id, key, patience) {
+  return patiently(patience, async (last) => {
+    try {
+      const { data } = await (await asked(`v1/generation?id=${encodeURIComponent(id)}`, key)).json();
+      return data.outcome !== null || last ? data : undefined;
+    } catch (error) {
+      // A stream that was stopped at once may not be written down yet.
+      if (!(error instanceof GatewayError) || error.status !== 404 || last) throw error;
+    }
+  });
+}
+
+/**
+ * The newest generation of a session, later than `before`: for a stream that was stopped before it had told its id.
+ * @param {string} session
+ * @param {string} before ids are in the order of their time
+ * @param {string} key
+ * @param {number} patience
  * @returns {Promise<string | undefined>}
  */
-export async function newest(session, key) {
-  const { data } = await (await asked("v1/generations?limit=20", key)).json();
-  return data.find((/** @type {any} */ one) => one.session_id === session)?.id;
+export function newest(session, before, key, patience) {
+  return patiently(patience, async () => {
+    const { data } = await (await asked("v1/generations?limit=20", key)).json();
+    return data.find((/** @type {any} */ one) => one.session_id === session && one.id > before)?.id;
+  });
 }
 
 /**

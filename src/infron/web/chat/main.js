@@ -179,13 +179,14 @@ async function answer() {
   say(`${ENDS[/** @type {"done"} */ (told.state)]}. ${told.error}`);
   for (const patience of [3_000, 60_000]) {
     try {
-      told.id ||= (told.state === "stopped" && (await newest(conversation.id, key))) || "";
-      if (told.id) told.receipt = await receipt(told.id, key, patience);
+      told.id ||= (told.state === "stopped" && (await newest(conversation.id, conversation.last, key, patience))) || "";
+      if (told.id) told.receipt = (await receipt(told.id, key, patience)) ?? null;
     } catch {
       break; // the answer is here, and its receipt can be read later
     }
+    conversation.last = told.id || conversation.last;
     settle();
-    if (told.receipt?.outcome !== null) break;
+    if (!told.id || told.receipt?.outcome) break;
   }
   if (told.state === "stopped") say(stopping(told));
 }

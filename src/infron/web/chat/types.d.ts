@@ -62,6 +62,8 @@ export interface Conversation {
   maxTokens: string;
   effort: string;
   messages: Message[];
+  /** The id of the last generation. */
+  last: string;
 }
 
 /** What can be done with the message at a place. */
