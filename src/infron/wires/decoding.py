@@ -17,6 +17,7 @@ from infron.wires import errors as openai_errors
 from infron.wires import lenient_json, sse
 from infron.wires.errors import Headers
 
+MOST_CALLS = 2_000  # of one answer, in all of its choices; the id of each is remembered
 UNNAMED = "unnamed_tool"  # providers refuse a history in which a call has no name
 DONE = b"[DONE]"  # the chat wire's mark of the end, which hosts of other wires send too
 
@@ -58,6 +59,8 @@ class AnswerDecoder:
         Hosts that give none, or the same one again, must not make two calls of a session one: a made id is of this
         answer alone.
         """
+        if len(self._call_ids) >= MOST_CALLS:
+            raise self._broken(f"made more than {MOST_CALLS:,} tool calls")
         name = name if isinstance(name, str) else ""
         if not isinstance(id, str) or not id or id in self._call_ids:
             id = made_id(self.seed, self.upstream_id, choice, index, name)

@@ -66,6 +66,16 @@ _ODD = re.compile(
 )
 
 
+def in_utf8(payload: bytes) -> bytes:
+    """`payload`, with U+FFFD for bytes that are no UTF-8. Of JSON that is handed on nobody else looks at all of it."""
+    if not payload.isascii():
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            return payload.decode("utf-8", "replace").encode()
+    return payload
+
+
 def repaired(payload: bytes) -> bytes:
     """The JSON that was meant: control characters in strings escaped, U+FFFD for bytes that are no UTF-8 and for halves
     of surrogate pairs, a backslash that escapes nothing as itself, null for NaN, infinities and numbers that no float

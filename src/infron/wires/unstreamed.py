@@ -43,7 +43,7 @@ class WholeDecoder(AnswerDecoder):
 
     def whole(self, body: bytes) -> list[Event]:
         events: list[Event] = []
-        self._read(body, events)
+        self._read(lenient_json.in_utf8(body), events)
         if events and isinstance(events[-1], Failed):
             return events
         if self.further:

@@ -75,7 +75,7 @@ class VerbatimDecoder(NeutralDecoder):
         self, kind: str, facts: Frame, payload: bytes, content: bool, text: str, told: list[Event]
     ) -> Verbatim:
         if self._moved or kind == "content_block_start":
-            payload = self._placed(kind, facts, payload)
+            payload = self._placed(kind, facts, one_line(payload))
         if kind == "content_block_delta" and facts.type == kind:
             return Verbatim(_DELTA, content, text, one_line(payload))
         payload = one_line(payload)  # and UTF-8

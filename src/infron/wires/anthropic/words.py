@@ -144,7 +144,7 @@ def annotation_of(citation: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "url_citation", "url_citation": {name: value for name, value in found.items() if value}}
 
 
-_PLACES = frozenset(("char_location", "page_location", "content_block_location", "search_result_location"))
+_PLACES = ("char_location", "page_location", "content_block_location", "search_result_location")
 
 
 def citation_of(annotation: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -275,8 +275,9 @@ class Decoder(SseDecoder):
             objects = lenient_json.objects_in(payload)  # frames in a list; or nothing, as a sign of life
             if objects is None or payload.lstrip()[:1] == b"{":
                 self._fail(self._broken("sent a frame that is no answer of Gemini"), events)
-            for one in [] if self._over else objects or ():
-                self._frame(one, events)
+            for one in objects or ():
+                if not self._over:
+                    self._frame(one, events)
         return frame
 
     def _start(self, frame: Frame, events: list[Event]) -> None:

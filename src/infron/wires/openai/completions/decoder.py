@@ -14,7 +14,7 @@ from infron.catalog.definitions import Provider
 from infron.events import Done, Event, Finished, Verbatim
 from infron.wires import sse
 from infron.wires.decoding import DONE, SseDecoder
-from infron.wires.lenient_json import decode, value_of
+from infron.wires.lenient_json import decode, in_utf8, value_of
 from infron.wires.usage import report_of
 
 MEDIA_TYPE = b"text/event-stream"
@@ -49,6 +49,7 @@ class Decoder(SseDecoder):
             self._frame(data, events, whole=False)
 
     def _frame(self, data: bytes, events: list[Event], *, whole: bool) -> None:
+        data = in_utf8(data)
         value = value_of(data)
         fields = decode(data, _fields) if isinstance(value, dict) else None
         if fields is None or (not value.get("error") and not isinstance(value.get("choices"), list)):

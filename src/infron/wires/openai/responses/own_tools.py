@@ -50,8 +50,9 @@ def fit_tools(fields: dict[str, Any], lost: set[str]) -> dict[str, str]:
     if renamed:
         fields["input"] = Raw(_encode([_renamed(item, renamed, _CALLS) for item in _items(fields["input"])]))
         choice = _decode(fields.get("tool_choice", _NULL))
-        if isinstance(choice, dict) and choice.get("name") in renamed:
-            fields["tool_choice"] = {**choice, "name": renamed[choice["name"]]}
+        name = choice.get("name") if isinstance(choice, dict) else None
+        if isinstance(name, str) and name in renamed:
+            fields["tool_choice"] = {**choice, "name": renamed[name]}
     return {sent: own for own, sent in renamed.items()}
 
 
@@ -79,9 +80,10 @@ def _names_in(items: list[Raw], types: tuple[str, ...]) -> Iterator[str]:
 
 def _renamed(raw: Raw, renamed: Mapping[str, str], types: tuple[str, ...]) -> Any:
     named = _read(raw)
-    if named.type not in types or named.namespace or named.name not in renamed:
+    name = named.name
+    if named.type not in types or named.namespace or not isinstance(name, str) or name not in renamed:
         return raw
-    return {**fields_of(raw), "name": renamed[named.name]}
+    return {**fields_of(raw), "name": renamed[name]}
 
 
 def _fitted(raw: Raw, renamed: Mapping[str, str], lost: set[str]) -> Any:
