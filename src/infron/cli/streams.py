@@ -17,10 +17,11 @@ from rich.console import Console
 from rich.live import Live as Screen
 
 from infron import config
+from infron.cli import limits
 from infron.cli.format import say, show, show_json, table
 from infron.cli.options import AsJson, ConfigFile, stop
-from infron.policy.stop import Stop
 from infron.runtime.ledger import live
+from infron.runtime.ledger.administration import administration
 from infron.runtime.ledger.live import Live
 from infron.runtime.ledger.stores import opened
 
@@ -61,7 +62,8 @@ def streams(
 
 
 def _cancel(url: str, id: str, *, as_json: bool) -> None:
-    receipt = live.stop_stream(url, id, Stop.OPERATOR)
+    with administration(url, limits.actor()) as administrator:
+        receipt = administrator.cancel_stream(id)
     if as_json:
         show_json(receipt)
     elif receipt.outcome is None:

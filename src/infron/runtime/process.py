@@ -95,6 +95,8 @@ def _serve(config: Config, log: Log, signals: Signals, ready: Ready | None) -> i
     host, several = config.server.host, config.server.workers > 1
     listener = listen(host, config.server.port, shared=several)
     bound, port = listener.getsockname()[:2]
+    if several and config.admin.port:  # which the workers will share: let a port that is somebody else's be told now
+        listen(config.admin.host, config.admin.port, "admin.port").close()
     local = LocalModel.prepare(config.local) if config.local.enabled else None
 
     def announce() -> None:

@@ -171,7 +171,7 @@ async def test_key_is_made_read_changed_and_revoked(admin: Admin):
         ("POST", "/organisations/org_1/credits", {"amount_usd": 1}, 404, "no organisation"),
         ("POST", "/generations/gen-1/refund", {}, 404, "no generation"),
         ("POST", "/transfers/tr-1/reverse", {}, 404, "no transfer"),
-        ("POST", "/streams/gen-1/cancel", None, 404, "no generation"),
+        ("POST", "/streams/gen-1/cancel", None, 404, "no stream"),
         ("GET", "/keys?limit=0", None, 400, "`limit` must be"),
         ("GET", "/keys?after=key_9", None, 400, "`after` is none"),
         ("GET", "/usage?by=colour", None, 400, "`by` must be one of"),

@@ -256,11 +256,14 @@ class Administration:
 
     def cancel_stream(self, id: str) -> Receipt:
         """Let its process stop this exchange, whosever it is; its receipt as it stands."""
+        missing = NotFound(f"There is no stream {id[:40]!r}; `infron streams` shows those that run.")
+        if not self._store.exists():
+            raise missing
         now = self._now()
         with self._store.round() as rows:
             found = read_entry(rows, id)
             if found is None:
-                raise NotFound(f"There is no generation {id[:100]!r} in the ledger.")
+                raise missing
             if found.receipt.outcome is None:
                 stops.mark(rows, id, Stop.OPERATOR)
                 self._audit(rows, now, "stream.cancel", id, None, None, rereads=False)

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from infron.errors import NotFound
 from infron.policy.stop import Stop
 from infron.records import Progress
-from infron.runtime.ledger import owners, statements, stops
-from infron.runtime.ledger.receipts import Receipt, read_entry
+from infron.runtime.ledger import owners, statements
 from infron.runtime.ledger.store import Rows, Store
-from infron.runtime.ledger.stores import opened
 
 LOOK_SECONDS = 3.0  # for so long after a look processes go on telling how far they are
 
@@ -51,18 +48,6 @@ def streams(store: Store) -> list[Live]:
     with store.round() as rows:
         look_on(rows, time.time())
         return read_live(rows)
-
-
-def stop_stream(url: str, id: str, stop: Stop) -> Receipt:
-    """Let its process stop this exchange, whosever it is; its receipt as it stands. Raises NotFound, ConfigError."""
-    with opened(url) as store:
-        if store.exists():
-            with store.round() as rows:
-                found = read_entry(rows, id)
-                if found is not None:
-                    stops.mark(rows, id, stop)
-                    return found.receipt
-    raise NotFound(f"There is no stream {id[:40]!r}; `infron streams` shows those that run.")
 
 
 def read_live(rows: Rows) -> list[Live]:
