@@ -6,14 +6,14 @@ import os
 import sys
 
 import pytest
-from ledgers import admitted, opened, running, settlement, until
-from rawclient import ask, gateway, get
+from ledgers import admitted, opened, query, running, settlement, until
+from rawclient import ask, gateway, get, locked
 
 from infron.errors import InvalidRequest, NotFound
 from infron.policy.limits import Granted
 from infron.runtime.ledger import sqlite
 from infron.runtime.ledger.administration import create_key, list_keys, revoke_key, usage_rows
-from infron.runtime.ledger.ledger import Ledger
+from infron.runtime.ledger.ledger import Ledger, Unavailable
 from infron.testing import DONE, FINISH, ScriptedProvider, frame, text
 
 
@@ -145,3 +145,18 @@ async def test_a_limit_holds_for_a_charge_that_outgrows_64_bits(url: str):
         assert (await (await ask(port, key)).head()).status == 402
         spent = json.loads((await get(port, "/v1/key", key)).received)["data"]
         assert (spent["usage"], spent["limit_remaining"]) == (2**41 * 100 / 10**6, 0)
+
+
+async def test_extension_that_comes_with_the_settlement_sets_nothing_aside(url: str):
+    """A stream that was stopped while it waited for the next slice of its budget left that held for ever."""
+    key, _ = create_key(url, "one", 1000e-12)
+    async with running(url) as ledger:
+        assert await admitted(ledger, "gen-1", key_id=key.id, least=5, most=50) == Granted(hold=50)
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        with locked(sqlite.path_of(url)):  # both wait for the same round
+            ledger.extend("gen-1", 100, answer.set_result, tokens=5)
+            ledger.settled(settlement("gen-1", charge=7))
+            await until(lambda: ledger.healthy, 5.0)
+        assert isinstance(await answer, Unavailable)
+        assert query(url, "SELECT live, held FROM holders") == [(0, 0)]
+        assert query(url, "SELECT hold, charge FROM entries") == [(50, 7)]
