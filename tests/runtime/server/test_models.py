@@ -10,6 +10,7 @@ from rawclient import ask, gateway, get
 
 from infron.testing import DONE, FINISH, ROLE, USAGE, Answer, ScriptedProvider, text
 
+NOTHING_SAID = {"index": 0, "delta": {}, "finish_reason": None}
 OFFER = {"provider": "mock", "id": "m", "price": {"prompt": "1", "completion": "2.5", "cached": "0.25"}}
 MODELS = {
     "discover": False,
@@ -88,14 +89,20 @@ async def test_errors_under_the_address_of_openrouter_have_the_status_as_their_c
     assert told == [(429, 429), (404, 404), (429, "x"), (404, "model_not_found")]
 
 
-async def test_stream_under_the_address_of_openrouter_always_has_its_counts() -> None:
+@pytest.mark.parametrize(("asked", "choices"), [(True, []), (False, [NOTHING_SAID]), (None, [NOTHING_SAID])])
+async def test_stream_under_the_address_of_openrouter_always_has_its_counts(asked: bool | None, choices: Any) -> None:
+    """Its users' loops read the choice of every frame; and libraries refused a cost of null."""
     async with (
         ScriptedProvider([ROLE, text("Hello"), FINISH, USAGE, DONE]) as provider,
         gateway(providers={"mock": provider.definition()}, chat={"usage": "asked"}) as running,
     ):
-        fields = {"stream_options": {"include_usage": False}}
+        fields = {} if asked is None else {"stream_options": {"include_usage": asked}}
         client = await (await ask(running.port, path="/api/v1/chat/completions", **fields)).head()
         await client.rest()
+        whole = await (await ask(running.port, path="/api/v1/chat/completions", stream=False)).head()
+        told = json.loads(await whole.rest())
         assert provider.calls[0].json["model"] == "any"
     last = client.frames()[-2]
-    assert (last["choices"], last["usage"]["total_tokens"]) == ([], 10)
+    assert (last["choices"], last["usage"]["total_tokens"]) == (choices, 10)
+    assert "cost" not in last["usage"]
+    assert "cost" not in told["usage"]

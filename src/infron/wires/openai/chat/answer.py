@@ -86,7 +86,10 @@ class Accumulator:
         own = {**self._own, "provider": billed.provider}
         self._fields.setdefault("system_fingerprint", None)  # OpenRouter's libraries refuse an answer without it
         rest = {name: value for name, value in self._fields.items() if name not in own}
-        return _encode({**own, **rest, "choices": choices, **usage_fields(billed)})
+        return _encode({**own, **rest, "choices": choices, **self._usage_fields(billed)})
+
+    def _usage_fields(self, billed: Billed) -> dict[str, Any]:
+        return usage_fields(billed)
 
 
 def _finish_call(call: dict[str, Any]) -> None:

@@ -119,8 +119,11 @@ class Encoder:
         To a client that did not ask for it, with a choice that says nothing: such read the choice of every frame.
         """
         choices = [] if self._asked else [_NOTHING_SAID]
-        whole = {**self.head(), "provider": billed.provider, "choices": choices, **usage_fields(billed)}
+        whole = {**self.head(), "provider": billed.provider, "choices": choices, **self._usage_fields(billed)}
         return sse.encode(sse.unbroken(_encode(whole)))
+
+    def _usage_fields(self, billed: Billed) -> dict[str, Any]:
+        return usage_fields(billed)
 
     def fail(self, error: InfronError) -> bytes:
         """The last frame of a stream that failed, and its end. No `choices`: some clients stay silent beside them."""

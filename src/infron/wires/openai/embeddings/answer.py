@@ -54,6 +54,7 @@ class Accumulator:
         usage = {**raw, "prompt_tokens": prompt, "total_tokens": prompt}
         if billed.estimated:
             usage["estimated"] = True
-        usage["cost"] = usd(None if billed.charge is None else billed.charge.total)
+        if billed.charge is not None:  # OpenRouter's provider of the AI SDK refuses null
+            usage["cost"] = usd(billed.charge.total)
         own = {"object": "list", "data": self._items, "model": self.model, "usage": usage}
         return _encode({**self._fields, **own, "id": self._id, "provider": billed.provider})
