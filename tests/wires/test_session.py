@@ -406,3 +406,55 @@ def test_tools_are_called_back_by_the_callers_own_names_on_every_wire(wire: str,
         if not verbatim:
             assert repr(name) in told
             assert sent not in told
+
+
+ODD_ARGUMENTS = [
+    (None, "{}"),
+    ([1], '{"arguments":"[1]"}'),
+    ('{"x": 1', r'{"arguments":"{\"x\": 1"}'),
+    (5, '{"arguments":"5"}'),
+]
+HISTORIES: dict[str, Any] = {
+    "anthropic": lambda odd: {
+        "max_tokens": 9,
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "f", "input": odd}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "r"}]},
+        ],
+    },
+    "gemini": lambda odd: {
+        "contents": [
+            {"role": "user", "parts": [{"text": "Hi"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "f", "args": odd}}]},
+            {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {"output": "r"}}}]},
+        ]
+    },
+    "ollama": lambda odd: {
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": odd}}]},
+            {"role": "tool", "tool_name": "f", "content": "r"},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize(("odd", "whole"), ODD_ARGUMENTS)
+@pytest.mark.parametrize("api", HISTORIES)
+def test_call_whose_arguments_are_no_object_is_no_reason_to_refuse_a_session(api: str, odd: Any, whole: str) -> None:
+    """A client that gave back what a model had written wrongly was refused for the rest of its session."""
+    request = asking(api, **HISTORIES[api](odd))
+    for wire in ("openai-chat", "anthropic", "gemini", "bedrock"):
+        provider = Provider(id="mock", name="Mock", wire=wire)
+        body = json.loads(PROVIDER_WIRES[wire].encode_request(request, provider, "m", False).body)
+        told = {
+            "openai-chat": lambda b: json.loads(b["messages"][1]["tool_calls"][0]["function"]["arguments"]),
+            "anthropic": lambda b: b["messages"][1]["content"][0]["input"],
+            "gemini": lambda b: b["contents"][1]["parts"][0]["functionCall"]["args"],
+            "bedrock": lambda b: b["messages"][1]["content"],
+        }[wire](body)
+        if wire == "bedrock":  # without tools calls are told as text there
+            assert whole in json.dumps(told) or json.dumps(whole)[1:-1] in json.dumps(told)
+        else:
+            assert told == json.loads(whole)

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 from infron.conversation import Cache
 from infron.errors import InvalidRequest, Unsupported
 from infron.wires import lenient_json
 from infron.wires.json_steps import value_in
+
+_encode = msgspec.json.Encoder().encode
 
 
 def wrong(place: str, wanted: str) -> InvalidRequest:
@@ -41,6 +44,15 @@ def object_of(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise wrong(place, "an object")
     return value
+
+
+def arguments_of(value: Any) -> str:
+    """The arguments of a call, in an API in which they are an object. What a model wrote wrongly, and a client gave
+    back as it was, is no reason to refuse a session: it is told to hosts as they take it.
+    """
+    if value is None:
+        return "{}"
+    return value if isinstance(value, str) else _encode(value).decode()
 
 
 def objects_of(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -319,3 +319,21 @@ def test_own_function_of_the_responses_api_is_called_back_by_its_name() -> None:
     told = b"".join(encoder.encode(event) for event in events)
     assert b"srv_f" not in told
     assert told.count(b'"name":"srv/f"') >= 3
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ('{"x": 1', r'{"arguments":"{\"x\": 1"}'),
+        ("", "{}"),
+        ({"x": 1}, '{"x":1}'),
+        (None, "{}"),
+        ('{"x": 1}', '{"x": 1}'),
+    ],
+)
+def test_own_call_whose_arguments_are_no_object_has_them_in_one(given: Any, told: str) -> None:
+    """A call that was cut stays in a session; hosts that render it refused every later request."""
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": given}
+    said = [{"role": "user", "content": "Hi"}, call, {"type": "function_call_output", "call_id": "c1", "output": "r"}]
+    body = sent(as_it_came(json.dumps({"model": "m", "input": said}).encode()))
+    assert body["input"] == [said[0], {**call, "arguments": told}, said[2]]

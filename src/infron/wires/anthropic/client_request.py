@@ -34,7 +34,17 @@ from infron.request import NO_TARGET, Request, Target
 from infron.wires.anthropic.words import unmarked
 from infron.wires.body import read
 from infron.wires.errors import Headers
-from infron.wires.request_fields import cache_of, count_of, decoded, object_of, objects_of, string_of, strings_of, wrong
+from infron.wires.request_fields import (
+    arguments_of,
+    cache_of,
+    count_of,
+    decoded,
+    object_of,
+    objects_of,
+    string_of,
+    strings_of,
+    wrong,
+)
 from infron.wires.schemas import NO_ARGUMENTS
 
 NAME = "anthropic"
@@ -356,7 +366,7 @@ def _thought(block: Values, place: str, names: dict[str, str], lost: set[str]) -
 def _call(block: Values, place: str, names: dict[str, str], lost: set[str]) -> ToolCall:
     id, name = (string_of(block, field, place, required=True) for field in ("id", "name"))
     names[id] = name
-    arguments = _encode(object_of(block.get("input"), f"{place}.input")).decode()
+    arguments = arguments_of(block.get("input"))
     return ToolCall(id=id, name=name, arguments=arguments, cache=cache_of(block, place))
 
 

@@ -18,7 +18,8 @@ from infron.wires.json_guard import fields_of, items_of
 from infron.wires.media import mime_of_data
 from infron.wires.naming import CallIds, Ids
 from infron.wires.pairing import NOT_RUN, Answered, Kept, Said, answered_before, arranged, first_role
-from infron.wires.session import CUT_OFF, GO_ON
+from infron.wires.request_fields import arguments_of
+from infron.wires.session import CUT_OFF, GO_ON, as_object
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -38,6 +39,7 @@ class _Kind(Struct, gc=False):
     id: Any = None
     tool_use_id: Any = None
     name: Any = None
+    input: Raw = _NULL
     source: Raw = _NULL
     content: Raw = _NULL
     citations: Raw = _NULL
@@ -169,6 +171,8 @@ def _fit(block: Block, ids: CallIds, renamed: Mapping[str, str]) -> None:
             kind.id = ours
         if isinstance(kind.name, str) and kind.name in renamed:
             block.put("name", renamed[kind.name])
+        if bytes(memoryview(kind.input)[:1]) != b"{":  # what a model wrote wrongly
+            block.put("input", Raw(as_object(arguments_of(_decode(kind.input))).encode()))
     elif kind.type == "tool_result":
         if isinstance(kind.tool_use_id, str) and (ours := ids.of_result(kind.tool_use_id)) != kind.tool_use_id:
             block.put("tool_use_id", ours)

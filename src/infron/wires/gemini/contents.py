@@ -15,7 +15,7 @@ import msgspec
 from infron.conversation import GEMINI, Media, Message, Part, Text, Thinking, ToolCall, ToolResult
 from infron.wires.gemini.thinking import is_google, is_sealed, opened
 from infron.wires.gemini.words import spelt
-from infron.wires.request_fields import object_of, objects_of, string_of, unsupported, wrong
+from infron.wires.request_fields import arguments_of, object_of, objects_of, string_of, unsupported, wrong
 
 Values = dict[str, Any]
 
@@ -180,7 +180,7 @@ class _Reader:
     def _call(self, value: Any, place: str, signature: str) -> ToolCall:
         call = spelt(object_of(value, place))
         name = string_of(call, "name", place, required=True)
-        arguments = _encode(object_of(call.get("args") or {}, f"{place}.args")).decode()
+        arguments = arguments_of(call.get("args"))
         id = self._calls.called(string_of(call, "id", place), name)
         return ToolCall(id=id, name=name, arguments=arguments, signature=signature)
 

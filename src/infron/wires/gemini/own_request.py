@@ -24,6 +24,8 @@ from infron.wires.gemini.words import camel
 from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
 from infron.wires.media import mime_of_data
+from infron.wires.request_fields import arguments_of
+from infron.wires.session import as_object
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -40,7 +42,7 @@ def outgoing(request: Request, provider: Provider, provider_model: str) -> Outgo
     seen = bytes(memoryview(contents))
     calls = b"functionCall" in seen or b"function_call" in seen
     media = b"inlineData" in seen or b"inline_data" in seen
-    if media or SEALED in seen or (calls and (generation.signed or vertex)):
+    if media or calls or SEALED in seen:
         fitted = _contents(contents, lost, UNSIGNED if generation.signed else "", vertex)
         body["contents"] = list(fitted)
     tier = TIERS.get(request.service_tier or "") if vertex else None
@@ -72,6 +74,8 @@ def _contents(contents: Raw, lost: set[str], unsigned: str, vertex: bool) -> Ite
             part = fields_of(raw) if _is_object(raw) else {}
             kinds = {camel(name): name for name in part}
             fitted = _relabelled(_unsealed(part, kinds, lost), kinds)
+            if "functionCall" in kinds:
+                fitted = _with_arguments(fitted, kinds["functionCall"])
             if vertex:
                 fitted = _without_id(fitted, kinds)
             if model and "functionCall" in kinds and due:
@@ -100,6 +104,17 @@ def _unsealed(part: dict[str, Any], kinds: dict[str, str], lost: set[str]) -> di
     lost.add("contents.thoughtSignature")
     rest = {own: raw for own, raw in part.items() if own != name}
     return {} if rest == {"text": Raw(b'""')} else rest
+
+
+def _with_arguments(part: dict[str, Any], name: str) -> dict[str, Any]:
+    """A call whose arguments are an object: what a model wrote wrongly, and its client gave back, is wrapped in one."""
+    raw = part.get(name, _NULL)
+    call = fields_of(raw) if _is_object(raw) else {}
+    given = call.get("args", _NULL)
+    if not call or "args" not in call or _is_object(given):
+        return part
+    told = {**call, "args": Raw(as_object(arguments_of(_decode(given))).encode())}
+    return {**part, name: Raw(_encode(told))}
 
 
 def _relabelled(part: dict[str, Any], kinds: dict[str, str]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from infron.wires.body import read
 from infron.wires.errors import Headers
 from infron.wires.media import mime_of_data
 from infron.wires.request_fields import (
+    arguments_of,
     count_of,
     decoded,
     object_of,
@@ -213,11 +214,10 @@ def _messages(value: Any) -> Iterator[Message]:
 def _calls(value: Any, place: str, made: int) -> Iterator[ToolCall]:
     for number, (inner, item) in enumerate(objects_of(value, place), made + 1):
         function = object_of(item.get("function"), f"{inner}.function")
-        arguments = object_of(function.get("arguments") or {}, f"{inner}.function.arguments")
         yield ToolCall(
             id=string_of(item, "id", inner) or f"call_{number}",
             name=string_of(function, "name", f"{inner}.function", required=True),
-            arguments=_encode(arguments).decode(),
+            arguments=arguments_of(function.get("arguments")),
         )
 
 

@@ -17,6 +17,8 @@ from infron.wires.json_guard import fields_of, items_of
 from infron.wires.naming import CallIds, Ids
 from infron.wires.openai.responses.reasoning import is_ours
 from infron.wires.pairing import NOT_RUN, Said, answered_before, matched
+from infron.wires.request_fields import arguments_of
+from infron.wires.session import as_object
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -33,6 +35,7 @@ class _Item(Struct, gc=False):
     type: Any = None
     id: Any = None
     call_id: Any = None
+    arguments: Any = ""
     encrypted_content: Any = None
     extra_content: Raw = _NULL
     output: Raw = _NULL
@@ -73,6 +76,10 @@ def fit_items(given: Raw, *, alone: bool = True) -> tuple[Raw, tuple[str, ...]]:
 def _with_own_ids(items: Sequence[tuple[Raw, _Item]]) -> list[Raw]:
     ids, fitted, answered = CallIds(_IDS), [], False
     for item, kind in items:
+        if kind.type == "function_call":
+            given = kind.arguments
+            if (whole := as_object(arguments_of(given))) != given:
+                item = Raw(_encode({**fields_of(item), "arguments": whole}))
         if isinstance(kind.type, str) and isinstance(kind.call_id, str):
             result = kind.type.endswith("_output")
             if answered and not result:  # calls after results are made in another message
