@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ledgers import opening, running, settlement, until
 from rawclient import ask, gateway, get
 
@@ -17,6 +21,7 @@ from infron.runtime.ledger.administration import Administration, administration
 from infron.runtime.ledger.entries import settle_entries
 from infron.runtime.ledger.journal import Payment, charge
 from infron.runtime.ledger.limited import day_of
+from infron.runtime.ledger.spend import add_charges
 from infron.runtime.ledger.stores import opened
 from infron.testing import DONE, FINISH, ScriptedProvider, frame, text
 
@@ -185,3 +190,42 @@ async def test_credits_are_spent_through_the_gateway_topped_up_and_given_back(ad
         refunded, _ = admin.refund(client.id)
         assert refunded.amount == 6 * PICODOLLARS // 10
     sums_to_nothing(admin)
+
+
+KINDS = st.sampled_from(["give", "grant", "charge", "refund", "reverse"])
+OPERATIONS = st.lists(st.tuples(KINDS, st.integers(0, 5), st.integers(1, 2**66)), max_size=25)
+
+
+@settings(max_examples=20, deadline=None)
+@given(OPERATIONS)
+def test_journal_adds_up_whatever_happens_and_however_often(operations: list[tuple[str, int, int]]):
+    with TemporaryDirectory() as folder, administration(f"sqlite:///{folder}/ledger.db", "tester") as admin:
+        team = admin.create_organisation(OrganisationEdit(name="team"))
+        expected = 0
+        charged: dict[int, int] = {}
+        for number, (what, which, amount) in enumerate(operations):
+            with contextlib.suppress(InvalidRequest, NotFound, Conflict):
+                if what in ("give", "grant"):
+                    usd = Decimal(amount % 10**19) / PICODOLLARS
+                    given, new = admin.give_credits("team", usd, grant=what == "grant", reference=f"pay_{which}")
+                    expected += given.amount if new else 0
+                elif what == "charge" and team.id in admin.balances():
+                    with opened(f"sqlite:///{folder}/ledger.db") as store, store.round() as rows:
+                        began = opening(f"gen-{number}", organisation=team.id)
+                        settle_entries(rows, [(settlement(began.id, charge=amount), began)], "me", 0)
+                        day = day_of(began.created_at)
+                        add_charges(rows, {("", day): amount, (team.id, day): amount})
+                        charge(rows, {f"acc_{team.id}": Payment(amount, [began.id])}, 1, "gateway")
+                    charged[number] = amount
+                    expected -= amount
+                elif what == "refund" and charged:
+                    id = f"gen-{list(charged)[which % len(charged)]}"
+                    back, new = admin.refund(id)
+                    expected += back.amount if new else 0
+                elif what == "reverse":
+                    every = admin.transfers()
+                    undone, new = admin.reverse(every[which % len(every)].id if every else "tr-1")
+                    sign = 1 if undone.target.startswith("acc_") else -1
+                    expected += sign * undone.amount if new else 0
+        assert admin.balances().get(team.id, 0) == expected
+        assert admin.check() == ([], [])
