@@ -85,6 +85,14 @@ wire = "bedrock"
 base_url = "http://127.0.0.1:{mock}"
 chat_path = "/model/{{model}}/converse-stream"
 api_key = "x"
+[providers.large]
+wire = "openai-chat"
+base_url = "http://127.0.0.1:{large}/v1"
+api_key = "x"
+[providers.vectors]
+wire = "openai-embeddings"
+base_url = "http://127.0.0.1:{large}/v1"
+api_key = "x"
 """
 
 
@@ -111,6 +119,7 @@ def free_port() -> int:
 
 
 MOCK = free_port()  # of the simulated provider; the load tool listens there while it runs
+LARGE = free_port()  # of the one that sends large answers
 DIRECT = Subject("direct", MOCK, 0)
 
 
@@ -185,7 +194,7 @@ def start_seconds(folder: Path) -> float:
 
 def _configure(folder: Path) -> tuple[Path, int]:
     file, port = folder / "infron.toml", free_port()
-    file.write_text(GATEWAY_CONF.format(mock=MOCK, port=port))
+    file.write_text(GATEWAY_CONF.format(mock=MOCK, large=LARGE, port=port))
     return file, port
 
 
@@ -240,6 +249,24 @@ def _wait_for(port: int, path: str, wanted: set[int], pid: int, limit: float = 2
         connection.close()
         time.sleep(0.005)
     raise Broken(f"nothing answered on port {port} within {limit:.0f} s.")
+
+
+@contextmanager
+def large(subject: Subject, api: str) -> Iterator[None]:
+    """While clients of this API send large requests through the gateway, and get large answers. They give way to the
+    load tool, whose clock must not wait for them.
+    """
+    command = ["nice", "-n", "10", sys.executable, str(HERE / "large.py"), "--port", str(subject.port), "--api", api]
+    command += ["--provider", str(LARGE), "--key", subject.headers[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asking:
+        try:
+            assert asking.stdout is not None
+            asking.stdout.readline()
+            yield
+            if asking.poll() is not None:
+                raise Broken(f"the large requests of {api} ended early; why stands above.")
+        finally:
+            asking.kill()
 
 
 # ---- what it used

@@ -63,6 +63,7 @@ class Plan(NamedTuple):
 FULL = Plan(pairs=7, window=5, warmup=4, tries=3, seconds=8, starts=5, held=8000)
 QUICK = Plan(pairs=1, window=3, warmup=2, tries=1, seconds=3, starts=3, held=1000)
 STEPS = (100, 200, 400, 600, 800, 1000, 1200, 1600, 2000, 2500, 3000)
+APIS = ("chat", "Messages", "Responses", "Gemini", "Ollama", "embeddings")
 GAP_US = 10_000  # a frame that comes this much later after the one before than it was sent is a stall
 
 
@@ -224,6 +225,24 @@ def stalls(plan: Plan) -> list[Row]:
     return [Row("streams without stalls (64 frames, 20 ms)", ours, "streams", reached, at_least=400)]
 
 
+def large(plan: Plan) -> list[Row]:
+    """How much later the frames of 200 streams come beside large requests and answers, for clients of each API."""
+    streams = {"clients": 200, "frames": 100, "interval_ms": 50, "warmup": 1, "seconds": plan.seconds}
+    rows = []
+    with workplace() as folder, rig.gateway(folder) as gateway:
+        alone = rig.load(gateway, "closed", **streams)
+        note(gateway, alone, f"{alone['gap_us']['p99'] / 1000:8.1f} ms late at p99, nothing beside it")
+        for api in APIS:
+            with rig.large(gateway, api):
+                run = rig.load(gateway, "closed", **streams)
+            note(gateway, run, f"{run['gap_us']['p99'] / 1000:8.1f} ms late at p99 beside {api}")
+            beside = {"most_ms": run["gap_us"]["max"] / 1000, "alone_ms": alone["gap_us"]["p99"] / 1000}
+            added = (run["gap_us"]["p99"] - alone["gap_us"]["p99"]) / 1000
+            name = f"lateness added at p99 by large {api} requests and answers"
+            rows.append(Row(name, added, "ms", beside, at_most=20, wrong=wrongs([alone, run])))
+    return rows
+
+
 def memory(plan: Plan) -> list[Row]:
     """Half of the streams wait for their first byte, half have had eight frames and then silence."""
     each: dict[str, float] = {}
@@ -320,6 +339,7 @@ FIGURES: dict[str, Callable[[Plan], list[Row]]] = {
     "limits": limits,
     "admit": admit,
     "stalls": stalls,
+    "large": large,
     "memory": memory,
     "first": first,
     "start": start,

@@ -103,6 +103,8 @@ async def many(count: int, seed: int) -> Counter[tuple[int, str, str]]:
                 except Exception as error:
                     raise Broken(f"run {number} of seed {seed} ({workers} workers, {moment}): {error!r}") from error
                 found[workers, moment, result] += 1
+            if (number + 1) % 20 == 0:
+                print(f"{number + 1:5} gateways, each of which ended as it should", flush=True)
     return found
 
 
@@ -111,5 +113,10 @@ if __name__ == "__main__":
     options.add_argument("--count", type=int, default=200)
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
-    for (workers, moment, result), times in sorted(asyncio.run(many(given.count, given.seed)).items()):
+    try:
+        results = asyncio.run(many(given.count, given.seed))
+    except Broken as broken:
+        sys.exit(f"BROKEN  {broken}")
+    for (workers, moment, result), times in sorted(results.items()):
         print(f"{workers} workers, {moment:5}: {times:4} × {result}")
+    print("every promise held")
