@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from infron.conversation import GEMINI_CALL
 from infron.events import (
@@ -150,8 +151,8 @@ class Items:
         self._pieces.clear()
         self._part_type = ""
         name = "refusal" if type == "refusal" else "text"
-        self._part[name] = text
-        self._tell(b"%b.done" % _TYPES[type], self._where, {name: text, **_LOGPROBS[type]})
+        self._part[name] = said = _said(text)
+        self._tell(b"%b.done" % _TYPES[type], self._where, {name: said, **_LOGPROBS[type]})
         self._tell(b"response.content_part.done", self._where, {"part": self._part})
 
     # ---- thinking
@@ -181,9 +182,9 @@ class Items:
         if item["summary"]:
             text = "".join(self._pieces)
             self._pieces.clear()
-            item["summary"][0] = _summary(text)
-            self._tell(b"response.reasoning_summary_text.done", self._where, {"text": text})
-            self._tell(b"response.reasoning_summary_part.done", self._where, {"part": _summary(text)})
+            item["summary"][0] = part = _summary(_said(text))
+            self._tell(b"response.reasoning_summary_text.done", self._where, {"text": part["text"]})
+            self._tell(b"response.reasoning_summary_part.done", self._where, {"part": part})
         content = sealed(self._format, self._signature, self._data, self._own_id, self._before)
         if self._encrypted:
             item["encrypted_content"] = content
@@ -226,12 +227,12 @@ class Items:
         item, arguments = call.item, "".join(call.pieces)
         call.pieces.clear()
         if item["type"] == "custom_tool_call":
-            item["input"] = text = as_input(arguments)
+            item["input"] = text = _said(as_input(arguments))
             self._tell(b"response.custom_tool_call_input.delta", call.where, {"delta": text})
             self._tell(b"response.custom_tool_call_input.done", call.where, {"input": text})
         else:
-            item["arguments"] = arguments = arguments or "{}"
-            whole = {"name": item["name"], "arguments": arguments}
+            item["arguments"] = _said(arguments or "{}")
+            whole = {"name": item["name"], "arguments": item["arguments"]}
             self._tell(b"response.function_call_arguments.done", call.where, whole)
         item["status"] = status
         self._tell(_DONE, call.at, {"item": item})
@@ -272,6 +273,7 @@ class Items:
 _ADDED, _DONE = b"response.output_item.added", b"response.output_item.done"
 _TYPES = {"output_text": b"response.output_text", "refusal": b"response.refusal"}
 _LOGPROBS: dict[str, dict[str, Any]] = {"output_text": {"logprobs": []}, "refusal": {}}
+_LONG = 16 << 10  # characters
 _NO_THOUGHT = -2  # the index of a block that none of the answer has
 
 
@@ -282,7 +284,12 @@ def _part(type: str) -> Item:
     return {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
 
 
-def _summary(text: str) -> dict[str, Any]:
+def _said(text: str) -> str | Raw:
+    """`text` as it is told: four events of its end do, and one that is long is written once for all of them."""
+    return Raw(_encode(text)) if len(text) > _LONG else text
+
+
+def _summary(text: str | Raw) -> dict[str, Any]:
     return {"type": "summary_text", "text": text}
 
 
