@@ -24,7 +24,7 @@ MOST_LIGHT, FEW_VALUES = 1 << 20, 40_000  # bytes of what is parsed in one go be
 MAX_DEPTH = 200  # of arrays and objects inside each other
 MAX_LARGE_DEPTH = 16  # of the large ones among them: each is scanned for itself
 # A body may have so many values: the first ones are free, beyond them each needs so many bytes of the body.
-FREE_VALUES, BYTES_A_VALUE, MAX_VALUES = 20_000, 12, 300_000
+FREE_VALUES, BYTES_A_VALUE, MAX_VALUES = 20_000, 128, 150_000
 # Of a body that is mostly numbers, such as tokens: these are small, and none is kept.
 BYTES_A_NUMBER, MAX_NUMBERS = 2, 1_000_000
 MAX_HALVES = 10_000  # of surrogate pairs, in all of a body
