@@ -219,6 +219,7 @@ async def test_genai_embeds_with_models_of_every_host(client_of, name):
     assert shown.supported_actions == ["embedContent", "batchEmbedContents"]
     assert [found.values for found in many.embeddings] == [_vector("a"), _vector("ab 高い")]
     assert [found.values for found in one.embeddings] == [_vector("abc")]
+    assert ('"clustering"' in sent) is ("cohere" in name)
     assert ("CLUSTERING" in sent) is (host.wire in ("gemini-embeddings", "vertex-embeddings", "gemini"))
 
 

@@ -379,3 +379,26 @@ async def test_embeddings_in_several_answers_end_with_the_one_at_hand_when_nobod
     assert found["on_disconnect"].endswith("cut short: what is left was not asked for")
     assert found["tokens_prompt"] == 14
     assert found["total_cost"] == pytest.approx(28e-6)
+
+
+@pytest.mark.parametrize(
+    ("said", "sent", "dropped"),
+    [
+        ({"task_type": "RETRIEVAL_QUERY"}, "search_query", []),
+        ({"taskType": "CLUSTERING", "input_type": "classification"}, "classification", []),
+        ({"task_type": "SEMANTIC_SIMILARITY"}, "search_document", ["task_type"]),
+        ({"task_type": []}, "search_document", ["task_type"]),
+    ],
+)
+async def test_embeddings_of_cohere_are_for_the_task_that_googles_clients_name(
+    said: Any, sent: str, dropped: Any
+) -> None:
+    host = EMBEDDING_HOSTS["cohere"]
+    async with (
+        ScriptedProvider(host.plays(embed)) as provider,
+        gateway(providers={"mock": definition(provider, host)}) as running,
+    ):
+        client, _ = await answered(running.port, model=f"mock/{host.model}", **said)
+        found = await settled(running, client.id)
+    assert provider.calls[0].json["input_type"] == sent
+    assert found["dropped_parameters"] == dropped

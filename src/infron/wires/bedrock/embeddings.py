@@ -16,8 +16,7 @@ from infron.errors import Unsupported
 from infron.events import Event
 from infron.request import Outgoing, Request
 from infron.wires.bedrock.decoder import parse_error
-from infron.wires.cohere.embeddings import MOST, rest_of, vectors_of
-from infron.wires.cohere.embeddings import OWN as OF_COHERE
+from infron.wires.cohere.embeddings import MOST, left_of, rest_of, vectors_of
 from infron.wires.embedding import Asked, VectorDecoder, asked_of, batches, outgoing
 from infron.wires.lenient_json import value_of
 from infron.wires.unstreamed import MEDIA_TYPE, fields_in, items_in
@@ -38,7 +37,7 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     if "cohere" in name:
         rest = rest_of(asked)
         bodies = ({"texts": texts, **rest} for texts in batches(asked.texts, MOST))
-        return outgoing(bodies, asked.fields.keys() - set(OF_COHERE))
+        return outgoing(bodies, left_of(asked))
     if "titan-embed" in name:
         settings, taken = _titan(asked, name)
         return outgoing(({"inputText": text, **settings} for text in asked.texts), _left(asked, taken))

@@ -24,6 +24,16 @@ CAN_CALL = False
 whole_request = None
 MOST = 96  # texts of one request
 OWN = ("input_type", "max_tokens", "priority", "truncate")  # what callers may say by its name there
+TASK = ("task_type", "taskType")  # what Google's clients call it
+_TASKS = {
+    "CLASSIFICATION": "classification",
+    "CLUSTERING": "clustering",
+    "CODE_RETRIEVAL_QUERY": "search_query",
+    "FACT_VERIFICATION": "search_query",
+    "QUESTION_ANSWERING": "search_query",
+    "RETRIEVAL_DOCUMENT": "search_document",
+    "RETRIEVAL_QUERY": "search_query",
+}
 
 __all__ = ["CAN_CALL", "DEFAULTS", "MEDIA_TYPE", "Decoder", "encode_request", "parse_error", "whole_request"]
 
@@ -33,12 +43,24 @@ def encode_request(request: Request, provider: Provider, provider_model: str, as
     asked = asked_of(request, provider)
     rest = rest_of(asked)
     bodies = ({"model": provider_model, "texts": texts, **rest} for texts in batches(asked.texts, MOST))
-    return outgoing(bodies, asked.fields.keys() - set(OWN))
+    return outgoing(bodies, left_of(asked))
+
+
+def left_of(asked: Asked) -> set[str]:
+    """Names of what cannot be told here."""
+    return {name for name, value in asked.fields.items() if name not in OWN and not (name in TASK and _task(value))}
+
+
+def _task(value: Any) -> str:
+    """Cohere's word for a task of Google's; "" for what is none."""
+    return _TASKS.get(value, "") if isinstance(value, str) else ""
 
 
 def rest_of(asked: Asked) -> dict[str, Any]:
     """All of a request but the texts and the model."""
-    own = {name: asked.fields[name] for name in OWN if name in asked.fields}
+    task = next((task for name in TASK if (task := _task(asked.fields.get(name)))), "")
+    own = {"input_type": task} if task else {}
+    own.update({name: asked.fields[name] for name in OWN if name in asked.fields})
     wanted = {} if asked.dimensions is None else {"output_dimension": asked.dimensions}
     return {"input_type": "search_document", **own, "embedding_types": ["float"], **wanted}
 
