@@ -502,3 +502,18 @@ def test_gemini_error_in_a_stream_is_no_frame() -> None:
 def test_gemini_request_of_another_api_still_gets_neutral_events() -> None:
     assert asking().api == "openai-chat"
     assert not any(isinstance(event, Verbatim) for event in decoded(STREAM, verbatim=False))
+
+
+def test_gemini_schema_of_a_tool_has_an_object_at_its_root() -> None:
+    """Google refuses the whole request for one tool whose JSON Schema has none, as clients of MCP make them."""
+    whole = {"type": "object", "properties": {"x": {"type": "string"}}}
+    for spelling in (
+        ("functionDeclarations", "parametersJsonSchema"),
+        ("function_declarations", "parameters_json_schema"),
+    ):
+        functions, schema = spelling
+        tools = [
+            {functions: [{"name": "f", schema: {"properties": whole["properties"]}}, {"name": "g", schema: whole}]}
+        ]
+        told = sent(contents=[HI], tools=tools)["tools"]
+        assert [function[schema] for function in told[0][functions]] == [whole, whole]

@@ -23,8 +23,10 @@ from infron.wires.gemini.thinking import SEALED, UNSIGNED, is_sealed
 from infron.wires.gemini.words import camel
 from infron.wires.json_guard import fields_of, items_of
 from infron.wires.json_steps import written
+from infron.wires.lenient_json import dicts_in
 from infron.wires.media import mime_of_data
 from infron.wires.request_fields import arguments_of
+from infron.wires.schemas import rooted
 from infron.wires.session import as_object
 
 _encode = msgspec.json.Encoder().encode
@@ -45,12 +47,30 @@ def outgoing(request: Request, provider: Provider, provider_model: str) -> Outgo
     if media or calls or SEALED in seen:
         fitted = _contents(contents, lost, UNSIGNED if generation.signed else "", vertex)
         body["contents"] = list(fitted)
+    if "tools" in body and (tools := _rooted(body["tools"])) is not None:
+        body["tools"] = tools
     tier = TIERS.get(request.service_tier or "") if vertex else None
     if vertex:  # a header says it there
         body = {name: raw for name, raw in body.items() if camel(name) != "serviceTier"}
     wanted = generation_config(request.fields)[1].get("candidateCount")
     data = written(body, request.size)
     return replace(addressed(data, provider, provider_model, tier=tier, wanted=wanted), dropped=tuple(sorted(lost)))
+
+
+def _rooted(tools: Raw) -> Any:
+    """The tools with an object at the root of each JSON Schema of arguments; None where it is there."""
+    seen = bytes(memoryview(tools))
+    if b"JsonSchema" not in seen and b"json_schema" not in seen:
+        return None
+    listed, changed = _decode(tools), False
+    for tool in dicts_in({"tools": listed}, "tools"):
+        for name in [own for own in tool if camel(own) == "functionDeclarations"]:
+            for function in dicts_in(tool, name):
+                for own in [own for own in function if camel(own) == "parametersJsonSchema"]:
+                    schema = function[own]
+                    if isinstance(schema, dict) and (whole := rooted(schema)) is not schema:
+                        function[own], changed = whole, True
+    return listed if changed else None
 
 
 def _contents(contents: Raw, lost: set[str], unsigned: str, vertex: bool) -> Iterator[Any]:
