@@ -231,11 +231,6 @@ def _short(ask: Ask, standings: Sequence[Standing], now_us: int) -> Refused | No
     return next((each for each in refused if each is not None), None)
 
 
-def may_revive(standings: Sequence[Standing]) -> bool:
-    """Whether there is a slot again for an exchange whose process was taken for dead."""
-    return all(each.limits.concurrent is None or each.live < each.limits.concurrent for each in standings)
-
-
 def _most(day: int, wanted: int, standings: Sequence[Standing]) -> int:
     if not wanted:
         return 0

@@ -60,7 +60,6 @@ class Taken(Struct, frozen=True):
     taken: int
     counted: int
     open: bool
-    orphaned: bool
 
     @property
     def holders(self) -> tuple[str | None, str | None]:
@@ -129,7 +128,7 @@ class LimitedRound:
     def orphaned(self, owner: str) -> None:
         """The running rows of this owner are about to be settled as orphans. What their exchanges used is unknown."""
         found = [
-            Taken(key, organisation, 0, hold, taken, counted, True, False)
+            Taken(key, organisation, 0, hold, taken, counted, True)
             for key, organisation, hold, taken, counted in self._rows.read(statements.TAKEN_BY_OWNER, owner)
         ]
         self._standings_of(each for taken in found for each in taken.holders if each)
@@ -214,9 +213,7 @@ class LimitedRound:
                 standing.held += more
                 standing.changed = True
                 standing.take_tokens(taken.taken, taken.taken + each.tokens)
-            self._entries[each.id] = Taken(
-                *taken.holders, taken.day, taken.hold + more, taken.taken + each.tokens, taken.counted, True, False
-            )
+            self._entries[each.id] = replace(taken, hold=taken.hold + more, taken=taken.taken + each.tokens)
         return found
 
     def save(self) -> None:
@@ -242,8 +239,6 @@ def day_of(created_at: float) -> int:
 
 def _taken(rows: Rows, ids: list[str]) -> dict[str, Taken]:
     return {
-        id: Taken(key, organisation, day_of(created / 1000), hold, taken, counted, outcome is None, bool(orphaned))
-        for id, key, organisation, created, hold, taken, counted, outcome, orphaned in rows.read(
-            statements.TAKEN_BY, listed(ids)
-        )
+        id: Taken(key, organisation, day_of(created / 1000), hold, taken, counted, outcome is None)
+        for id, key, organisation, created, hold, taken, counted, outcome in rows.read(statements.TAKEN_BY, listed(ids))
     }

@@ -149,9 +149,7 @@ RAISE_REVISION = "UPDATE meta SET value = ?1 WHERE name = 'revision'"
 # ---- what entries took of their holders. `LIST ?1` stands for a SELECT of what the JSON array ?1 holds.
 
 _TAKEN = "hold, taken, counted"
-TAKEN_BY = (
-    f"SELECT id, key_id, organisation, created_ms, {_TAKEN}, outcome, orphaned FROM entries WHERE id IN (LIST ?1)"
-)
+TAKEN_BY = f"SELECT id, key_id, organisation, created_ms, {_TAKEN}, outcome FROM entries WHERE id IN (LIST ?1)"
 TAKEN_BY_OWNER = (
     f"SELECT key_id, organisation, {_TAKEN} FROM entries"
     " WHERE owner = ?1 AND outcome IS NULL AND (counted = 1 OR hold > 0)"
