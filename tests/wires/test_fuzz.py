@@ -76,6 +76,11 @@ FOUND: dict[str, tuple[str, bytes, dict[str, Any]]] = {
         b'{"model":"m","input":"x","tools":[{"type":"function","name":{}}],"tool_choice":{"name":[]}}',
         {},
     ),
+    "a message in place of a delta whose role is a list": (
+        "openai-chat",
+        b'data: {"choices":[{"index":0,"message":{"role":["assistant"],"content":"x","refusal":7}}]}\n\n',
+        {},
+    ),
     "calls without end, each of whose ids was remembered": (
         "gemini",
         b'data: {"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}}]}}]}\r\n\r\n' * 9_000,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, ValidationError
 
 from infron.catalog.definitions import AnswerQuirks
 from infron.events import Event, Finished, Verbatim
@@ -21,6 +21,7 @@ from infron.wires.openai.chat.choices import CHUNK, ROOT
 from infron.wires.openai.chat.delta import MOST_CHOICES, Delta, as_delta, content_of
 from infron.wires.openai.chat.frame import ChoiceFacts, delta_in, fields_in, objects_in
 from infron.wires.openai.chat.repair import NO_REASON, Choice, repaired
+from infron.wires.openai.chat.shapes import reshaped_delta
 
 _plain = msgspec.json.Encoder().encode
 _NULL = Raw(b"null")
@@ -170,7 +171,11 @@ class Progress:
             anew = bytes(facts.message)[:1] == b"{" and not choice.role
             said = as_delta(facts.message) if anew else {"content": raw["text"]} if _is_text(raw) else {}
             raw["delta"], changed = Raw(_encode(said)), True
-            delta = delta_in(raw["delta"])
+            try:
+                delta = delta_in(raw["delta"])
+            except ValidationError:
+                raw["delta"] = Raw(reshaped_delta(raw["delta"]))
+                delta = delta_in(raw["delta"])
         for name in ("message", "text", *self._quirks.drop_choice) if facts.delta is None else self._dropped:
             changed = raw.pop(name, None) is not None or changed
         return delta, repaired(choice, raw, delta, self._quirks) or changed

@@ -57,6 +57,13 @@ def reshaped_whole(body: bytes) -> bytes:
     return _encode(answer) if answer["choices"] else b""
 
 
+def reshaped_delta(delta: bytes) -> bytes:
+    """The same of one delta alone, which is an object."""
+    said = _decode(delta)
+    _reshape_delta(said)
+    return _encode(said)
+
+
 def _reshape(frame: dict[str, Any]) -> None:
     if "choices" in frame:
         choices = frame["choices"]
