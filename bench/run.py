@@ -6,6 +6,7 @@ It never starts a process itself nor reads /proc: `rig.py` does. Nothing is publ
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import platform
 import subprocess
@@ -19,6 +20,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import admission
+import overspend as beyond
 import rig
 
 Run = dict[str, Any]
@@ -310,6 +312,20 @@ def admit(plan: Plan) -> list[Row]:
     return rows
 
 
+def overspend(plan: Plan) -> list[Row]:
+    """What keys spend beyond their budgets while clients leave and workers are killed; how long a stop by id takes."""
+    fleets = 200 if plan.pairs > 1 else 30
+    with workplace() as folder:
+        found = asyncio.run(beyond.measure(folder, fleets, rig.free_port()))
+    stops, wrong = found["stops"], "; ".join(found["wrong"])
+    p50, p99 = (stops[int(len(stops) * part)] if stops else 0.0 for part in (0.5, 0.99))
+    beside = {"spent USD": found["spent"], "streams": found["streams"], "workers killed": found["killed"]}
+    return [
+        Row(f"spent beyond a budget at most, {fleets} fleets", found["worst"] * 100, "cents", beside, wrong=wrong),
+        Row("stop by id, any of 4 workers", p99, "ms p99", {"p50": p50, "n": float(len(stops))}, at_most=600),
+    ]
+
+
 def start(plan: Plan) -> list[Row]:
     taken = []
     with workplace() as folder:
@@ -338,6 +354,7 @@ FIGURES: dict[str, Callable[[Plan], list[Row]]] = {
     "apis": apis,
     "limits": limits,
     "admit": admit,
+    "overspend": overspend,
     "stalls": stalls,
     "large": large,
     "memory": memory,
