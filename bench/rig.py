@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -309,19 +309,13 @@ def rss_kib(pid: int) -> int:
 # ---- the load
 
 
-def load(
-    subject: Subject, mode: str, at: Callable[[str], None] = lambda mark: None, **options: float | str
-) -> dict[str, Any]:
+def load(subject: Subject, mode: str, **options: float | str) -> dict[str, Any]:
     """Run the tool against the subject. Its result, with what the subject used within the measured window (`cpu_us`),
     what strangers used on the same cores meanwhile (`strangers_us`), and the counts of answers that went `wrong`.
-
-    `at`: called at both ends of the window, `begin` and `end`.
     """
     with _tool(subject, mode, options) as tool:
         begin = _marked(tool, "begin", subject)
-        at("begin")
         end = _marked(tool, "end", subject)
-        at("end")
         result: dict[str, Any] = json.loads(_line(tool, subject))
     wrong = {name: result[name] for name in ("refused", "broken", "lost", "unanswered") if result[name]}
     used = end.subject - begin.subject

@@ -326,6 +326,25 @@ def overspend(plan: Plan) -> list[Row]:
     ]
 
 
+def lone(plan: Plan) -> list[Row]:
+    """One client that asks one question after the other: nobody shares what is waited for."""
+    runs: dict[str, list[Run]] = {"nginx": [], "gateway": []}
+    with both() as subjects:
+        for _ in range(plan.tries):
+            for subject in subjects:
+                run = rig.load(subject, "closed", clients=1, frames=1, warmup=1, seconds=plan.seconds)
+                runs[subject.name].append(run)
+                token = run["ttft_us"]
+                note(subject, run, f"first token after p50 {token['p50'] / 1e3:6.2f} p99 {token['p99'] / 1e3:6.2f} ms")
+    name, wrong = "first token of a lone client", wrongs(runs["gateway"])
+    found = {what: {who: median(run["ttft_us"][what] / 1e3 for run in made) for who, made in runs.items()}
+             for what in ("p50", "p99")}  # fmt: skip
+    return [
+        Row(f"{name}, {what}", found[what]["gateway"], "ms", {"nginx": found[what]["nginx"]}, at_most, wrong=wrong)
+        for what, at_most in (("p50", 0.6), ("p99", 3.0))
+    ]
+
+
 def start(plan: Plan) -> list[Row]:
     taken = []
     with workplace() as folder:
@@ -359,6 +378,7 @@ FIGURES: dict[str, Callable[[Plan], list[Row]]] = {
     "large": large,
     "memory": memory,
     "first": first,
+    "lone": lone,
     "start": start,
 }
 
