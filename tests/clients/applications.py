@@ -130,7 +130,11 @@ APPLICATIONS = [
         wires=("anthropic",),
         tool=("run_commands", {"commands": [f"echo {SAID}"]}),
         again=frozenset(),
-        environment={"CLINE_NO_AUTO_UPDATE": "1", "AI_SDK_LOG_WARNINGS": "false"},
+        environment={
+            "CLINE_NO_AUTO_UPDATE": "1",
+            "CLINE_SESSION_BACKEND_MODE": "local",
+            "AI_SDK_LOG_WARNINGS": "false",
+        },
     ),
     Application(
         heading="aider",

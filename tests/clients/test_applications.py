@@ -94,7 +94,7 @@ async def take_turn(
             )
             stack.push_async_callback(running.context.registry.idle.wait)
             process = await start(application, program, tmp_path, running.url)
-            stack.push_async_callback(kill, process)
+            stack.push_async_callback(kill, process, tmp_path)
             return Turn(running, provider, process, asked)
 
         yield begin
@@ -116,11 +116,15 @@ async def start(application: Application, program: Path, home: Path, address: st
     )  # fmt: skip
 
 
-async def kill(process: asyncio.subprocess.Process) -> None:
-    """The application and what it has started."""
+async def kill(process: asyncio.subprocess.Process, home: Path) -> None:
+    """The application and what it has started, which some leave behind in a session of its own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"HOME={home}".encode() in environment.read_bytes().split(b"\0"):
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def acts(voice: Voice, application: Application) -> list[Step]:
