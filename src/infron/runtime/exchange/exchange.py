@@ -20,7 +20,6 @@ from infron.runtime.exchange.attempts import Attempts
 from infron.runtime.exchange.context import Context
 from infron.runtime.exchange.delivery import Delivery, Responder
 from infron.runtime.exchange.departure import OVER, Departure
-from infron.runtime.exchange.meter import Meter
 from infron.runtime.exchange.pace import Pace
 from infron.runtime.exchange.settlement import Facts
 from infron.runtime.ledger.ledger import DrainCaps, Recorded, Refused, Unavailable, Verdict
@@ -44,7 +43,6 @@ class Exchange:
     error: InfronError | None = None
     allowance: Allowance | None = None
     _bill: Bill | None = None
-    _paid: Meter | None = None
     _settled = False
     _ended = 0.0
 
@@ -134,8 +132,6 @@ class Exchange:
             self.client_resumed()
             self._prepare_departure()
         drains = self.departure.stop(self._loop.time(), attempt, SENTENCES[stop])
-        if drains and error:
-            self._paid = attempt.meter.so_far()
         self.take(Input.STOPPED_DRAIN if drains else Input.STOPPED, error or error_of(stop))
         if watched:
             self._drain()
@@ -357,7 +353,6 @@ def _facts_of(x: Exchange, outcome: Outcome) -> Facts:
         failed=attempts.failed,
         error=x.error,
         bill=x._bill,
-        paid=x._paid,
         slow_reader=outcome is Outcome.FAILED and x.pace.kept_waiting(x._ended),
         started=x._started,
         ended=x._ended,

@@ -5,7 +5,6 @@ It never knows how the answer travelled, nor a price.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import msgspec
@@ -74,12 +73,6 @@ class Meter:
         characters += sum(map(len, self.text[pieces:]))
         self._measured = len(self.text), characters
         return max(tokens.by_length(characters), self.usage.completion if self.usage else 0)
-
-    def so_far(self) -> Meter:
-        """What was delivered up to now: of this, whatever comes later."""
-        found = copy.copy(self)
-        found.text = list(self.text)
-        return found
 
     def report(self, report: UsageReported) -> None:
         """A usage report: the last usable one wins, none is ever summed."""

@@ -55,8 +55,7 @@ class EndedAttempt(Protocol):
 class Facts(Struct, frozen=True, kw_only=True):
     """What is known of an exchange that has ended. `attempt`: the one that counts; `failed`: those before it.
 
-    `bill`: what its client was told already, if anything. `paid`: what of the answer could be paid, where it was read
-    on beyond that. `left_at`: when the client did; 0: it has not.
+    `bill`: what its client was told already, if anything. `left_at`: when the client did; 0: it has not.
     """
 
     opening: Opening
@@ -65,7 +64,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     failed: Sequence[EndedAttempt]
     error: InfronError | None
     bill: Bill | None
-    paid: Meter | None
     slow_reader: bool
     started: float
     ended: float
@@ -122,8 +120,6 @@ class Settlements:
             uncounted += [attempt.meter for attempt in facts.failed if attempt.meter.needs_count(_outcome_of(attempt))]
         if facts.bill is None and facts.attempt.meter.needs_count(facts.outcome):
             uncounted.append(facts.attempt.meter)
-        if facts.paid is not None and facts.paid.needs_count(Outcome.CANCELLED):
-            uncounted.append(facts.paid)
         if uncounted:
             self._counter.count(uncounted, partial(self._tell, facts))
         else:
@@ -147,9 +143,6 @@ class Settlements:
         bill = facts.bill or self.bill(
             facts.outcome, meter, last.price, slow_reader=facts.slow_reader, bills_on=last.bills_on
         )
-        if facts.paid is not None:  # a budget stopped it: what was read on is the operator's
-            paid = self.bill(Outcome.CANCELLED, facts.paid, last.price)
-            bill = replace(bill, charge=paid.charge, parts=paid.parts, estimated=True)
         settlement = Settlement(
             id=facts.opening.id,
             outcome=facts.outcome,
