@@ -72,7 +72,7 @@ class _Function(Struct, gc=False):
 
 
 class _Call(Struct, gc=False):
-    id: str | None = None
+    id: Any = None
     function: _Function | None = None
 
 
@@ -80,7 +80,7 @@ class _Message(Struct, gc=False):
     content: _Content | str | list[_Content] | None = None
     tool_plan: str | None = None
     tool_calls: _Call | list[_Call] | None = None
-    citations: dict[str, Any] | list[dict[str, Any]] | None = None
+    citations: Any = None
 
 
 class _Delta(Struct, gc=False):

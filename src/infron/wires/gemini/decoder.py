@@ -41,7 +41,7 @@ from infron.wires.gemini.frame import (
     decode,
     places_of,
 )
-from infron.wires.gemini.usage import Counts
+from infron.wires.gemini.usage import Counts, UsageMetadata
 from infron.wires.lenient_json import dict_in, string_in
 
 MEDIA_TYPE = b"text/event-stream"
@@ -249,7 +249,7 @@ class Decoder(SseDecoder):
             reason = candidate.finishReason
             if reason.__class__ is str and reason and reason != UNSPECIFIED:
                 ends.append((choice, reason))
-        if frame.usageMetadata is not None:
+        if isinstance(frame.usageMetadata, UsageMetadata):
             report = self._counts.add(frame.usageMetadata, frame.modelVersion, self.headers)
             if report is not None:
                 events.append(report)

@@ -48,7 +48,7 @@ class Candidate(Struct, gc=False):
 
 class Frame(Struct, gc=False):
     candidates: list[Candidate] | None = None
-    usageMetadata: UsageMetadata | None = None
+    usageMetadata: UsageMetadata | bool | int | float | str | list[Any] | None = None  # what is no object is none
     promptFeedback: Any = None
     responseId: Any = None
     modelVersion: Any = None

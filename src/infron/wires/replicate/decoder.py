@@ -43,7 +43,7 @@ class _Prediction(Struct, gc=False):
     output: Any = None
     error: Any = None
     metrics: Any = None
-    urls: _Urls | None = None
+    urls: _Urls | bool | int | float | str | list[Any] | None = None  # what is no object is none
 
 
 class _Ending(Struct, gc=False):
@@ -154,7 +154,7 @@ class Decoder(SseDecoder):
         self.upstream_id = prediction.id
         self._path = f"/predictions/{prediction.id}"
         self.cancel = Outgoing(url=f"{self._path}/cancel", headers=JSON)
-        stream = prediction.urls.stream if prediction.urls is not None else None
+        stream = prediction.urls.stream if isinstance(prediction.urls, _Urls) else None
         if isinstance(stream, str) and is_trusted(stream, self._provider):
             self._stream = stream
         events.append(Started(prediction.id))

@@ -103,7 +103,7 @@ class NeutralDecoder(SseDecoder):
         response = lenient_json.value_of(body)
         if not isinstance(response, dict):
             self._fail(self._broken("answered with something that is neither a stream nor JSON"), events)
-        elif response.get("object") != "response":
+        elif response.get("object") != "response" and not isinstance(response.get("output"), list):
             self._fail_with(body, events)
         else:
             for frame in frames_of(response):
