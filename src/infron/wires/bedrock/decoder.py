@@ -180,7 +180,9 @@ class Decoder(AnswerDecoder):
         super().__init__(provider, key)
         self._frames = eventstream.Decoder(max_frame_bytes)
         self._started = False
-        self._calls: dict[int, int] = {}  # index of a content block -> which tool call it is
+        self._calls: dict[int, int] = {}  # index of a content block -> which tool call it is, the last one there
+        self._tool_ids: dict[int, str | None] = {}  # and the id that it came with
+        self._made = 0  # tool calls
         self._argued: set[int] = set()  # tool calls that have got a piece of their arguments
         self._answering: set[int] = set()  # content blocks that are the answer itself, in the tool made for it
         self._thinking: dict[int, int] = {}  # index of a content block -> which block of thinking it is
@@ -322,13 +324,20 @@ class Decoder(AnswerDecoder):
             events.append(Annotated(_annotation(delta.citation)))
 
     def _tool(self, tool: _ToolUse, index: int, events: list[Event]) -> None:
-        if tool.type == "server_tool_use" or index in self._calls:
+        known = self._calls.get(index)
+        if tool.type == "server_tool_use" or (
+            known is not None and tool.toolUseId in (None, "", self._tool_ids[index])
+        ):
             return
+        if known is not None:  # another call in the same place
+            self._argue(known, events)
         if tool.name == ANSWER_TOOL:
             if len(self._answering) < MOST_BLOCKS:
                 self._answering.add(index)
             return
-        call = self._calls[index] = len(self._calls)
+        call = self._calls[index] = self._made
+        self._made += 1
+        self._tool_ids[index] = tool.toolUseId
         if call >= MOST_BLOCKS:
             self._fail(self._broken(f"made more than {MOST_BLOCKS} tool calls"), events)
             return

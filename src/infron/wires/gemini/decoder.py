@@ -297,7 +297,7 @@ class Decoder(SseDecoder):
     def _ended(self, choice: _Choice, native: str, events: list[Event]) -> None:
         if self._over:
             return
-        reason = FINISH.get(native)
+        reason = FINISH.get(native) or FINISH.get(native.upper())
         if reason is None:
             self._fail(self._broken(f"ended the answer with the finish reason {self._shown(native)}"), events)
             return
