@@ -56,7 +56,7 @@ http {{
 }}
 """
 
-GATEWAY_CONF = """
+PLAIN_CONF = """
 [server]
 port = {port}
 [ledger]
@@ -68,6 +68,10 @@ wire = "openai-chat"
 base_url = "http://127.0.0.1:{mock}/v1"
 api_key = "x"
 on_disconnect = "cancel"
+"""  # which earlier checkouts understand too
+GATEWAY_CONF = (
+    PLAIN_CONF
+    + """
 [providers.priced]
 wire = "openai-chat"
 base_url = "http://127.0.0.1:{mock}/v1"
@@ -94,6 +98,7 @@ wire = "openai-embeddings"
 base_url = "http://127.0.0.1:{large}/v1"
 api_key = "x"
 """
+)
 
 
 class Broken(Exception):
@@ -166,7 +171,7 @@ def gateway_of_keys(
     folder: Path, limits: dict[str, tuple[str, ...]], tree: Path = HERE.parent, under: tuple[str, ...] = ()
 ) -> Iterator[list[Subject]]:
     """The same with several keys, each a subject; `limits`: options of `infron keys create`, by the subject's name."""
-    file, port = _configure(folder)
+    file, port = _configure(folder, PLAIN_CONF if under else GATEWAY_CONF)
     environment = _environment(tree)
     headers = [f"Authorization: Bearer {_key(file, environment, *options)}" for options in limits.values()]
     _raise_files()
@@ -192,9 +197,9 @@ def start_seconds(folder: Path) -> float:
         return _wait_for(port, "/readyz", {200}, pid) - begin
 
 
-def _configure(folder: Path) -> tuple[Path, int]:
+def _configure(folder: Path, conf: str = GATEWAY_CONF) -> tuple[Path, int]:
     file, port = folder / "infron.toml", free_port()
-    file.write_text(GATEWAY_CONF.format(mock=MOCK, large=LARGE, port=port))
+    file.write_text(conf.format(mock=MOCK, large=LARGE, port=port))
     return file, port
 
 
