@@ -226,7 +226,7 @@ async def test_stream_ends_with_503_where_the_ledger_stays_away(tmp_path: Path, 
     start = asyncio.Event()
     async with (
         ScriptedProvider([ROLE, *WORDS[:10], Wait(start), *WORDS[10:], Wait(NEVER())]) as provider,
-        gateway(providers={"mock": watched(provider)}, ledger={"url": url, "timeout_seconds": 0.5}) as running,
+        gateway(providers={"mock": watched(provider)}, ledger={"url": url, "timeout_seconds": 3.0}) as running,
     ):
         client = await (await ask(running.port, key)).head()
         await client.until(b"word9")

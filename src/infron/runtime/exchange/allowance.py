@@ -7,6 +7,7 @@ where somebody pays from a budget: others are read without it.
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -115,12 +116,16 @@ class Allowance:
             return
         if self._unpaid:
             events = self._ending(events)
-        fresh = self._fresh
+        fresh, rich = self._fresh, False
         for event in events:
             if event.content:
                 text = event.text
-                fresh += len(text) if text.isascii() and text else self._bytes(event)
-        if fresh <= self._free:
+                if text and text.isascii():
+                    fresh += len(text)
+                else:
+                    fresh += self._bytes(event)
+                    rich = rich or not text
+        if fresh <= self._free and not rich:
             self._fresh = fresh
             self._attempts.take_events(attempt, events)
         else:
@@ -174,23 +179,28 @@ class Allowance:
             self._wanted = replace(self._wanted, prompt=usage.prompt)
             self._afford()
 
+    def _spent(self, events: list[Event]) -> int:
+        """No less than the tokens of what is counted and of these: by their bytes; counted, where that is too many."""
+        content = [event for event in events if event.content]
+        spent = self._counted + sum(map(self._bytes, content))
+        if spent <= self._affords:
+            return spent
+        return min(spent, self._bound("".join([event.text for event in content])) + self._media_in(events))
+
+    def _media_in(self, events: list[Event]) -> int:
+        return self._context.config.limits.media_tokens * sum(isinstance(event, MediaDelta) for event in events)
+
     def _look(self, attempt: Attempt, events: list[Event]) -> None:
-        """It comes near what is paid for, or goes beyond."""
+        """It comes near what is paid for, or goes beyond, or has content that is no text."""
         self._recount(attempt)
-        spent, fitting = self._counted + self._fresh, len(events)
-        for number, event in enumerate(events):
-            if event.content:
-                more = self._bytes(event)
-                if spent + more > self._affords and event.text:
-                    text = "".join(each.text for each in events[: number + 1] if each.content)
-                    more = min(more, self._bound(text) - spent)
-                if spent + more > self._affords:
-                    fitting = number
-                    break
-                spent += more
-                if isinstance(event, MediaDelta):
-                    self._media += more
+        spent, fitting = self._spent(events), len(events)
+        if spent > self._affords:
+            sizes = range(len(events) + 1)
+            fits = bisect_right(sizes, self._affords, key=lambda size: self._spent(events[:size]))
+            fitting = max(0, fits - 1)
+            spent = self._spent(events[:fitting])
         self._fresh = spent - self._counted
+        self._media += self._media_in(events[:fitting])
         if fitting:
             self._attempts.take_events(attempt, events[:fitting])
         if self._over():
