@@ -7,6 +7,7 @@ import base64
 import errno
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from scripted import HELLO, Host, Peer, emptied, fetch, send
 
 from infron.errors import ConfigError, Overloaded, ProviderTimeout, ProviderUnavailable
+from infron.runtime.upstream import client as upstream
 from infron.runtime.upstream import dial as connect
 from infron.runtime.upstream.client import Client, Target
 
@@ -281,6 +283,38 @@ async def test_a_certificate_for_another_name_is_refused(
     notes = await fetch(clients(environ=trusted), Target(f"https://other.test:{there.port}/x", ()))
     assert "other.test" in str(notes.error)
     assert "cannot be verified" in str(notes.error)
+
+
+async def test_what_is_trusted_is_read_once_and_by_a_thread(
+    clients: Start, host: Start, tls: ssl.SSLContext, trusted: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request to a provider with TLS stopped the loop, and with it all streams, for 50 ms."""
+    threads: list[int] = []
+
+    def context(environ: dict[str, str]) -> ssl.SSLContext:
+        threads.append(threading.get_ident())
+        return connect.tls_context(environ)
+
+    monkeypatch.setattr(upstream, "tls_context", context)
+    there = await host(Peer.answer_all, tls=tls)
+    client = clients(environ=trusted)
+    for notes in await asyncio.gather(*[fetch(client, there.endpoint()) for _ in range(3)]):
+        assert notes.ended
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
+
+
+async def test_certificates_that_cannot_be_read_are_read_again_once_they_can(
+    clients: Start, host: Start, tls: ssl.SSLContext, trusted: dict[str, str]
+) -> None:
+    environ = {"SSL_CERT_FILE": "/nowhere/at/all.pem"}
+    there = await host(Peer.answer_all, tls=tls)
+    client = clients(environ=environ)
+    notes = await fetch(client, there.endpoint())
+    assert isinstance(notes.error, ConfigError)
+    environ |= trusted
+    notes = await fetch(client, there.endpoint())
+    assert notes.ended
 
 
 async def test_a_host_that_does_not_speak_tls_is_told_apart(clients: Start, host: Start) -> None:

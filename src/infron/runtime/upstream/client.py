@@ -14,7 +14,7 @@ from itertools import takewhile
 
 from msgspec import Struct
 
-from infron.errors import InfronError, InternalError, ProviderTimeout, ProviderUnavailable, ShuttingDown
+from infron.errors import ConfigError, InfronError, InternalError, ProviderTimeout, ProviderUnavailable, ShuttingDown
 from infron.runtime.upstream.connection import Connection
 from infron.runtime.upstream.dial import dial, tls_context
 from infron.runtime.upstream.origin import Origin, request_head, resolve
@@ -81,7 +81,7 @@ class Client:
         self.idle_seconds = idle_seconds
         self.closed = False
         self._environ = os.environ if environ is None else environ
-        self._tls: ssl.SSLContext | None = None
+        self._tls: asyncio.Future[ssl.SSLContext] | None = None
         self._targets: dict[Target, _Target] = {}
         self._pools: dict[Origin, _Pool] = {}
         self._sweeper: asyncio.TimerHandle | None = None
@@ -138,10 +138,16 @@ class Client:
 
     # ---- for the pools
 
-    def tls(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = tls_context(self._environ)
-        return self._tls
+    async def tls(self) -> ssl.SSLContext:
+        """Made once, by a thread, for it takes some 50 ms. Raises ConfigError."""
+        making = self._tls
+        if making is None:
+            making = self._tls = asyncio.get_running_loop().run_in_executor(None, tls_context, self._environ)
+        try:
+            return await asyncio.shield(making)  # others wait for it too
+        except ConfigError:
+            self._tls = None  # what is wrong may be put right
+            raise
 
     def watch(self) -> None:
         """Something is idle or lingers: see to it that the sweep runs. One timer for all."""
@@ -222,7 +228,7 @@ class _Pool:
     async def _connect(self) -> Connection:
         client, origin = self._client, self._origin
         connection = Connection(self, origin.name, client.max_header_bytes)
-        tls = client.tls() if origin.scheme == "https" else None
+        tls = await client.tls() if origin.scheme == "https" else None
         try:
             async with asyncio.timeout(client.connect_seconds or None):
                 connection.attach(await dial(origin, connection, tls))
