@@ -208,7 +208,8 @@ class Allowance:
         if fitting < len(events):
             self._short_at = self._wait()
             self._keep(partial(self.take_events, attempt, events[fitting:]))
-        if fitting < len(events) or self._affords - spent <= self._slice // 2:
+        # A little before half of it is left: what lies between would be counted in ever smaller steps.
+        if fitting < len(events) or self._affords - spent <= self._slice * 5 // 8:
             self._ask(spent)
         self._set_free()
 
