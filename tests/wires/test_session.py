@@ -28,7 +28,7 @@ from infron.conversation import (
 )
 from infron.request import Outgoing
 from infron.testing import speak
-from infron.wires import PROVIDER_WIRES
+from infron.wires import CLIENT_WIRES, PROVIDER_WIRES
 from infron.wires.anthropic.request import RULES as ANTHROPIC
 from infron.wires.bedrock.request import rules_of
 from infron.wires.cohere.request import RULES as COHERE
@@ -458,3 +458,11 @@ def test_call_whose_arguments_are_no_object_is_no_reason_to_refuse_a_session(api
             assert whole in json.dumps(told) or json.dumps(whole)[1:-1] in json.dumps(told)
         else:
             assert told == json.loads(whole)
+
+
+@pytest.mark.parametrize("api", ["openai-chat", "openai-responses", "anthropic", "ollama"])
+def test_byte_order_mark_before_a_request_is_passed_over(api: str) -> None:
+    """A body that was kept in a file by an editor that writes one was refused for its first character."""
+    body = json.dumps({"model": "m", "max_tokens": 9, "messages": [HI], "input": "Hi"}).encode()
+    marked, plain = (CLIENT_WIRES[api].parse(data, []) for data in (b"\xef\xbb\xbf" + body, body))
+    assert (marked.model, marked.fields) == (plain.model, plain.fields)

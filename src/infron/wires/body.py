@@ -25,6 +25,7 @@ from infron.wires.json_guard import (
     strict,
     without_halves,
 )
+from infron.wires.lenient_json import BOM
 
 # Fields of the gateway itself: consumed by name, never sent to a provider.
 GATEWAY_FIELDS = frozenset(
@@ -91,6 +92,8 @@ def read(
     Its fields are the root fields byte for byte, but for halves of surrogate pairs, which no provider can be sent:
     they are U+FFFD, and `repaired` names the fields that held some (`messages.surrogates`).
     """
+    if body.startswith(BOM):  # which some editors and shells put before all that they write
+        body = body[len(BOM) :]
     named = {"model": model} if model else _NOTHING
     read_root = _read_small if is_light(body) else _read_large
     fields, given, repaired = read_root(body, holds, numbers, named)
