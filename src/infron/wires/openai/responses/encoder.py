@@ -75,9 +75,9 @@ _CODE_OF_STATUS = {429: "rate_limit_exceeded", 401: "invalid_prompt", 499: "inva
 def _echo(fields: Mapping[str, Raw]) -> bytes:
     """What a response repeats of a request with these root fields, without its braces."""
     said = {
-        name: msgspec.json.decode(fields[name])
-        for name in _ECHOED.keys() & fields.keys()
-        if fields[name] != _NULL and len(memoryview(fields[name])) <= LARGE
+        name: msgspec.json.decode(raw)
+        for name, raw in fields.items()
+        if name in _ECHOED and raw != _NULL and len(memoryview(raw)) <= LARGE
     }
     return _encode({**_ECHOED, **said})[1:-1] if said else _ECHO
 
