@@ -51,7 +51,7 @@ class Place(Struct, frozen=True):
                 f"There is nothing at {shown(path)}: docs/admin.md lists the paths of the admin API. It is at the port "
                 "that `admin.port` sets; here only if `admin.shared` does."
             )
-        if not taken:
+        if not taken or not path.strip(b"/"):  # what is sent to the page's address was meant for the API
             return NotFound(
                 f"There is nothing at {shown(path)}. Here are {_OFFERED}, and GET /v1/models: the base address is this"
                 " gateway's with /v1 for OpenAI's libraries, without it for Anthropic's."
