@@ -26,8 +26,8 @@ STANDARD_TIERS = frozenset(("", "auto", "default", "standard", "standard_only", 
 _converted: dict[tuple[int, bool, bool], tuple[ModelPrice, Price | None]] = {}
 
 
-def warm(families: Iterable[str] = ("gpt",)) -> None:
-    """Read the price list and the vocabularies of these families now: a quarter of a second that stops every thread."""
+def warm(families: Iterable[str] = ("gpt", "gpt-4")) -> None:
+    """Read the price list and the vocabularies of these families now: half a second that stops every thread."""
     _price_list()
     for family in families:
         tokens.count_text("warm", family)
