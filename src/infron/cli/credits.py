@@ -12,13 +12,13 @@ from typing import Annotated
 
 import typer
 
-from infron import config
 from infron.cli import limits
+from infron.cli.administering import administering
 from infron.cli.format import moment, money, say, show_as, show_json
 from infron.cli.options import AsJson, ConfigFile, Format
 from infron.cli.usage import ago
 from infron.money import usd
-from infron.runtime.ledger.administration import Administration, administration
+from infron.runtime.ledger.administration import Administration
 from infron.runtime.ledger.journal import Transfer
 from infron.runtime.ledger.shown import transfer_fields
 
@@ -117,7 +117,7 @@ def list_(
 ) -> None:
     """Show the balances, or the transfers of one holder, the latest first."""
     now = time.time()
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         balances = administrator.balances()
         names = _names(administrator)
         if holder is None:
@@ -146,7 +146,7 @@ def list_(
 
 
 def _made(config_file: Path | None, as_json: bool, make: Callable[[Administration], tuple[Transfer, bool]]) -> None:
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         transfer, new = make(administrator)
         account = transfer.target if transfer.target.startswith("acc_") else transfer.source
         holder = account.removeprefix("acc_")

@@ -11,14 +11,13 @@ from typing import Annotated
 import typer
 from msgspec import UNSET, UnsetType
 
-from infron import config
 from infron.cli import limits
+from infron.cli.administering import administering
 from infron.cli.format import answer, day, moment, say, show, show_json
 from infron.cli.limits import BudgetPeriod, Budgets, Concurrent, Requests, Tokens
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.policy.access import Key
 from infron.policy.editing import KeyEdit
-from infron.runtime.ledger.administration import administration
 from infron.runtime.ledger.shown import key_fields
 
 keys = typer.Typer(help="Make, edit, list and revoke the API keys of this gateway's callers.", no_args_is_help=True)
@@ -76,7 +75,7 @@ def create(
         providers=limits.listed(providers),
         **limits.given(budgets, period, requests, tokens, concurrent),
     )
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         key, secret = administrator.create_key(edit, "admin" if admin else "caller")
     if as_json:
         show_json({**key_fields(key), "secret": secret})
@@ -113,7 +112,7 @@ def edit(
     )
     if change == KeyEdit():
         stop("Say what to change: `infron keys edit --help` lists it.")
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         key = administrator.edit_key(which, change)
     if as_json:
         show_json(key_fields(key))
@@ -124,7 +123,7 @@ def edit(
 @keys.command("list")
 def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the API keys, revoked ones too; never their secrets."""
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         found = administrator.list_keys()
     if as_json:
         show_json([key_fields(key) for key in found])
@@ -146,7 +145,7 @@ def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
 @keys.command("show")
 def show_(which: Which, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show one key: what it may do, what it has used, and what is left."""
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         key = administrator.key(which)
         used = administrator.used(key.id)
     if as_json:
@@ -179,7 +178,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke an API key: within a second it is refused everywhere. Running streams go on, unless told --now."""
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         key = administrator.revoke_key(which, now=now)
     if as_json:
         show_json(key_fields(key))

@@ -6,7 +6,6 @@ It never knows a ledger.
 from __future__ import annotations
 
 import datetime
-import getpass
 import re
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
@@ -122,14 +121,6 @@ def listed(values: list[str] | None) -> list[str] | UnsetType | None:
         return UNSET
     patterns = [pattern.strip() for value in values for pattern in value.split(",") if pattern.strip()]
     return None if patterns == ["all"] else patterns
-
-
-def actor() -> str:
-    """Who is written into the audit log."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):  # no user of this id
-        return "cli"
 
 
 # ---- how they are shown

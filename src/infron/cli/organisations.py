@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 from msgspec import UNSET
 
-from infron import config
 from infron.cli import limits
+from infron.cli.administering import administering
 from infron.cli.format import answer, day, moment, money, number, say, show, show_json
 from infron.cli.limits import BudgetPeriod, Budgets, Concurrent, Requests, Tokens
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.policy.editing import OrganisationEdit
-from infron.runtime.ledger.administration import administration
 from infron.runtime.ledger.shown import key_fields, organisation_fields
 
 organisations = typer.Typer(
@@ -52,7 +51,7 @@ def create(
         show_remaining=UNSET if show_remaining is None else show_remaining,
         **limits.given(budgets, period, requests, tokens, concurrent),
     )
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         made = administrator.create_organisation(edit)
     if as_json:
         show_json(organisation_fields(made))
@@ -82,7 +81,7 @@ def edit(
     )
     if change == OrganisationEdit():
         stop("Say what to change: `infron organisations edit --help` lists it.")
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         found = administrator.edit_organisation(which, change)
     if as_json:
         show_json(organisation_fields(found))
@@ -93,7 +92,7 @@ def edit(
 @organisations.command("list")
 def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """List the organisations, closed ones too."""
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         found = administrator.list_organisations()
         members = [key.organisation.id for key in administrator.list_keys() if key.organisation and not key.revoked_at]
     if as_json:
@@ -118,7 +117,7 @@ def list_(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
 @organisations.command("show")
 def show_(which: Which, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show one organisation: its keys, its limits, what it has used, and what is left."""
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         found = administrator.organisation(which)
         used = administrator.used(found.id)
         members = [key for key in administrator.list_keys() if key.organisation and key.organisation.id == found.id]
@@ -148,7 +147,7 @@ def show_(which: Which, config_file: ConfigFile = None, as_json: AsJson = False)
 @organisations.command()
 def close(which: Which, config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     """Close an organisation: within a second all its keys are refused. Its history stays; it is not opened again."""
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         found = administrator.close_organisation(which)
     if as_json:
         show_json(organisation_fields(found))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live as Screen
 
 from infron import config
-from infron.cli import limits
+from infron.cli.administering import actor
 from infron.cli.format import say, show, show_json, table
 from infron.cli.options import AsJson, ConfigFile, stop
 from infron.runtime.ledger import live
@@ -62,7 +62,7 @@ def streams(
 
 
 def _cancel(url: str, id: str, *, as_json: bool) -> None:
-    with administration(url, limits.actor()) as administrator:
+    with administration(url, actor()) as administrator:
         receipt = administrator.cancel_stream(id)
     if as_json:
         show_json(receipt)

@@ -12,11 +12,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from infron import config
-from infron.cli import limits
+from infron.cli.administering import administering
 from infron.cli.format import money, say, show_as
 from infron.cli.options import AsJson, ConfigFile, Format, stop
-from infron.runtime.ledger.administration import administration
 from infron.runtime.ledger.shown import usage_fields
 
 
@@ -39,7 +37,7 @@ def usage(
 ) -> None:
     """Show what was used and what it cost, from the ledger."""
     now = time.time()
-    with administration(config.load(config_file).ledger_url(), limits.actor()) as administrator:
+    with administering(config_file) as administrator:
         found = administrator.usage(by, ago(since, now), ago(until, now, "--until"), key, organisation)
     rows = []
     for u in found:
